@@ -1,0 +1,77 @@
+"""The dimensions of one codec: everything that fixes the shapes of its weights and its coding order.
+
+A `ModelConfig` is stored in every checkpoint and hashed into the model's id, so two models that differ here never
+read each other's files. `configs/models/small.yaml` and `base.yaml` are the two that are named.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+LAMBDA_FIRST = 0.002  # the paper's lowest rate, on the 255 scale
+LAMBDA_RATIO = 29.0  # ... to its highest, 0.058
+QUALITY_FIRST, QUALITY_LAST = 1.0, 8.0
+
+Order = Literal["sfo", "cfo"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Widths, depths and switches of a variable-rate eContextformer.
+
+    Attributes:
+        name: what the model is called on a command line.
+        transform: `paper` (strided convolutions with GDN) or `klt` (linear lapped path plus a nonlinear residual).
+        width: N, channels inside `g_a` and `g_s`.
+        analysis_blocks, synthesis_blocks: residual blocks of the `klt` transforms; the paper's are fixed.
+        latent: M, channels of y; a multiple of `segments`.
+        hyper_width: channels of z and inside `h_a`, `h_s`.
+        hyper_features: channels that `h_s` hands to the entropy parameters (the paper: 2M).
+        segments: N_cs, channel segments of y.
+        order: `sfo` walks segments first, `cfo` checkerboard colours first.
+        skip_first: SFG, the first group is coded from the hyperprior alone.
+        mixtures: k, Gaussians of the mixture.
+        context_width, context_depth, heads, mlp_ratio: d_e, L and the shape of a transformer block.
+        window: K, side of an attention window in latents; even.
+        head_width: hidden units of the entropy-parameter MLP.
+        levels: rate levels with gains of their own, spread evenly over quality 1..8 (1 = a fixed-rate model).
+    """
+
+    name: str
+    transform: Literal["paper", "klt"]
+    width: int
+    latent: int
+    hyper_width: int
+    hyper_features: int
+    context_width: int
+    context_depth: int
+    heads: int
+    head_width: int
+    analysis_blocks: int = 2
+    synthesis_blocks: int = 3
+    segments: int = 4
+    order: Order = "sfo"
+    skip_first: bool = True
+    mixtures: int = 3
+    mlp_ratio: int = 4
+    window: int = 8
+    levels: int = 8
+
+    def __post_init__(self) -> None:
+        if self.latent % self.segments:
+            raise ValueError(f"latent {self.latent} is no multiple of segments {self.segments}")
+        if self.context_width % self.heads:
+            raise ValueError(f"context_width {self.context_width} is no multiple of heads {self.heads}")
+        if self.window % 4:
+            raise ValueError(f"window {self.window} is no multiple of 4 (half of it is shifted, squeezed by 2)")
+        if min(self.mixtures, self.levels, self.context_depth, self.segments) < 1:
+            raise ValueError("mixtures, levels, context_depth and segments must be at least 1")
+
+    @property
+    def segment_width(self) -> int:
+        """p, channels of one token."""
+        return self.latent // self.segments
+
+
+def lmbda_of(quality: float) -> float:
+    """Lagrange multiplier of a quality: 0.002 * 29^((quality - 1) / 7), for loss = bpp + lmbda * mse (mse on 0..255)."""
+    return float(LAMBDA_FIRST * LAMBDA_RATIO ** ((quality - QUALITY_FIRST) / (QUALITY_LAST - QUALITY_FIRST)))

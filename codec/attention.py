@@ -1,0 +1,164 @@
+"""Window and shifted-window spatio-channel attention (W-SCA, SW-SCA) over planes of squeezed tokens.
+
+A window holds K x K/2 positions of *every* plane at once; a token attends to the tokens of its own and of earlier
+planes there (block-causal), never to later ones. Alternate blocks shift the windows by half their size, cyclically as
+in Swin (arXiv:2103.14030), with a mask that keeps wrapped borders and padding apart. Since a plane never sees a later
+one, keys and values of coded planes can be kept (`Cache`) and one step costs one plane of queries.
+
+Source: eContextformer (arXiv:2306.14287), spatio-channel attention and key-value caching.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+MASKED = -1e4  # finite: a fully masked row stays a number, and exp(-1e4) is 0 in fp32
+
+
+class Windows(NamedTuple):
+    """How planes of (H, W) squeezed tokens are cut into windows of `rows` x `cols`, shifted by (down, right)."""
+
+    height: int
+    width: int
+    rows: int
+    cols: int
+    down: int
+    right: int
+
+    @property
+    def pad(self) -> tuple[int, int]:
+        """Rows and columns to add so that whole windows fit."""
+        return -self.height % self.rows, -self.width % self.cols
+
+    def split(self, x: Tensor) -> Tensor:
+        """(B, P, H, W, d) -> (B, nW, P * rows * cols, d), plane-major inside a window."""
+        pad_h, pad_w = self.pad
+        if pad_h or pad_w:
+            x = F.pad(x, (0, 0, 0, pad_w, 0, pad_h))
+        if self.down:
+            x = x.roll((-self.down, -self.right), (2, 3))
+        x = x.unflatten(3, (-1, self.cols)).unflatten(2, (-1, self.rows))  # (B, P, nH, rows, nW, cols, d)
+        return x.permute(0, 2, 4, 1, 3, 5, 6).flatten(3, 5).flatten(1, 2)
+
+    def merge(self, x: Tensor) -> Tensor:
+        """Inverse of `split`: (B, nW, P * rows * cols, d) -> (B, P, H, W, d)."""
+        pad_h, pad_w = self.pad
+        x = x.unflatten(2, (-1, self.rows, self.cols))
+        x = x.unflatten(1, ((self.height + pad_h) // self.rows, -1))  # (B, nH, nW, P, rows, cols, d)
+        x = x.permute(0, 3, 1, 4, 2, 5, 6).flatten(4, 5).flatten(2, 3)
+        if self.down:
+            x = x.roll((self.down, self.right), (2, 3))
+        return x[:, :, : self.height, : self.width]
+
+    def mask(self, valid: Tensor) -> Tensor | None:
+        """Additive mask (nW, T, T), T = P * rows * cols, over tokens that are real (`valid` (P, H, W)) and not wrapped.
+
+        None where nothing needs masking: unshifted whole windows of real tokens.
+        """
+        if not self.down and self.pad == (0, 0) and bool(valid.all()):
+            return None
+        region = torch.zeros(valid.shape[1:], device=valid.device)
+        region[: self.down] += 1  # rows that the shift wraps round to the last windows
+        region[:, : self.right] += 2
+        labels = torch.where(valid, region, torch.full_like(region, -1.0)) + 1  # padding by `split` is 0 too
+        tokens = self.split(labels[None, ..., None])[0, ..., 0]  # (nW, T)
+        query, key = tokens[:, :, None], tokens[:, None, :]
+        return torch.where((query == key) & (key > 0), 0.0, MASKED)
+
+
+class Cache(NamedTuple):
+    """Keys and values (B, nW, heads, T, d_h) of the planes coded so far, one pair for each block."""
+
+    key: Tensor
+    value: Tensor
+
+
+class RelativeBias(nn.Module):
+    """Learned bias for each head and each offset (planes back, rows, columns) inside a window."""
+
+    index: Tensor
+
+    def __init__(self, heads: int, planes: int, rows: int, cols: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(heads, planes * (2 * rows - 1) * (2 * cols - 1)))
+        nn.init.trunc_normal_(self.table, std=0.02)
+        axes = torch.meshgrid(torch.arange(planes), torch.arange(rows), torch.arange(cols), indexing="ij")
+        plane, row, col = (a.flatten() for a in axes)
+        back = plane[:, None] - plane[None, :]  # >= 0 for what a query may see
+        offset = (row[:, None] - row[None, :] + rows - 1) * (2 * cols - 1) + col[:, None] - col[None, :] + cols - 1
+        index = back.clamp(min=0) * (2 * rows - 1) * (2 * cols - 1) + offset
+        self.register_buffer("index", index, persistent=False)
+        causal = torch.where(back >= 0, 0.0, MASKED)
+        self.register_buffer("causal", causal, persistent=False)
+
+    def forward(self, tokens: int) -> Tensor:
+        """(heads, T, T) bias of the first `tokens` tokens of a window, block-causal mask included."""
+        index = self.index[:tokens, :tokens]
+        bias = self.table.index_select(1, index.flatten()).unflatten(1, index.shape)
+        return bias + self.causal[:tokens, :tokens]
+
+
+class Block(nn.Module):
+    """One pre-norm transformer block over planes (B, P, H, W, d): windowed attention, then a GELU MLP."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: int, planes: int, window: int, shifted: bool) -> None:
+        super().__init__()
+        self.heads, self.window, self.shifted = heads, window, shifted
+        self.norm_attention = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.project = nn.Linear(width, width)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width)
+        )
+        self.relative = RelativeBias(heads, planes, window, window // 2)
+
+    def windows(self, height: int, width: int) -> Windows:
+        """The window grid of this block for planes of (height, width) squeezed tokens."""
+        rows, cols = self.window, self.window // 2
+        return Windows(height, width, rows, cols, rows // 2 * self.shifted, cols // 2 * self.shifted)
+
+    def bias(self, valid: Tensor) -> Tensor:
+        """Additive attention bias (1 or nW, heads, T, T) for planes whose real tokens `valid` (P, H, W) marks."""
+        grid = self.windows(*valid.shape[1:])
+        relative = self.relative(valid.shape[0] * grid.rows * grid.cols)[None]
+        mask = grid.mask(valid)
+        return relative if mask is None else relative + mask[:, None]
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """All planes at once, (B, P, H, W, d) -> the same; `bias` from `self.bias` of the same planes."""
+        grid = self.windows(x.shape[2], x.shape[3])
+        query, key, value = self._project(x, grid)
+        return self._finish(x, _attend(query, key, value, bias), grid)
+
+    def step(self, x: Tensor, bias: Tensor, cache: Cache | None) -> tuple[Tensor, Cache]:
+        """One more plane x (B, 1, H, W, d) against the kept ones: its output and the grown cache."""
+        grid = self.windows(x.shape[2], x.shape[3])
+        query, key, value = self._project(x, grid)
+        if cache is not None:
+            key, value = torch.cat([cache.key, key], 3), torch.cat([cache.value, value], 3)
+        seen, new = key.shape[3], query.shape[3]
+        attended = _attend(query, key, value, bias[:, :, seen - new : seen, :seen])
+        return self._finish(x, attended, grid), Cache(key, value)
+
+    def _project(self, x: Tensor, grid: Windows) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (B, nW, heads, T, d_h)."""
+        windows = grid.split(self.qkv(self.norm_attention(x)))  # (B, nW, T, 3d)
+        query, key, value = windows.unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
+        return query, key, value
+
+    def _finish(self, x: Tensor, attended: Tensor, grid: Windows) -> Tensor:
+        """Heads back to planes, residual, MLP."""
+        x = x + self.project(grid.merge(attended.transpose(2, 3).flatten(3)))  # (B, nW, heads, T, d_h) -> planes
+        return x + self.mlp(self.norm_mlp(x))
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """Softmax attention over (B, nW, heads, T, d_h); `bias` broadcasts over the batch."""
+    batch = query.shape[0]
+    if bias.shape[0] > 1 and batch > 1:
+        bias = bias.repeat(batch, 1, 1, 1)
+    flat = (t.flatten(0, 1) for t in (query, key, value))
+    return F.scaled_dot_product_attention(*flat, attn_mask=bias).unflatten(0, (batch, -1))

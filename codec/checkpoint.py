@@ -1,0 +1,109 @@
+"""Checkpoints: safetensors with the model's configuration inside, and an id that a file can name.
+
+A published checkpoint holds fp16 weights and the integer rows of p(z); loading makes them fp32 again, which every
+machine does alike. The model id is the first four bytes of a SHA-256 over configuration and tensors: a .rdo file names
+it, and a decoder with other weights refuses.
+"""
+
+import hashlib
+import json
+from importlib import resources
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from codec.architecture import ModelConfig
+from codec.errors import CheckpointError, ConfigError
+from codec.files import write_atomically
+from codec.model import Codec
+from codec.settings import build, load_yaml, to_mapping
+
+FORMAT = "rdo-codec-1"
+
+
+def installed_models() -> dict[str, Path]:
+    """Name -> file of every checkpoint that came with the package."""
+    folder = Path(str(resources.files("codec") / "weights"))
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def load(model: str | Path = "small", device: str | torch.device = "cpu") -> Codec:
+    """A codec ready to encode and decode: frozen, in evaluation mode, on `device`.
+
+    Args:
+        model: the name of an installed model, or the path of a .safetensors checkpoint.
+
+    Raises:
+        CheckpointError: no such model, or the file is corrupt or does not fit its configuration.
+    """
+    installed = installed_models()
+    path = installed.get(str(model), Path(model))
+    if not path.is_file():
+        raise CheckpointError(f"{model}: no such model or file; installed models: {', '.join(installed) or 'none'}")
+    config, tensors, _ = read_checkpoint(path)
+    codec = Codec(config)
+    try:
+        codec.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: weights do not fit their configuration: {error}") from error
+    return codec.eval().requires_grad_(False).to(device)
+
+
+def read_checkpoint(path: Path) -> tuple[ModelConfig, dict[str, Tensor], dict[str, str]]:
+    """Configuration, fp32 tensors and metadata of a checkpoint.
+
+    Raises:
+        CheckpointError: unreadable, not safetensors, or not one of ours.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be read as safetensors: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: format {metadata.get('format')!r}, expected {FORMAT!r}: not a codec checkpoint")
+    try:
+        config = build(ModelConfig, json.loads(metadata["config"]), str(path))
+    except (KeyError, ValueError, ConfigError) as error:
+        raise CheckpointError(f"{path}: its configuration is unreadable: {error}") from error
+    return config, {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}, metadata
+
+
+def publish(codec: Codec, path: Path, notes: dict[str, str] | None = None) -> None:
+    """Write a checkpoint for use: rows of p(z) frozen, weights rounded to fp16, `notes` (card facts) in the metadata."""
+    codec.prior.freeze()
+    tensors = {k: (t.half() if t.is_floating_point() else t).cpu().contiguous() for k, t in codec.state_dict().items()}
+    metadata = {**(notes or {}), "format": FORMAT, "config": json.dumps(to_mapping(codec.config))}
+    write_atomically(path, save(tensors, metadata))
+
+
+def model_id(codec: Codec) -> bytes:
+    """Four bytes that stand for configuration and weights."""
+    digest = hashlib.sha256(json.dumps(to_mapping(codec.config), sort_keys=True).encode())
+    for name, tensor in sorted(codec.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return digest.digest()[:4]
+
+
+def model_config(name: str) -> ModelConfig:
+    """The architecture of a name in configs/models, or of a YAML file.
+
+    Raises:
+        ConfigError: unknown name or bad file.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        path = config_folder() / "models" / f"{name}.yaml"
+        if not path.is_file():
+            names = sorted(p.stem for p in path.parent.glob("*.yaml"))
+            raise ConfigError(f"{name}: no such model configuration; there are {', '.join(names)}, or name a .yaml file")
+    return build(ModelConfig, load_yaml(path), str(path))
+
+
+def config_folder() -> Path:
+    """The folder `configs` of the installed package."""
+    return Path(str(resources.files("configs")))

@@ -1,0 +1,204 @@
+"""The context model: spatio-channel window attention that predicts each coding group from those before it.
+
+    tokens of group g  --embed-->  plane g  --blocks-->  context of group g + 1  --head, with h_s features-->  mixture
+
+Plane g predicts group g + 1 at the same rearranged position. With SFG (`skip_first`) group 0 is coded from the
+hyperprior alone and the last group is never embedded, so G - 1 planes run; without it a learned start plane comes first
+and G planes run. Three ways through, equal up to float rounding:
+
+- `masked`: one pass over all planes with a block-causal mask. Training, refinement.
+- `start` / `step`: one plane at a time against cached keys and values. Writing and reading files.
+- `naive_step`: everything again for each group, without a cache. The reference.
+
+Source: eContextformer (arXiv:2306.14287), figures of the architecture and of the optimised coding order.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from codec.architecture import ModelConfig
+from codec.attention import Block, Cache
+from codec.groups import coding_groups, split_colours, valid_tokens
+
+
+class Mixture(NamedTuple):
+    """Raw entropy parameters of tokens, in units of each channel's own deviation.
+
+    Each is (B, G, H, W/2, k, p): `logits` of the weights (softmax over k), `means`, `log_scales` (natural logarithm).
+    """
+
+    logits: Tensor
+    means: Tensor
+    log_scales: Tensor
+
+
+@dataclass(frozen=True)
+class CodingState:
+    """What the decoder knows between two coding steps.
+
+    Attributes:
+        features: hyper-features by colour (B, 2, H, W/2, F).
+        biases: attention bias of each block.
+        caches: keys and values of each block, None before the first plane.
+        context: (B, 1, H, W/2, d_e), what the head sees for the next group; None for the skipped first group.
+        group: index of the group to be coded next.
+    """
+
+    features: Tensor
+    biases: list[Tensor]
+    caches: list[Cache | None]
+    context: Tensor | None
+    group: int
+
+
+class SegmentLinear(nn.Module):
+    """A linear layer with weights of its own for each channel segment: channels of other frequency, other statistics."""
+
+    def __init__(self, segments: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(segments, inputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(segments, 1, outputs))
+        nn.init.trunc_normal_(self.weight, std=inputs**-0.5)
+
+    def forward(self, x: Tensor, segments: list[int]) -> Tensor:
+        """(B, G, H, W, in) -> (B, G, H, W, out), group g through the weights of segment `segments[g]`."""
+        flat = x.transpose(0, 1).flatten(1, 3)  # (G, B*H*W, in)
+        out = torch.baddbmm(self.bias[segments], flat, self.weight[segments])
+        return out.unflatten(1, (x.shape[0], x.shape[2], x.shape[3])).transpose(0, 1)
+
+
+class EntropyHead(nn.Module):
+    """Point-wise MLP from [h_s features, context] to the mixture's parameters of one token."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.mixtures, self.width = config.mixtures, config.segment_width
+        self.features = SegmentLinear(config.segments, config.hyper_features, config.head_width)
+        self.context = SegmentLinear(config.segments, config.context_width, config.head_width)
+        self.hidden = nn.Sequential(nn.GELU())
+        self.out = SegmentLinear(config.segments, config.head_width, 3 * config.mixtures * self.width)
+        with torch.no_grad():
+            self.context.weight.mul_(0.5)
+            self.out.weight.mul_(0.1)
+            # start as one broad, one middle and one narrow Gaussian around zero: the tails and the zeros of a latent
+            spread = torch.linspace(-1.5, 0.5, self.mixtures) if self.mixtures > 1 else torch.zeros(1)
+            self.out.bias.unflatten(-1, (3, self.mixtures, -1))[:, :, 2] = spread[:, None]
+
+    def forward(self, features: Tensor, context: Tensor | None, segments: list[int]) -> Mixture:
+        """features (B, G, H, W, F), context (B, G, H, W, d_e) or None for the hyperprior alone."""
+        hidden = self.features(features, segments)
+        if context is not None:
+            hidden = hidden + self.context(context, segments)
+        out = self.out(self.hidden(hidden), segments).unflatten(-1, (3, self.mixtures, self.width))
+        return Mixture(out[..., 0, :, :], out[..., 1, :, :], out[..., 2, :, :])
+
+
+class ContextModel(nn.Module):
+    """Blocks of window attention over coded groups and the head that turns their output into mixtures."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.groups = coding_groups(config.segments, config.order)
+        self.segments = [g.segment for g in self.groups]
+        self.colours = [g.colour for g in self.groups]
+        # planes embed groups[first:-1] with skip_first; otherwise a start plane comes before them
+        planes = len(self.groups) - config.skip_first
+        self.embed = SegmentLinear(config.segments, config.segment_width, config.context_width)
+        self.plane = nn.Parameter(torch.zeros(planes, 1, 1, config.context_width))
+        nn.init.trunc_normal_(self.plane, std=0.02)
+        self.blocks = nn.ModuleList(
+            Block(config.context_width, config.heads, config.mlp_ratio, planes, config.window, shifted=bool(i % 2))
+            for i in range(config.context_depth)
+        )
+        self.norm = nn.LayerNorm(config.context_width)
+        self.head = EntropyHead(config)
+
+    def masked(self, tokens: Tensor, features: Tensor, rate_bias: Tensor) -> Mixture:
+        """Every group's mixture in one block-causal pass.
+
+        Args:
+            tokens: rounded latents in units of deviation (B, G, H, W/2, p).
+            features: hyper-features (B, F, H, W).
+            rate_bias: (B, d_e), what the quality adds to every token.
+        """
+        by_colour, biases = self._prepare(features)
+        x = self._planes(tokens[:, :-1], rate_bias)
+        for block, bias in zip(self.blocks, biases, strict=True):
+            x = block(x, bias)
+        x = self.norm(x)
+        by_group = by_colour[:, self.colours]
+        if not self.config.skip_first:
+            return self.head(by_group, x, self.segments)
+        first = self.head(by_group[:, :1], None, self.segments[:1])
+        rest = self.head(by_group[:, 1:], x, self.segments[1:])
+        return Mixture(*(torch.cat(pair, 1) for pair in zip(first, rest, strict=True)))
+
+    def start(self, features: Tensor, rate_bias: Tensor) -> CodingState:
+        """State before the first group is coded, from hyper-features (B, F, H, W)."""
+        by_colour, biases = self._prepare(features)
+        state = CodingState(by_colour, biases, [None] * len(self.blocks), None, 0)
+        if self.config.skip_first:
+            return state
+        empty = by_colour.new_empty(by_colour.shape[0], 0, *by_colour.shape[2:4], self.config.segment_width)
+        return self._advance(state, self._planes(empty, rate_bias))
+
+    def mixture(self, state: CodingState) -> Mixture:
+        """Parameters (B, 1, H, W/2, k, p) of the group that `state` is about to code."""
+        colour, segment = self.colours[state.group], self.segments[state.group]
+        return self.head(state.features[:, colour, None], state.context, [segment])
+
+    def step(self, state: CodingState, token: Tensor, rate_bias: Tensor) -> CodingState:
+        """The next state, once the tokens (B, 1, H, W/2, p) of `state.group` are known."""
+        coded = replace(state, group=state.group + 1)
+        if coded.group == len(self.groups):
+            return coded
+        return self._advance(coded, self._plane(token, state.group, rate_bias))
+
+    def naive_step(self, tokens: Tensor, features: Tensor, rate_bias: Tensor) -> Mixture:
+        """Mixture (B, 1, ...) of group n from the n groups before it, tokens (B, n, H, W/2, p), without any cache."""
+        by_colour, biases = self._prepare(features)
+        group = tokens.shape[1]
+        context = None
+        if group or not self.config.skip_first:
+            x = self._planes(tokens, rate_bias)
+            for block, bias in zip(self.blocks, biases, strict=True):
+                size = x.shape[1] * block.window * block.window // 2
+                x = block(x, bias[:, :, :size, :size])
+            context = self.norm(x)[:, -1:]
+        return self.head(by_colour[:, self.colours[group], None], context, [self.segments[group]])
+
+    def _prepare(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Hyper-features by colour and every block's attention bias."""
+        valid = valid_tokens(features.shape[2], features.shape[3], features.device)
+        colours = self.colours[: len(self.plane)] if self.config.skip_first else [1, *self.colours[:-1]]
+        # the start plane is real everywhere; its colour matters only for the padding of an odd width
+        planes = valid[colours]
+        if not self.config.skip_first:
+            planes[0] = True
+        return split_colours(features), [block.bias(planes) for block in self.blocks]
+
+    def _planes(self, tokens: Tensor, rate_bias: Tensor) -> Tensor:
+        """Embed the first n groups (B, n, H, W/2, p) as planes (B, n or n + 1, H, W/2, d_e)."""
+        x = self.embed(tokens, self.segments[: tokens.shape[1]]) if tokens.shape[1] else None
+        if not self.config.skip_first:
+            start = tokens.new_zeros(tokens.shape[0], 1, *tokens.shape[2:4], self.config.context_width)
+            x = start if x is None else torch.cat([start, x], 1)
+        assert x is not None
+        return x + self.plane[: x.shape[1]] + rate_bias[:, None, None, None]
+
+    def _plane(self, token: Tensor, group: int, rate_bias: Tensor) -> Tensor:
+        """Embed one group's tokens (B, 1, H, W/2, p) as its plane."""
+        index = group if self.config.skip_first else group + 1
+        return self.embed(token, [self.segments[group]]) + self.plane[index] + rate_bias[:, None, None, None]
+
+    def _advance(self, state: CodingState, x: Tensor) -> CodingState:
+        """Run one plane (B, 1, H, W/2, d_e) through the blocks against the caches."""
+        caches: list[Cache | None] = []
+        for block, bias, cache in zip(self.blocks, state.biases, state.caches, strict=True):
+            x, grown = block.step(x, bias, cache)
+            caches.append(grown)
+        return replace(state, caches=caches, context=self.norm(x))

@@ -1,0 +1,75 @@
+"""Coding groups: channel segments x checkerboard colours, and their efficient rearrangement (EGR).
+
+    y (B, M, H, W)  --rearrange-->  tokens (B, G, H, W/2, p)      G = 2 * segments, p = M / segments
+
+Colour A holds the positions with (row + column) even, B the others. Each colour is squeezed to half the width, so that
+a plane of tokens is dense: column c of a plane is image column 2c or 2c+1. An odd W is padded by one column, which
+`valid_tokens` marks. The invariant: `restore(rearrange(y)) == y`, and plane g is coded before plane g + 1.
+
+Source: eContextformer (arXiv:2306.14287), section on efficient group rearrangement; orders sfo and cfo from
+Contextformer (arXiv:2203.02452).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from codec.architecture import Order
+
+
+class Group(NamedTuple):
+    """One coding step: which channel segment, which checkerboard colour (0 = A, 1 = B)."""
+
+    segment: int
+    colour: int
+
+
+def coding_groups(segments: int, order: Order) -> list[Group]:
+    """The coding order: sfo is (s0,A)(s0,B)(s1,A)...; cfo is (s0,A)(s1,A)...(s0,B)..."""
+    if order == "sfo":
+        return [Group(s, c) for s in range(segments) for c in (0, 1)]
+    return [Group(s, c) for c in (0, 1) for s in range(segments)]
+
+
+def split_colours(x: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, 2, H, ceil(W/2), C): the two checkerboard colours, squeezed, channels last."""
+    x = F.pad(x, (0, x.shape[-1] % 2))
+    pairs = _swap_odd_rows(x.unflatten(-1, (-1, 2)))  # (B, C, H, W/2, 2)
+    return pairs.permute(0, 4, 2, 3, 1)
+
+
+def merge_colours(colours: Tensor, width: int) -> Tensor:
+    """Inverse of `split_colours`: (B, 2, H, ceil(W/2), C) -> (B, C, H, W)."""
+    pairs = colours.permute(0, 4, 2, 3, 1)  # (B, C, H, W/2, 2)
+    return _swap_odd_rows(pairs).flatten(-2)[..., :width]
+
+
+def _swap_odd_rows(pairs: Tensor) -> Tensor:
+    """In odd rows colour A sits in the second column of each pair; an involution on (B, C, H, W/2, 2)."""
+    odd = torch.arange(pairs.shape[2], device=pairs.device).remainder(2).bool()[:, None, None]
+    return torch.where(odd, pairs.flip(-1), pairs)
+
+
+def rearrange(y: Tensor, segments: int, order: Order) -> Tensor:
+    """Latents (B, M, H, W) -> tokens (B, G, H, ceil(W/2), p) in coding order."""
+    colours = split_colours(y).unflatten(-1, (segments, -1))  # (B, 2, H, W/2, S, p)
+    if order == "sfo":
+        return colours.permute(0, 4, 1, 2, 3, 5).flatten(1, 2)  # (B, S, 2, ...) -> (B, G, H, W/2, p)
+    return colours.permute(0, 1, 4, 2, 3, 5).flatten(1, 2)  # (B, 2, S, ...) -> (B, G, H, W/2, p)
+
+
+def restore(tokens: Tensor, width: int, segments: int, order: Order) -> Tensor:
+    """Inverse of `rearrange`: tokens (B, G, H, ceil(W/2), p) -> latents (B, M, H, width)."""
+    if order == "sfo":
+        colours = tokens.unflatten(1, (segments, 2)).permute(0, 2, 3, 4, 1, 5)
+    else:
+        colours = tokens.unflatten(1, (2, segments)).permute(0, 1, 3, 4, 2, 5)
+    return merge_colours(colours.flatten(-2), width)  # from (B, 2, H, W/2, S, p)
+
+
+def valid_tokens(height: int, width: int, device: torch.device) -> Tensor:
+    """(2, H, ceil(W/2)) bool: False where an odd width left a colour without a latent."""
+    ones = torch.ones(1, 1, height, width, device=device)
+    return split_colours(ones)[0, ..., 0].bool()

@@ -1,0 +1,131 @@
+"""The codec: a variable-rate eContextformer, and its three ways from pixels to rate and back.
+
+    x --g_a--> y --gain, round--> y_hat --1/gain--> g_s --> x_hat
+               |                    |
+              h_a                rearrange --> context model --+
+               |                                               +--> mixture --> bits of y_hat
+               z --round--> z_hat --h_s--> features -----------+
+                              |
+                          p(z) --> bits of z_hat
+
+y_hat and z_hat are integers, and rounding y does not depend on its context: one masked pass over the rounded latents
+gives the exact rate, which is what makes refinement cheap. `codec.coding` turns y_hat and z_hat into bytes and back.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from codec.architecture import ModelConfig, lmbda_of
+from codec.context import ContextModel, Mixture
+from codec.entropy import FactorisedPrior, StepMixture, in_steps, mixture_bits
+from codec.groups import rearrange, valid_tokens
+from codec.klt import KltAnalysis, KltSynthesis
+from codec.transforms import HyperAnalysis, HyperSynthesis, PaperAnalysis, PaperSynthesis, RateTable
+
+STRIDE = 64  # image sides are padded to a multiple of this: 16 for y, 4 more for z
+
+
+class Latents(NamedTuple):
+    """y (B, M, H/16, W/16) in integer steps and z (B, N_h, H/64, W/64); integers once rounded."""
+
+    y: Tensor
+    z: Tensor
+
+
+class Evaluation(NamedTuple):
+    """What latents decode to and cost: x_hat (B, 3, H, W) not clamped; y_bits and z_bits (B,), estimates."""
+
+    x_hat: Tensor
+    y_bits: Tensor
+    z_bits: Tensor
+
+
+class Codec(nn.Module):
+    """A variable-rate eContextformer; `quality` is (B,) in 1..8 everywhere."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        klt = config.transform == "klt"
+        self.g_a = KltAnalysis(config) if klt else PaperAnalysis(config)
+        self.g_s = KltSynthesis(config) if klt else PaperSynthesis(config)
+        self.h_a = HyperAnalysis(config)
+        self.h_s = HyperSynthesis(config)
+        self.context = ContextModel(config)
+        self.context_rate = RateTable(config.levels, config.context_width)
+        self.prior = FactorisedPrior(config.hyper_width)
+        self.log_gain = RateTable(config.levels, config.latent)
+        with torch.no_grad():
+            self.log_gain.table.copy_(-torch.log(level_steps(config.levels))[:, None].expand(-1, config.latent))
+
+    def gains(self, quality: Tensor) -> Tensor:
+        """Quantisation steps for each unit of deviation, (B, M)."""
+        gains: Tensor = self.log_gain(quality).exp()
+        return gains
+
+    def analyse(self, x: Tensor, quality: Tensor) -> Latents:
+        """Latents of x (B, 3, H, W) in [0, 1], sides multiples of 64; not rounded."""
+        y = self.g_a(x, quality)
+        return Latents(y * self.gains(quality)[..., None, None], self.h_a(y, quality))
+
+    def synthesise(self, y_hat: Tensor, quality: Tensor) -> Tensor:
+        """x_hat (B, 3, H, W), not clamped, from y_hat in integer steps."""
+        x_hat: Tensor = self.g_s(y_hat / self.gains(quality)[..., None, None], quality)
+        return x_hat
+
+    def features(self, z_hat: Tensor, quality: Tensor) -> Tensor:
+        """Hyper-features (B, F, H/16, W/16)."""
+        features: Tensor = self.h_s(z_hat, quality)
+        return features
+
+    def group_gains(self, quality: Tensor) -> Tensor:
+        """Gains in coding order (B, G, 1, 1, 1, p)."""
+        by_segment = self.gains(quality).unflatten(1, (self.config.segments, -1))
+        return by_segment[:, self.context.segments][:, :, None, None, None]
+
+    def tokens(self, y: Tensor) -> Tensor:
+        """y (B, M, h, w) in coding order (B, G, h, ceil(w/2), p)."""
+        return rearrange(y, self.config.segments, self.config.order)
+
+    def mixture(self, y_hat: Tensor, z_hat: Tensor, quality: Tensor) -> StepMixture:
+        """Parameters of every latent in coding order, (B, G, h, w/2, k, p), by one masked pass."""
+        gains = self.group_gains(quality)
+        tokens = self.tokens(y_hat) / gains.squeeze(4)
+        raw = self.context.masked(tokens, self.features(z_hat, quality), self.context_rate(quality))
+        # likelihoods need fp32 even where the networks ran in bf16
+        return in_steps(Mixture(*(t.float() for t in raw)), gains)
+
+    def rate(self, y: Tensor, y_hat: Tensor, z: Tensor, z_hat: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """Bits (B,) of y and of z, with parameters from the rounded y_hat, z_hat.
+
+        Refinement passes the same (relaxed) latents twice; training passes noisy ones as `y`, `z`.
+        """
+        mixture = self.mixture(y_hat, z_hat, quality)
+        bits = mixture_bits(self.tokens(y), mixture)
+        if y.shape[-1] % 2:
+            colours = valid_tokens(y.shape[2], y.shape[3], y.device)[self.context.colours]
+            bits = bits * colours[..., None]
+        return bits.sum((1, 2, 3, 4)), self.prior.bits(z).sum((1, 2, 3))
+
+    def evaluate(self, latents: Latents, quality: Tensor) -> Evaluation:
+        """Decode and price latents in one differentiable pass."""
+        y_bits, z_bits = self.rate(latents.y, latents.y, latents.z, latents.z, quality)
+        return Evaluation(self.synthesise(latents.y, quality), y_bits, z_bits)
+
+
+def level_steps(levels: int) -> Tensor:
+    """Quantisation step of an orthonormal transform at each level, on the 255 scale: sqrt(26 / lmbda).
+
+    From d bits / d step = -1 / (step ln 2) for each of 768 coefficients of a 16x16 block, against the distortion step^2 / 12.
+    """
+    qualities = torch.linspace(1, 8, levels) if levels > 1 else torch.tensor([4.0])
+    return torch.tensor([(26 / lmbda_of(float(q))) ** 0.5 for q in qualities])
+
+
+@torch.no_grad()
+def set_gains_from_deviation(codec: Codec, deviation: Tensor) -> None:
+    """Gains = deviation / step, so that every channel (M,) starts with the uniform step that suits its rate level."""
+    steps = level_steps(codec.config.levels).to(deviation.device)
+    codec.log_gain.table.copy_(torch.log(deviation[None] / steps[:, None]))

@@ -1,0 +1,167 @@
+"""Settings: frozen dataclasses filled from strict YAML and flags, so that a typo is an error, never a silent default.
+
+Invariant: `build(type(c), to_mapping(c)) == c`, and equal settings have one mapping, hence one hash.
+Whatever a user wrote wrongly raises `ConfigError`, which names the source, the dotted key and the mend.
+"""
+
+import difflib
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from codec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
+_NOUNS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text", Path: "a path"}
+_QUOTE = ": put it in quotes (bare yes, no, on, off, numbers and dates are not text in YAML)"
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses repeated keys and keys that are not text, and gives every bad value its line."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # here, as merging `<<` later repeats keys legally
+        node, seen = super().compose_mapping_node(anchor), set[str]()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag.rpartition(":")[2] not in ("str", "merge"):
+                what = f"key {key.value!r} is not text: put it in quotes"
+                raise yaml.MarkedYAMLError(problem=what, problem_mark=key.start_mark)
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"duplicate key {key.value!r}: keep one", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError) as error:  # PyYAML lets these out, e.g. for 2024-13-01
+            raise yaml.MarkedYAMLError(problem=f"invalid value: {error}", problem_mark=node.start_mark) from error
+
+
+def load_yaml(path: Path) -> dict[str, object]:
+    """Reads a YAML mapping for `build`; its errors name the file and the line."""
+    text = ""
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")  # PyYAML refuses and places surrogates
+        data = yaml.load(text, Loader=_StrictLoader)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}: give a readable YAML file") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line if mark else text.count("\n", 0, getattr(error, "position", 0))
+        what = getattr(error, "problem", "control characters, bytes that are not UTF-8, or nesting too deep: mend it")
+        raise ConfigError(f"{path}:{line + 1}: {what}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}:1: the top level is not a mapping: write 'key: value' lines")
+    return data
+
+
+def build(cls: type[T], mapping: Mapping[str, object], source: str = "") -> T:
+    """Fills `cls` and the dataclasses in it by their annotations; `source` opens each error text."""
+    return _make(cls, mapping, f"{source}: " if source else "")
+
+
+def override(config: T, changes: Mapping[str, object], source: str = "flag") -> T:
+    """Copies `config` with dotted keys changed, all at once; the text `none` or `null` is None if the field allows it."""
+    prefix, tree = f"{source}: " if source else "", dict[str, Any]()
+    for key, value in changes.items():
+        if any(other.startswith(f"{key}.") for other in changes):
+            raise ConfigError(f"{prefix}{key}: changed both as a whole and in part: keep one")
+        *parents, name = key.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = value
+    return _make(type(config), tree, prefix, config)
+
+
+def to_mapping(config: "DataclassInstance") -> dict[str, object]:
+    """Turns settings into a nested dict fit for JSON, with the types `build` gives (1 in a float field becomes 1.0)."""
+    plain: dict[str, object] = json.loads(json.dumps(asdict(config), default=str))
+    plain = json.loads(json.dumps(asdict(build(type(config), plain)), default=str))
+    return plain
+
+
+def config_hash(config: "DataclassInstance") -> str:
+    """Names settings by 16 hex digits, the same in every process and for equal settings."""
+    text = json.dumps(to_mapping(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _make(cls: type[T], mapping: Mapping[str, object], prefix: str, base: object = MISSING) -> T:
+    """Builds `cls`; a key that `mapping` lacks comes from `base`, the settings being overridden, or is the default."""
+    known, hints, values = {field.name: field for field in fields(cls)}, get_type_hints(cls), {}
+    for name in mapping:
+        if name not in known:
+            raise ConfigError(f"{prefix}{name}: unknown key; {_nearest(name, known, 'keys')}")
+    for name, field in known.items():
+        if name in mapping:
+            old = MISSING if base is MISSING else getattr(base, name, None)
+            values[name] = _coerce(hints[name], mapping[name], f"{prefix}{name}", old)
+        elif isinstance(base, cls):
+            values[name] = getattr(base, name)
+        elif field.default is field.default_factory is MISSING:
+            raise ConfigError(f"{prefix}{name}: missing key: give it a value, it has no default")
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ConfigError(f"{prefix[:-1]}: {error}" if prefix.endswith(".") else f"{prefix}{error}") from error
+
+
+def _coerce(kind: Any, value: Any, at: str, base: object) -> object:
+    """Turns `value` into the annotated `kind`; `base` is the old value in an override, else MISSING."""
+    args, origin = get_args(kind), get_origin(kind)
+    if origin in (Union, UnionType) and NoneType in args:
+        is_none = value is None or (base is not MISSING and str(value).lower() in ("none", "null"))
+        return None if is_none else _coerce(Union[tuple(a for a in args if a is not NoneType)], value, at, base)
+    if origin is Literal:  # by type too, as True == 1; text may stand for a number
+        same = [c for c in args if type(c) is type(value) and c == value] or [c for c in args if str(c) == value]
+        if not same:
+            hint = _QUOTE if isinstance(value, bool) else ""
+            raise ConfigError(f"{at}: unknown value {value!r}{hint}; {_nearest(value, args, 'values')}")
+        return same[0]
+    if origin is tuple:
+        items = [i.strip() for i in value.split(",") if value.strip()] if isinstance(value, str) else value
+        kinds = args[:1] * len(items) if ... in args and isinstance(items, list | tuple) else args
+        if not isinstance(items, list | tuple) or len(items) != len(kinds):
+            raise ConfigError(f"{at}: expected a list{'' if ... in args else f' of {len(args)}'}, got {value!r}")
+        return tuple(_coerce(kinds[i], item, f"{at}[{i}]", base) for i, item in enumerate(items))
+    if isinstance(kind, type) and is_dataclass(kind):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{at}: expected a mapping, got {value!r}")
+        return _make(kind, value, f"{at}.", base)
+    assert kind in _NOUNS, f"{at}: settings cannot hold {kind}"
+    try:
+        return _to_scalar(kind, value)
+    except (ValueError, LookupError, OverflowError):
+        raise ConfigError(f"{at}: expected {_NOUNS[kind]}, got {value!r}{_QUOTE if kind is str else ''}") from None
+
+
+def _to_scalar(kind: Any, value: Any) -> object:
+    """Reads an int, float, bool, str or Path, also from text; raises ValueError and its like where there is none."""
+    if kind is bool:
+        return {"true": True, "false": False}[str(value).lower()]
+    if kind in (str, Path) and isinstance(value, (str, kind)):
+        return kind(value)
+    if kind in (int, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
+        if kind is int and str(value).lstrip("+-").isdecimal():  # exact beyond 2**53
+            return int(value)
+        number = float(value)
+        if math.isfinite(number) and (kind is float or number.is_integer()):
+            return number + 0.0 if kind is float else int(number)  # -0.0 + 0.0 is 0.0: equal settings, one hash
+    raise ValueError(value)
+
+
+def _nearest(word: object, valid: Iterable[object], noun: str) -> str:
+    names = [str(name) for name in valid]
+    best = difflib.get_close_matches(str(word), names, n=1, cutoff=0.0)  # 0: always one, however far
+    return f"did you mean {', '.join(map(repr, best))}? valid {noun}: {', '.join(names)}"
