@@ -1,7 +1,7 @@
 """Pictures in, pixels out, and back: the one place where a file's colour conventions are settled.
 
-Past this module all is upright 8-bit sRGB of three channels without alpha. What cannot become that without losing what the
-user may care about (alpha, depth, frames) is refused until an `ImagePolicy` decides. No other file imports Pillow.
+Past this module all is upright 8-bit sRGB of three channels without alpha. What cannot become that without losing what
+the user may care about (alpha, depth, frames) is refused until an `ImagePolicy` decides. No other file imports Pillow.
 """
 
 import io
@@ -25,21 +25,20 @@ MAX_SIDE_PX = 65_535  # the container stores a side in 16 bits
 # Not all that Pillow opens: EPS runs Ghostscript, TGA has no magic number, others are films or cannot be loaded.
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "QOI", "AVIF")
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
-_ICC_MEND = "embed the right one, or remove it with `exiftool -icc_profile:all= FILE`"
 _ICC_TOLERANCE = 2  # levels; sRGB profiles differ by rounding, Display P3 and Adobe RGB by tens of levels
 _lock = threading.Lock()
 
-Bytes = npt.NDArray[np.uint8]
+Samples = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class ImagePolicy:
-    """The user's decisions on pictures that are no 8-bit opaque stills; the default refuses them.
+    """The user's decisions on pictures that are no 8-bit opaque stills; the default refuses them all.
 
     Attributes:
-        alpha: for pictures not opaque everywhere: `refuse`, `drop` (bares hidden colours) or `blend` (over white).
-        depth: None refuses more than 8 bits a sample, 8 rounds to 8 bits: exactly for grey, but of 16-bit colour Pillow
-            hands over the high byte only, up to one level below the nearest.
+        alpha: where a picture is not opaque: `refuse`, `drop` (bares hidden colours) or `blend` (over white).
+        depth: None refuses more than 8 bits a sample; 8 rounds to 8 bits, exactly for grey, while of 16-bit colour
+            Pillow hands over the high byte only, up to one level from the nearest.
         first_frame: take the first frame of an animation, or page of a document, instead of refusing it.
 
     Raises:
@@ -64,7 +63,7 @@ STRICT = ImagePolicy()
 class Pixels:
     """A decoded picture: `data` is uint8 sRGB (H, W, 3); if `grey`, its three channels are equal."""
 
-    data: Bytes
+    data: Samples
     grey: bool
 
     @property
@@ -103,21 +102,22 @@ def is_image(path: Path) -> bool:
     True also for what is to be reported, not skipped: a picture over the size limit, a file that may not be opened, a
     damaged one that still bears the signature of PNG, JPEG, GIF, TIFF or WebP.
     """
-    if not path.is_file():  # opening a named pipe would block
-        return False
     try:
-        with _pillow(), path.open("rb") as file:
-            head = file.read(16)
-            if not head.startswith(_SIGNATURES) and (head[:4], head[8:12]) != (b"RIFF", b"WEBP"):
-                Image.open(file, formats=_FORMATS)
-            return True
+        with _pillow():
+            if not path.is_file():  # opening a named pipe would block
+                return False
+            with path.open("rb") as file:
+                head = file.read(16)
+                if not head.startswith(_SIGNATURES) and (head[:4], head[8:12]) != (b"RIFF", b"WEBP"):
+                    Image.open(file, formats=_FORMATS)
+                return True
     except ImageError as error:
         return isinstance(error.__cause__, Image.DecompressionBombError) or bool(getattr(error.__cause__, "errno", 0))
 
 
 def to_tensor(pixels: Pixels) -> torch.Tensor:
     """Gives a model's input, float32 (1, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(pixels.data.transpose(2, 0, 1).copy())[None] / 255  # (H, W, 3) -> (1, 3, H, W)
+    return torch.from_numpy(pixels.data.transpose(2, 0, 1).copy())[None].float() / 255  # (H, W, 3) -> (1, 3, H, W)
 
 
 def from_tensor(x: torch.Tensor, grey: bool) -> Pixels:
@@ -150,7 +150,7 @@ def write_png(pixels: Pixels) -> bytes:
 
 @contextmanager
 def _pillow() -> Iterator[None]:
-    """Sets our size limit, silences warnings, turns what is raised into ImageError, leaves Pillow's globals as found."""
+    """Sets our size limit, silences warnings, turns all errors into ImageError, leaves Pillow's globals as found."""
     with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         before = Image.MAX_IMAGE_PIXELS
@@ -160,7 +160,8 @@ def _pillow() -> Iterator[None]:
         except (ImageError, MemoryError):
             raise
         except Image.DecompressionBombError as error:
-            raise ImageError(f"over {MAX_PIXELS / 1e6:g} megapixels ({error}): crop or downscale it") from error
+            size = str(error).split(" exceeds")[0]  # "Image size (... pixels)"
+            raise ImageError(f"{size} is over {MAX_PIXELS / 1e6:g} megapixels: crop or downscale it") from error
         except UnidentifiedImageError as error:
             raise ImageError(f"no picture, or a damaged header: give one of {', '.join(_FORMATS)}") from error
         except Exception as error:  # on damaged files Pillow's plugins raise nearly any type
@@ -181,7 +182,8 @@ def _decode(data: bytes, policy: ImagePolicy) -> Pixels:
         # 16-bit grey with alpha opens as RGBA; the PNG header's colour type, byte 25, says 4.
         grey = file.mode in ("1", "L", "LA", "La") or file.mode[0] == "I" or (file.format == "PNG" and data[25] == 4)
         file.load()
-        image = ImageOps.exif_transpose(file)
+        ImageOps.exif_transpose(file, in_place=True)
+    image: Image.Image = file
     if image.mode[0] == "I":
         image = _round_grey(image, bits)
     elif bits > 8 and "transparency" in image.info:  # the pixels are high bytes, so must be the transparent colour
@@ -238,7 +240,7 @@ def _round_grey(image: Image.Image, bits: int) -> Image.Image:
     return rounded
 
 
-def _settle_alpha(rgb: Bytes, alpha: Bytes, policy: ImagePolicy) -> Bytes:
+def _settle_alpha(rgb: Samples, alpha: Samples, policy: ImagePolicy) -> Samples:
     if policy.alpha == "drop" or alpha.min() == 255:
         return rgb
     if policy.alpha == "refuse":
@@ -249,22 +251,20 @@ def _settle_alpha(rgb: Bytes, alpha: Bytes, policy: ImagePolicy) -> Bytes:
 
 def _to_srgb(image: Image.Image, grey: bool) -> Image.Image:
     """Drops alpha and converts by the ICC profile, perceptually; pixels that are sRGB already are not touched."""
-    icc = image.info.get("icc_profile")
+    icc = image.info.get("icc_profile") or b""
     if image.mode not in ("CMYK", "LAB"):
         image = image.convert("L" if grey else "RGB")
     if not icc and image.mode != "LAB":
         return image
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     try:
         lab = ImageCms.createProfile("LAB") if image.mode == "LAB" else None
-        profile = ImageCms.ImageCmsProfile(lab or io.BytesIO(icc or b""))
-        space = profile.profile.xcolor_space.strip()
-        mode = {"GRAY": "L", "Lab": "LAB"}.get(space, space)
-        if mode != image.mode and not (grey and mode == "RGB"):
-            raise ImageError(f"ICC profile for {space} in an image of mode {image.mode}: {_ICC_MEND}")
-        srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+        profile = ImageCms.ImageCmsProfile(lab or io.BytesIO(icc))
+        mode = "RGB" if grey and profile.profile.xcolor_space == "RGB " else image.mode
         transform = ImageCms.ImageCmsTransform(profile, srgb, mode, "RGB", ImageCms.Intent.PERCEPTUAL)
-    except (OSError, ImageCms.PyCMSError) as error:
-        raise ImageError(f"unreadable ICC profile of {len(icc or b'')} bytes: {_ICC_MEND}") from error
+    except (OSError, TypeError, ValueError) as error:
+        what = f"ICC profile of {len(icc)} bytes is damaged or not for mode {image.mode} ({error})"
+        raise ImageError(f"{what}: embed the right one, or remove it with `exiftool -icc_profile:all= FILE`") from error
     if mode in ("L", "RGB"):  # is it sRGB? a trial on 11^3 colours tells, a description may not ("linear sRGB")
         steps = np.array([0, 4, 16, 32, 64, 96, 128, 160, 192, 224, 255], dtype=np.uint8)
         chart = Image.fromarray(np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(11, 121, 3)).convert(mode)

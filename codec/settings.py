@@ -1,6 +1,7 @@
 """Settings: frozen dataclasses filled from strict YAML and flags, so that a typo is an error, never a silent default.
 
-Invariant: `build(type(c), to_mapping(c)) == c`, and equal settings have one mapping, hence one hash.
+Invariant: `build(type(c), to_mapping(c)) == c`, and equal settings have one mapping, hence one hash; but for an int
+beyond 2**53 that Python code put in a float field, which becomes the nearest float.
 Whatever a user wrote wrongly raises `ConfigError`, which names the source, the dotted key and the mend.
 """
 
@@ -32,11 +33,10 @@ class _StrictLoader(yaml.SafeLoader):
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # here, as merging `<<` later repeats keys legally
         node, seen = super().compose_mapping_node(anchor), set[str]()
         for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag.rpartition(":")[2] not in ("str", "merge"):
-                what = f"key {key.value!r} is not text: put it in quotes"
+            is_text = isinstance(key, yaml.ScalarNode) and key.tag.rpartition(":")[2] in ("str", "merge")
+            if not is_text or key.value in seen:
+                what = f"duplicate key {key.value!r}: keep one" if is_text else "key that is not text: put it in quotes"
                 raise yaml.MarkedYAMLError(problem=what, problem_mark=key.start_mark)
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"duplicate key {key.value!r}: keep one", problem_mark=key.start_mark)
             seen.add(key.value)
         return node
 
@@ -51,8 +51,8 @@ def load_yaml(path: Path) -> dict[str, object]:
     """Reads a YAML mapping for `build`; its errors name the file and the line."""
     text = ""
     try:
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")  # PyYAML refuses and places surrogates
-        data = yaml.load(text, Loader=_StrictLoader)
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")  # PyYAML refuses and places surrogates
+        data = _StrictLoader(text).get_single_data()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}: give a readable YAML file") from error
     except (yaml.YAMLError, RecursionError) as error:
@@ -66,12 +66,18 @@ def load_yaml(path: Path) -> dict[str, object]:
 
 
 def build(cls: type[T], mapping: Mapping[str, object], source: str = "") -> T:
-    """Fills `cls` and the dataclasses in it by their annotations; `source` opens each error text."""
+    """Fills `cls` by its annotations: int, float, bool, str, Path, Literal, tuple, a dataclass, or one of them | None.
+
+    Text may stand for a number, bool or tuple ("1e-3", "true", "1,2,3"), as PyYAML and flags give it.
+
+    Raises:
+        ConfigError: A key or value does not fit, or `cls` refuses it with a ValueError; `source` opens the text.
+    """
     return _make(cls, mapping, f"{source}: " if source else "")
 
 
 def override(config: T, changes: Mapping[str, object], source: str = "flag") -> T:
-    """Copies `config` with dotted keys changed, all at once; the text `none` or `null` is None if the field allows it."""
+    """Copies `config` with dotted keys changed at once; the text `none` or `null` gives None where that is allowed."""
     prefix, tree = f"{source}: " if source else "", dict[str, Any]()
     for key, value in changes.items():
         if any(other.startswith(f"{key}.") for other in changes):
@@ -86,8 +92,8 @@ def override(config: T, changes: Mapping[str, object], source: str = "flag") -> 
 
 def to_mapping(config: "DataclassInstance") -> dict[str, object]:
     """Turns settings into a nested dict fit for JSON, with the types `build` gives (1 in a float field becomes 1.0)."""
-    plain: dict[str, object] = json.loads(json.dumps(asdict(config), default=str))
-    plain = json.loads(json.dumps(asdict(build(type(config), plain)), default=str))
+    settled = build(type(config), json.loads(json.dumps(asdict(config), default=str)))
+    plain: dict[str, object] = json.loads(json.dumps(asdict(settled), default=str))
     return plain
 
 
@@ -120,9 +126,11 @@ def _make(cls: type[T], mapping: Mapping[str, object], prefix: str, base: object
 def _coerce(kind: Any, value: Any, at: str, base: object) -> object:
     """Turns `value` into the annotated `kind`; `base` is the old value in an override, else MISSING."""
     args, origin = get_args(kind), get_origin(kind)
-    if origin in (Union, UnionType) and NoneType in args:
+    if origin in (Union, UnionType):
+        inner = [arg for arg in args if arg is not NoneType]
+        assert len(inner) == 1, f"{at}: settings hold one type, or None; not {kind}"
         is_none = value is None or (base is not MISSING and str(value).lower() in ("none", "null"))
-        return None if is_none else _coerce(Union[tuple(a for a in args if a is not NoneType)], value, at, base)
+        return None if is_none else _coerce(inner[0], value, at, base)
     if origin is Literal:  # by type too, as True == 1; text may stand for a number
         same = [c for c in args if type(c) is type(value) and c == value] or [c for c in args if str(c) == value]
         if not same:
@@ -164,4 +172,4 @@ def _to_scalar(kind: Any, value: Any) -> object:
 def _nearest(word: object, valid: Iterable[object], noun: str) -> str:
     names = [str(name) for name in valid]
     best = difflib.get_close_matches(str(word), names, n=1, cutoff=0.0)  # 0: always one, however far
-    return f"did you mean {', '.join(map(repr, best))}? valid {noun}: {', '.join(names)}"
+    return f"did you mean {best[0]!r}? valid {noun}: {', '.join(names)}" if best else f"there are no {noun}"

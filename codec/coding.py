@@ -1,0 +1,199 @@
+"""Latents to a file and back: the decoder's schedule, replayed by the writer.
+
+    z symbols -> h_s features -> for each group: mixture -> grid -> rows -> symbols -> next context
+
+`_schedule` is that loop, once, for both directions: batch 1, fp32, no autocast, no TF32, cached steps. Only the symbol
+coder differs. `encode` and `decode` are the whole path from pixels to bytes.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from codec.bitstream import Header, on_header_grid, pack, symbols_crc, unpack
+from codec.checkpoint import model_id
+from codec.coder import SYMBOL_MAX, RowCoder, SymbolReader, SymbolWriter, transfer_mixture, transfer_table
+from codec.entropy import Z_REACH, StepMixture, in_steps
+from codec.errors import BitstreamError, ConfigError
+from codec.groups import restore, valid_tokens
+from codec.image import Pixels, crop, from_tensor, pad, to_tensor
+from codec.model import STRIDE, Codec, Latents
+from codec.tables import Ints, on_grid
+
+
+class Decoded(NamedTuple):
+    """A file's contents: pixels, the integer latents (batch 1) and the header."""
+
+    pixels: Pixels
+    latents: Latents
+    header: Header
+
+
+def encode(codec: Codec, pixels: Pixels, quality: float = 4.0) -> bytes:
+    """Plain encoding of an 8-bit image: one pass, no refinement. `decode(codec, encode(...))` gives its pixels.
+
+    Raises:
+        ConfigError: quality outside 1..8.
+    """
+    level = quality_tensor(codec, quality)
+    x = pad(to_tensor(pixels).to(level.device), STRIDE)
+    with coding_arithmetic():
+        latents = round_latents(codec.analyse(x, level))
+    return write(codec, latents, pixels.width, pixels.height, quality, pixels.grey)
+
+
+def decode(codec: Codec, data: bytes) -> Decoded:
+    """Pixels of a file's bytes.
+
+    Raises:
+        BitstreamError: the bytes are no intact file of this model.
+    """
+    header, latents = read(codec, data)
+    with coding_arithmetic():
+        x_hat = codec.synthesise(latents.y, quality_tensor(codec, header.quality))
+    pixels = from_tensor(crop(x_hat, header.height, header.width).cpu(), header.grey)
+    return Decoded(pixels, latents, header)
+
+
+def write(codec: Codec, latents: Latents, width: int, height: int, quality: float, grey: bool) -> bytes:
+    """The file of integer latents (batch 1) for an image of width x height pixels.
+
+    Raises:
+        ConfigError: quality outside 1..8, or latents that are not of this image size.
+        BitstreamError: more data than the format holds.
+    """
+    shapes = y_shape(codec, width, height), z_shape(codec, width, height)
+    if (tuple(latents.y.shape), tuple(latents.z.shape)) != shapes:
+        raise ConfigError(f"latents {tuple(latents.y.shape)}, {tuple(latents.z.shape)} for an image that needs {shapes}")
+    _check_frozen(codec)
+    y, z = (t.round().clamp(-SYMBOL_MAX, SYMBOL_MAX) for t in latents)
+    writer = SymbolWriter()
+    with coding_arithmetic():
+        _schedule(codec, writer, width, height, quality_tensor(codec, quality), Latents(y, z))
+    crc = symbols_crc(_int32(z), _int32(y))
+    return pack(Header(model_id(codec), width, height, on_header_grid(quality), grey, crc), writer.finish())
+
+
+def read(codec: Codec, data: bytes) -> tuple[Header, Latents]:
+    """Header and integer latents of a file's bytes, every check made.
+
+    Raises:
+        BitstreamError: the bytes are no intact file of this model, or decode differently on this machine.
+    """
+    header, words = unpack(data)
+    _check_frozen(codec)
+    if header.model_id != model_id(codec):
+        raise BitstreamError(
+            f"written by model {header.model_id.hex()}, this is {codec.config.name} {model_id(codec).hex()}: "
+            "name the model that wrote it with --model"
+        )
+    reader = SymbolReader(words)
+    with coding_arithmetic():
+        latents = _schedule(codec, reader, header.width, header.height, quality_tensor(codec, header.quality), None)
+    if symbols_crc(_int32(latents.z), _int32(latents.y)) != header.symbols_crc:
+        raise BitstreamError("the file is intact but its symbols differ: this machine computes the entropy model otherwise")
+    return header, latents
+
+
+def y_shape(codec: Codec, width: int, height: int) -> tuple[int, int, int, int]:
+    """Shape of y for an image, batch 1."""
+    return 1, codec.config.latent, -(-height // STRIDE) * 4, -(-width // STRIDE) * 4
+
+
+def z_shape(codec: Codec, width: int, height: int) -> tuple[int, int, int, int]:
+    """Shape of z for an image, batch 1."""
+    return 1, codec.config.hyper_width, -(-height // STRIDE), -(-width // STRIDE)
+
+
+def quality_tensor(codec: Codec, quality: float) -> Tensor:
+    """(1,) on the codec's device, on the header's grid.
+
+    Raises:
+        ConfigError: quality outside 1..8.
+    """
+    if not 1 <= quality <= 8:
+        raise ConfigError(f"quality {quality}: must lie between 1 (smallest file) and 8 (best picture)")
+    return torch.tensor([on_header_grid(quality)], device=next(codec.parameters()).device)
+
+
+def round_latents(latents: Latents) -> Latents:
+    """The nearest integers: what a plain encoder writes."""
+    return Latents(latents.y.round(), latents.z.round())
+
+
+@contextmanager
+def coding_arithmetic() -> Iterator[None]:
+    """fp32 without autocast, TF32 or gradients: what writer and reader must share."""
+    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        with torch.no_grad(), torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+
+
+def _schedule(
+    codec: Codec, coder: RowCoder, width: int, height: int, quality: Tensor, latents: Latents | None
+) -> Latents:
+    """Move every symbol through `coder` in coding order; `latents` is None when reading."""
+    z = _code_z(codec, coder, z_shape(codec, width, height), None if latents is None else latents.z)
+    z = z.to(quality.device)
+    shape = y_shape(codec, width, height)
+    model, gains = codec.context, codec.group_gains(quality)
+    rate_bias = codec.context_rate(quality)
+    valid = valid_tokens(shape[2], shape[3], torch.device("cpu"))
+    known = None if latents is None else codec.tokens(latents.y)
+    state = model.start(codec.features(z, quality), rate_bias)
+    coded = []
+    for group, colour in enumerate(model.colours):
+        gain = gains[:, group : group + 1]
+        mixture = in_steps(model.mixture(state), gain)
+        token = _code_group(coder, mixture, valid[colour], None if known is None else known[:, group])
+        token = token.to(quality.device)
+        coded.append(token)
+        state = model.step(state, token / gain.squeeze(4), rate_bias)
+    y = restore(torch.cat(coded, 1), shape[3], codec.config.segments, codec.config.order)
+    return Latents(y, z)
+
+
+def _code_z(codec: Codec, coder: RowCoder, shape: tuple[int, ...], z: Tensor | None) -> Tensor:
+    """z (1, C, h, w), every channel with its own fixed row."""
+    table = codec.prior.rows.cpu().numpy().astype(np.float32).repeat(shape[2] * shape[3], axis=0)
+    symbols = transfer_table(coder, table, Z_REACH, None if z is None else _symbols(z))
+    return torch.from_numpy(symbols).float().reshape(shape)
+
+
+def _code_group(coder: RowCoder, mixture: StepMixture, valid: Tensor, token: Tensor | None) -> Tensor:
+    """One group (1, 1, h, w, p); positions that an odd width left empty stay zero and cost nothing."""
+    grid = on_grid(mixture)
+    width = mixture.means.shape[-1]
+    real = valid.flatten().repeat_interleave(width).numpy()
+    if not real.all():
+        grid = type(grid)(*(g[real] for g in grid))
+    values = np.zeros(len(real), dtype=np.int64)
+    values[real] = transfer_mixture(coder, grid, None if token is None else _symbols(token)[real])
+    return torch.from_numpy(values).float().reshape(1, 1, *valid.shape, width)
+
+
+def _symbols(x: Tensor) -> Ints:
+    return x.flatten().long().cpu().numpy()
+
+
+def _int32(x: Tensor) -> NDArray[np.int32]:
+    return x.to(torch.int32).cpu().numpy()
+
+
+def _check_frozen(codec: Codec) -> None:
+    """Rows of p(z) are zero until training ends.
+
+    Raises:
+        ConfigError: they were never made.
+    """
+    if not bool(codec.prior.rows[0, 0]):
+        raise ConfigError("this codec has no rows for p(z) yet: call codec.prior.freeze() after training")
