@@ -1,0 +1,27 @@
+"""A full eContextformer codec that writes real files: `load`, `encode`, `decode`.
+
+Names are imported on first use, so that a command's `--help` need not wait for torch.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from codec.architecture import lmbda_of
+    from codec.checkpoint import load
+    from codec.coding import Decoded, decode, encode
+    from codec.image import ImagePolicy, Pixels, read_image, write_png
+
+__all__ = ["Decoded", "ImagePolicy", "Pixels", "decode", "encode", "lmbda_of", "load", "read_image", "write_png"]
+
+_HOMES = {
+    "lmbda_of": "architecture", "load": "checkpoint", "Decoded": "coding", "decode": "coding", "encode": "coding",
+    "ImagePolicy": "image", "Pixels": "image", "read_image": "image", "write_png": "image",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'codec' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"codec.{_HOMES[name]}"), name)

@@ -13,19 +13,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from codec.errors import ConfigError, ImageError
-from codec.image import ImagePolicy, is_image, read_image
+from codec.folders import find_images
+from codec.image import ImagePolicy, read_image
 
 POLICY = ImagePolicy(alpha="blend", depth=8, first_frame=True)
-
-
-def find_images(folder: Path) -> list[Path]:
-    """Every picture below a folder (or the one file named), sorted; hidden files and non-images are left out."""
-    if folder.is_file():
-        return [folder]
-    if not folder.is_dir():
-        raise ConfigError(f"{folder}: no such file or folder")
-    paths = (p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith("."))
-    return [p for p in paths if is_image(p)]
 
 
 def load_photos(folder: Path, smallest: int, quiet: bool = True) -> list[np.ndarray]:

@@ -115,6 +115,15 @@ def is_image(path: Path) -> bool:
         return isinstance(error.__cause__, Image.DecompressionBombError) or bool(getattr(error.__cause__, "errno", 0))
 
 
+def image_size(path: Path) -> tuple[int, int] | None:
+    """Width and height from the header, before orientation; None where that cannot be read."""
+    try:
+        with _pillow(), path.open("rb") as file:
+            return Image.open(file, formats=_FORMATS).size
+    except ImageError:
+        return None
+
+
 def to_tensor(pixels: Pixels) -> torch.Tensor:
     """Gives a model's input, float32 (1, 3, H, W) in [0, 1]."""
     return torch.from_numpy(pixels.data.transpose(2, 0, 1).copy())[None].float() / 255  # (H, W, 3) -> (1, 3, H, W)

@@ -1,0 +1,1 @@
+"""Command lines and the work behind them: which files, by whom, with what record."""

@@ -1,0 +1,86 @@
+"""What all commands share: exit statuses, errors as one line, signals, memory settings."""
+
+import argparse
+import ctypes
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+
+DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def parser(name: str, purpose: str, examples: str) -> argparse.ArgumentParser:
+    """A parser with defaults shown and an epilogue of examples."""
+
+    class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+        pass
+
+    return argparse.ArgumentParser(
+        prog=name, description=purpose, epilog=f"examples:\n{examples}", formatter_class=Formatter, allow_abbrev=False
+    )
+
+
+def add_model_flags(flags: argparse._ActionsContainer) -> None:
+    """--model and --device."""
+    flags.add_argument("--model", default="small", help="installed model, or a .safetensors checkpoint")
+    flags.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Run a command: a user's error is one line and status 2, Ctrl-C or SIGTERM is status 130."""
+    from codec.errors import RdoError
+
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+    keep_memory()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return command()
+    except RdoError as error:
+        say(f"error: {error}")
+        return USAGE
+    except OSError as error:
+        say(f"error: {error.filename or ''}: {error.strerror or error}: check the disk and the permissions")
+        return SOME_FAILED
+    except KeyboardInterrupt:
+        say("interrupted: what was finished is kept")
+        return INTERRUPTED
+
+
+def say(text: str) -> None:
+    """A line for people, beside the data."""
+    print(text, file=sys.stderr)
+
+
+def keep_memory() -> None:
+    """Tell glibc to keep freed memory: returning and refaulting large tensors can double the time of a step."""
+    if sys.platform != "linux":
+        return
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        trim_threshold, mmap_threshold = -1, -3  # from malloc.h
+        libc.mallopt(mmap_threshold, 1 << 30)
+        libc.mallopt(trim_threshold, (1 << 31) - 1)
+    except (OSError, AttributeError):
+        return  # another libc; only speed is lost
+
+
+def check_device(device: str) -> str:
+    """`device`, if torch can use it here.
+
+    Raises:
+        ConfigError: unknown or absent device.
+    """
+    import torch
+
+    from codec.errors import ConfigError
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"--device {device}: not usable here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt

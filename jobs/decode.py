@@ -1,0 +1,96 @@
+"""`rdo-decode`: .rdo files to PNG."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from jobs import cli
+
+EXAMPLES = """\
+  rdo-decode rdo-out/                       rdo-out/a.jpg.rdo -> rdo-out/a.jpg.png
+  rdo-decode -o pictures/ rdo-out/          the same tree below pictures/
+  rdo-decode -o a.png a.rdo
+  rdo-decode - < a.rdo > a.png"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All flags of the command."""
+    flags = cli.parser("rdo-decode", "Decode .rdo files to PNG.", EXAMPLES)
+    flags.add_argument("inputs", nargs="+", metavar="FILE", help=".rdo files or folders; - is standard input")
+    flags.add_argument("-o", "--output", help="folder, or one .png file; - is standard output (default: beside the file)")
+    flags.add_argument("--overwrite", action="store_true", help="replace existing pictures")
+    cli.add_model_flags(flags)
+    return flags
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; see `cli` for exit statuses."""
+    arguments = build_parser().parse_args(argv)
+    return cli.guarded(lambda: decode_all(arguments))
+
+
+def decode_all(arguments: argparse.Namespace) -> int:
+    """Decode what the arguments name; 1 if any file failed."""
+    pairs = output_names(arguments.inputs, arguments.output)
+
+    from tqdm import tqdm
+
+    from codec.checkpoint import load
+    from codec.coding import decode
+    from codec.errors import RdoError
+    from codec.files import write_atomically
+    from codec.image import write_png
+    from jobs.worker import explain
+
+    codec = load(arguments.model, cli.check_device(arguments.device))
+    failed = 0
+    for source, target in tqdm(pairs, disable=len(pairs) < 2, file=sys.stderr, unit="file"):
+        try:
+            if target != "-" and Path(target).exists() and not arguments.overwrite:
+                raise FileExistsError(17, f"{target} exists: pass --overwrite to replace it")
+            data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+            png = write_png(decode(codec, data).pixels)
+            if target == "-":
+                sys.stdout.buffer.write(png)
+                sys.stdout.buffer.flush()
+            else:
+                Path(target).parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(Path(target), png)
+        except FileExistsError as error:
+            failed += 1
+            cli.say(f"{source}: {error.strerror}")
+        except (RdoError, OSError, MemoryError) as error:
+            failed += 1
+            cli.say(f"{source}: {explain(error)}")
+    return cli.SOME_FAILED if failed else cli.DONE
+
+
+def output_names(inputs: list[str], output: str | None) -> list[tuple[str, str]]:
+    """(file, picture) of every .rdo file named, or found below a named folder.
+
+    Raises:
+        ConfigError: nothing found, or one output name for several files.
+    """
+    from codec.errors import ConfigError
+
+    if "-" in inputs:
+        if len(inputs) > 1:
+            raise ConfigError("-: standard input is one file and cannot be mixed with others")
+        return [("-", output or "-")]
+    found = []
+    for name in inputs:
+        path = Path(name)
+        if path.is_dir():
+            found += [(p, p.relative_to(path)) for p in sorted(path.rglob("*.rdo")) if p.is_file()]
+        else:
+            found.append((path, Path(path.name)))
+    if not found:
+        raise ConfigError(f"{', '.join(inputs)}: no .rdo files found")
+    if output is not None and (output == "-" or output.endswith(".png")):
+        if len(found) > 1:
+            raise ConfigError(f"{output}: names one picture, but there are {len(found)} files: name a folder")
+        return [(str(found[0][0]), output)]
+    pairs = [(str(p), str((Path(output) / r if output else p).with_suffix(".png"))) for p, r in found]
+    if len({target for _, target in pairs}) < len(pairs):
+        raise ConfigError("two of the named files would become the same picture: decode them into two folders")
+    return pairs

@@ -1,0 +1,100 @@
+"""`rdo-encode`: a folder of photos to verified, refined .rdo files."""
+
+import argparse
+from dataclasses import fields, replace
+from pathlib import Path
+
+from jobs import cli
+from rdo.config import RefineConfig
+
+EXAMPLES = """\
+  rdo-encode --iters 500 photos/            rdo-out/**.rdo, rdo-out/results.jsonl
+  rdo-encode --quality 6 -o a.rdo a.png     one file
+  rdo-encode --iters 0 photos/              plain encoding, one pass
+  rdo-encode - < a.png > a.rdo              standard input and output"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All flags of the command."""
+    flags = cli.parser("rdo-encode", "Encode pictures, spending time to make the files smaller.", EXAMPLES)
+    flags.add_argument("inputs", nargs="+", metavar="PICTURE", help="files or folders; - is standard input")
+    flags.add_argument("-o", "--output", help="folder (default rdo-out), or one .rdo file; - is standard output")
+    rate = flags.add_argument_group("rate")
+    rate.add_argument("--quality", type=float, default=4.0, help="1 (smallest) to 8 (best), continuous")
+    rate.add_argument("--lmbda", type=float, help="weight of mse (0..255) against bpp, default: what fits the quality")
+    search = flags.add_argument_group("refinement (defaults from --config, else built in)")
+    search.add_argument("--iters", type=int, help="steps; 0 is plain encoding (built in: 100)")
+    search.add_argument("--method", choices=("auto", "ste", "sga"), help="relaxation of rounding (built in: auto)")
+    search.add_argument("--time-budget", type=float, metavar="S", help="at most S seconds of refinement per picture")
+    search.add_argument("--patience", type=int, help="stop after this many looks without a gain (built in: 0, never)")
+    search.add_argument("--seed", type=int, help="of the relaxation's noise (built in: 0)")
+    search.add_argument("--config", type=Path, metavar="YAML", help="refinement settings, as in configs/refine/")
+    pictures = flags.add_argument_group("pictures")
+    pictures.add_argument("--alpha", choices=("refuse", "drop", "blend"), default="refuse", help="transparent pictures")
+    pictures.add_argument("--depth", type=int, choices=(8,), help="round deeper pictures to 8 bits, else refuse them")
+    pictures.add_argument("--first-frame", action="store_true", help="of an animation, else refuse it")
+    run = flags.add_argument_group("run")
+    run.add_argument("--overwrite", action="store_true", help="encode again what is done; replace existing files")
+    run.add_argument("--dry-run", action="store_true", help="list what would be written")
+    run.add_argument("--json", action="store_true", help="print records, a JSON object a line, instead of the table")
+    cli.add_model_flags(run)
+    return flags
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; see `cli` for exit statuses."""
+    arguments = build_parser().parse_args(argv)
+    return cli.guarded(lambda: encode(arguments))
+
+
+def encode(arguments: argparse.Namespace) -> int:
+    """Encode what the arguments name; 1 if any picture failed."""
+    from jobs.worklist import STDIO, build_worklist
+
+    items = build_worklist(arguments.inputs, arguments.output)
+    refine_config = refine_settings(arguments)
+    if arguments.dry_run:
+        for item in items:
+            print(f"{item.input} -> {item.output}")
+        return cli.DONE
+
+    from codec.checkpoint import load
+    from codec.coding import quality_tensor
+    from codec.image import ImagePolicy
+    from jobs.local import RESULTS, run
+    from jobs.table import summary
+    from jobs.worker import EncodeConfig
+
+    codec = load(arguments.model, cli.check_device(arguments.device))
+    quality_tensor(codec, arguments.quality)  # refuses what is out of range, once
+    policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
+    config = EncodeConfig(arguments.model, arguments.quality, arguments.lmbda, refine_config, policy)
+    results = None
+    if items[0].output != STDIO and not str(arguments.output or "").endswith(".rdo"):
+        folder = Path(arguments.output or "rdo-out")
+        folder.mkdir(parents=True, exist_ok=True)
+        results = folder / RESULTS
+    records = []
+    for record in run(items, codec, config, results, arguments.overwrite):
+        records.append(record)
+        if record.error:
+            cli.say(f"{record.input}: {record.error}")
+        if arguments.json and items[0].output != STDIO:
+            print(record.to_json(), flush=True)
+    if not arguments.json and items[0].output != STDIO:
+        print(summary(records))
+    return cli.SOME_FAILED if any(r.status == "failed" for r in records) else cli.DONE
+
+
+def refine_settings(arguments: argparse.Namespace) -> RefineConfig:
+    """Defaults < YAML < flags.
+
+    Raises:
+        ConfigError: a bad file or value.
+    """
+    from codec.settings import build, load_yaml, override
+
+    config = build(RefineConfig, load_yaml(arguments.config), str(arguments.config)) if arguments.config else RefineConfig()
+    names = {f.name for f in fields(RefineConfig)}
+    given = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
+    return override(config, given) if given else replace(config)

@@ -1,0 +1,126 @@
+"""`rdo-info`: what a .rdo file says of itself, and where its bits went."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs import cli
+
+if TYPE_CHECKING:
+    from codec.model import Codec
+
+EXAMPLES = """\
+  rdo-info a.rdo
+  rdo-info --json rdo-out/*.rdo"""
+
+
+@dataclass(frozen=True)
+class Info:
+    """Header and bit split; the split is null where the file's model is not the one loaded.
+
+    `y_bytes_est` and `z_bytes_est` are the model's estimate for the decoded symbols; `overhead_bytes` is the rest of the
+    file: its header, the grid of parameters, escapes and the coder's last word.
+    """
+
+    file: str
+    bytes: int
+    width: int
+    height: int
+    bpp: float
+    quality: float
+    grey: bool
+    model_id: str
+    model: str | None
+    header_bytes: int
+    y_bytes_est: float | None
+    z_bytes_est: float | None
+    overhead_bytes: float | None
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All flags of the command."""
+    flags = cli.parser("rdo-info", "Show the header of .rdo files and how their bits divide.", EXAMPLES)
+    flags.add_argument("inputs", nargs="+", metavar="FILE", help=".rdo files; - is standard input")
+    flags.add_argument("--json", action="store_true", help="a JSON object a line")
+    cli.add_model_flags(flags)
+    return flags
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; see `cli` for exit statuses."""
+    arguments = build_parser().parse_args(argv)
+    return cli.guarded(lambda: show(arguments))
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """Print every file's information; 1 if any could not be read."""
+    from codec.checkpoint import load
+    from codec.errors import RdoError
+    from jobs.worker import explain
+
+    codec = load(arguments.model, cli.check_device(arguments.device))
+    failed = 0
+    for name in arguments.inputs:
+        try:
+            data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+            info = inspect(name, data, codec)
+        except (RdoError, OSError) as error:
+            failed += 1
+            cli.say(f"{name}: {explain(error)}")
+            continue
+        print(json.dumps(asdict(info)) if arguments.json else as_text(info))
+    return cli.SOME_FAILED if failed else cli.DONE
+
+
+def inspect(name: str, data: bytes, codec: "Codec") -> Info:
+    """Read a file's header and, with its own model, its symbols.
+
+    Raises:
+        BitstreamError: the bytes are no intact .rdo file.
+    """
+    from codec.bitstream import HEADER_BYTES, unpack
+    from codec.checkpoint import model_id
+    from codec.coding import coding_arithmetic, quality_tensor, read
+
+    header, _ = unpack(data)
+    known = header.model_id == model_id(codec)
+    y_bytes = z_bytes = None
+    if known:
+        _, latents = read(codec, data)
+        with coding_arithmetic():
+            out = codec.evaluate(latents, quality_tensor(codec, header.quality))
+        y_bytes, z_bytes = float(out.y_bits) / 8, float(out.z_bits) / 8
+    return Info(
+        file=name,
+        bytes=len(data),
+        width=header.width,
+        height=header.height,
+        bpp=8 * len(data) / (header.width * header.height),
+        quality=header.quality,
+        grey=header.grey,
+        model_id=header.model_id.hex(),
+        model=codec.config.name if known else None,
+        header_bytes=HEADER_BYTES,
+        y_bytes_est=y_bytes,
+        z_bytes_est=z_bytes,
+        overhead_bytes=None if y_bytes is None or z_bytes is None else len(data) - y_bytes - z_bytes,
+    )
+
+
+def as_text(info: Info) -> str:
+    """A table of two columns."""
+    model = f"{info.model or 'another model: name it with --model'} ({info.model_id})"
+    lines = [
+        info.file,
+        f"  size      {info.width} x {info.height}{', grey' if info.grey else ''}",
+        f"  bytes     {info.bytes} ({info.bpp:.4f} bpp)",
+        f"  quality   {info.quality:g}",
+        f"  model     {model}",
+    ]
+    if info.y_bytes_est is not None and info.z_bytes_est is not None and info.overhead_bytes is not None:
+        parts = (("y", info.y_bytes_est), ("z", info.z_bytes_est), ("overhead", info.overhead_bytes))
+        lines += [f"  {label:9} {size:.0f} bytes ({100 * size / info.bytes:.1f} %)" for label, size in parts]
+    return "\n".join(lines)

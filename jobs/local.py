@@ -1,0 +1,71 @@
+"""A run in this process: pictures one after another, a bar over all their steps, records as they come."""
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from codec.model import Codec
+from jobs.record import Record, append_record, read_records
+from jobs.worker import EncodeConfig, encode_hash, encode_one
+from jobs.worklist import STDIO, Item
+
+RESULTS = "results.jsonl"
+
+
+def run(
+    items: list[Item], codec: Codec, config: EncodeConfig, results: Path | None, overwrite: bool, quiet: bool = False
+) -> Iterator[Record]:
+    """Encode every item that is not done yet, yielding a record for each; one failure does not stop the rest.
+
+    Args:
+        results: where records are appended; None keeps none.
+        overwrite: encode again what is done, and replace files that no record explains.
+    """
+    finished = {} if overwrite or results is None else {r.output: r for r in read_records(results)}
+    steps = max(1, config.refine.iters)
+    total = sum(item.pixels for item in items) * steps / 1e6
+    config_hash = encode_hash(codec, config)
+    with tqdm(total=total, unit="MP", disable=quiet, file=sys.stderr, bar_format=_BAR) as bar:
+        for index, item in enumerate(items, 1):
+            bar.set_description(f"{index}/{len(items)} {Path(item.input).name[:30]}")
+            share = item.pixels / 1e6
+            target = bar.n + steps * share
+            record = None if overwrite else _settled(item, finished.get(item.output), config_hash)
+            if record is None:
+                record = encode_one(item, codec, config, lambda step, share=share: bar.update(share))  # type: ignore[misc]
+                if results is not None:
+                    append_record(results, record)
+            bar.update(target - bar.n)
+            yield record
+
+
+_BAR = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}, {remaining} left"
+
+
+def _settled(item: Item, before: Record | None, config_hash: str) -> Record | None:
+    """A record for what needs no work: a finished pair that matches by hash, or a file that is not ours to replace."""
+    output = Path(item.output)
+    if item.output == STDIO or not output.exists():
+        return None
+    ours = before is not None and before.status == "done" and before.output_sha256 == _sha256(output)
+    if before is not None and ours:
+        same = before.config_hash == config_hash and before.input_sha256 == _sha256(Path(item.input))
+        return replace(before, status="skipped") if same else None
+    return Record(
+        schema="rdo-record-1",
+        status="failed",
+        input=item.input,
+        output=item.output,
+        error=f"{item.output} exists and no record says it is ours: pass --overwrite to replace it",
+    )
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None

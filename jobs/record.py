@@ -1,0 +1,110 @@
+"""Records: what is known of one image's encoding, a line of `results.jsonl` and a contract that others parse."""
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from codec.image import Pixels
+
+SCHEMA = "rdo-record-1"
+MS_SSIM_SIDE_MIN = 161  # five scales of an 11-pixel window
+Status = Literal["done", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One file against its original: measured on the file's bytes and its decoded 8-bit pixels.
+
+    `cost` is bpp + lmbda * mse (mse on 0..255). `psnr_db` is null for identical pictures, `ms_ssim` where a side is
+    below 161 pixels.
+    """
+
+    bytes: int
+    bpp: float
+    psnr_db: float | None
+    ms_ssim: float | None
+    cost: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """Outcome of one image; a failed one has `error` and no scores.
+
+    `gain_percent` is the fall of cost from `plain` to `refined`; `verified` says that the written bytes were decoded and
+    gave the very latents that were meant. `seconds` is all of the image's wall time, reading to writing.
+    """
+
+    schema: str
+    status: Status
+    input: str
+    output: str
+    input_sha256: str | None = None
+    output_sha256: str | None = None
+    width: int | None = None
+    height: int | None = None
+    model: str | None = None
+    model_id: str | None = None
+    config_hash: str | None = None
+    quality: float | None = None
+    lmbda: float | None = None
+    iters: int | None = None
+    seconds: float | None = None
+    device: str | None = None
+    plain: Score | None = None
+    refined: Score | None = None
+    gain_percent: float | None = None
+    verified: bool = False
+    error: str | None = None
+
+    def to_json(self) -> str:
+        """One line of JSON; numbers are finite or null."""
+        return json.dumps(asdict(self), allow_nan=False, ensure_ascii=False)
+
+
+def score(original: Pixels, decoded: Pixels, size_bytes: int, lmbda: float) -> Score:
+    """Measure a decoded picture against its original."""
+    difference = original.data.astype(np.float64) - decoded.data.astype(np.float64)
+    mse = float(np.mean(difference**2))
+    bpp = 8 * size_bytes / (original.width * original.height)
+    psnr_db = 10 * math.log10(255**2 / mse) if mse else None
+    return Score(size_bytes, bpp, psnr_db, _ms_ssim(original, decoded), bpp + lmbda * mse)
+
+
+def _ms_ssim(original: Pixels, decoded: Pixels) -> float | None:
+    if min(original.width, original.height) < MS_SSIM_SIDE_MIN:
+        return None
+    from pytorch_msssim import ms_ssim
+
+    from codec.image import to_tensor
+
+    return float(ms_ssim(to_tensor(original), to_tensor(decoded), data_range=1.0))
+
+
+def append_record(path: Path, record: Record) -> None:
+    """Add one line, flushed to the disk."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(record.to_json() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records of a results file; a line that a killed run left incomplete is passed over."""
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            found = json.loads(line)
+            known = {f.name: found.get(f.name) for f in fields(Record)}
+            for key in ("plain", "refined"):
+                known[key] = Score(**known[key]) if known[key] else None
+            records.append(Record(**known))
+        except (ValueError, TypeError, AttributeError):
+            continue
+    return records

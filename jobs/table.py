@@ -1,0 +1,43 @@
+"""The table that a run ends with: plain against refined."""
+
+from jobs.record import Record
+
+_HEAD = f"{'picture':32} {'plain':>9} {'refined':>9} {'bytes':>7} {'PSNR':>15} {'cost':>7}"
+
+
+def summary(records: list[Record]) -> str:
+    """One line a picture and their mean; failed ones last, with their reason."""
+    lines = [_HEAD]
+    scored = [r for r in records if r.plain and r.refined]
+    lines += [_line(r) for r in scored]
+    if len(scored) > 1:
+        plain = sum(r.plain.bytes for r in scored if r.plain)
+        refined = sum(r.refined.bytes for r in scored if r.refined)
+        gain = sum(r.gain_percent or 0.0 for r in scored) / len(scored)
+        lines.append(f"{'all, mean cost':32} {plain:>9} {refined:>9} {_percent(plain, refined)} {'':>15} {-gain:>+6.2f}%")
+    lines += [f"{_short(r.input)} failed: {r.error}" for r in records if r.status == "failed"]
+    skipped = sum(r.status == "skipped" for r in records)
+    if skipped:
+        lines.append(f"{skipped} of {len(records)} were done before, and unchanged")
+    return "\n".join(lines)
+
+
+def _line(record: Record) -> str:
+    plain, refined = record.plain, record.refined
+    assert plain is not None and refined is not None
+    psnr = f"{_db(plain.psnr_db)} -> {_db(refined.psnr_db)}"
+    change = _percent(plain.bytes, refined.bytes)
+    cost = -(record.gain_percent or 0.0)
+    return f"{_short(record.input)} {plain.bytes:>9} {refined.bytes:>9} {change} {psnr:>15} {cost:>+6.2f}%"
+
+
+def _short(name: str) -> str:
+    return f"{name if len(name) <= 32 else '...' + name[-29:]:32}"
+
+
+def _percent(before: int, after: int) -> str:
+    return f"{100 * (after / before - 1):>+6.1f}%"
+
+
+def _db(value: float | None) -> str:
+    return "exact" if value is None else f"{value:.2f}"

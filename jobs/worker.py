@@ -1,0 +1,151 @@
+"""One picture from pixels to a verified file: the unit of work, the same in this process or elsewhere.
+
+plain encoding -> refinement -> both written and decoded from their bytes -> the cheaper file kept -> record. A wrong
+or impossible picture is that record's `error`; only errors that would fail every picture are raised.
+"""
+
+import hashlib
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from codec.architecture import lmbda_of
+from codec.checkpoint import model_id
+from codec.coding import decode, quality_tensor, write
+from codec.errors import BitstreamError, RdoError
+from codec.files import write_atomically
+from codec.image import ImagePolicy, Pixels, read_image, to_tensor
+from codec.model import Codec, Latents
+from codec.settings import config_hash
+from jobs.record import SCHEMA, Record, score
+from jobs.worklist import STDIO, Item
+from rdo.config import RefineConfig
+from rdo.refine import refine
+
+
+@dataclass(frozen=True)
+class EncodeConfig:
+    """All that decides the bytes of a file, besides its picture and the model's weights.
+
+    `lmbda` None takes the one that fits the quality.
+    """
+
+    model: str = "small"
+    quality: float = 4.0
+    lmbda: float | None = None
+    refine: RefineConfig = RefineConfig()
+    policy: ImagePolicy = ImagePolicy()
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A file's bytes, and the pixels that decoding them gave."""
+
+    data: bytes
+    pixels: Pixels
+
+
+def encode_one(item: Item, codec: Codec, config: EncodeConfig, progress: Callable[[int], None]) -> Record:
+    """Encode, refine, verify and write one picture. A failure is recorded, and leaves no file.
+
+    Args:
+        progress: called with each finished refinement step.
+    """
+    begin = time.monotonic()
+    record = _blank(item, codec, config)
+    try:
+        source = _read_source(item)
+        record = replace(record, input_sha256=hashlib.sha256(source).hexdigest())
+        pixels = read_image(source, config.policy)
+        record, data = _encode(pixels, codec, config, record, progress)
+        _write(item.output, data)
+    except (RdoError, OSError, MemoryError, torch.OutOfMemoryError) as error:
+        return replace(record, error=explain(error), seconds=time.monotonic() - begin)
+    digest = hashlib.sha256(data).hexdigest()
+    return replace(record, status="done", output_sha256=digest, seconds=time.monotonic() - begin)
+
+
+def explain(error: BaseException) -> str:
+    """What happened and what to do, in one line."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return "out of memory: downscale the picture or use a machine with more"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: check the disk and the permissions"
+    return str(error)
+
+
+def encode_hash(codec: Codec, config: EncodeConfig) -> str:
+    """Hash of settings and weights: equal hashes and equal pictures give equal files on one machine."""
+    return config_hash(replace(config, model=model_id(codec).hex()))
+
+
+def _encode(
+    pixels: Pixels, codec: Codec, config: EncodeConfig, record: Record, progress: Callable[[int], None]
+) -> tuple[Record, bytes]:
+    """Scores and the better file's bytes."""
+    lmbda = config.lmbda if config.lmbda is not None else lmbda_of(config.quality)
+    device = quality_tensor(codec, config.quality).device
+    refined = refine(codec, to_tensor(pixels).to(device), config.quality, config.refine, lmbda, progress)
+    plain_file = write_verified(codec, refined.plain, pixels, config.quality)
+    best_file = write_verified(codec, refined.latents, pixels, config.quality) if refined.iters else plain_file
+    plain = score(pixels, plain_file.pixels, len(plain_file.data), lmbda)
+    best = score(pixels, best_file.pixels, len(best_file.data), lmbda)
+    if best.cost > plain.cost:  # rounding to 8 bits or the last word of the file can tip a tie
+        best_file, best = plain_file, plain
+    record = replace(
+        record,
+        width=pixels.width,
+        height=pixels.height,
+        iters=refined.iters,
+        plain=plain,
+        refined=best,
+        gain_percent=100 * (1 - best.cost / plain.cost),
+        verified=True,
+    )
+    return record, best_file.data
+
+
+def write_verified(codec: Codec, latents: Latents, pixels: Pixels, quality: float) -> Verified:
+    """Write a file and decode it from its bytes.
+
+    Raises:
+        BitstreamError: it does not give back the very latents.
+    """
+    data = write(codec, latents, pixels.width, pixels.height, quality, pixels.grey)
+    decoded = decode(codec, data)
+    if not (torch.equal(decoded.latents.y, latents.y) and torch.equal(decoded.latents.z, latents.z)):
+        raise BitstreamError("the written file decodes to other symbols: please report this picture and settings")
+    return Verified(data, decoded.pixels)
+
+
+def _blank(item: Item, codec: Codec, config: EncodeConfig) -> Record:
+    return Record(
+        schema=SCHEMA,
+        status="failed",
+        input=item.input,
+        output=item.output,
+        model=codec.config.name,
+        model_id=model_id(codec).hex(),
+        config_hash=encode_hash(codec, config),
+        quality=config.quality,
+        lmbda=config.lmbda if config.lmbda is not None else lmbda_of(config.quality),
+        device=str(next(codec.parameters()).device),
+    )
+
+
+def _read_source(item: Item) -> bytes:
+    return sys.stdin.buffer.read() if item.input == STDIO else Path(item.input).read_bytes()
+
+
+def _write(output: str, data: bytes) -> None:
+    if output == STDIO:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    path = Path(output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, data)

@@ -1,0 +1,59 @@
+"""Which pictures to encode, and what each file will be called."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from codec.errors import ConfigError
+from codec.folders import find_images
+from codec.image import image_size
+
+STDIO = "-"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture: where it is, what to call it, where its file goes. `-` stands for standard input and output."""
+
+    input: str
+    output: str
+    pixels: int
+
+
+def build_worklist(inputs: list[str], output: str | None) -> list[Item]:
+    """Every picture of the named files and folders, largest first, with its output.
+
+    `dir/a/b.jpg` below the named `dir/` becomes `<output>/a/b.jpg.rdo`. An output that ends in .rdo names the one file.
+
+    Raises:
+        ConfigError: nothing found, a name that does not exist, or two pictures that would share an output.
+    """
+    if STDIO in inputs:
+        if len(inputs) > 1:
+            raise ConfigError("-: standard input is one picture and cannot be mixed with others")
+        return [Item(STDIO, output or STDIO, 0)]
+    folder = Path(output or "rdo-out")
+    found = [pair for name in inputs for pair in _named(Path(name), folder)]
+    if not found:
+        raise ConfigError(f"{', '.join(inputs)}: no pictures found")
+    single = folder.suffix == ".rdo" or output == STDIO
+    if single and len(found) > 1:
+        raise ConfigError(f"{output}: names one file, but there are {len(found)} pictures: name a folder")
+    items = []
+    taken: dict[str, Path] = {}
+    for path, relative in found:
+        target = str(output) if single else str(folder / f"{relative}.rdo")
+        if target in taken:
+            raise ConfigError(f"{path} and {taken[target]} would both become {target}: encode them into two folders")
+        taken[target] = path
+        size = image_size(path)
+        items.append(Item(str(path), target, size[0] * size[1] if size else 0))
+    return sorted(items, key=lambda item: -item.pixels)
+
+
+def _named(path: Path, output: Path) -> list[tuple[Path, Path]]:
+    """(path, name relative to what the user named) of each picture."""
+    if path.is_dir():
+        return [(p, p.relative_to(path)) for p in find_images(path, exclude=output)]
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file or folder")
+    return [(path, Path(path.name))]
