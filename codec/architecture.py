@@ -73,5 +73,5 @@ class ModelConfig:
 
 
 def lmbda_of(quality: float) -> float:
-    """Lagrange multiplier of a quality: 0.002 * 29^((quality - 1) / 7), for loss = bpp + lmbda * mse (mse on 0..255)."""
+    """Lagrange multiplier of a quality, 0.002 * 29^((quality - 1) / 7), in loss = bpp + lmbda * mse (mse on 0..255)."""
     return float(LAMBDA_FIRST * LAMBDA_RATIO ** ((quality - QUALITY_FIRST) / (QUALITY_LAST - QUALITY_FIRST)))

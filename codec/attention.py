@@ -44,9 +44,8 @@ class Windows(NamedTuple):
 
     def merge(self, x: Tensor) -> Tensor:
         """Inverse of `split`: (B, nW, P * rows * cols, d) -> (B, P, H, W, d)."""
-        pad_h, pad_w = self.pad
         x = x.unflatten(2, (-1, self.rows, self.cols))
-        x = x.unflatten(1, ((self.height + pad_h) // self.rows, -1))  # (B, nH, nW, P, rows, cols, d)
+        x = x.unflatten(1, (-(-self.height // self.rows), -1))  # (B, nH, nW, P, rows, cols, d)
         x = x.permute(0, 3, 1, 4, 2, 5, 6).flatten(4, 5).flatten(2, 3)
         if self.down:
             x = x.roll((self.down, self.right), (2, 3))
@@ -79,6 +78,7 @@ class RelativeBias(nn.Module):
     """Learned bias for each head and each offset (planes back, rows, columns) inside a window."""
 
     index: Tensor
+    causal: Tensor
 
     def __init__(self, heads: int, planes: int, rows: int, cols: int) -> None:
         super().__init__()
@@ -110,9 +110,7 @@ class Block(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.project = nn.Linear(width, width)
         self.norm_mlp = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width)
-        )
+        self.mlp = nn.Sequential(nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width))
         self.relative = RelativeBias(heads, planes, window, window // 2)
 
     def windows(self, height: int, width: int) -> Windows:
@@ -160,5 +158,5 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
     batch = query.shape[0]
     if bias.shape[0] > 1 and batch > 1:
         bias = bias.repeat(batch, 1, 1, 1)
-    flat = (t.flatten(0, 1) for t in (query, key, value))
-    return F.scaled_dot_product_attention(*flat, attn_mask=bias).unflatten(0, (batch, -1))
+    query, key, value = (t.flatten(0, 1) for t in (query, key, value))
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias).unflatten(0, (batch, -1))

@@ -74,7 +74,7 @@ def read_checkpoint(path: Path) -> tuple[ModelConfig, dict[str, Tensor], dict[st
 
 
 def publish(codec: Codec, path: Path, notes: dict[str, str] | None = None) -> None:
-    """Write a checkpoint for use: rows of p(z) frozen, weights rounded to fp16, `notes` (card facts) in the metadata."""
+    """Write a checkpoint for use: rows of p(z) frozen, weights rounded to fp16, `notes` in the metadata."""
     codec.prior.freeze()
     tensors = {k: (t.half() if t.is_floating_point() else t).cpu().contiguous() for k, t in codec.state_dict().items()}
     metadata = {**(notes or {}), "format": FORMAT, "config": json.dumps(to_mapping(codec.config))}
@@ -100,7 +100,9 @@ def model_config(name: str) -> ModelConfig:
         path = config_folder() / "models" / f"{name}.yaml"
         if not path.is_file():
             names = sorted(p.stem for p in path.parent.glob("*.yaml"))
-            raise ConfigError(f"{name}: no such model configuration; there are {', '.join(names)}, or name a .yaml file")
+            raise ConfigError(
+                f"{name}: no such model configuration; there are {', '.join(names)}, or name a .yaml file"
+            )
     return build(ModelConfig, load_yaml(path), str(path))
 
 

@@ -116,9 +116,7 @@ def transfer_table(coder: RowCoder, table: NDArray[np.float32], reach: int, symb
     return _transfer(coder, table, np.zeros(len(table), dtype=np.int64), reach, symbols)
 
 
-def _transfer(
-    coder: RowCoder, table: NDArray[np.float32], centre: Ints, reach: int, symbols: Ints | None
-) -> Ints:
+def _transfer(coder: RowCoder, table: NDArray[np.float32], centre: Ints, reach: int, symbols: Ints | None) -> Ints:
     """Rows cover centre - reach .. centre + reach; the last column is the escape."""
     escape = 2 * reach + 1
     indices = None

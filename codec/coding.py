@@ -69,7 +69,9 @@ def write(codec: Codec, latents: Latents, width: int, height: int, quality: floa
     """
     shapes = y_shape(codec, width, height), z_shape(codec, width, height)
     if (tuple(latents.y.shape), tuple(latents.z.shape)) != shapes:
-        raise ConfigError(f"latents {tuple(latents.y.shape)}, {tuple(latents.z.shape)} for an image that needs {shapes}")
+        raise ConfigError(
+            f"latents {tuple(latents.y.shape)}, {tuple(latents.z.shape)} for an image that needs {shapes}"
+        )
     _check_frozen(codec)
     y, z = (t.round().clamp(-SYMBOL_MAX, SYMBOL_MAX) for t in latents)
     writer = SymbolWriter()
@@ -96,7 +98,9 @@ def read(codec: Codec, data: bytes) -> tuple[Header, Latents]:
     with coding_arithmetic():
         latents = _schedule(codec, reader, header.width, header.height, quality_tensor(codec, header.quality), None)
     if symbols_crc(_int32(latents.z), _int32(latents.y)) != header.symbols_crc:
-        raise BitstreamError("the file is intact but its symbols differ: this machine computes the entropy model otherwise")
+        raise BitstreamError(
+            "the file is intact but its symbols differ: this machine computes the entropy model otherwise"
+        )
     return header, latents
 
 

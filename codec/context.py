@@ -13,6 +13,7 @@ and G planes run. Three ways through, equal up to float rounding:
 Source: eContextformer (arXiv:2306.14287), figures of the architecture and of the optimised coding order.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -55,7 +56,7 @@ class CodingState:
 
 
 class SegmentLinear(nn.Module):
-    """A linear layer with weights of its own for each channel segment: channels of other frequency, other statistics."""
+    """A linear layer with weights of its own for each channel segment, since segments differ in their statistics."""
 
     def __init__(self, segments: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -110,7 +111,7 @@ class ContextModel(nn.Module):
         self.embed = SegmentLinear(config.segments, config.segment_width, config.context_width)
         self.plane = nn.Parameter(torch.zeros(planes, 1, 1, config.context_width))
         nn.init.trunc_normal_(self.plane, std=0.02)
-        self.blocks = nn.ModuleList(
+        self.blocks: Iterable[Block] = nn.ModuleList(  # type: ignore[assignment]  # its members are Blocks
             Block(config.context_width, config.heads, config.mlp_ratio, planes, config.window, shifted=bool(i % 2))
             for i in range(config.context_depth)
         )
@@ -140,7 +141,7 @@ class ContextModel(nn.Module):
     def start(self, features: Tensor, rate_bias: Tensor) -> CodingState:
         """State before the first group is coded, from hyper-features (B, F, H, W)."""
         by_colour, biases = self._prepare(features)
-        state = CodingState(by_colour, biases, [None] * len(self.blocks), None, 0)
+        state = CodingState(by_colour, biases, [None] * self.config.context_depth, None, 0)
         if self.config.skip_first:
             return state
         empty = by_colour.new_empty(by_colour.shape[0], 0, *by_colour.shape[2:4], self.config.segment_width)

@@ -14,12 +14,12 @@ from tqdm import tqdm
 
 from codec.errors import ConfigError, ImageError
 from codec.folders import find_images
-from codec.image import ImagePolicy, read_image
+from codec.image import ImagePolicy, Samples, read_image
 
 POLICY = ImagePolicy(alpha="blend", depth=8, first_frame=True)
 
 
-def load_photos(folder: Path, smallest: int, quiet: bool = True) -> list[np.ndarray]:
+def load_photos(folder: Path, smallest: int, quiet: bool = True) -> list[Samples]:
     """Photos of a folder as uint8 (H, W, 3); those unreadable or with a side below `smallest` are left out.
 
     Raises:
@@ -27,7 +27,7 @@ def load_photos(folder: Path, smallest: int, quiet: bool = True) -> list[np.ndar
     """
     paths = find_images(folder)
 
-    def read(path: Path) -> np.ndarray | None:
+    def read(path: Path) -> Samples | None:
         try:
             return read_image(path, POLICY).data
         except ImageError:
@@ -41,7 +41,7 @@ def load_photos(folder: Path, smallest: int, quiet: bool = True) -> list[np.ndar
     return photos
 
 
-def crop_batch(photos: list[np.ndarray], size: int, batch: int, rng: np.random.Generator) -> Tensor:
+def crop_batch(photos: list[Samples], size: int, batch: int, rng: np.random.Generator) -> Tensor:
     """Random square crops, each flipped and transposed at random: uint8 (B, 3, size, size)."""
     weights = np.array([p.shape[0] * p.shape[1] for p in photos], dtype=np.float64)
     crops = []
@@ -57,7 +57,7 @@ def crop_batch(photos: list[np.ndarray], size: int, batch: int, rng: np.random.G
     return torch.from_numpy(np.ascontiguousarray(np.stack(crops).transpose(0, 3, 1, 2)))
 
 
-def crop_stream(photos: list[np.ndarray], size: int, batch: int, seed: int, step: int) -> Iterator[Tensor]:
+def crop_stream(photos: list[Samples], size: int, batch: int, seed: int, step: int) -> Iterator[Tensor]:
     """Batches for `step`, `step + 1`, ...; each drawn one ahead in a thread, so that training never waits for it."""
 
     def draw(at: int) -> Tensor:

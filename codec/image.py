@@ -68,10 +68,12 @@ class Pixels:
 
     @property
     def height(self) -> int:
+        """Rows."""
         return self.data.shape[0]
 
     @property
     def width(self) -> int:
+        """Columns."""
         return self.data.shape[1]
 
 

@@ -17,10 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.architecture import ModelConfig
+from codec.image import Samples
 from codec.transforms import RateTable, Residual
 
 BLOCK = 16
-LAP_SCALE = 1.3  # biorthogonal scaling of the first difference; 1 is orthogonal. Best of 1, 1.3, 1.6 on training patches
+LAP_SCALE = (
+    1.3  # biorthogonal scaling of the first difference; 1 is orthogonal. Best of 1, 1.3, 1.6 on training patches
+)
 CELL = 8  # the nonlinear paths work on 8x8 pixel cells
 
 
@@ -104,7 +107,7 @@ def lapping_matrix(size: int = BLOCK, scale: float = LAP_SCALE) -> Tensor:
 
 
 @torch.no_grad()
-def initialise_klt(analysis: KltAnalysis, synthesis: KltSynthesis, photos: list[np.ndarray], seed: int = 0) -> None:
+def initialise_klt(analysis: KltAnalysis, synthesis: KltSynthesis, photos: list[Samples], seed: int = 0) -> None:
     """Set both linear paths to the Karhunen-Loeve basis of lapped patches, largest variance first.
 
     Args:

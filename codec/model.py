@@ -118,7 +118,8 @@ class Codec(nn.Module):
 def level_steps(levels: int) -> Tensor:
     """Quantisation step of an orthonormal transform at each level, on the 255 scale: sqrt(26 / lmbda).
 
-    From d bits / d step = -1 / (step ln 2) for each of 768 coefficients of a 16x16 block, against the distortion step^2 / 12.
+    From d bits / d step = -1 / (step ln 2) for each of the 768 coefficients of a 16x16 block, against the distortion
+    step^2 / 12.
     """
     qualities = torch.linspace(1, 8, levels) if levels > 1 else torch.tensor([4.0])
     return torch.tensor([(26 / lmbda_of(float(q))) ** 0.5 for q in qualities])

@@ -1,7 +1,7 @@
 """Entropy parameters on a grid, and integer arithmetic from grid to probability rows.
 
-Floats stop at `on_grid`: weights in 1/64 (summing to 64), means in 1/64 step, scales in eighths of an octave. From there
-int64 alone makes each row, so every machine that agrees on the grid indices agrees on every bit of the file.
+Floats stop at `on_grid`: weights in 1/64 (summing to 64), means in 1/64 step, scales in eighths of an octave. From
+there integers alone make each row, so machines that agree on the grid indices agree on every bit of the file.
 
 A row holds the frequencies of the integers centre - reach .. centre + reach, then that of the escape, each at least 1,
 in sum 2^22 + length, so that float32 holds them exactly (they go to the entropy coder as floats).

@@ -5,6 +5,7 @@ paths and gains learn slowly (they start as a good transform), everything else f
 of (state, seed, step number), so a run that is killed and resumed gives the weights of an unbroken one.
 """
 
+import io
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -21,7 +22,7 @@ from codec.architecture import QUALITY_FIRST, QUALITY_LAST, lmbda_of
 from codec.dataset import crop_stream
 from codec.errors import CheckpointError, ConfigError
 from codec.files import write_atomically
-from codec.image import crop, pad
+from codec.image import Samples, crop, pad
 from codec.klt import KltAnalysis, KltSynthesis, initialise_klt
 from codec.model import STRIDE, Codec, Latents, set_gains_from_deviation
 
@@ -36,7 +37,7 @@ class TrainConfig:
     Attributes:
         steps: length of the schedule, unless `time_budget` (seconds) is given, which then sets its length.
         crop, batch: side of a crop in pixels (a multiple of 64) and crops a step.
-        lr: AdamW's rate for entropy networks; `lr_transform` for nonlinear transforms; `lr_linear` for linear paths, gains.
+        lr, lr_transform, lr_linear: AdamW's rates for entropy networks; nonlinear transforms; linear paths and gains.
         clip: largest gradient norm.
         ema: decay of the averaged weights that are validated and published.
         quality_range: qualities are drawn uniformly from it.
@@ -115,7 +116,7 @@ class Trainer:
         folder: where the state is kept; a state found there is resumed.
     """
 
-    def __init__(self, codec: Codec, photos: list[np.ndarray], config: TrainConfig, folder: Path) -> None:
+    def __init__(self, codec: Codec, photos: list[Samples], config: TrainConfig, folder: Path) -> None:
         self.config, self.photos, self.folder = config, photos, folder
         self.device = next(codec.parameters()).device
         self.codec = codec.train().to(memory_format=torch.channels_last)
@@ -199,8 +200,6 @@ class Trainer:
 
     def save(self) -> None:
         """Write the state, atomically."""
-        import io
-
         buffer = io.BytesIO()
         torch.save(
             {
@@ -248,7 +247,7 @@ def _parameter_groups(codec: Codec, config: TrainConfig) -> list[dict[str, Any]]
     return [{"params": params, "lr": peak, "peak": peak} for params, peak in groups]
 
 
-def initialise(codec: Codec, photos: list[np.ndarray]) -> None:
+def initialise(codec: Codec, photos: list[Samples]) -> None:
     """Before the first step: KLT of the training photos, and gains that suit its deviations."""
     if isinstance(codec.g_a, KltAnalysis) and isinstance(codec.g_s, KltSynthesis):
         initialise_klt(codec.g_a, codec.g_s, photos)
@@ -256,7 +255,7 @@ def initialise(codec: Codec, photos: list[np.ndarray]) -> None:
 
 
 @torch.no_grad()
-def validate(codec: Codec, photos: Iterable[np.ndarray], qualities: Iterable[float]) -> list[Validation]:
+def validate(codec: Codec, photos: Iterable[Samples], qualities: Iterable[float]) -> list[Validation]:
     """Rate (estimated), PSNR and cost of whole photos (H, W, 3) uint8, at each quality."""
     device = next(codec.parameters()).device
     rows = []

@@ -52,7 +52,7 @@ class PaperAnalysis(nn.Module):
 
 
 class PaperSynthesis(nn.Module):
-    """`g_s` of the paper: two residual blocks, then `g_a` mirrored with the attention module after the third upsampling."""
+    """`g_s` of the paper: two residual blocks, then `g_a` mirrored, the attention module after the third upsampling."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

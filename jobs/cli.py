@@ -82,5 +82,5 @@ def check_device(device: str) -> str:
     return device
 
 
-def _interrupt(number: int, frame: object) -> None:
+def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt

@@ -17,7 +17,9 @@ def build_parser() -> argparse.ArgumentParser:
     """All flags of the command."""
     flags = cli.parser("rdo-decode", "Decode .rdo files to PNG.", EXAMPLES)
     flags.add_argument("inputs", nargs="+", metavar="FILE", help=".rdo files or folders; - is standard input")
-    flags.add_argument("-o", "--output", help="folder, or one .png file; - is standard output (default: beside the file)")
+    flags.add_argument(
+        "-o", "--output", help="folder, or one .png file; - is standard output (default: beside the file)"
+    )
     flags.add_argument("--overwrite", action="store_true", help="replace existing pictures")
     cli.add_model_flags(flags)
     return flags

@@ -94,7 +94,9 @@ def refine_settings(arguments: argparse.Namespace) -> RefineConfig:
     """
     from codec.settings import build, load_yaml, override
 
-    config = build(RefineConfig, load_yaml(arguments.config), str(arguments.config)) if arguments.config else RefineConfig()
+    config = (
+        build(RefineConfig, load_yaml(arguments.config), str(arguments.config)) if arguments.config else RefineConfig()
+    )
     names = {f.name for f in fields(RefineConfig)}
     given = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
     return override(config, given) if given else replace(config)

@@ -21,8 +21,8 @@ EXAMPLES = """\
 class Info:
     """Header and bit split; the split is null where the file's model is not the one loaded.
 
-    `y_bytes_est` and `z_bytes_est` are the model's estimate for the decoded symbols; `overhead_bytes` is the rest of the
-    file: its header, the grid of parameters, escapes and the coder's last word.
+    `y_bytes_est` and `z_bytes_est` are the model's estimate for the decoded symbols; `overhead_bytes` is the rest of
+    the file: its header, the grid of parameters, escapes and the coder's last word.
     """
 
     file: str

@@ -4,12 +4,14 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from tqdm import tqdm
 
 from codec.model import Codec
-from jobs.record import Record, append_record, read_records
+from jobs.record import SCHEMA, Record, append_record, read_records
 from jobs.worker import EncodeConfig, encode_hash, encode_one
 from jobs.worklist import STDIO, Item
 
@@ -36,14 +38,18 @@ def run(
             target = bar.n + steps * share
             record = None if overwrite else _settled(item, finished.get(item.output), config_hash)
             if record is None:
-                record = encode_one(item, codec, config, lambda step, share=share: bar.update(share))  # type: ignore[misc]
+                record = encode_one(item, codec, config, partial(_advance, bar, share))
                 if results is not None:
                     append_record(results, record)
-            bar.update(target - bar.n)
+            bar.update(min(target, total) - bar.n)
             yield record
 
 
 _BAR = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}, {remaining} left"
+
+
+def _advance(bar: "tqdm[NoReturn]", megapixels: float, _: int) -> None:
+    bar.update(min(megapixels, (bar.total or 0) - bar.n))
 
 
 def _settled(item: Item, before: Record | None, config_hash: str) -> Record | None:
@@ -56,7 +62,7 @@ def _settled(item: Item, before: Record | None, config_hash: str) -> Record | No
         same = before.config_hash == config_hash and before.input_sha256 == _sha256(Path(item.input))
         return replace(before, status="skipped") if same else None
     return Record(
-        schema="rdo-record-1",
+        schema=SCHEMA,
         status="failed",
         input=item.input,
         output=item.output,

@@ -35,8 +35,8 @@ class Score:
 class Record:
     """Outcome of one image; a failed one has `error` and no scores.
 
-    `gain_percent` is the fall of cost from `plain` to `refined`; `verified` says that the written bytes were decoded and
-    gave the very latents that were meant. `seconds` is all of the image's wall time, reading to writing.
+    `gain_percent` is the fall of cost from `plain` to `refined`; `verified` says that the written bytes were
+    decoded and gave the very latents that were meant. `seconds` is all of the image's wall time, reading to writing.
     """
 
     schema: str

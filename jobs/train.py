@@ -4,7 +4,7 @@ import argparse
 import time
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from jobs import cli
 
@@ -23,7 +23,9 @@ QUALITIES = (1.0, 2.75, 4.5, 6.25, 8.0)
 
 def build_parser() -> argparse.ArgumentParser:
     """All flags of the command."""
-    flags = cli.parser("rdo-train", "Train a variable-rate codec; a run found in the output folder is resumed.", EXAMPLES)
+    flags = cli.parser(
+        "rdo-train", "Train a variable-rate codec; a run found in the output folder is resumed.", EXAMPLES
+    )
     flags.add_argument("photos", type=Path, help="folder of photographs")
     flags.add_argument("-o", "--output", type=Path, required=True, help="folder of the run")
     flags.add_argument("--config", default="small", help="architecture: a name in configs/models, or a YAML file")
@@ -95,7 +97,7 @@ def train(arguments: argparse.Namespace) -> int:
 class _Watch:
     """Follows a run: the bar after each step; validation, log line and published weights every so often."""
 
-    def __init__(self, every: float, photos: "list[Samples]", folder: Path, bar: "tqdm[None]") -> None:
+    def __init__(self, every: float, photos: "list[Samples]", folder: Path, bar: "tqdm[NoReturn]") -> None:
         self.every, self.photos, self.folder, self.bar = every, photos, folder, bar
         self.last = time.monotonic()
         self.loss = 0.0

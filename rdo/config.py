@@ -1,4 +1,7 @@
-"""What a refinement may be told: method, number of steps, rates, temperatures. Every schedule is on t = step / iters."""
+"""What a refinement may be told: method, number of steps, rates, temperatures.
+
+Every schedule is a function of t = step / iters, the fraction of the budget that is spent.
+"""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -96,7 +96,7 @@ def refine(
     with torch.no_grad():
         start = codec.analyse(pad(x, STRIDE), level)
         plain = Best(round_latents(start), problem.cost(round_latents(start)))
-    method = choose_method(config.method, config.iters)
+    method = choose_method(config.method)
     best, steps = _optimise(problem, start, plain, method, config, progress) if config.iters else (plain, 0)
     return Refined(best.latents, plain.latents, best.cost, plain.cost, method, steps, time.monotonic() - begin)
 
@@ -136,7 +136,7 @@ def _optimise(
     return _look(problem, best, latents), step
 
 
-def choose_method(method: Method, iters: int) -> Name:
+def choose_method(method: Method) -> Name:
     """The relaxation that `auto` means: `sga`, which gained more than `ste` at every number of steps tried."""
     return "sga" if method == "auto" else method
 

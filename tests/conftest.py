@@ -1,0 +1,90 @@
+"""A tiny random codec and synthetic photographs: what every test of the codec works on, the same in each run."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from numpy.typing import NDArray
+
+with warnings.catch_warnings():
+    # CompressAI 1.2 scripts two functions when it is imported, which torch 2.15 calls deprecated
+    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+    from codec.model import Codec
+
+from codec.architecture import ModelConfig
+
+Photo = Callable[..., NDArray[np.uint8]]
+TINY: dict[str, Any] = {
+    "name": "tiny", "transform": "klt", "width": 16, "latent": 16, "hyper_width": 8, "hyper_features": 16,
+    "context_width": 16, "context_depth": 2, "heads": 2, "head_width": 16, "mlp_ratio": 2, "window": 8,
+    "analysis_blocks": 1, "synthesis_blocks": 1,
+}  # fmt: skip
+
+torch.set_num_threads(1)
+settings.register_profile("steady", deadline=None, max_examples=30, derandomize=True, database=None)
+settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Callable[..., ModelConfig]:
+    """Gives a `ModelConfig` small enough for a test, with any field changed."""
+    return lambda **changes: ModelConfig(**{**TINY, **changes})
+
+
+@pytest.fixture(scope="session")
+def make_codec(tiny_config: Callable[..., ModelConfig]) -> Callable[..., Codec]:
+    """Gives a codec with untrained weights, no two parameters or levels alike, and rows for p(z)."""
+
+    def make(seed: int = 0, transform: Literal["klt", "paper"] = "klt", **changes: Any) -> Codec:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            codec = Codec(tiny_config(transform=transform, **changes))
+            perturb(codec)
+        codec.prior.freeze()
+        return codec.eval().requires_grad_(False)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_codec(make_codec: Callable[..., Codec]) -> Codec:
+    """One such codec, shared: a test must not change it."""
+    return make_codec()
+
+
+@torch.no_grad()
+def perturb(codec: Codec) -> None:
+    """Noise on everything that starts at zero or one, so that no path is silent and no two channels are alike."""
+    for parameter in codec.parameters():
+        if not bool(parameter.any()):
+            parameter.normal_(std=0.05)
+    for name in ("g_a", "g_s"):
+        if hasattr(transform := getattr(codec, name), "deviation"):
+            transform.deviation.copy_(torch.linspace(0.6, 1.6, codec.config.latent))
+    codec.log_gain.table.add_(torch.randn_like(codec.log_gain.table), alpha=0.5)
+    codec.context_rate.table.normal_(std=0.3)
+    codec.h_a.rest[-1].weight.mul_(8)  # otherwise every z rounds to 0
+    codec.context.head.out.weight.mul_(3)
+
+
+@pytest.fixture(scope="session")
+def photo() -> Photo:
+    """Gives `photo(height, width, seed=0)`: uint8 (H, W, 3) of gradients, soft blobs and a little noise."""
+
+    def make(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+        rng = np.random.default_rng((seed, height, width))
+        rows, cols = np.mgrid[:height, :width] / max(height, width)
+        slope = rng.uniform(-80, 80, (2, 3))
+        image = 128 + rows[..., None] * slope[0] + cols[..., None] * slope[1]
+        for _ in range(12):
+            at, size = rng.uniform(0, 1, 2), rng.uniform(0.03, 0.25)
+            blob = np.exp(-((rows - at[0]) ** 2 + (cols - at[1]) ** 2) / (2 * size**2))
+            image += blob[..., None] * rng.uniform(-90, 90, 3)
+        image += rng.normal(0, 2, image.shape)
+        return image.round().clip(0, 255).astype(np.uint8)
+
+    return make
