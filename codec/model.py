@@ -103,11 +103,13 @@ class Codec(nn.Module):
         Refinement passes the same (relaxed) latents twice; training passes noisy ones as `y`, `z`.
         """
         mixture = self.mixture(y_hat, z_hat, quality)
-        bits = mixture_bits(self.tokens(y), mixture)
+        with torch.autocast(y.device.type, enabled=False):  # tails of likelihoods need fp32
+            bits = mixture_bits(self.tokens(y), mixture)
+            z_bits = self.prior.bits(z)
         if y.shape[-1] % 2:
             colours = valid_tokens(y.shape[2], y.shape[3], y.device)[self.context.colours]
             bits = bits * colours[..., None]
-        return bits.sum((1, 2, 3, 4)), self.prior.bits(z).sum((1, 2, 3))
+        return bits.sum((1, 2, 3, 4)), z_bits.sum((1, 2, 3))
 
     def evaluate(self, latents: Latents, quality: Tensor) -> Evaluation:
         """Decode and price latents in one differentiable pass."""

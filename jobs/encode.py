@@ -1,11 +1,14 @@
 """`rdo-encode`: a folder of photos to verified, refined .rdo files."""
 
 import argparse
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs import cli
-from rdo.config import RefineConfig
+
+if TYPE_CHECKING:
+    from rdo.config import RefineConfig
 
 EXAMPLES = """\
   rdo-encode --iters 500 photos/            rdo-out/**.rdo, rdo-out/results.jsonl
@@ -86,17 +89,18 @@ def encode(arguments: argparse.Namespace) -> int:
     return cli.SOME_FAILED if any(r.status == "failed" for r in records) else cli.DONE
 
 
-def refine_settings(arguments: argparse.Namespace) -> RefineConfig:
+def refine_settings(arguments: argparse.Namespace) -> "RefineConfig":
     """Defaults < YAML < flags.
 
     Raises:
         ConfigError: a bad file or value.
     """
     from codec.settings import build, load_yaml, override
+    from rdo.config import RefineConfig
 
     config = (
         build(RefineConfig, load_yaml(arguments.config), str(arguments.config)) if arguments.config else RefineConfig()
     )
     names = {f.name for f in fields(RefineConfig)}
     given = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
-    return override(config, given) if given else replace(config)
+    return override(config, given)
