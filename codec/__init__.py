@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from codec.architecture import lmbda_of
     from codec.checkpoint import load
-    from codec.coding import Decoded, decode, encode
-    from codec.image import ImagePolicy, Pixels, read_image, write_png
+    from codec.coding import Decoded, decode, encode, write
+    from codec.image import ImagePolicy, Pixels, read_image, to_tensor, write_png
 
-__all__ = ["Decoded", "ImagePolicy", "Pixels", "decode", "encode", "lmbda_of", "load", "read_image", "write_png"]
+__all__ = [
+    "Decoded", "ImagePolicy", "Pixels", "decode", "encode", "lmbda_of", "load", "read_image", "to_tensor", "write",
+    "write_png",
+]  # fmt: skip
 
 _HOMES = {
     "lmbda_of": "architecture", "load": "checkpoint", "Decoded": "coding", "decode": "coding", "encode": "coding",
+    "write": "coding", "to_tensor": "image",
     "ImagePolicy": "image", "Pixels": "image", "read_image": "image", "write_png": "image",
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ import argparse
 import ctypes
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 
@@ -45,6 +46,14 @@ def guarded(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         say("interrupted: what was finished is kept")
         return INTERRUPTED
+
+
+def flag_on_signal() -> threading.Event:
+    """From now on Ctrl-C and SIGTERM only set this flag, for work that must not be cut at any point."""
+    flag = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: flag.set())
+    return flag
 
 
 def say(text: str) -> None:

@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """Train until the schedule ends; Ctrl-C and SIGTERM keep the state."""
+    """Train until the schedule ends; Ctrl-C and SIGTERM end it after the step at hand, and keep the state."""
     import torch
     from tqdm import tqdm
 
@@ -84,14 +84,10 @@ def train(arguments: argparse.Namespace) -> int:
     trainer = Trainer(codec.to(device), photos, config, arguments.output)
     with tqdm(total=1.0, initial=trainer.progress, bar_format=_BAR) as bar:
         watch = _Watch(config.validate_every, shown, arguments.output, bar)
-        try:
-            trainer.run(watch)
-        except KeyboardInterrupt:
-            trainer.save()
-            watch.validate(trainer)
-            raise
+        interrupted = cli.flag_on_signal()
+        trainer.run(watch, pause=interrupted.is_set)
         watch.validate(trainer)
-    return cli.DONE
+    return cli.INTERRUPTED if interrupted.is_set() else cli.DONE
 
 
 class _Watch:
