@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from codec.architecture import ModelConfig
 from codec.attention import Block, Cache
@@ -79,7 +80,6 @@ class EntropyHead(nn.Module):
         self.mixtures, self.width = config.mixtures, config.segment_width
         self.features = SegmentLinear(config.segments, config.hyper_features, config.head_width)
         self.context = SegmentLinear(config.segments, config.context_width, config.head_width)
-        self.hidden = nn.Sequential(nn.GELU())
         self.out = SegmentLinear(config.segments, config.head_width, 3 * config.mixtures * self.width)
         with torch.no_grad():
             self.context.weight.mul_(0.5)
@@ -93,7 +93,7 @@ class EntropyHead(nn.Module):
         hidden = self.features(features, segments)
         if context is not None:
             hidden = hidden + self.context(context, segments)
-        out = self.out(self.hidden(hidden), segments).unflatten(-1, (3, self.mixtures, self.width))
+        out = self.out(F.gelu(hidden), segments).unflatten(-1, (3, self.mixtures, self.width))
         return Mixture(out[..., 0, :, :], out[..., 1, :, :], out[..., 2, :, :])
 
 

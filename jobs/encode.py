@@ -68,6 +68,7 @@ def encode(arguments: argparse.Namespace) -> int:
     from jobs.table import summary
     from jobs.worker import EncodeConfig
 
+    cli.flush_denormals()
     codec = load(arguments.model, cli.check_device(arguments.device))
     quality_tensor(codec, arguments.quality)  # refuses what is out of range, once
     policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)

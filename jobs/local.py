@@ -25,9 +25,13 @@ def run(
 
     Args:
         results: where records are appended; None keeps none.
-        overwrite: encode again what is done, and replace files that no record explains.
+        overwrite: encode again what is done, and replace files in folders that hold no results of ours.
     """
-    finished = {} if overwrite or results is None else {r.output: r for r in read_records(results)}
+    ours = overwrite or (results is not None and results.exists())
+    finished: dict[str, Record] = {}
+    if results is not None:
+        finished = {r.output: r for r in read_records(results) if r.status == "done" and not overwrite}
+        results.touch()
     steps = max(1, config.refine.iters)
     total = sum(item.pixels for item in items) * steps / 1e6
     config_hash = encode_hash(codec, config)
@@ -36,7 +40,7 @@ def run(
             bar.set_description(f"{index}/{len(items)} {Path(item.input).name[:30]}")
             share = item.pixels / 1e6
             target = bar.n + steps * share
-            record = None if overwrite else _settled(item, finished.get(item.output), config_hash)
+            record = _settled(item, finished.get(item.output), config_hash, ours)
             if record is None:
                 record = encode_one(item, codec, config, partial(_advance, bar, share))
                 if results is not None:
@@ -52,22 +56,20 @@ def _advance(bar: "tqdm[NoReturn]", megapixels: float, _: int) -> None:
     bar.update(min(megapixels, (bar.total or 0) - bar.n))
 
 
-def _settled(item: Item, before: Record | None, config_hash: str) -> Record | None:
-    """A record for what needs no work: a finished pair that matches by hash, or a file that is not ours to replace."""
+def _settled(item: Item, before: Record | None, config_hash: str, ours: bool) -> Record | None:
+    """A record for what needs no work: a pair that matches the finished one by hash, or a file not ours to replace.
+
+    In a folder of ours a file without a matching record is what a killed run or other settings left: it is replaced.
+    """
     output = Path(item.output)
     if item.output == STDIO or not output.exists():
         return None
-    ours = before is not None and before.status == "done" and before.output_sha256 == _sha256(output)
-    if before is not None and ours:
-        same = before.config_hash == config_hash and before.input_sha256 == _sha256(Path(item.input))
-        return replace(before, status="skipped") if same else None
-    return Record(
-        schema=SCHEMA,
-        status="failed",
-        input=item.input,
-        output=item.output,
-        error=f"{item.output} exists and no record says it is ours: pass --overwrite to replace it",
-    )
+    if before is not None and before.config_hash == config_hash and before.output_sha256 == _sha256(output):
+        return replace(before, status="skipped") if before.input_sha256 == _sha256(Path(item.input)) else None
+    if ours:
+        return None
+    text = f"{item.output} exists and is no result of an earlier run: pass --overwrite to replace it"
+    return Record(schema=SCHEMA, status="failed", input=item.input, output=item.output, error=text)
 
 
 def _sha256(path: Path) -> str | None:

@@ -68,6 +68,7 @@ def train(arguments: argparse.Namespace) -> int:
     from codec.settings import override
     from codec.training import STATE_FILE, TrainConfig, Trainer, initialise
 
+    cli.flush_denormals()
     names = {f.name for f in fields(TrainConfig)}
     given = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
     config = override(TrainConfig(), given)
