@@ -25,6 +25,11 @@ from codec.image import Pixels, crop, from_tensor, pad, to_tensor
 from codec.model import STRIDE, Codec, Latents
 from codec.tables import Ints, on_grid
 
+DRIFT = (
+    "the file is intact, but this machine computes other entropy parameters than the one that wrote it: decode it with "
+    "the torch version and kind of processor that wrote it"
+)
+
 
 class Decoded(NamedTuple):
     """A file's contents: pixels, the integer latents (batch 1) and the header."""
@@ -88,19 +93,20 @@ def read(codec: Codec, data: bytes) -> tuple[Header, Latents]:
         BitstreamError: the bytes are no intact file of this model, or decode differently on this machine.
     """
     header, words = unpack(data)
+    quality = quality_tensor(codec, header.quality)
     _check_frozen(codec)
     if header.model_id != model_id(codec):
         raise BitstreamError(
             f"written by model {header.model_id.hex()}, this is {codec.config.name} {model_id(codec).hex()}: "
             "name the model that wrote it with --model"
         )
-    reader = SymbolReader(words)
-    with coding_arithmetic():
-        latents = _schedule(codec, reader, header.width, header.height, quality_tensor(codec, header.quality), None)
+    try:
+        with coding_arithmetic():
+            latents = _schedule(codec, SymbolReader(words), header.width, header.height, quality, None)
+    except BitstreamError as error:
+        raise BitstreamError(f"{DRIFT} ({error})") from error
     if symbols_crc(_int32(latents.z), _int32(latents.y)) != header.symbols_crc:
-        raise BitstreamError(
-            "the file is intact but its symbols differ: this machine computes the entropy model otherwise"
-        )
+        raise BitstreamError(DRIFT)
     return header, latents
 
 

@@ -39,7 +39,9 @@ def test_merge_undoes_split(height: int, width: int, shift: tuple[int, int]) -> 
 @pytest.mark.parametrize(("height", "width"), GRIDS)
 @pytest.mark.parametrize("shift", SHIFTS)
 @pytest.mark.parametrize("whole", [True, False])
-def test_mask_shows_what_shares_an_unwrapped_window(height: int, width: int, shift: tuple[int, int], whole: bool) -> None:
+def test_mask_shows_what_shares_an_unwrapped_window(
+    height: int, width: int, shift: tuple[int, int], whole: bool
+) -> None:
     valid = torch.ones(PLANES, height, width, dtype=torch.bool) if whole else half_valid(height, width)
     mask = Windows(height, width, 8, 4, *shift).mask(valid)
     high, wide = -(-height // 8) * 8, -(-width // 4) * 4

@@ -11,7 +11,9 @@ from codec.context import ContextModel, Mixture
 
 SIZES = [(4, 4), (5, 7), (9, 3), (12, 16), (1, 1), (8, 8)]
 CASES = [
-    pytest.param(size, order, skip, mixtures, id=f"{size[0]}x{size[1]}-{order}-{'skip' if skip else 'start'}-k{mixtures}")
+    pytest.param(
+        size, order, skip, mixtures, id=f"{size[0]}x{size[1]}-{order}-{'skip' if skip else 'start'}-k{mixtures}"
+    )
     for size in SIZES
     for order in ("sfo", "cfo")
     for skip in (True, False)

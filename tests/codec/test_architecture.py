@@ -1,0 +1,45 @@
+"""What a model's configuration may be, and the lambda of a quality."""
+
+from collections.abc import Callable
+
+import pytest
+
+from codec.architecture import ModelConfig, lmbda_of
+from codec.checkpoint import model_config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"latent": 18}, "latent 18 is no multiple of segments 4"),
+        ({"context_width": 15}, "context_width 15 is no multiple of heads 2"),
+        ({"window": 6}, "window 6 is no multiple of 4"),
+        ({"mixtures": 0}, "at least 1"),
+        ({"levels": 0}, "at least 1"),
+        ({"context_depth": 0}, "at least 1"),
+        pytest.param(
+            {"segments": 0},
+            "at least 1",
+            marks=pytest.mark.xfail(reason="divides before it checks", raises=ZeroDivisionError, strict=True),
+        ),
+        pytest.param(
+            {"heads": 0}, "heads", marks=pytest.mark.xfail(reason="unchecked", raises=ZeroDivisionError, strict=True)
+        ),
+    ],
+)
+def test_an_impossible_architecture_is_refused(
+    tiny_config: Callable[..., ModelConfig], changes: dict[str, int], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny_config(**changes)
+
+
+@pytest.mark.parametrize("name", ["small", "base"])
+def test_named_models_exist(name: str) -> None:
+    config = model_config(name)
+    assert config.name == name and config.segment_width * config.segments == config.latent
+
+
+def test_lambda_runs_geometrically_over_the_papers_range() -> None:
+    assert lmbda_of(1) == pytest.approx(0.002) and lmbda_of(8) == pytest.approx(0.058)
+    assert lmbda_of(4.5) == pytest.approx((0.002 * 0.058) ** 0.5)

@@ -1,0 +1,242 @@
+"""Pictures to files and back with a tiny random codec: exact latents, honest estimates, and every refusal."""
+
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from codec.bitstream import HEADER_BYTES, on_header_grid, unpack
+from codec.checkpoint import model_id
+from codec.coding import (
+    coding_arithmetic,
+    decode,
+    encode,
+    quality_tensor,
+    read,
+    round_latents,
+    write,
+    y_shape,
+    z_shape,
+)
+from codec.errors import BitstreamError, ConfigError
+from codec.image import Pixels, crop, from_tensor, pad, to_tensor
+from codec.model import STRIDE, Codec, Latents
+
+Photo = Callable[..., NDArray[np.uint8]]
+SIZES = [(1, 1), (1, 200), (65, 64), (100, 130)]
+
+
+def picture(photo: Photo, height: int, width: int, grey: bool = False) -> Pixels:
+    data = photo(height, width)
+    return Pixels(np.repeat(data[..., :1], 3, 2) if grey else data, grey)
+
+
+def analysed(codec: Codec, pixels: Pixels, quality: float) -> Latents:
+    with torch.no_grad():
+        return codec.analyse(pad(to_tensor(pixels), STRIDE), torch.tensor([on_header_grid(quality)]))
+
+
+@pytest.fixture(scope="module")
+def file(tiny_codec: Codec, photo: Photo) -> bytes:
+    return encode(tiny_codec, picture(photo, 100, 130), 4.3)
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("quality", [1, 4, 8])
+def test_decode_gives_what_encode_rounded(
+    tiny_codec: Codec, photo: Photo, height: int, width: int, grey: bool, quality: float
+) -> None:
+    pixels = picture(photo, height, width, grey)
+    data = encode(tiny_codec, pixels, quality)
+    decoded = decode(tiny_codec, data)
+    rounded = round_latents(analysed(tiny_codec, pixels, quality))
+    assert all(torch.equal(a, b) for a, b in zip(decoded.latents, rounded, strict=True))
+    assert height * width < 1000 or min(len(t.unique()) for t in rounded) > 2, (
+        "the latents say nothing: they hardly vary"
+    )
+    assert (decoded.header.width, decoded.header.height) == (width, height)
+    assert (decoded.header.quality, decoded.header.grey) == (quality, grey)
+    out = tiny_codec.evaluate(rounded, torch.tensor([float(quality)]))
+    expected = from_tensor(crop(out.x_hat, height, width), grey)
+    assert decoded.pixels.grey == grey and decoded.pixels.data.shape == (height, width, 3)
+    assert np.array_equal(decoded.pixels.data, expected.data)
+    bytes_est = float(out.y_bits + out.z_bits) / 8
+    assert -0.01 * bytes_est <= len(data) - bytes_est <= 0.01 * bytes_est + 40
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"transform": "paper"},
+        {"order": "cfo", "skip_first": False, "mixtures": 1},
+        {"segments": 1, "levels": 1},
+        {"segments": 8, "context_depth": 3, "order": "cfo"},
+    ],
+    ids=str,
+)
+def test_other_architectures_come_back_too(
+    make_codec: Callable[..., Codec], photo: Photo, changes: dict[str, object]
+) -> None:
+    codec = make_codec(1, **changes)
+    pixels = picture(photo, 70, 90)
+    decoded = decode(codec, encode(codec, pixels, 6.5))
+    rounded = round_latents(analysed(codec, pixels, 6.5))
+    assert min(len(t.unique()) for t in rounded) > 2
+    assert all(torch.equal(a, b) for a, b in zip(decoded.latents, rounded, strict=True))
+
+
+def test_the_same_picture_gives_the_same_bytes(tiny_codec: Codec, photo: Photo, file: bytes) -> None:
+    pixels = picture(photo, 100, 130)
+    assert encode(tiny_codec, pixels, 4.3) == file
+    assert encode(tiny_codec, pixels, on_header_grid(4.3)) == file
+    assert encode(tiny_codec, pixels, 4.4) != file
+
+
+def test_higher_quality_costs_more(tiny_codec: Codec, photo: Photo) -> None:
+    sizes = [len(encode(tiny_codec, picture(photo, 100, 130), quality)) for quality in (1, 4, 8)]
+    assert sizes == sorted(set(sizes))
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (100, 130)])
+def test_latents_of_any_size_come_back(tiny_codec: Codec, height: int, width: int) -> None:
+    rng = np.random.default_rng(height)
+
+    def draw(shape: tuple[int, ...]) -> torch.Tensor:
+        values = (rng.normal(0, 2, shape) * 10.0 ** rng.integers(0, 6, shape)).round()
+        values[rng.random(shape) < 0.01] = 2**30
+        values[rng.random(shape) < 0.01] = -(2**30)
+        return torch.from_numpy(values).float()
+
+    latents = Latents(draw(y_shape(tiny_codec, width, height)), draw(z_shape(tiny_codec, width, height)))
+    header, back = read(tiny_codec, write(tiny_codec, latents, width, height, 3.7, True))
+    assert all(torch.equal(a, b) for a, b in zip(back, latents, strict=True))
+    assert header.grey and (header.width, header.height) == (width, height)
+
+
+def test_latents_beyond_the_format_are_clamped_and_fractions_rounded(tiny_codec: Codec) -> None:
+    latents = Latents(torch.full(y_shape(tiny_codec, 9, 9), 1e12), torch.full(z_shape(tiny_codec, 9, 9), -2.6))
+    _, back = read(tiny_codec, write(tiny_codec, latents, 9, 9, 1, False))
+    assert bool((back.y == 2**30).all()) and bool((back.z == -3).all())
+
+
+@pytest.mark.parametrize(("height", "width"), [*SIZES, (64, 64), (128, 129)])
+def test_shapes_are_those_of_the_networks(tiny_codec: Codec, photo: Photo, height: int, width: int) -> None:
+    y, z = analysed(tiny_codec, picture(photo, height, width), 4)
+    assert (y.shape, z.shape) == (y_shape(tiny_codec, width, height), z_shape(tiny_codec, width, height))
+
+
+def test_another_model_is_refused_by_id(tiny_codec: Codec, make_codec: Callable[..., Codec], file: bytes) -> None:
+    other = make_codec(seed=1)
+    with pytest.raises(BitstreamError, match=f"written by model {model_id(tiny_codec).hex()}, this is tiny .*--model"):
+        decode(other, file)
+
+
+@pytest.mark.parametrize("quality", [0.999, 8.001, 0, -1, float("nan"), float("inf")])
+def test_quality_outside_its_range_is_refused(tiny_codec: Codec, photo: Photo, quality: float) -> None:
+    with pytest.raises(ConfigError, match=f"quality {quality}: must lie between 1"):
+        encode(tiny_codec, picture(photo, 8, 8), quality)
+    latents = Latents(torch.zeros(y_shape(tiny_codec, 8, 8)), torch.zeros(z_shape(tiny_codec, 8, 8)))
+    with pytest.raises(ConfigError, match="quality"):
+        write(tiny_codec, latents, 8, 8, quality, False)
+
+
+def test_a_flipped_byte_is_refused(tiny_codec: Codec, file: bytes) -> None:
+    rng = np.random.default_rng(0)
+    for at in {*range(HEADER_BYTES), *rng.choice(len(file), 60, replace=False).tolist()}:
+        with pytest.raises(BitstreamError):
+            decode(tiny_codec, file[:at] + bytes([file[at] ^ 1 << int(rng.integers(8))]) + file[at + 1 :])
+
+
+@pytest.mark.parametrize("length", [0, 3, 23, 24, 28, -4, -1])
+def test_a_truncated_file_is_refused(tiny_codec: Codec, file: bytes, length: int) -> None:
+    with pytest.raises(BitstreamError):
+        decode(tiny_codec, file[:length])
+
+
+def test_a_forged_checksum_gives_no_wrong_symbols(tiny_codec: Codec, photo: Photo) -> None:
+    """Bytes altered and the CRC made to fit: the symbols' own checksum must notice, and nothing else may be raised."""
+    pixels = picture(photo, 40, 60)
+    file = encode(tiny_codec, pixels, 4)
+    expected = read(tiny_codec, file)[1]
+    rng = np.random.default_rng(1)
+    refused = 0
+    positions = [*range(8, 14), *range(17, 20), *rng.integers(HEADER_BYTES, len(file), 25)]
+    for at in positions:
+        head = bytearray(file)
+        head[at] ^= 1 << int(rng.integers(8)) if at >= HEADER_BYTES else 1
+        head[20:24] = zlib.crc32(head[24:], zlib.crc32(head[:20])).to_bytes(4, "little")
+        try:
+            header, latents = read(tiny_codec, bytes(head))
+        except BitstreamError:
+            refused += 1
+        else:  # a bit that no symbol hangs on, or a side within the same padding
+            assert all(torch.equal(a, b) for a, b in zip(latents, expected, strict=True))
+            assert at < 12 or at >= len(file) - 8 or header.quality != 4
+    assert refused > len(positions) // 2
+
+
+@pytest.mark.parametrize("words", [0, 1, 3])
+def test_a_stream_cut_short_with_a_forged_checksum_is_refused(tiny_codec: Codec, file: bytes, words: int) -> None:
+    head = bytearray(file[: HEADER_BYTES + 4 * words])
+    head[14:17] = words.to_bytes(3, "little")
+    head[20:24] = zlib.crc32(head[24:], zlib.crc32(head[:20])).to_bytes(4, "little")
+    assert len(unpack(bytes(head))[1]) == words
+    with pytest.raises(BitstreamError):
+        decode(tiny_codec, bytes(head))
+
+
+def test_latents_of_another_size_are_refused(tiny_codec: Codec) -> None:
+    y, z = torch.zeros(y_shape(tiny_codec, 65, 64)), torch.zeros(z_shape(tiny_codec, 65, 64))
+    write(tiny_codec, Latents(y, z), 65, 64, 4, False)
+    for latents in (Latents(y.mT, z), Latents(y, z.mT), Latents(y[:, :-1], z), Latents(y.repeat(2, 1, 1, 1), z)):
+        with pytest.raises(ConfigError, match=r"latents \(.*\) for an image that needs"):
+            write(tiny_codec, latents, 65, 64, 4, False)
+
+
+def test_a_prior_without_rows_is_refused(make_codec: Callable[..., Codec], photo: Photo, file: bytes) -> None:
+    codec = make_codec()
+    codec.prior.rows.zero_()
+    with pytest.raises(ConfigError, match=r"no rows for p\(z\) yet: call codec\.prior\.freeze"):
+        encode(codec, picture(photo, 8, 8))
+    with pytest.raises(ConfigError, match=r"call codec\.prior\.freeze"):
+        decode(codec, file)
+
+
+def test_quality_tensor_is_on_the_header_grid(tiny_codec: Codec) -> None:
+    for quality in (1.0, np.pi, 8.0):
+        level = quality_tensor(tiny_codec, quality)
+        assert level.shape == (1,) and level.dtype == torch.float32
+        assert float(level * 4096) == round(quality * 4096)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_coding_arithmetic_leaves_every_switch_as_it_was(fails: bool) -> None:
+    try:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = True, False
+        with torch.autocast("cpu", torch.bfloat16):
+            try:
+                with coding_arithmetic():
+                    assert not torch.is_grad_enabled()
+                    assert not torch.backends.cuda.matmul.allow_tf32
+                    assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+                    if fails:
+                        raise BitstreamError("within")
+            except BitstreamError:
+                pass
+            assert torch.is_grad_enabled() and torch.backends.cuda.matmul.allow_tf32
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = False, True
+
+
+def test_gradients_and_autocast_around_a_call_change_no_byte(
+    make_codec: Callable[..., Codec], photo: Photo, file: bytes
+) -> None:
+    codec = make_codec().requires_grad_(True)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert encode(codec, picture(photo, 100, 130), 4.3) == file
+        assert not decode(codec, file).latents.y.requires_grad

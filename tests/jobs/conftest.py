@@ -1,0 +1,118 @@
+"""A published tiny codec, pictures on disk, and the commands called in this process."""
+
+import io
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from codec.checkpoint import load, publish
+from codec.coding import encode
+from codec.image import Pixels
+from codec.model import Codec
+
+SavePhoto = Callable[..., Path]
+Command = Callable[..., int]
+
+
+@pytest.fixture(scope="session")
+def model(make_codec: Callable[..., Codec], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The tiny codec as a checkpoint, for --model."""
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    publish(make_codec(), path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def other_model(make_codec: Callable[..., Codec], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Another codec of the same architecture."""
+    path = tmp_path_factory.mktemp("model") / "other.safetensors"
+    publish(make_codec(seed=1), path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def codec(model: str) -> Codec:
+    """What `model` loads as: its weights were rounded to fp16."""
+    return load(model)
+
+
+@pytest.fixture(autouse=True)
+def settings_of_the_process() -> Iterator[None]:
+    """A command sets signal handlers and arithmetic for the life of its process; here others follow."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def save_photo(photo: Callable[..., Any], folder: Path) -> SavePhoto:
+    """Gives `save_photo(name, height=24, width=40, seed=0, mode="RGB", **options)`: a picture below the directory."""
+
+    def save(name: str, height: int = 24, width: int = 40, seed: int = 0, mode: str = "RGB", **options: Any) -> Path:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(photo(height, width, seed)).convert(mode).save(path, **options)
+        return path
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def rdo_bytes(codec: Codec, photo: Callable[..., Any]) -> bytes:
+    """A plainly encoded picture of 40 x 24 pixels at quality 5."""
+    return encode(codec, Pixels(photo(24, 40), grey=False), 5.0)
+
+
+@pytest.fixture
+def rdo_encode(model: str, folder: Path) -> Command:
+    """`rdo-encode` with the tiny codec."""
+    from jobs.encode import main
+
+    return lambda *argv: main(["--model", model, *map(str, argv)])
+
+
+@pytest.fixture
+def rdo_decode(model: str, folder: Path) -> Command:
+    """`rdo-decode` with the tiny codec."""
+    from jobs.decode import main
+
+    return lambda *argv: main(["--model", model, *map(str, argv)])
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+    """Gives `stdin(data)`: sets what standard input holds."""
+    return lambda data: monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+@pytest.fixture
+def records(folder: Path) -> Callable[..., dict[str, Any]]:
+    """Gives `records(file)`: output name -> its last record, as JSON."""
+
+    def read(file: str = "rdo-out/results.jsonl") -> dict[str, Any]:
+        lines = (folder / file).read_text(encoding="utf-8").splitlines()
+        return {record["output"]: record for record in map(json.loads, lines)}
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def pixels_of() -> Callable[[Path], Any]:
+    """Gives `pixels_of(path)`: a picture's samples as int64, read by Pillow alone."""
+    return lambda path: np.asarray(Image.open(path)).astype(np.int64)

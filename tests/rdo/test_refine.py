@@ -1,0 +1,184 @@
+"""Refinement: never worse, honest about its cost, alone in its batch, and stopped when told."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+import rdo
+from codec.architecture import lmbda_of
+from codec.coding import encode, quality_tensor, round_latents, write
+from codec.errors import ConfigError
+from codec.image import Pixels, pad, to_tensor
+from codec.model import Codec, Latents
+from rdo import RefineConfig, Refined, refine
+from rdo.objective import Cost, cost
+from rdo.refine import Best, choose_method, keep_better, look_steps
+
+QUICK = RefineConfig(iters=8, lr_y=0.1, lr_z=0.05)
+LMBDA = 1e-4  # rate and distortion of an untrained codec weigh about the same
+
+
+@pytest.fixture(scope="module")
+def picture(photo: Callable) -> Callable[..., Tensor]:
+    return lambda height, width, seed=0: to_tensor(Pixels(photo(height, width, seed), grey=False))
+
+
+def price(codec: Codec, latents: Latents, x: Tensor, lmbda: float = LMBDA) -> Tensor:
+    quality = quality_tensor(codec, 4.0).expand(len(x))
+    with torch.no_grad():
+        return cost(codec, latents, x, quality, torch.full((len(x),), lmbda)).total
+
+
+def same(a: Latents, b: Latents) -> bool:
+    return torch.equal(a.y, b.y) and torch.equal(a.z, b.z)
+
+
+def gain_percent(refined: Refined) -> float:
+    return float(100 * (1 - refined.cost_est.total / refined.plain_cost_est.total))
+
+
+@pytest.mark.parametrize("iters", [0, 1, 8])
+@pytest.mark.parametrize("method", ["ste", "sga"])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (70, 90), (64, 64)])
+def test_never_worse_than_plain(tiny_codec, picture, height: int, width: int, method, iters: int) -> None:
+    x = picture(height, width)
+    refined = refine(tiny_codec, x, 4.0, replace(QUICK, iters=iters, method=method), LMBDA)
+    assert float(refined.cost_est.total) <= float(refined.plain_cost_est.total)
+    assert (refined.iters, refined.method) == (iters, method)
+    for latents, claimed in ((refined.latents, refined.cost_est), (refined.plain, refined.plain_cost_est)):
+        assert all(torch.equal(t, t.round()) and not t.requires_grad for t in latents)
+        assert torch.allclose(claimed.total, price(tiny_codec, latents, x), rtol=1e-6)
+        assert torch.allclose(claimed.total, claimed.bpp + LMBDA * claimed.mse)
+    assert write(tiny_codec, refined.latents, width, height, 4.0, grey=False)
+
+
+def test_plain_is_what_a_plain_encoder_writes(tiny_codec, picture, photo: Callable) -> None:
+    refined = refine(tiny_codec, picture(70, 90), 4.0, RefineConfig(iters=0))
+    assert same(refined.latents, refined.plain) and refined.cost_est is refined.plain_cost_est
+    with torch.no_grad():
+        assert same(refined.plain, round_latents(tiny_codec.analyse(pad(picture(70, 90), 64), torch.tensor([4.0]))))
+    assert write(tiny_codec, refined.plain, 90, 70, 4.0, False) == encode(tiny_codec, Pixels(photo(70, 90), False))
+
+
+def test_lmbda_defaults_to_what_fits_the_quality(tiny_codec, picture) -> None:
+    found = refine(tiny_codec, picture(20, 30), 2.5, RefineConfig(iters=0)).cost_est
+    assert torch.allclose(found.total, found.bpp + lmbda_of(2.5) * found.mse)
+
+
+@pytest.mark.parametrize("method", ["ste", "sga"])
+def test_gains(tiny_codec, picture, method) -> None:
+    refined = refine(tiny_codec, picture(70, 90), 4.0, replace(QUICK, iters=30, method=method, lr_y=0.02), LMBDA)
+    assert gain_percent(refined) > 0.5
+    assert not same(refined.latents, refined.plain)
+
+
+@pytest.mark.parametrize("method", ["ste", "sga"])
+def test_each_of_a_batch_keeps_its_own_best(tiny_codec, picture, method) -> None:
+    x = torch.cat([picture(50, 64, seed=1), picture(50, 64, seed=2)])
+    refined = refine(tiny_codec, x, 4.0, replace(QUICK, method=method), LMBDA)
+    assert bool((refined.cost_est.total <= refined.plain_cost_est.total).all())
+    for i in range(2):
+        alone = Latents(*(t[i : i + 1] for t in refined.latents))
+        assert torch.allclose(refined.cost_est.total[i], price(tiny_codec, alone, x[i : i + 1]), rtol=1e-5)
+
+
+def test_a_batch_ends_where_each_image_alone_ends(tiny_codec, picture) -> None:
+    x = torch.cat([picture(50, 64, seed=1), picture(50, 64, seed=2)])
+    config = replace(QUICK, method="ste")  # without noise, which batches share out otherwise
+    together = refine(tiny_codec, x, 4.0, config, LMBDA).cost_est.total
+    alone = torch.cat([refine(tiny_codec, one[None], 4.0, config, LMBDA).cost_est.total for one in x])
+    assert torch.allclose(together, alone, rtol=0.01)
+
+
+def test_keep_better_chooses_for_each_image() -> None:
+    def best(value: float, *totals: float) -> Best:
+        total = torch.tensor(totals)
+        latents = Latents(torch.full((3, 2, 4, 4), value), torch.full((3, 1, 1, 1), value))
+        return Best(latents, Cost(total, total, total))
+
+    kept = keep_better(best(1.0, 5.0, 5.0, 5.0), *best(2.0, 4.0, 6.0, float("nan")))
+    assert kept.latents.y[:, 0, 0, 0].tolist() == kept.latents.z[:, 0, 0, 0].tolist() == [2.0, 1.0, 1.0]
+    assert kept.cost.total.tolist() == kept.cost.mse.tolist() == [4.0, 5.0, 5.0]
+
+
+def test_same_seed_same_latents(tiny_codec, picture) -> None:
+    first, again, other = (
+        refine(tiny_codec, picture(64, 64), 4.0, replace(QUICK, method="sga", seed=s), LMBDA) for s in (7, 7, 8)
+    )
+    assert same(first.latents, again.latents) and not same(first.latents, other.latents)
+
+
+def test_progress_hears_of_every_step_once(tiny_codec, picture) -> None:
+    steps: list[int] = []
+    refine(tiny_codec, picture(20, 20), 4.0, replace(QUICK, iters=5), LMBDA, steps.append)
+    assert steps == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("budget", "most"), [(0.3, 1000), (1e-9, 0)])
+def test_time_budget_stops_early(tiny_codec, picture, budget: float, most: int) -> None:
+    begin = time.monotonic()
+    refined = refine(tiny_codec, picture(32, 32), 4.0, replace(QUICK, iters=100_000, time_budget=budget), LMBDA)
+    assert refined.iters <= most and time.monotonic() - begin < 10  # it would take an hour
+    assert 0 < refined.seconds <= time.monotonic() - begin
+    assert float(refined.cost_est.total) <= float(refined.plain_cost_est.total)
+
+
+@pytest.mark.parametrize(("patience", "steps"), [(0, 20), (1, 10), (3, 12)])
+def test_patience_counts_looks_without_a_gain(tiny_codec, picture, patience: int, steps: int) -> None:
+    still = RefineConfig(iters=20, method="sga", lr_y=1e-12, lr_z=1e-12, patience=patience)  # nothing ever moves
+    assert refine(tiny_codec, picture(20, 20), 4.0, still, LMBDA).iters == steps
+
+
+def test_looks_lie_in_the_second_half() -> None:
+    assert sorted(look_steps(20, 10)) == list(range(10, 20))
+    assert sorted(look_steps(100, 4)) == [50, 63, 75, 88]
+    for iters in (1, 2, 3, 7):
+        assert all(iters / 2 <= step < iters for step in look_steps(iters, 10))
+
+
+def test_the_codec_is_left_as_it_was(tiny_codec, picture) -> None:
+    before = {k: v.clone() for k, v in tiny_codec.state_dict().items()}
+    refine(tiny_codec, picture(20, 20), 4.0, QUICK, LMBDA)
+    assert all(p.grad is None and not p.requires_grad for p in tiny_codec.parameters())
+    assert all(torch.equal(v, before[k]) for k, v in tiny_codec.state_dict().items())
+
+
+def test_a_broken_picture_stays_plain_and_leaves_its_neighbour_alone(tiny_codec, picture) -> None:
+    x = torch.cat([torch.full((1, 3, 50, 64), float("nan")), picture(50, 64)])
+    refined = refine(tiny_codec, x, 4.0, QUICK, LMBDA)
+    for kept, plain in zip(refined.latents, refined.plain, strict=True):
+        assert torch.equal(kept[0].isnan(), plain[0].isnan())
+        assert torch.equal(kept[0].nan_to_num(), plain[0].nan_to_num())
+        assert bool(kept[1].isfinite().all())
+    assert bool(refined.cost_est.total[0].isnan())
+    assert float(refined.cost_est.total[1]) < float(refined.plain_cost_est.total[1])
+
+
+@pytest.mark.parametrize("quality", [0.5, 8.5, float("nan")])
+def test_quality_out_of_range(tiny_codec, picture, quality: float) -> None:
+    with pytest.raises(ConfigError, match=r"quality .*between 1 .*8"):
+        refine(tiny_codec, picture(20, 20), quality, QUICK)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"iters": -1}, {"checks": 0}, {"patience": -1}, {"lr_y": 0.0}, {"lr_z": -1e-3}, {"lr_end": 0.0},
+        {"temperature_start": 0.0}, {"temperature_end": -0.1}, {"beta1": 1.0}, {"beta2": -0.1}, {"time_budget": 0.0},
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_sense_are_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad)).split("_")[0].replace("lr", "learning rates")):
+        RefineConfig(**bad)
+
+
+def test_auto_is_one_of_the_methods() -> None:
+    assert choose_method("auto") in ("ste", "sga") and choose_method("ste") == "ste"
+
+
+def test_the_package_offers_the_function_not_the_module() -> None:
+    assert callable(rdo.refine) and rdo.refine is refine

@@ -1,0 +1,100 @@
+"""Relaxations: which values they may give, with what chance, and gradients that are finite everywhere."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from torch import Tensor
+
+from rdo.relaxations import EXACT, RELAXATIONS, sga, ste
+
+AWKWARD = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.5, 1e-7, -1e-7, 1 - 1e-7, 1 + 1e-6, -3 + 1e-6, 0.49999997, 99.5, -99.3]
+SAMPLES = 20_000
+latents = arrays(np.float32, st.integers(1, 40), elements=st.floats(-300, 300, width=32)).map(torch.from_numpy)
+
+
+def noise(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def awkward() -> Tensor:
+    return torch.tensor(AWKWARD).repeat(64).requires_grad_()
+
+
+@given(latents)
+def test_ste_is_rounding_with_the_gradient_of_the_identity(latent: Tensor) -> None:
+    latent.requires_grad_()
+    out = ste(latent, 0.3, noise())
+    assert torch.equal(out, latent.round())
+    out.sum().backward()
+    assert torch.equal(latent.grad, torch.ones_like(latent))
+
+
+@given(latents, st.sampled_from([0.01, 0.1, 0.5, 3.0]))
+def test_sga_lies_between_floor_and_ceiling(latent: Tensor, temperature: float) -> None:
+    out = sga(latent, temperature, noise())
+    above = torch.where(latent == latent.floor(), latent + 1, latent.ceil())  # an integer's upper neighbour is rare
+    assert out.shape == latent.shape and out.dtype == latent.dtype
+    assert bool((out >= latent.floor()).all()) and bool((out <= above).all())
+
+
+@pytest.mark.parametrize("name", RELAXATIONS)
+@pytest.mark.parametrize("temperature", [1e-3, 0.04, 0.5, 100.0])
+def test_values_and_gradients_are_finite_everywhere(name, temperature: float) -> None:
+    latent = awkward()
+    out = RELAXATIONS[name](latent, temperature, noise())
+    out.sum().backward()
+    assert bool(out.isfinite().all()) and bool(latent.grad.isfinite().all())
+    assert bool((latent.grad >= 0).all())  # the relaxed latent never falls when the latent rises
+
+
+@pytest.mark.parametrize("name", sorted(EXACT))
+def test_exact_relaxations_give_integers(name) -> None:
+    out = RELAXATIONS[name](torch.randn(1000) * 5, 0.5, noise())
+    assert torch.equal(out, out.round())
+
+
+def test_cold_sga_is_nearest_rounding() -> None:
+    latent = torch.rand(SAMPLES, generator=noise(1)) * 20 - 10
+    latent = latent[(latent - latent.floor() - 0.5).abs() > 0.05]
+    off = (sga(latent, 0.01, noise()) - latent.round()).abs()
+    assert float((off < 1e-3).float().mean()) > 0.999
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e-6, -1e-6])
+@pytest.mark.parametrize("temperature", [0.04, 0.5])
+def test_sga_leaves_integers_alone(offset: float, temperature: float) -> None:
+    integers = torch.arange(-4.0, 5).repeat(2000)
+    off = (sga(integers + offset, temperature, noise()) - integers).abs()
+    assert float((off < 0.01).float().mean()) > 0.999
+
+
+def test_hot_sga_is_a_uniform_mixture() -> None:
+    out = sga(torch.full((SAMPLES,), 2.1), 1e3, noise())
+    assert torch.allclose(out, torch.tensor(2.5), atol=0.05)
+
+
+@pytest.mark.parametrize("above", [0.2, 0.4, 0.5, 0.7, 0.95])
+@pytest.mark.parametrize("temperature", [0.3, 1.0])
+def test_sga_picks_the_ceiling_as_often_as_the_paper_says(above: float, temperature: float) -> None:
+    down, up = (math.exp(-math.atanh(distance) / temperature) for distance in (above, 1 - above))
+    picked = sga(torch.full((SAMPLES,), -3 + above), temperature, noise()) > -2.5
+    assert float(picked.float().mean()) == pytest.approx(up / (down + up), abs=0.015)
+
+
+@pytest.mark.parametrize("temperature", [0.04, 0.5, 2.0])
+def test_expectation_of_sga_rises_with_the_latent(temperature: float) -> None:
+    grid = torch.linspace(2, 3, 41)[:-1]
+    means = torch.stack([sga(v.expand(4000), temperature, noise()).mean() for v in grid])  # the same noise for each
+    assert bool((means.diff() >= -1e-4).all()) and float(means[-1] - means[0]) > 0.3
+    assert float(means[20]) == pytest.approx(2.5, abs=0.03)
+
+
+def test_noise_follows_the_seed() -> None:
+    latent = torch.rand(100, generator=noise(1))
+    assert torch.equal(sga(latent, 0.5, noise(3)), sga(latent, 0.5, noise(3)))
+    assert not torch.equal(sga(latent, 0.5, noise(3)), sga(latent, 0.5, noise(4)))
