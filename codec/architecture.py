@@ -57,14 +57,14 @@ class ModelConfig:
     levels: int = 8
 
     def __post_init__(self) -> None:
+        if min(self.mixtures, self.levels, self.context_depth, self.segments, self.heads, self.window) < 1:
+            raise ValueError("mixtures, levels, context_depth, segments, heads and window must be at least 1")
         if self.latent % self.segments:
             raise ValueError(f"latent {self.latent} is no multiple of segments {self.segments}")
         if self.context_width % self.heads:
             raise ValueError(f"context_width {self.context_width} is no multiple of heads {self.heads}")
         if self.window % 4:
             raise ValueError(f"window {self.window} is no multiple of 4 (half of it is shifted, squeezed by 2)")
-        if min(self.mixtures, self.levels, self.context_depth, self.segments) < 1:
-            raise ValueError("mixtures, levels, context_depth and segments must be at least 1")
 
     @property
     def segment_width(self) -> int:

@@ -68,17 +68,23 @@ def read_checkpoint(path: Path) -> tuple[ModelConfig, dict[str, Tensor], dict[st
         raise CheckpointError(f"{path}: format {metadata.get('format')!r}, expected {FORMAT!r}: not a codec checkpoint")
     try:
         config = build(ModelConfig, json.loads(metadata["config"]), str(path))
-    except (KeyError, ValueError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise CheckpointError(f"{path}: its configuration is unreadable: {error}") from error
     return config, {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}, metadata
 
 
 def publish(codec: Codec, path: Path, notes: dict[str, str] | None = None) -> None:
     """Write a checkpoint for use: rows of p(z) frozen, weights rounded to fp16, `notes` in the metadata."""
-    codec.prior.freeze()
-    tensors = {k: (t.half() if t.is_floating_point() else t).cpu().contiguous() for k, t in codec.state_dict().items()}
+    rounded = Codec(codec.config)
+    rounded.load_state_dict({k: _half(t).to(t.dtype) for k, t in codec.state_dict().items()})
+    rounded.prior.freeze()  # from the weights as they will be loaded
+    tensors = {k: _half(t).contiguous() for k, t in rounded.state_dict().items()}
     metadata = {**(notes or {}), "format": FORMAT, "config": json.dumps(to_mapping(codec.config))}
     write_atomically(path, save(tensors, metadata))
+
+
+def _half(tensor: Tensor) -> Tensor:
+    return tensor.half() if tensor.is_floating_point() else tensor
 
 
 def model_id(codec: Codec) -> bytes:

@@ -8,6 +8,7 @@ of (state, seed, step number), so a run that is killed and resumed gives the wei
 import io
 import math
 import time
+import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -217,15 +218,17 @@ class Trainer:
             CheckpointError: the state is corrupt or belongs to another architecture.
         """
         try:
+            with zipfile.ZipFile(path) as archive:  # torch.load itself checks no checksum
+                if damaged := archive.testzip():
+                    raise ValueError(f"checksum mismatch in {damaged}")
             state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
             self.codec.load_state_dict(state["codec"])
             self.optimiser.load_state_dict(state["optimiser"])
-        except Exception as error:
-            raise CheckpointError(f"{path}: cannot be resumed: {error}; move it away to start anew") from error
+            self.average, self.step, self.elapsed = state["average"], state["step"], state["elapsed"]
+        except Exception as error:  # whatever a damaged file makes zipfile, pickle or torch raise
+            raise CheckpointError(f"{path}: cannot be resumed: {error!r}; move it away to start anew") from error
         for group, peak in zip(self.optimiser.param_groups, _peaks(self.config), strict=True):
             group["peak"] = peak  # the flags of this run, not of the saved one
-        self.average = state["average"]
-        self.step, self.elapsed = state["step"], state["elapsed"]
 
 
 def _peaks(config: TrainConfig) -> tuple[float, float, float]:

@@ -53,7 +53,9 @@ def build_worklist(inputs: list[str], output: str | None) -> list[Item]:
 def _named(path: Path, output: Path) -> list[tuple[Path, Path]]:
     """(path, name relative to what the user named) of each picture."""
     if path.is_dir():
-        return [(p, p.relative_to(path)) for p in find_images(path, exclude=output)]
+        # pictures decoded into an output folder below are not to be encoded again
+        exclude = None if path.resolve().is_relative_to(output.resolve()) else output
+        return [(p, p.relative_to(path)) for p in find_images(path, exclude)]
     if not path.exists():
         raise ConfigError(f"{path}: no such file or folder")
     return [(path, Path(path.name))]
