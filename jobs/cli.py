@@ -2,6 +2,7 @@
 
 import argparse
 import ctypes
+import os
 import signal
 import sys
 import threading
@@ -32,6 +33,8 @@ def guarded(command: Callable[[], int]) -> int:
     """Run a command: a user's error is one line and status 2, Ctrl-C or SIGTERM is status 130."""
     from codec.errors import RdoError
 
+    # before torch is imported: threads that wait by spinning starve each other where other work shares the cores
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
     keep_memory()
     signal.signal(signal.SIGTERM, _interrupt)
