@@ -65,7 +65,8 @@ def pack(header: Header, words: NDArray[np.uint32]) -> bytes:
     Raises:
         BitstreamError: a side or the stream is longer than the format holds.
     """
-    if not (0 < header.width <= SIDE_MAX and 0 < header.height <= SIDE_MAX) or len(words) > WORDS_MAX:
+    inside = 0 < header.width <= SIDE_MAX and 0 < header.height <= SIDE_MAX
+    if not inside or header.width * header.height > PIXELS_MAX or len(words) > WORDS_MAX:
         raise BitstreamError(f"{header.width}x{header.height} with {len(words)} words exceeds the format's limits")
     head = _LAYOUT.pack(
         MAGIC,

@@ -48,7 +48,7 @@ def load(model: str | Path = "small", device: str | torch.device = "cpu") -> Cod
     try:
         codec.load_state_dict(tensors)
     except RuntimeError as error:
-        raise CheckpointError(f"{path}: weights do not fit their configuration: {error}") from error
+        raise CheckpointError(f"{path}: weights do not fit their configuration: {first_line(error)}") from error
     return codec.eval().requires_grad_(False).to(device)
 
 
@@ -81,6 +81,11 @@ def publish(codec: Codec, path: Path, notes: dict[str, str] | None = None) -> No
     tensors = {k: _half(t).contiguous() for k, t in rounded.state_dict().items()}
     metadata = {**(notes or {}), "format": FORMAT, "config": json.dumps(to_mapping(codec.config))}
     write_atomically(path, save(tensors, metadata))
+
+
+def first_line(error: Exception) -> str:
+    """The gist of torch's errors, which go on for pages."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def _half(tensor: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ class RowCoder(Protocol):
         """Column indices (N,) of rows (N, bins)."""
 
     def number(self, value: int | None) -> int:
-        """One integer of any size up to 2^31."""
+        """One integer between -2^31 and 2^31, both excluded."""
 
 
 class SymbolWriter:
@@ -86,10 +86,6 @@ class SymbolReader:
             raise BitstreamError(f"compressed data does not decode: {error}") from error
         folded -= 1
         return folded // 2 if folded % 2 == 0 else -(folded + 1) // 2
-
-    def exhausted(self) -> bool:
-        """Whether all words may have been used; False means data was left over."""
-        return bool(self._decoder.maybe_exhausted())
 
 
 def _bits(count: int) -> object:

@@ -70,7 +70,7 @@ def write(codec: Codec, latents: Latents, width: int, height: int, quality: floa
 
     Raises:
         ConfigError: quality outside 1..8, or latents that are not of this image size.
-        BitstreamError: more data than the format holds.
+        BitstreamError: latents that are NaN or infinite, or more data than the format holds.
     """
     shapes = y_shape(codec, width, height), z_shape(codec, width, height)
     if (tuple(latents.y.shape), tuple(latents.z.shape)) != shapes:
@@ -78,6 +78,8 @@ def write(codec: Codec, latents: Latents, width: int, height: int, quality: floa
             f"latents {tuple(latents.y.shape)}, {tuple(latents.z.shape)} for an image that needs {shapes}"
         )
     _check_frozen(codec)
+    if not all(bool(t.isfinite().all()) for t in latents):
+        raise BitstreamError("the latents are not finite numbers: the model's weights do not suit this picture")
     y, z = (t.round().clamp(-SYMBOL_MAX, SYMBOL_MAX) for t in latents)
     writer = SymbolWriter()
     with coding_arithmetic():

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codec.architecture import QUALITY_FIRST, QUALITY_LAST, lmbda_of
+from codec.checkpoint import first_line
 from codec.dataset import crop_stream
 from codec.errors import CheckpointError, ConfigError
 from codec.files import write_atomically
@@ -177,7 +178,7 @@ class Trainer:
             if self.bad_steps > BAD_STEPS_MAX:
                 raise ConfigError(f"no finite gradient in {BAD_STEPS_MAX} steps: lower the learning rates and resume")
         self.step += 1
-        return loss
+        return Loss(*(value.detach() for value in loss))
 
     def _rate_factor(self) -> float:
         """Warm-up times cosine, 0..1, ending at 0.01."""
@@ -226,7 +227,9 @@ class Trainer:
             self.optimiser.load_state_dict(state["optimiser"])
             self.average, self.step, self.elapsed = state["average"], state["step"], state["elapsed"]
         except Exception as error:  # whatever a damaged file makes zipfile, pickle or torch raise
-            raise CheckpointError(f"{path}: cannot be resumed: {error!r}; move it away to start anew") from error
+            raise CheckpointError(
+                f"{path}: cannot be resumed: {first_line(error)}; move it away to start anew"
+            ) from error
         for group, peak in zip(self.optimiser.param_groups, _peaks(self.config), strict=True):
             group["peak"] = peak  # the flags of this run, not of the saved one
 

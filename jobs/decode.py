@@ -67,6 +67,27 @@ def decode_all(arguments: argparse.Namespace) -> int:
     return cli.SOME_FAILED if failed else cli.DONE
 
 
+def find_files(inputs: list[str]) -> list[tuple[Path, Path]]:
+    """(path, name relative to what was named) of every .rdo file named, or found below a named folder.
+
+    Raises:
+        ConfigError: a folder holds none.
+    """
+    from codec.errors import ConfigError
+
+    found: list[tuple[Path, Path]] = []
+    for name in inputs:
+        path = Path(name)
+        if path.is_dir():
+            below = [(p, p.relative_to(path)) for p in sorted(path.rglob("*.rdo")) if p.is_file()]
+            if not below:
+                raise ConfigError(f"{name}: no .rdo files found")
+            found += below
+        else:
+            found.append((path, Path(path.name)))
+    return found
+
+
 def output_names(inputs: list[str], output: str | None) -> list[tuple[str, str]]:
     """(file, picture) of every .rdo file named, or found below a named folder.
 
@@ -79,15 +100,7 @@ def output_names(inputs: list[str], output: str | None) -> list[tuple[str, str]]
         if len(inputs) > 1:
             raise ConfigError("-: standard input is one file and cannot be mixed with others")
         return [("-", output or "-")]
-    found = []
-    for name in inputs:
-        path = Path(name)
-        if path.is_dir():
-            found += [(p, p.relative_to(path)) for p in sorted(path.rglob("*.rdo")) if p.is_file()]
-        else:
-            found.append((path, Path(path.name)))
-    if not found:
-        raise ConfigError(f"{', '.join(inputs)}: no .rdo files found")
+    found = find_files(inputs)
     if output is not None and (output == "-" or output.endswith(".png")):
         if len(found) > 1:
             raise ConfigError(f"{output}: names one picture, but there are {len(found)} files: name a folder")

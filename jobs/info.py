@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import cli
+from jobs.decode import find_files
 
 if TYPE_CHECKING:
     from codec.model import Codec
 
 EXAMPLES = """\
   rdo-info a.rdo
-  rdo-info --json rdo-out/*.rdo"""
+  rdo-info --json rdo-out/"""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Info:
 def build_parser() -> argparse.ArgumentParser:
     """All flags of the command."""
     flags = cli.parser("rdo-info", "Show the header of .rdo files and how their bits divide.", EXAMPLES)
-    flags.add_argument("inputs", nargs="+", metavar="FILE", help=".rdo files; - is standard input")
+    flags.add_argument("inputs", nargs="+", metavar="FILE", help=".rdo files or folders; - is standard input")
     flags.add_argument("--json", action="store_true", help="a JSON object a line")
     cli.add_model_flags(flags)
     return flags
@@ -63,7 +64,8 @@ def show(arguments: argparse.Namespace) -> int:
 
     codec = load(arguments.model, cli.check_device(arguments.device))
     failed = 0
-    for name in arguments.inputs:
+    stdin = arguments.inputs == ["-"]
+    for name in ["-"] if stdin else [str(path) for path, _ in find_files(arguments.inputs)]:
         try:
             data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
             info = inspect(name, data, codec)

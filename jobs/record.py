@@ -63,7 +63,7 @@ class Record:
 
     def to_json(self) -> str:
         """One line of JSON; numbers are finite or null."""
-        return json.dumps(asdict(self), allow_nan=False, ensure_ascii=False)
+        return json.dumps(asdict(self), allow_nan=False)
 
 
 def score(original: Pixels, decoded: Pixels, size_bytes: int, lmbda: float) -> Score:
@@ -86,9 +86,11 @@ def _ms_ssim(original: Pixels, decoded: Pixels) -> float | None:
 
 
 def append_record(path: Path, record: Record) -> None:
-    """Add one line, flushed to the disk."""
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(record.to_json() + "\n")
+    """Add one line, flushed to the disk; a line that a killed run left without its end is ended first."""
+    with open(path, "a+b") as file:
+        if file.tell() and file.seek(-1, os.SEEK_END) is not None and file.read(1) != b"\n":
+            file.write(b"\n")
+        file.write(record.to_json().encode("ascii") + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -98,7 +100,7 @@ def read_records(path: Path) -> list[Record]:
     if not path.is_file():
         return []
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().split(b"\n"):
         try:
             found = json.loads(line)
             known = {f.name: found.get(f.name) for f in fields(Record)}

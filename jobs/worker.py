@@ -16,7 +16,7 @@ import torch
 from codec.architecture import lmbda_of
 from codec.checkpoint import model_id
 from codec.coding import decode, quality_tensor, write
-from codec.errors import BitstreamError, RdoError
+from codec.errors import BitstreamError, ConfigError, RdoError
 from codec.files import write_atomically
 from codec.image import ImagePolicy, Pixels, read_image, to_tensor
 from codec.model import Codec, Latents
@@ -40,6 +40,10 @@ class EncodeConfig:
     refine: RefineConfig = RefineConfig()
     policy: ImagePolicy = ImagePolicy()
 
+    def __post_init__(self) -> None:
+        if self.lmbda is not None and not 0 < self.lmbda < float("inf"):
+            raise ConfigError(f"lmbda {self.lmbda}: must be positive; the range of quality 1..8 is 0.002..0.058")
+
 
 @dataclass(frozen=True)
 class Verified:
@@ -61,21 +65,24 @@ def encode_one(item: Item, codec: Codec, config: EncodeConfig, progress: Callabl
         source = _read_source(item)
         record = replace(record, input_sha256=hashlib.sha256(source).hexdigest())
         pixels = read_image(source, config.policy)
-        record, data = _encode(pixels, codec, config, record, progress)
+        encoded, data = _encode(pixels, codec, config, record, progress)
         _write(item.output, data)
-    except (RdoError, OSError, MemoryError, torch.OutOfMemoryError) as error:
+    except Exception as error:  # whatever it is, it is this picture's verdict, and the run goes on
         return replace(record, error=explain(error), seconds=time.monotonic() - begin)
     digest = hashlib.sha256(data).hexdigest()
-    return replace(record, status="done", output_sha256=digest, seconds=time.monotonic() - begin)
+    return replace(encoded, status="done", output_sha256=digest, seconds=time.monotonic() - begin)
 
 
-def explain(error: BaseException) -> str:
+def explain(error: Exception) -> str:
     """What happened and what to do, in one line."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return "out of memory: downscale the picture or use a machine with more"
+    if isinstance(error, RdoError):
+        return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: check the disk and the permissions"
-    return str(error)
+    # on the CPU torch reports exhausted memory as a RuntimeError of its allocator
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "alloc" in str(error):
+        return "out of memory: downscale the picture or use a machine with more"
+    return f"{type(error).__name__}: {error}: please report this picture and settings"
 
 
 def encode_hash(codec: Codec, config: EncodeConfig) -> str:

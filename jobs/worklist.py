@@ -30,6 +30,8 @@ def build_worklist(inputs: list[str], output: str | None) -> list[Item]:
     if STDIO in inputs:
         if len(inputs) > 1:
             raise ConfigError("-: standard input is one picture and cannot be mixed with others")
+        if output is not None and output != STDIO and not output.endswith(".rdo"):
+            raise ConfigError(f"-o {output}: standard input has no name; name its .rdo file, or - for standard output")
         return [Item(STDIO, output or STDIO, 0)]
     folder = Path(output or "rdo-out")
     found = [pair for name in inputs for pair in _named(Path(name), folder)]

@@ -1,6 +1,5 @@
 """A tiny random codec and synthetic photographs: what every test of the codec works on, the same in each run."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -10,13 +9,9 @@ import torch
 from hypothesis import settings
 from numpy.typing import NDArray
 
-with warnings.catch_warnings():
-    # CompressAI 1.2 scripts two functions when it is imported, which torch 2.15 calls deprecated
-    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
-    from codec.model import Codec, set_gains_from_deviation
-    from codec.transforms import PaperAnalysis
-
 from codec.architecture import ModelConfig
+from codec.model import Codec, set_gains_from_deviation
+from codec.transforms import PaperAnalysis
 
 Photo = Callable[..., NDArray[np.uint8]]
 TINY: dict[str, Any] = {

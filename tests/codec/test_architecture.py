@@ -17,14 +17,9 @@ from codec.checkpoint import model_config
         ({"mixtures": 0}, "at least 1"),
         ({"levels": 0}, "at least 1"),
         ({"context_depth": 0}, "at least 1"),
-        pytest.param(
-            {"segments": 0},
-            "at least 1",
-            marks=pytest.mark.xfail(reason="divides before it checks", raises=ZeroDivisionError, strict=True),
-        ),
-        pytest.param(
-            {"heads": 0}, "heads", marks=pytest.mark.xfail(reason="unchecked", raises=ZeroDivisionError, strict=True)
-        ),
+        ({"segments": 0}, "at least 1"),
+        ({"heads": 0}, "at least 1"),
+        ({"window": -8}, "at least 1"),
     ],
 )
 def test_an_impossible_architecture_is_refused(

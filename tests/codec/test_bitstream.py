@@ -90,7 +90,7 @@ def test_every_altered_byte_is_refused(at: int) -> None:
 
 @pytest.mark.parametrize("tail", [b"\0", b"\0\0\0\0", FILE])
 def test_appended_bytes_are_refused(tail: bytes) -> None:
-    with pytest.raises(BitstreamError, match="extended: .* the header says 40"):
+    with pytest.raises(BitstreamError, match=r"extended: .* the header says 40"):
         unpack(FILE + tail)
 
 

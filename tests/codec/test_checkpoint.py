@@ -44,6 +44,8 @@ def test_publish_rounds_to_half_and_load_gives_floats(published: Path, tiny_code
     ours = tiny_codec.state_dict()
     assert codec.state_dict().keys() == ours.keys()
     for name, tensor in codec.state_dict().items():
+        if name == "prior.rows":
+            continue  # made anew from the rounded weights
         expected = ours[name].half().float() if ours[name].is_floating_point() else ours[name]
         assert tensor.dtype == ours[name].dtype and torch.equal(tensor, expected), name
     assert read_checkpoint(published)[2]["licence"] == "any"
@@ -56,13 +58,17 @@ def test_what_one_loaded_codec_writes_another_reads(published: Path, photo: Phot
     assert decoded.pixels.data.shape == (48, 80, 3)
 
 
-def test_publish_freezes_the_prior(tmp_path: Path, make_codec: Callable[..., Codec]) -> None:
+def test_publish_freezes_the_prior_of_the_rounded_weights(tmp_path: Path, make_codec: Callable[..., Codec]) -> None:
     codec = make_codec()
-    expected = codec.prior.rows.clone()
     codec.prior.rows.zero_()
     publish(codec, tmp_path / "a.safetensors")
-    assert torch.equal(load(tmp_path / "a.safetensors").prior.rows, expected)
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"], "a temporary file was left behind"
+    assert not bool(codec.prior.rows.any()), "the codec that is published must stay as it is"
+    loaded = load(tmp_path / "a.safetensors")
+    rows = loaded.prior.rows.clone()
+    assert int(rows.min()) >= 1
+    loaded.prior.freeze()
+    assert torch.equal(loaded.prior.rows, rows)
 
 
 def test_id_is_the_same_for_the_same_model(
@@ -73,9 +79,6 @@ def test_id_is_the_same_for_the_same_model(
     assert model_id(make_codec()) == model_id(tiny_codec)
 
 
-@pytest.mark.xfail(
-    reason="p(z) is frozen from fp32 weights at first, from their fp16 rounding the next time", strict=True
-)
 def test_publishing_again_changes_no_id(published: Path, tmp_path: Path) -> None:
     publish(load(published), tmp_path / "again.safetensors", {"licence": "another"})
     assert model_id(load(tmp_path / "again.safetensors")) == model_id(load(published))
@@ -150,9 +153,9 @@ def test_foreign_weights_are_refused(tmp_path: Path) -> None:
         "[]",
         "{}",
         json.dumps({"name": "x", "colour": 1}),
-        pytest.param(
-            "5", marks=pytest.mark.xfail(reason="TypeError escapes read_checkpoint", raises=TypeError, strict=True)
-        ),
+        "5",
+        "null",
+        '"text"',
     ],
 )
 def test_an_unreadable_configuration_is_refused(published: Path, tmp_path: Path, config: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from codec import coding
 from codec.bitstream import HEADER_BYTES, on_header_grid, unpack
 from codec.checkpoint import model_id
 from codec.coding import (
@@ -21,9 +22,11 @@ from codec.coding import (
     y_shape,
     z_shape,
 )
+from codec.entropy import StepMixture
 from codec.errors import BitstreamError, ConfigError
 from codec.image import Pixels, crop, from_tensor, pad, to_tensor
 from codec.model import STRIDE, Codec, Latents
+from codec.tables import GridMixture, on_grid
 
 Photo = Callable[..., NDArray[np.uint8]]
 SIZES = [(1, 1), (1, 200), (65, 64), (100, 130)]
@@ -66,6 +69,31 @@ def test_decode_gives_what_encode_rounded(
     assert np.array_equal(decoded.pixels.data, expected.data)
     bytes_est = float(out.y_bits + out.z_bits) / 8
     assert -0.01 * bytes_est <= len(data) - bytes_est <= 0.01 * bytes_est + 40
+
+
+@pytest.mark.parametrize("quality", [1.0, 6.3])
+@pytest.mark.parametrize("changes", [{}, {"order": "cfo", "skip_first": False}], ids=str)
+def test_the_writer_codes_with_the_mixtures_that_evaluate_prices(
+    make_codec: Callable[..., Codec],
+    photo: Photo,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, object],
+    quality: float,
+) -> None:
+    codec, used = make_codec(2, **changes), list[StepMixture]()
+
+    def spy(mixture: StepMixture) -> GridMixture:
+        used.append(mixture)
+        return on_grid(mixture)
+
+    monkeypatch.setattr(coding, "on_grid", spy)
+    pixels = picture(photo, 100, 130)
+    rounded = round_latents(analysed(codec, pixels, quality))
+    encode(codec, pixels, quality)
+    priced = codec.mixture(rounded.y, rounded.z, torch.tensor([on_header_grid(quality)]))
+    assert len(used) == 8
+    for ours, theirs in zip(zip(*used, strict=True), priced, strict=True):
+        torch.testing.assert_close(torch.cat(ours, 1), theirs, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +192,7 @@ def test_a_forged_checksum_gives_no_wrong_symbols(tiny_codec: Codec, photo: Phot
     expected = read(tiny_codec, file)[1]
     rng = np.random.default_rng(1)
     refused = 0
-    positions = [*range(8, 14), *range(17, 20), *rng.integers(HEADER_BYTES, len(file), 25)]
+    positions = [*range(8, 14), *range(17, 20), *rng.integers(HEADER_BYTES, len(file), 12)]
     for at in positions:
         head = bytearray(file)
         head[at] ^= 1 << int(rng.integers(8)) if at >= HEADER_BYTES else 1
@@ -240,3 +268,11 @@ def test_gradients_and_autocast_around_a_call_change_no_byte(
     with torch.autocast("cpu", torch.bfloat16):
         assert encode(codec, picture(photo, 100, 130), 4.3) == file
         assert not decode(codec, file).latents.y.requires_grad
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_latents_that_are_no_numbers_are_refused(tiny_codec: Codec, value: float) -> None:
+    y, z = torch.zeros(y_shape(tiny_codec, 8, 8)), torch.zeros(z_shape(tiny_codec, 8, 8))
+    y[0, 0, 0, 0] = value
+    with pytest.raises(BitstreamError, match="not finite"):
+        write(tiny_codec, Latents(y, z), 8, 8, 4.0, False)

@@ -22,6 +22,15 @@ def test_lapping_matrix_is_orthogonal_without_scaling_and_invertible_with_it() -
     torch.testing.assert_close(torch.linalg.det(scaled).abs(), torch.tensor(1.3, dtype=torch.float64))
 
 
+def test_lapping_scales_the_step_across_the_border_alone() -> None:
+    _, gains, directions = torch.linalg.svd(lapping_matrix())
+    expected = torch.ones(BLOCK, dtype=torch.float64)
+    expected[0] = 1.3
+    torch.testing.assert_close(gains, expected)
+    step = directions[0] * directions[0, 0].sign()
+    assert bool((step[:8] > 0).all()) and bool((step[8:] < 0).all())
+
+
 def test_lapping_leaves_a_flat_picture_alone() -> None:
     ones = torch.ones(BLOCK, dtype=torch.float64)
     torch.testing.assert_close(lapping_matrix() @ ones, ones)

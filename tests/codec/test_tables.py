@@ -158,6 +158,13 @@ def test_on_grid_rounds_every_parameter() -> None:
     )
 
 
+@pytest.mark.parametrize("total", [0.97, 1.02])
+def test_on_grid_weights_sum_to_their_steps_whatever_the_floats_sum_to(total: float) -> None:
+    weights = torch.rand(50, 3, 2).softmax(-2) * total
+    grid = on_grid(StepMixture(weights, torch.zeros(50, 3, 2), torch.ones(50, 3, 2)))
+    assert (grid.weights.sum(1) == WEIGHT_STEPS).all()
+
+
 def test_on_grid_clamps_extremes() -> None:
     means = torch.tensor([[-1e30, 1e30, -262144.5, 262144.0]])
     scales = torch.tensor([[1e-30, 1e30, 0.044194173, 2896.3093]])

@@ -178,7 +178,6 @@ def test_a_corrupt_state_is_refused(fresh: Fresh, photos: list[np.ndarray], tmp_
         Trainer(fresh(), photos, SHORT, tmp_path)
 
 
-@pytest.mark.xfail(reason="torch.load checks no checksum of the tensors' bytes", strict=True)
 def test_a_flipped_byte_of_a_state_is_refused(fresh: Fresh, photos: list[np.ndarray], tmp_path: Path) -> None:
     trainer = Trainer(fresh(), photos, SHORT, tmp_path)
     trainer.save()
@@ -191,7 +190,6 @@ def test_a_flipped_byte_of_a_state_is_refused(fresh: Fresh, photos: list[np.ndar
 
 
 @pytest.mark.parametrize("lacking", ["average", "step", "elapsed"])
-@pytest.mark.xfail(reason="KeyError: read outside of the try block", raises=KeyError, strict=True)
 def test_a_state_that_lacks_a_part_is_refused(
     fresh: Fresh, photos: list[np.ndarray], tmp_path: Path, lacking: str
 ) -> None:
