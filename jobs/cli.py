@@ -64,16 +64,6 @@ def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def flush_denormals() -> None:
-    """Treat numbers below 1e-38 as zero: Adam's averages of vanished gradients are such, and slow on CPUs.
-
-    To be called before torch starts its threads, which inherit it.
-    """
-    import torch
-
-    torch.set_flush_denormal(True)
-
-
 def keep_memory() -> None:
     """Tell glibc to keep freed memory: returning and refaulting large tensors can double the time of a step."""
     if sys.platform != "linux":
@@ -88,7 +78,9 @@ def keep_memory() -> None:
 
 
 def check_device(device: str) -> str:
-    """`device`, if torch can use it here.
+    """`device`, if torch can use it here; to be called before torch starts its threads.
+
+    On the CPU numbers below 1e-38 become zero: Adam's averages of vanished gradients are such, and slow.
 
     Raises:
         ConfigError: unknown or absent device.
@@ -97,6 +89,7 @@ def check_device(device: str) -> str:
 
     from codec.errors import ConfigError
 
+    torch.set_flush_denormal(True)  # threads inherit it
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:

@@ -39,7 +39,6 @@ def decode_all(arguments: argparse.Namespace) -> int:
 
     from codec.checkpoint import load
     from codec.coding import decode
-    from codec.errors import RdoError
     from codec.files import write_atomically
     from codec.image import write_png
     from jobs.worker import explain
@@ -61,7 +60,7 @@ def decode_all(arguments: argparse.Namespace) -> int:
         except FileExistsError as error:
             failed += 1
             cli.say(f"{source}: {error.strerror}")
-        except (RdoError, OSError, MemoryError) as error:
+        except Exception as error:
             failed += 1
             cli.say(f"{source}: {explain(error)}")
     return cli.SOME_FAILED if failed else cli.DONE
@@ -71,10 +70,14 @@ def find_files(inputs: list[str]) -> list[tuple[Path, Path]]:
     """(path, name relative to what was named) of every .rdo file named, or found below a named folder.
 
     Raises:
-        ConfigError: a folder holds none.
+        ConfigError: a folder holds none, or standard input is mixed with files.
     """
     from codec.errors import ConfigError
 
+    if "-" in inputs:
+        if len(inputs) > 1:
+            raise ConfigError("-: standard input is one file and cannot be mixed with others")
+        return [(Path("-"), Path("-"))]
     found: list[tuple[Path, Path]] = []
     for name in inputs:
         path = Path(name)
@@ -96,11 +99,9 @@ def output_names(inputs: list[str], output: str | None) -> list[tuple[str, str]]
     """
     from codec.errors import ConfigError
 
-    if "-" in inputs:
-        if len(inputs) > 1:
-            raise ConfigError("-: standard input is one file and cannot be mixed with others")
-        return [("-", output or "-")]
     found = find_files(inputs)
+    if inputs == ["-"]:
+        return [("-", output or "-")]
     if output is not None and (output == "-" or output.endswith(".png")):
         if len(found) > 1:
             raise ConfigError(f"{output}: names one picture, but there are {len(found)} files: name a folder")

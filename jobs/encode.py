@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def encode(arguments: argparse.Namespace) -> int:
     """Encode what the arguments name; 1 if any picture failed."""
-    from jobs.worklist import STDIO, build_worklist
+    from jobs.worklist import STDIO, build_worklist, names_one_file
 
     items = build_worklist(arguments.inputs, arguments.output)
     refine_config = refine_settings(arguments)
@@ -68,13 +68,12 @@ def encode(arguments: argparse.Namespace) -> int:
     from jobs.table import summary
     from jobs.worker import EncodeConfig
 
-    cli.flush_denormals()
     codec = load(arguments.model, cli.check_device(arguments.device))
     quality_tensor(codec, arguments.quality)  # refuses what is out of range, once
     policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
     config = EncodeConfig(arguments.model, arguments.quality, arguments.lmbda, refine_config, policy)
     results = None
-    if items[0].output != STDIO and not str(arguments.output or "").endswith(".rdo"):
+    if not names_one_file(arguments.output) and items[0].output != STDIO:
         folder = Path(arguments.output or "rdo-out")
         folder.mkdir(parents=True, exist_ok=True)
         results = folder / RESULTS

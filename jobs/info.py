@@ -59,17 +59,15 @@ def main(argv: list[str] | None = None) -> int:
 def show(arguments: argparse.Namespace) -> int:
     """Print every file's information; 1 if any could not be read."""
     from codec.checkpoint import load
-    from codec.errors import RdoError
     from jobs.worker import explain
 
     codec = load(arguments.model, cli.check_device(arguments.device))
     failed = 0
-    stdin = arguments.inputs == ["-"]
-    for name in ["-"] if stdin else [str(path) for path, _ in find_files(arguments.inputs)]:
+    for name in (str(path) for path, _ in find_files(arguments.inputs)):
         try:
             data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
             info = inspect(name, data, codec)
-        except (RdoError, OSError) as error:
+        except Exception as error:
             failed += 1
             cli.say(f"{name}: {explain(error)}")
             continue

@@ -18,7 +18,6 @@ from jobs.worker import EncodeConfig, encode_hash, encode_one
 from jobs.worklist import STDIO, Item
 
 RESULTS = "results.jsonl"
-Key = tuple[str | None, str | None, str | None]  # hashes of input, output and configuration
 
 
 def run(
@@ -30,8 +29,9 @@ def run(
         results: where records are appended; None keeps none.
         overwrite: encode again what is done, and replace files in folders that hold no results of ours.
     """
-    finished = {} if overwrite or results is None else _finished(results)
-    ours = results is not None and results.exists()
+    before = History([] if results is None else read_records(results), results is not None and results.exists())
+    if results is not None:
+        results.touch()
     steps = max(1, config.refine.iters)
     total = sum(item.pixels for item in items) * steps / 1e6
     config_hash = encode_hash(codec, config)
@@ -40,13 +40,11 @@ def run(
             bar.set_description(f"{index}/{len(items)} {Path(item.input).name[:30]}")
             share = item.pixels / 1e6
             target = bar.n + steps * share
-            record = None if overwrite else _settled(item, finished, config_hash, ours)
+            record = None if overwrite else _settled(item, before, config_hash)
             if record is None:
-                if results is not None:
-                    results.touch()
                 record = encode_one(item, codec, config, partial(_advance, bar, share))
-                if results is not None:
-                    append_record(results, record)
+            if results is not None and record.status != "skipped":
+                append_record(results, record)
             bar.update(min(target, total) - bar.n)
             yield record
 
@@ -58,24 +56,33 @@ def _advance(bar: "tqdm[NoReturn]", megapixels: float, _: int) -> None:
     bar.update(min(megapixels, (bar.total or 0) - bar.n))
 
 
-def _finished(results: Path) -> dict[Key, Record]:
-    """Earlier successes, by what makes them reusable wherever the folder lies now."""
-    done = (r for r in read_records(results) if r.status == "done")
-    return {(r.input_sha256, r.output_sha256, r.config_hash): r for r in done}
+class History:
+    """What earlier runs recorded in an output folder."""
+
+    def __init__(self, records: list[Record], exists: bool) -> None:
+        self.exists = exists
+        done = [r for r in records if r.status == "done"]
+        self.finished = {(r.input_sha256, r.output_sha256, r.config_hash): r for r in done}
+        written = {Path(r.output).absolute() for r in done}
+        self.failed = {Path(r.output).absolute() for r in records} - written
+
+    def owns(self, output: Path) -> bool:
+        """Whether a file that matches no record is ours to replace: what other settings or a killed run left.
+
+        A killed run leaves an intact file that no record names. One that was refused before stays refused.
+        """
+        return self.exists and output.absolute() not in self.failed and _intact(output)
 
 
-def _settled(item: Item, finished: dict[Key, Record], config_hash: str, ours: bool) -> Record | None:
-    """A record for what needs no work: a pair that matches a finished one by hash, or a file not ours to replace.
-
-    An intact .rdo file in a folder of ours is what a killed run or other settings left: it is replaced.
-    """
+def _settled(item: Item, before: History, config_hash: str) -> Record | None:
+    """A record for what needs no work: a pair that matches a finished one by hash, or a file not ours to replace."""
     output = Path(item.output)
     if item.output == STDIO or not output.exists():
         return None
-    found = finished.get((_sha256(Path(item.input)), _sha256(output), config_hash))
+    found = before.finished.get((_sha256(Path(item.input)), _sha256(output), config_hash))
     if found is not None:
         return replace(found, status="skipped", input=item.input, output=item.output)
-    if ours and _intact(output):
+    if before.owns(output):
         return None
     text = f"{item.output} exists and is no result of an earlier run: pass --overwrite to replace it"
     return Record(schema=SCHEMA, status="failed", input=item.input, output=item.output, error=text)

@@ -29,7 +29,7 @@ def _line(record: Record) -> str:
     assert plain is not None and refined is not None
     psnr = f"{_db(plain.psnr_db)} -> {_db(refined.psnr_db)}"
     change = _percent(plain.bytes, refined.bytes)
-    cost = -(record.gain_percent or 0.0)
+    cost = 0.0 - (record.gain_percent or 0.0)  # never -0.00
     return f"{_short(record.input)} {plain.bytes:>9} {refined.bytes:>9} {change} {psnr:>15} {cost:>+6.2f}%"
 
 

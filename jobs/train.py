@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from codec.image import Samples
+    from codec.model import Codec
     from codec.training import Loss, Trainer, Validation
 
 EXAMPLES = """\
@@ -28,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     flags.add_argument("photos", type=Path, help="folder of photographs")
     flags.add_argument("-o", "--output", type=Path, required=True, help="folder of the run")
-    flags.add_argument("--config", default="small", help="architecture: a name in configs/models, or a YAML file")
+    flags.add_argument("--config", help="architecture: a name in configs/models, or a YAML file (built in: small)")
     flags.add_argument("--init", help="start from the weights of this model or checkpoint, with a new optimiser")
     flags.add_argument("--validation", type=Path, help="folder validated on (default: eight training photographs)")
     flags.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
@@ -62,24 +63,20 @@ def train(arguments: argparse.Namespace) -> int:
     import torch
     from tqdm import tqdm
 
-    from codec.checkpoint import load, model_config
     from codec.dataset import load_photos
-    from codec.model import Codec
     from codec.settings import override
     from codec.training import STATE_FILE, TrainConfig, Trainer, initialise
 
-    cli.flush_denormals()
     names = {f.name for f in fields(TrainConfig)}
     given = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
     config = override(TrainConfig(), given)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     device = cli.check_device(arguments.device)
+    codec = _fresh_codec(arguments, config.seed)
     arguments.output.mkdir(parents=True, exist_ok=True)
     photos = load_photos(arguments.photos, config.crop, quiet=False)
     shown = load_photos(arguments.validation, 1) if arguments.validation else photos[:: max(1, len(photos) // 8)][:8]
-    torch.manual_seed(config.seed)
-    codec = load(arguments.init).requires_grad_(True) if arguments.init else Codec(model_config(arguments.config))
     if not arguments.init and not (arguments.output / STATE_FILE).is_file():
         initialise(codec, photos)
     trainer = Trainer(codec.to(device), photos, config, arguments.output)
@@ -89,6 +86,22 @@ def train(arguments: argparse.Namespace) -> int:
         trainer.run(watch, pause=interrupted.is_set)
         watch.validate(trainer)
     return cli.INTERRUPTED if interrupted.is_set() else cli.DONE
+
+
+def _fresh_codec(arguments: argparse.Namespace, seed: int) -> "Codec":
+    """The codec of --init, or of --config with random weights."""
+    import torch
+
+    from codec.checkpoint import load, model_config
+    from codec.errors import ConfigError
+    from codec.model import Codec
+
+    if not arguments.init:
+        torch.manual_seed(seed)
+        return Codec(model_config(arguments.config or "small"))
+    if arguments.config:
+        raise ConfigError("--init brings its own architecture: leave out --config")
+    return load(arguments.init).requires_grad_(True)
 
 
 class _Watch:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from codec.architecture import lmbda_of
-from codec.checkpoint import model_id
+from codec.checkpoint import first_line, model_id
 from codec.coding import decode, quality_tensor, write
 from codec.errors import BitstreamError, ConfigError, RdoError
 from codec.files import write_atomically
@@ -78,11 +78,12 @@ def explain(error: Exception) -> str:
     if isinstance(error, RdoError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: check the disk and the permissions"
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}: check the disk and the permissions"
     # on the CPU torch reports exhausted memory as a RuntimeError of its allocator
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "alloc" in str(error):
         return "out of memory: downscale the picture or use a machine with more"
-    return f"{type(error).__name__}: {error}: please report this picture and settings"
+    return f"{type(error).__name__}: {first_line(error)}: please report this picture and settings"
 
 
 def encode_hash(codec: Codec, config: EncodeConfig) -> str:

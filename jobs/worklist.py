@@ -37,7 +37,7 @@ def build_worklist(inputs: list[str], output: str | None) -> list[Item]:
     found = [pair for name in inputs for pair in _named(Path(name), folder)]
     if not found:
         raise ConfigError(f"{', '.join(inputs)}: no pictures found")
-    single = folder.suffix == ".rdo" or output == STDIO
+    single = names_one_file(output)
     if single and len(found) > 1:
         raise ConfigError(f"{output}: names one file, but there are {len(found)} pictures: name a folder")
     items = []
@@ -50,6 +50,11 @@ def build_worklist(inputs: list[str], output: str | None) -> list[Item]:
         size = image_size(path)
         items.append(Item(str(path), target, size[0] * size[1] if size else 0))
     return sorted(items, key=lambda item: -item.pixels)
+
+
+def names_one_file(output: str | None) -> bool:
+    """Whether an output is a file's name, or standard output, and no folder's."""
+    return output == STDIO or (output is not None and output.endswith(".rdo") and not Path(output).is_dir())
 
 
 def _named(path: Path, output: Path) -> list[tuple[Path, Path]]:

@@ -31,8 +31,8 @@ class RefineConfig:
     lr_y: float = 2e-2
     lr_z: float = 1e-2
     lr_end: float = 0.1
-    temperature_start: float = 0.5
-    temperature_end: float = 0.04
+    temperature_start: float = 0.8
+    temperature_end: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.99
     checks: int = 10

@@ -114,6 +114,7 @@ def _optimise(
     generator = torch.Generator(problem.x.device).manual_seed(config.seed)
     looks = look_steps(config.iters, config.checks)
     step = stale = 0
+    seen = best.cost.total
     while step < config.iters and (t := _spent(config, step, begin)) < 1:
         for group, peak in zip(optimiser.param_groups, peaks, strict=True):
             group["lr"] = cosine(peak, peak * config.lr_end, t)
@@ -128,9 +129,10 @@ def _optimise(
         step += 1
         progress(step)
         if step in looks:
-            previous, best = best, _look(problem, best, latents)
+            best = _look(problem, best, latents)
             if config.patience:
-                stale = 0 if bool((best.cost.total < previous.cost.total).any()) else stale + 1
+                stale = 0 if bool((best.cost.total < seen).any()) else stale + 1
+                seen = best.cost.total
                 if stale >= config.patience:
                     break
     return _look(problem, best, latents), step

@@ -115,4 +115,9 @@ def records(folder: Path) -> Callable[..., dict[str, Any]]:
 @pytest.fixture(scope="session")
 def pixels_of() -> Callable[[Path], Any]:
     """Gives `pixels_of(path)`: a picture's samples as int64, read by Pillow alone."""
-    return lambda path: np.asarray(Image.open(path)).astype(np.int64)
+
+    def read(path: Path) -> Any:
+        with Image.open(path) as image:
+            return np.asarray(image).astype(np.int64)
+
+    return read

@@ -94,6 +94,7 @@ def test_one_picture_may_name_its_file(save_photo, output: str) -> None:
         (["x", "y/other.png"], "one.rdo", "one.rdo: names one file, but there are 2"),
         (["x", "y/other.png"], "-", "names one file, but there are 2"),
         (["-", "x"], None, "standard input is one picture"),
+        (["-"], "out", "-o out: standard input has no name"),
         (["empty"], None, "empty: no pictures found"),
         (["empty", "no_pictures"], None, "empty, no_pictures: no pictures found"),
     ],
@@ -108,7 +109,7 @@ def test_what_cannot_be_is_refused(save_photo, folder: Path, inputs: list[str], 
         build_worklist(inputs, output)
 
 
-@pytest.mark.xfail(strict=True, reason="-o naming the input folder excludes every picture: 'no pictures found'")
-def test_files_beside_their_pictures(save_photo) -> None:
+@pytest.mark.parametrize(("name", "output", "target"), [("in", "in", "in/a.png.rdo"), ("in", ".", "a.png.rdo")])
+def test_files_beside_or_above_their_pictures(save_photo, name: str, output: str, target: str) -> None:
     save_photo("in/a.png")
-    assert pairs(["in"], "in") == [("in/a.png", "in/a.png.rdo")]
+    assert pairs([name], output) == [("in/a.png", target)]

@@ -33,5 +33,5 @@ def test_order_of_points_does_not_matter() -> None:
     ("bpp", "db"), [(BPP, DB + 50), ([0.1], [30.0]), ([0.1, 0.2], [30.0, 30.0])], ids=["apart", "single", "repeated"]
 )
 def test_curves_that_cannot_be_compared_are_refused(bpp: list[float], db: list[float]) -> None:
-    with pytest.raises(ConfigError, match="quality|points"):
+    with pytest.raises(ConfigError, match=r"quality|points"):
         bd_rate(BPP, DB, bpp, db)

@@ -1,0 +1,132 @@
+"""The commands as processes: quick help, a pipe, signals; and what needs no process of its own."""
+
+import os
+import subprocess
+import sys
+import time
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from codec.bitstream import unpack
+from codec.coding import decode
+from codec.errors import ConfigError
+from jobs import cli
+from jobs.record import read_records
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+COMMANDS = ("encode", "decode", "info", "train")
+HELP = """
+import sys
+for name in sys.argv[1:]:
+    try:
+        __import__(f"jobs.{name}", fromlist=["main"]).main(["--help"])
+    except SystemExit as stopped:
+        assert stopped.code == 0
+print(sorted({"torch", "PIL", "numpy", "compressai"} & set(sys.modules)))
+"""
+
+
+def command(name: str, *arguments: str) -> list[str]:
+    code = f"import sys; from jobs.{name} import main; sys.exit(main(sys.argv[1:]))"
+    return [sys.executable, "-W", "error", "-W", "ignore::FutureWarning", "-c", code, *arguments]
+
+
+def test_help_is_quick_and_shows_examples() -> None:
+    begin = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", HELP, *COMMANDS], env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0 and time.monotonic() - begin < 2
+    assert done.stdout.endswith("[]\n"), "help imported what is slow to import"
+    for name in COMMANDS:
+        assert f"usage: rdo-{name}" in done.stdout and f"\n  rdo-{name} " in done.stdout
+
+
+def test_scripts_of_the_package_exist() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert set(scripts) >= {f"rdo-{name}" for name in COMMANDS}
+    for target in scripts.values():
+        module, function = target.split(":")
+        assert callable(getattr(import_module(module), function))
+
+
+@pytest.mark.slow
+def test_a_picture_through_a_pipe(save_photo, model, codec, pixels_of) -> None:
+    source = save_photo("a.png", 30, 44)
+    done = subprocess.run(
+        command("encode", "--model", model, "--iters", "2", "-"),
+        input=source.read_bytes(), env=ENVIRONMENT, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0 and b"Warning" not in done.stderr, done.stderr.decode()
+    assert decode(codec, done.stdout).pixels.data.shape == pixels_of(source).shape
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_run_with_whole_files_only(save_photo, model, folder: Path) -> None:
+    for i in range(40):
+        save_photo(f"in/{i}.png", 20, 20, seed=i)
+    arguments = ["--model", model, "--iters", "100000", "--time-budget", "0.3", "in"]
+    process = subprocess.Popen(
+        command("encode", *arguments), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    log = folder / "rdo-out/results.jsonl"
+    deadline = time.monotonic() + 90
+    while len(read_records(log)) < 3 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.terminate()
+    out, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told.decode()
+    assert b"interrupted" in told and b"Traceback" not in told and out == b""
+    files = [p for p in (folder / "rdo-out").iterdir() if p != log]
+    assert 3 <= len(files) < 40 and all(p.suffix == ".rdo" and unpack(p.read_bytes()) for p in files)
+    assert {r.output for r in read_records(log)} <= {str(p.relative_to(folder)) for p in files}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (None, 0, ""),
+        (ConfigError("quality 9: lower it"), 2, "error: quality 9: lower it\n"),
+        (FileNotFoundError(2, "No such file or directory", "x.png"), 1, "error: x.png: No such file or directory: "),
+        (KeyboardInterrupt(), 130, "interrupted: what was finished is kept\n"),
+    ],
+)
+def test_statuses(error: BaseException | None, status: int, text: str, capsys) -> None:
+    def work() -> int:
+        if error:
+            raise error
+        return 0
+
+    assert cli.guarded(work) == status
+    assert capsys.readouterr().err.startswith(text)
+
+
+def test_our_own_mistakes_are_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        cli.guarded(lambda: 1 // 0)
+
+
+def test_sigterm_is_an_interruption(capsys) -> None:
+    def work() -> int:
+        os.kill(os.getpid(), 15)
+        time.sleep(5)
+        return 0
+
+    assert cli.guarded(work) == 130
+
+
+@pytest.mark.parametrize("number", [2, 15])
+def test_a_flag_is_set_and_nothing_cut(number: int) -> None:
+    flag = cli.flag_on_signal()
+    assert not flag.is_set()
+    os.kill(os.getpid(), number)
+    assert flag.wait(5)
+
+
+@pytest.mark.parametrize("device", ["nonesuch", "cuda:99"])
+def test_devices_that_are_not_there(device: str) -> None:
+    assert cli.check_device("cpu") == "cpu"
+    with pytest.raises(ConfigError, match=f"--device {device}: not usable here: "):
+        cli.check_device(device)

@@ -1,0 +1,137 @@
+"""`rdo-decode`: where pictures go, and that one bad file stops no other."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codec.coding import decode, encode
+from codec.errors import ConfigError
+from codec.image import Pixels
+from jobs.decode import output_names
+
+
+@pytest.fixture
+def files(folder: Path, rdo_bytes: bytes) -> list[Path]:
+    """Two files, one in a folder of its own."""
+    paths = [folder / "in/a.jpg.rdo", folder / "in/sub/b.rdo"]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(rdo_bytes)
+    return paths
+
+
+def pngs(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*.png")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["in"], {"in/a.jpg.png", "in/sub/b.png"}),
+        (["-o", "out", "in"], {"out/a.jpg.png", "out/sub/b.png"}),
+        (["in/a.jpg.rdo"], {"in/a.jpg.png"}),
+        (["-o", "out", "in/sub/b.rdo"], {"out/b.png"}),
+        (["-o", "x/y.png", "in/a.jpg.rdo"], {"x/y.png"}),
+    ],
+)
+def test_names_and_pixels(files, rdo_decode, codec, rdo_bytes, pixels_of, folder, arguments, expected) -> None:
+    assert rdo_decode(*arguments) == 0
+    assert pngs(folder) == expected
+    for name in expected:
+        assert np.array_equal(pixels_of(folder / name), decode(codec, rdo_bytes).pixels.data)
+
+
+def test_grey_stays_grey(folder: Path, rdo_decode, codec, photo, pixels_of) -> None:
+    grey = np.repeat(photo(9, 14)[..., :1], 3, axis=2)
+    (folder / "a.rdo").write_bytes(encode(codec, Pixels(grey, grey=True)))
+    assert rdo_decode("a.rdo") == 0 and pixels_of(folder / "a.png").shape == (9, 14)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "message"),
+    [
+        (["in/a.rdo", "other/a.rdo"], "out", "would become the same picture"),
+        (["in/a.rdo", "in/a.rdo"], None, "would become the same picture"),
+        (["in/a.rdo", "in/b.rdo"], "one.png", "one.png: names one picture, but there are 2"),
+        (["in/a.rdo", "in/b.rdo"], "-", "names one picture, but there are 2"),
+        (["-", "in/a.rdo"], None, "standard input is one file"),
+        (["empty"], None, "empty: no .rdo files found"),
+    ],
+)
+def test_what_cannot_be_is_refused(folder: Path, inputs: list[str], output: str | None, message: str) -> None:
+    (folder / "empty").mkdir()
+    with pytest.raises(ConfigError, match=message):
+        output_names(inputs, output)
+
+
+def test_refusals_are_status_2(files, rdo_decode, folder: Path, capsys) -> None:
+    assert rdo_decode("-o", "one.png", "in") == 2
+    assert rdo_decode("--device", "nonesuch", "in") == 2
+    assert capsys.readouterr().err.count("error: ") == 2 and not pngs(folder)
+
+
+def test_bad_files_are_told_and_the_rest_decoded(files, rdo_decode, rdo_bytes, folder: Path, capsys) -> None:
+    bad = {
+        "cut.rdo": (rdo_bytes[:-3], "truncated"),
+        "head.rdo": (rdo_bytes[:10], "truncated"),
+        "empty.rdo": (b"", "not an .rdo file"),
+        "foreign.rdo": (b"\x89PNG\r\n\x1a\n" + bytes(60), "not an .rdo file"),
+        "altered.rdo": (rdo_bytes[:-1] + bytes([rdo_bytes[-1] ^ 1]), "checksum mismatch"),
+    }
+    for name, (data, _) in bad.items():
+        (folder / "in" / name).write_bytes(data)
+    assert rdo_decode("in", "missing.rdo") == 1
+    lines = capsys.readouterr().err.splitlines()
+    for name, (_, hint) in bad.items():
+        assert any(f"in/{name}: " in line and hint in line for line in lines)
+    assert any("missing.rdo: No such file" in line for line in lines)
+    assert pngs(folder) == {"in/a.jpg.png", "in/sub/b.png"} and not list(folder.rglob("*.part"))
+
+
+def test_another_models_file_is_refused_by_name(files, other_model, folder: Path, capsys) -> None:
+    from jobs.decode import main
+
+    assert main(["--model", other_model, "in/a.jpg.rdo"]) == 1
+    assert "in/a.jpg.rdo: written by model" in (told := capsys.readouterr().err) and "--model" in told
+    assert not pngs(folder)
+
+
+def test_existing_pictures_are_not_overwritten(files, rdo_decode, folder: Path, capsys) -> None:
+    mine = folder / "in/a.jpg.png"
+    mine.write_bytes(b"mine")
+    assert rdo_decode("in") == 1
+    assert mine.read_bytes() == b"mine" and (folder / "in/sub/b.png").exists()
+    assert "in/a.jpg.rdo: in/a.jpg.png exists: pass --overwrite" in capsys.readouterr().err
+    assert rdo_decode("--overwrite", "in") == 0
+    assert mine.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_failure_overwrites_nothing(rdo_decode, rdo_bytes, folder: Path) -> None:
+    (folder / "a.rdo").write_bytes(rdo_bytes[:-1])
+    (folder / "a.png").write_bytes(b"mine")
+    assert rdo_decode("--overwrite", "a.rdo") == 1 and (folder / "a.png").read_bytes() == b"mine"
+
+
+def test_standard_input_and_output(files, rdo_decode, rdo_bytes, stdin, folder: Path, capfdbinary) -> None:
+    assert rdo_decode("in/a.jpg.rdo") == 0
+    png = (folder / "in/a.jpg.png").read_bytes()
+    stdin(rdo_bytes)
+    assert rdo_decode("-") == 0 and capfdbinary.readouterr().out == png
+    assert rdo_decode("-o", "-", "in/a.jpg.rdo") == 0 and capfdbinary.readouterr().out == png
+    stdin(rdo_bytes)
+    assert rdo_decode("-o", "x.png", "-") == 0 and (folder / "x.png").read_bytes() == png
+    stdin(rdo_bytes[:30])
+    assert rdo_decode("-") == 1
+    out, told = capfdbinary.readouterr()
+    assert out == b"" and b"-: truncated" in told
+
+
+def test_a_full_disk_leaves_nothing(files, rdo_decode, folder: Path, monkeypatch, capsys) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("codec.files.os.fsync", full)
+    assert rdo_decode("in") == 1
+    assert capsys.readouterr().err.count("No space left on device: check the disk") == 2
+    assert not pngs(folder) and not list(folder.rglob("*.part"))

@@ -1,0 +1,136 @@
+"""`rdo-train`: a few steps on a few pictures, resumed, interrupted, refused."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from codec.checkpoint import load, read_checkpoint
+from codec.coding import decode, encode
+from codec.image import read_image
+from jobs import train as command
+from jobs.train import main
+
+Train = Callable[..., int]
+
+
+@pytest.fixture
+def rdo_train(save_photo, tiny_config: Callable, folder: Path) -> Train:
+    """`rdo-train` on four pictures, validating on one."""
+    for i in range(4):
+        save_photo(f"photos/{i}.png", 64 + 8 * i, 96 - 8 * i, seed=i)
+    save_photo("shown/a.png", 40, 50)
+    Path("photos/notes.txt").write_text("no picture")
+    Path("tiny.yaml").write_text(yaml.safe_dump(asdict(tiny_config())))
+    always = ["--validation", "shown", "--crop", "64", "--batch", "1", "--warmup", "2"]
+    return lambda *argv: main([*always, *map(str, argv)])
+
+
+def weights(run: str) -> dict[str, torch.Tensor]:
+    return read_checkpoint(Path(run) / "tiny.safetensors")[1]
+
+
+def log(run: str) -> list[dict]:
+    return [json.loads(line) for line in (Path(run) / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def rdo_train_on(rdo_train: Train, model: str) -> Train:
+    """... from given weights, which spares the seconds that a new model's KLT takes."""
+    return lambda *argv: rdo_train("--init", model, *argv)
+
+
+@pytest.mark.slow
+def test_a_new_model(rdo_train: Train, folder: Path, capsys) -> None:
+    assert rdo_train("--config", "tiny.yaml", "--steps", 4, "-o", "run", "photos") == 0
+    assert {p.name for p in Path("run").iterdir()} == {"tiny.safetensors", "state.pt", "log.jsonl"}
+    codec = load("run/tiny.safetensors")
+    pixels = read_image(folder / "shown/a.png")
+    assert decode(codec, encode(codec, pixels)).pixels.data.shape == (40, 50, 3)
+    row = log("run")[0]["rows"][0]
+    assert log("run")[0]["step"] == 4 and len(log("run")[0]["rows"]) == len(command.QUALITIES)
+    assert set(row) == {"quality", "bpp_est", "psnr_db", "cost_est"}
+    assert "step 4: quality 1:" in capsys.readouterr().out
+
+
+def test_a_rerun_does_no_more_and_a_longer_one_goes_on(rdo_train_on: Train) -> None:
+    assert rdo_train_on("--steps", 4, "-o", "run", "photos") == 0
+    trained = weights("run")
+    assert rdo_train_on("--steps", 4, "-o", "run", "photos") == 0
+    assert log("run")[-1]["step"] == 4
+    assert all(torch.equal(trained[k], v) for k, v in weights("run").items())
+    assert rdo_train_on("--steps", 6, "-o", "run", "photos") == 0
+    assert log("run")[-1]["step"] == 6
+    assert any(not torch.equal(trained[k], v) for k, v in weights("run").items())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_resumes_as_if_unbroken(rdo_train_on: Train, monkeypatch, number: int) -> None:
+    assert rdo_train_on("--steps", 4, "-o", "whole", "photos") == 0
+    honest = command._Watch.__call__
+
+    def watch(self, trainer, loss) -> None:
+        honest(self, trainer, loss)
+        if trainer.step == 2:
+            os.kill(os.getpid(), number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command._Watch, "__call__", watch)
+        assert rdo_train_on("--steps", 4, "-o", "broken", "photos") == 130
+    assert log("broken")[-1]["step"] == 2 and load("broken/tiny.safetensors")
+    assert rdo_train_on("--steps", 4, "-o", "broken", "photos") == 0
+    assert log("broken")[-1]["step"] == 4
+    for name, tensor in weights("whole").items():
+        assert torch.equal(tensor, weights("broken")[name]), name
+
+
+def test_a_run_may_start_from_a_model(rdo_train_on: Train, model) -> None:
+    still = [part for name in ("--lr", "--lr-transform", "--lr-linear") for part in (name, 1e-9)]
+    assert rdo_train_on("--steps", 1, *still, "-o", "run", "photos") == 0
+    before, after = read_checkpoint(Path(model))[1], weights("run")
+    assert all(torch.allclose(before[k].float(), v.float(), atol=1e-3) for k, v in after.items() if "rows" not in k)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--config", "nonesuch", "photos"], "nonesuch: no such model configuration; there are base, small"),
+        (["--config", "missing.yaml", "photos"], "missing.yaml: cannot be read"),
+        (["--config", "typo.yaml", "photos"], "typo.yaml: widht: unknown key; did you mean 'width'"),
+        (["empty"], "empty: no photo with sides of at least 64 pixels"),
+        (["missing"], "missing: no such folder"),
+        (["shown"], "shown: no photo with sides of at least 64 pixels"),
+        (["--crop", "100", "photos"], "crop 100 is no multiple of 64"),
+        (["--steps", "0", "photos"], "must be positive"),
+        (["--init", "nonesuch", "photos"], "nonesuch: no such model"),
+        (["--device", "nonesuch", "photos"], "--device nonesuch: not usable here"),
+    ],
+)
+def test_usage_errors_are_status_2(rdo_train: Train, flags: list[str], message: str, capsys) -> None:
+    Path("empty").mkdir()
+    Path("typo.yaml").write_text("widht: 3\n")
+    assert rdo_train("--steps", 1, "-o", "run", *flags) == 2
+    assert f"error: {message}" in (told := capsys.readouterr().err) or message in told.splitlines()[-1]
+    assert not Path("run/state.pt").exists()
+
+
+def test_a_damaged_state_is_not_trained_over(rdo_train_on: Train, capsys) -> None:
+    Path("run").mkdir()
+    Path("run/state.pt").write_bytes(b"damaged")
+    assert rdo_train_on("--steps", 1, "-o", "run", "photos") == 2
+    assert "run/state.pt: cannot be resumed" in capsys.readouterr().err
+    assert Path("run/state.pt").read_bytes() == b"damaged"
+
+
+def test_twenty_steps_without_a_warning(rdo_train_on: Train) -> None:
+    torch.set_warn_always(True)  # else torch warns once a process
+    try:
+        assert rdo_train_on("--steps", 20, "-o", "run", "photos") == 0
+    finally:
+        torch.set_warn_always(False)
