@@ -87,6 +87,10 @@ class SymbolReader:
         folded -= 1
         return folded // 2 if folded % 2 == 0 else -(folded + 1) // 2
 
+    def exhausted(self) -> bool:
+        """Whether all words may have been used; False means data was left over."""
+        return bool(self._decoder.maybe_exhausted())
+
 
 def _bits(count: int) -> object:
     """A uniform model over `count` bits, at most 16."""

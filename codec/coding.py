@@ -102,12 +102,13 @@ def read(codec: Codec, data: bytes) -> tuple[Header, Latents]:
             f"written by model {header.model_id.hex()}, this is {codec.config.name} {model_id(codec).hex()}: "
             "name the model that wrote it with --model"
         )
+    reader = SymbolReader(words)
     try:
         with coding_arithmetic():
-            latents = _schedule(codec, SymbolReader(words), header.width, header.height, quality, None)
+            latents = _schedule(codec, reader, header.width, header.height, quality, None)
     except BitstreamError as error:
         raise BitstreamError(f"{DRIFT} ({error})") from error
-    if symbols_crc(_int32(latents.z), _int32(latents.y)) != header.symbols_crc:
+    if not reader.exhausted() or symbols_crc(_int32(latents.z), _int32(latents.y)) != header.symbols_crc:
         raise BitstreamError(DRIFT)
     return header, latents
 
