@@ -28,7 +28,7 @@ class RefineConfig:
 
     iters: int = 100
     method: Method = "auto"
-    lr_y: float = 2e-2
+    lr_y: float = 5e-2
     lr_z: float = 1e-2
     lr_end: float = 0.1
     temperature_start: float = 0.8
