@@ -16,7 +16,9 @@ def parser(name: str, purpose: str, examples: str) -> argparse.ArgumentParser:
     """A parser with defaults shown and an epilogue of examples."""
 
     class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-        pass
+        def _get_help_string(self, action: argparse.Action) -> str | None:
+            silent = action.default is None or action.default is False
+            return action.help if silent else super()._get_help_string(action)
 
     return argparse.ArgumentParser(
         prog=name, description=purpose, epilog=f"examples:\n{examples}", formatter_class=Formatter, allow_abbrev=False
@@ -60,8 +62,10 @@ def flag_on_signal() -> threading.Event:
 
 
 def say(text: str) -> None:
-    """A line for people, beside the data."""
-    print(text, file=sys.stderr)
+    """A line for people, beside the data and above a progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stderr)
 
 
 def keep_memory() -> None:

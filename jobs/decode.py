@@ -37,19 +37,22 @@ def decode_all(arguments: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
+    from codec.bitstream import unpack
     from codec.checkpoint import load
     from codec.coding import decode
+    from codec.errors import ConfigError
     from codec.files import write_atomically
     from codec.image import write_png
     from jobs.worker import explain
 
     codec = load(arguments.model, cli.check_device(arguments.device))
     failed = 0
-    for source, target in tqdm(pairs, disable=len(pairs) < 2, file=sys.stderr, unit="file"):
+    for source, target in tqdm(pairs, disable=True if len(pairs) < 2 else None, file=sys.stderr, unit="file"):
         try:
-            if target != "-" and Path(target).exists() and not arguments.overwrite:
-                raise FileExistsError(17, f"{target} exists: pass --overwrite to replace it")
             data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+            unpack(data)
+            if target != "-" and Path(target).exists() and not arguments.overwrite:
+                raise ConfigError(f"{target} exists: name another with -o, or pass --overwrite to replace it")
             png = write_png(decode(codec, data).pixels)
             if target == "-":
                 sys.stdout.buffer.write(png)
@@ -57,12 +60,9 @@ def decode_all(arguments: argparse.Namespace) -> int:
             else:
                 Path(target).parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(Path(target), png)
-        except FileExistsError as error:
-            failed += 1
-            cli.say(f"{source}: {error.strerror}")
         except Exception as error:
             failed += 1
-            cli.say(f"{source}: {explain(error)}")
+            cli.say(f"{source}: {explain(error, source)}")
     return cli.SOME_FAILED if failed else cli.DONE
 
 

@@ -69,7 +69,7 @@ def show(arguments: argparse.Namespace) -> int:
             info = inspect(name, data, codec)
         except Exception as error:
             failed += 1
-            cli.say(f"{name}: {explain(error)}")
+            cli.say(f"{name}: {explain(error, name)}")
             continue
         print(json.dumps(asdict(info)) if arguments.json else as_text(info))
     return cli.SOME_FAILED if failed else cli.DONE

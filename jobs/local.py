@@ -35,7 +35,7 @@ def run(
     steps = max(1, config.refine.iters)
     total = sum(item.pixels for item in items) * steps / 1e6
     config_hash = encode_hash(codec, config)
-    with tqdm(total=total, unit="MP", disable=quiet, file=sys.stderr, bar_format=_BAR) as bar:
+    with tqdm(total=total, unit="MP", disable=quiet or None, file=sys.stderr, bar_format=_BAR) as bar:
         for index, item in enumerate(items, 1):
             bar.set_description(f"{index}/{len(items)} {Path(item.input).name[:30]}")
             share = item.pixels / 1e6
@@ -84,7 +84,7 @@ def _settled(item: Item, before: History, config_hash: str) -> Record | None:
         return replace(found, status="skipped", input=item.input, output=item.output)
     if before.owns(output):
         return None
-    text = f"{item.output} exists and is no result of an earlier run: pass --overwrite to replace it"
+    text = f"{item.output} exists, and no record here shows it to be a result of ours: pass --overwrite to replace it"
     return Record(schema=SCHEMA, status="failed", input=item.input, output=item.output, error=text)
 
 

@@ -80,7 +80,12 @@ def train(arguments: argparse.Namespace) -> int:
     if not arguments.init and not (arguments.output / STATE_FILE).is_file():
         initialise(codec, photos)
     trainer = Trainer(codec.to(device), photos, config, arguments.output)
-    with tqdm(total=1.0, initial=trainer.progress, bar_format=_BAR) as bar:
+    if trainer.progress >= 1:
+        cli.say(
+            f"{arguments.output}: finished at step {trainer.step}; a longer --steps or --time-budget goes on from there"
+        )
+        return cli.DONE
+    with tqdm(total=1.0, initial=trainer.progress, bar_format=_BAR, disable=None) as bar:
         watch = _Watch(config.validate_every, shown, arguments.output, bar)
         interrupted = cli.flag_on_signal()
         trainer.run(watch, pause=interrupted.is_set)
@@ -113,7 +118,7 @@ class _Watch:
         self.loss = 0.0
 
     def __call__(self, trainer: "Trainer", loss: "Loss") -> None:
-        if trainer.step % 20 == 0:  # reading the loss waits for the device
+        if trainer.step % 20 == 0 or not self.loss:  # reading the loss waits for the device
             self.loss = float(loss.weighted)
         self.bar.update(trainer.progress - self.bar.n)
         self.bar.set_description(f"step {trainer.step}, {trainer.elapsed / trainer.step:.2f} s, loss {self.loss:.2f}")

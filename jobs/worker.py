@@ -68,18 +68,19 @@ def encode_one(item: Item, codec: Codec, config: EncodeConfig, progress: Callabl
         encoded, data = _encode(pixels, codec, config, record, progress)
         _write(item.output, data)
     except Exception as error:  # whatever it is, it is this picture's verdict, and the run goes on
-        return replace(record, error=explain(error), seconds=time.monotonic() - begin)
+        return replace(record, error=explain(error, item.input), seconds=time.monotonic() - begin)
     digest = hashlib.sha256(data).hexdigest()
     return replace(encoded, status="done", output_sha256=digest, seconds=time.monotonic() - begin)
 
 
-def explain(error: Exception) -> str:
-    """What happened and what to do, in one line."""
+def explain(error: Exception, subject: str = "") -> str:
+    """What happened and what to do, in one line, to be printed after `subject`, the name of the file at hand."""
     if isinstance(error, RdoError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}: check the disk and the permissions"
+        where = f"{error.filename}: " if error.filename and error.filename != subject else ""
+        mend = "check the path" if isinstance(error, FileNotFoundError) else "check the disk and the permissions"
+        return f"{where}{error.strerror}: {mend}"
     # on the CPU torch reports exhausted memory as a RuntimeError of its allocator
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "alloc" in str(error):
         return "out of memory: downscale the picture or use a machine with more"

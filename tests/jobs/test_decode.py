@@ -102,7 +102,7 @@ def test_existing_pictures_are_not_overwritten(files, rdo_decode, folder: Path, 
     mine.write_bytes(b"mine")
     assert rdo_decode("in") == 1
     assert mine.read_bytes() == b"mine" and (folder / "in/sub/b.png").exists()
-    assert "in/a.jpg.rdo: in/a.jpg.png exists: pass --overwrite" in capsys.readouterr().err
+    assert "in/a.jpg.rdo: in/a.jpg.png exists: name another with -o, or pass --overwrite" in capsys.readouterr().err
     assert rdo_decode("--overwrite", "in") == 0
     assert mine.read_bytes()[:4] == b"\x89PNG"
 
