@@ -139,7 +139,7 @@ def _optimise(
 
 
 def choose_method(method: Method) -> Name:
-    """The relaxation that `auto` means: `sga`, which gained more than `ste` at every number of steps tried."""
+    """The relaxation that `auto` means: `sga`, which gained where `ste` gained nothing, at the 100 steps tried."""
     return "sga" if method == "auto" else method
 
 
