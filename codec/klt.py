@@ -46,7 +46,8 @@ class KltAnalysis(nn.Module):
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         """x (B, 3, H, W) in [0, 1] -> y (B, M, H/16, W/16) in units of deviation."""
         centred = x - 0.5
-        linear = self.linear(lap(centred, self.lap)) * (255 / self.deviation)[:, None, None]
+        blocks = F.pixel_unshuffle(lap(centred, self.lap), BLOCK)
+        linear = F.conv2d(blocks, _as_matrix(self.linear)) * (255 / self.deviation)[:, None, None]
         cells = self.cells(F.pixel_unshuffle(centred, CELL)) + self.rate(quality)[..., None, None]
         residual: Tensor = self.out(F.pixel_unshuffle(self.blocks(cells), BLOCK // CELL))
         return linear + residual
@@ -71,9 +72,11 @@ class KltSynthesis(nn.Module):
 
     def forward(self, y: Tensor, quality: Tensor) -> Tensor:
         """y (B, M, h, w) in units of deviation -> x_hat (B, 3, 16h, 16w), not clamped."""
-        linear = lap(self.linear(y * (self.deviation / 255)[:, None, None]), self.unlap)
+        blocks = F.conv2d(y * (self.deviation / 255)[:, None, None], _as_matrix(self.linear).transpose(0, 1))
+        linear = lap(F.pixel_shuffle(blocks, BLOCK), self.unlap)
         cells = F.pixel_shuffle(self.latents(y), BLOCK // CELL) + self.picture(F.pixel_unshuffle(linear, CELL))
-        cells = self.blocks(cells + self.rate(quality)[..., None, None])
+        cells = cells + self.rate(quality)[..., None, None]
+        cells = self.blocks(cells.contiguous(memory_format=torch.channels_last))  # 3x3 on a CPU: 0.7 of the time
         return linear + F.pixel_shuffle(self.out(cells), CELL) + 0.5
 
 
@@ -132,6 +135,14 @@ def initialise_klt(analysis: KltAnalysis, synthesis: KltSynthesis, photos: list[
     for transform in (analysis, synthesis):
         transform.linear.weight.copy_(kernel)
         transform.deviation.copy_(deviation)
+
+
+def _as_matrix(layer: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
+    """Weights (M, 3, 16, 16) of a layer whose stride is its kernel, as those of a 1x1 convolution on whole blocks.
+
+    torch's own transposed convolution takes nine times as long, and the convolution five times to go back.
+    """
+    return layer.weight.flatten(1)[..., None, None]
 
 
 def _zeroed(layer: nn.Conv2d) -> nn.Conv2d:
