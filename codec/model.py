@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from codec.architecture import ModelConfig, lmbda_of
 from codec.context import ContextModel, Mixture
 from codec.entropy import FactorisedPrior, StepMixture, in_steps, mixture_bits
-from codec.groups import rearrange, valid_tokens
+from codec.groups import rearrange, restore
 from codec.klt import KltAnalysis, KltSynthesis
 from codec.transforms import HyperAnalysis, HyperSynthesis, PaperAnalysis, PaperSynthesis, RateTable
 
@@ -102,14 +102,19 @@ class Codec(nn.Module):
 
         Refinement passes the same (relaxed) latents twice; training passes noisy ones as `y`, `z`.
         """
-        mixture = self.mixture(y_hat, z_hat, quality)
+        y_bits = self.y_bits(y, self.mixture(y_hat, z_hat, quality))
+        return y_bits.sum((1, 2, 3)), self.z_bits(z).sum((1, 2, 3))
+
+    def y_bits(self, y: Tensor, mixture: StepMixture) -> Tensor:
+        """Bits of each latent y (B, M, h, w), on or off the integer grid, under parameters of `mixture`."""
         with torch.autocast(y.device.type, enabled=False):  # tails of likelihoods need fp32
             bits = mixture_bits(self.tokens(y), mixture)
-            z_bits = self.prior.bits(z)
-        if y.shape[-1] % 2:
-            colours = valid_tokens(y.shape[2], y.shape[3], y.device)[self.context.colours]
-            bits = bits * colours[..., None]
-        return bits.sum((1, 2, 3, 4)), z_bits.sum((1, 2, 3))
+        return restore(bits, y.shape[-1], self.config.segments, self.config.order)
+
+    def z_bits(self, z: Tensor) -> Tensor:
+        """Bits of each hyper-latent z (B, N_h, h/4, w/4), on or off the integer grid."""
+        with torch.autocast(z.device.type, enabled=False):
+            return self.prior.bits(z)
 
     def evaluate(self, latents: Latents, quality: Tensor) -> Evaluation:
         """Decode and price latents in one differentiable pass."""

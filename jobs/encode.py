@@ -25,13 +25,15 @@ def build_parser() -> argparse.ArgumentParser:
     rate = flags.add_argument_group("rate")
     rate.add_argument("--quality", type=float, default=4.0, help="1 (smallest) to 8 (best), continuous")
     rate.add_argument("--lmbda", type=float, help="weight of mse (0..255) against bpp, default: what fits the quality")
-    search = flags.add_argument_group("refinement (defaults from --config, else built in)")
-    search.add_argument("--iters", type=int, help="steps; 0 is plain encoding (built in: 100)")
-    search.add_argument("--method", choices=("auto", "ste", "sga"), help="relaxation of rounding (built in: auto)")
+    search = flags.add_argument_group("refinement: how much, then details that override it")
+    much = search.add_mutually_exclusive_group()
+    much.add_argument("--effort", type=int, metavar="1..9", help="preset of configs/refine (default 5)")
+    much.add_argument("--config", type=Path, metavar="YAML", help="settings of your own, as in configs/refine")
+    search.add_argument("--iters", type=int, help="steps, with the schedules that suit them; 0 is plain encoding")
+    search.add_argument("--method", help="rdoq, or for comparison a relaxation: ste, sga, ... (default rdoq)")
     search.add_argument("--time-budget", type=float, metavar="S", help="at most S seconds of refinement per picture")
-    search.add_argument("--patience", type=int, help="stop after this many looks without a gain (built in: 0, never)")
-    search.add_argument("--seed", type=int, help="of the relaxation's noise (built in: 0)")
-    search.add_argument("--config", type=Path, metavar="YAML", help="refinement settings, as in configs/refine/")
+    search.add_argument("--patience", type=int, help="stop a descent after this many looks without a gain (0: never)")
+    search.add_argument("--seed", type=int, help="of the noise (default 0)")
     pictures = flags.add_argument_group("pictures")
     pictures.add_argument("--alpha", choices=("refuse", "drop", "blend"), default="refuse", help="transparent pictures")
     pictures.add_argument("--depth", type=int, choices=(8,), help="round deeper pictures to 8 bits, else refuse them")
@@ -90,17 +92,21 @@ def encode(arguments: argparse.Namespace) -> int:
 
 
 def refine_settings(arguments: argparse.Namespace) -> "RefineConfig":
-    """Defaults < YAML < flags.
+    """Preset, recipe or YAML < flags.
 
     Raises:
         ConfigError: a bad file or value.
     """
     from codec.settings import build, load_yaml, override
     from rdo.config import RefineConfig
+    from rdo.efforts import DEFAULT_EFFORT, effort, recipe
 
-    config = (
-        build(RefineConfig, load_yaml(arguments.config), str(arguments.config)) if arguments.config else RefineConfig()
-    )
+    if arguments.config:
+        config = build(RefineConfig, load_yaml(arguments.config), str(arguments.config))
+    elif arguments.iters is not None and arguments.effort is None:
+        config = recipe(arguments.iters)
+    else:
+        config = effort(DEFAULT_EFFORT if arguments.effort is None else arguments.effort)
     names = {f.name for f in fields(RefineConfig)}
     given = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
     return override(config, given)

@@ -4,6 +4,7 @@ Imported eagerly, so that `rdo.refine` is the function and not the module of tha
 """
 
 from rdo.config import RefineConfig
+from rdo.efforts import effort, recipe
 from rdo.refine import Refined, refine
 
-__all__ = ["RefineConfig", "Refined", "refine"]
+__all__ = ["RefineConfig", "Refined", "effort", "recipe", "refine"]

@@ -1,33 +1,42 @@
-"""What a refinement may be told: method, number of steps, rates, temperatures.
+"""What a refinement may be told: method, number of steps, and the schedules of each method.
 
-Every schedule is a function of t = step / iters, the fraction of the budget that is spent.
+Every schedule is a function of t, the fraction of the budget of steps or seconds that is spent.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
-Method = Literal["auto", "ste", "sga"]
+from rdo.relaxations import Name
+
+Method = Literal["rdoq", Name]
 
 
 @dataclass(frozen=True)
 class RefineConfig:
-    """Settings of one refinement; defaults chosen by short trials on tuning crops, 100 steps.
+    """Settings of one refinement.
 
     Attributes:
-        iters: optimisation steps; 0 is plain encoding.
-        method: relaxation of rounding; `auto` takes the one that gains most at this number of steps.
-        lr_y, lr_z: Adam's rates for y and z at the start, in quantisation steps.
-        lr_end: the rates' last value as a fraction of their first.
-        temperature_start, temperature_end: of the relaxation.
-        beta1, beta2: Adam's averages; short runs want a beta2 that warms up within them.
-        checks: how often the true rounded cost is looked at in the second half of the run, besides at its end.
-        patience: stop after this many looks without a better one; 0 never stops.
+        iters: steps, each one forward and one backward pass; 0 is plain encoding.
+        method: `rdoq`, the annealed search among integers, or a relaxation for descent.
+        heat: of `rdoq` at the start, in bits; it falls to 0. More heat needs more steps and finds better places.
+        share_start, share_end: of `rdoq`: of the latents that want to move, the share that may, in 0..1.
+        lr_y, lr_z: of descent: Adam's rates for y and z at the start, in quantisation steps.
+        lr_end: of descent: the rates' last value as a fraction of their first.
+        temperature_start, temperature_end: of descent's relaxation.
+        beta1, beta2: of descent: Adam's averages; short runs want a beta2 that warms up within them.
+        ste_tail: of descent: fraction of the steps, at the end, that round straight through.
+        tail: steps of `rdoq` without heat after a descent, beyond `iters`.
+        checks: of descent: how often the true rounded cost is looked at in the second half of the run.
+        patience: of descent: stop after this many looks without a better one; 0 never stops.
         time_budget: seconds after which the run stops, with schedules compressed to fit; None has no limit.
-        seed: of the relaxation's noise.
+        seed: of all noise.
     """
 
-    iters: int = 100
-    method: Method = "auto"
+    iters: int = 40
+    method: Method = "rdoq"
+    heat: float = 1.0
+    share_start: float = 0.9
+    share_end: float = 0.4
     lr_y: float = 5e-2
     lr_z: float = 1e-2
     lr_end: float = 0.1
@@ -35,17 +44,21 @@ class RefineConfig:
     temperature_end: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.99
+    ste_tail: float = 0.0
+    tail: int = 0
     checks: int = 10
     patience: int = 0
     time_budget: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.iters < 0 or self.checks < 1 or self.patience < 0:
-            raise ValueError("iters and patience must be at least 0, checks at least 1")
+        if min(self.iters, self.patience, self.tail) < 0 or self.checks < 1:
+            raise ValueError("iters, patience and tail must be at least 0, checks at least 1")
         if min(self.lr_y, self.lr_z, self.lr_end, self.temperature_start, self.temperature_end) <= 0:
             raise ValueError("learning rates and temperatures must be positive")
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
-            raise ValueError("beta1 and beta2 must lie in [0, 1)")
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and 0 <= self.ste_tail <= 1):
+            raise ValueError("beta1 and beta2 must lie in [0, 1), ste_tail in [0, 1]")
+        if self.heat < 0 or not (0 < self.share_start <= 1 and 0 < self.share_end <= 1):
+            raise ValueError("heat must be at least 0, share_start and share_end in (0, 1]")
         if self.time_budget is not None and self.time_budget <= 0:
             raise ValueError(f"time_budget {self.time_budget}: must be positive")

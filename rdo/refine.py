@@ -1,19 +1,16 @@
 """Refinement: optimise the latents of given images through the frozen codec, for rate + lmbda * distortion.
 
     y, z <- analyse(x)
-    repeat:  y~, z~ <- relax(y, z, T(t))
-             y, z   <- Adam step on  R(y~, z~) + lmbda * D(g_s(y~), x)
-    return the rounded y, z of least true cost seen, the plain encoding among them
+    plain <- round(y, z)
+    search from plain among integers (`rdo.rdoq`), or descend on relaxed latents (`rdo.descent`) and search from there
+    return the integer y, z of least true cost seen, plain among them
 
-The latents live on the writer's own integer grid. Images of one shape are refined together: costs are summed, so Adam
-treats each alone, and each keeps its own best. The invariant: no image ends dearer than its plain encoding.
+The latents live on the writer's own integer grid. Images of one shape are refined together: costs are summed, so each
+is treated alone and keeps its own best. The invariant: no image ends dearer than its plain encoding.
 """
 
-import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,9 +20,10 @@ from codec.coding import quality_tensor, round_latents
 from codec.image import pad
 from codec.model import STRIDE, Codec, Latents
 from rdo.config import Method, RefineConfig
-from rdo.objective import Cost, cost
-from rdo.relaxations import EXACT, RELAXATIONS, Name
-from rdo.schedules import cosine, geometric
+from rdo.descent import descend
+from rdo.objective import Best, Cost, Problem
+from rdo.rdoq import search
+from rdo.schedules import Clock
 
 Progress = Callable[[int], None]
 
@@ -38,8 +36,8 @@ class Refined:
         latents: integer y (B, M, H/16, W/16) and z (B, N_h, H/64, W/64), ready to write.
         plain: integer latents of plain encoding.
         cost_est, plain_cost_est: true rounded cost by the model's estimate of rate, unrounded pixels, (B,) each.
-        method: the relaxation used.
-        iters: steps done.
+        method: what was used.
+        iters: steps done, those of the tail among them.
         seconds: wall time of all B images.
     """
 
@@ -47,29 +45,9 @@ class Refined:
     plain: Latents
     cost_est: Cost
     plain_cost_est: Cost
-    method: Name
+    method: Method
     iters: int
     seconds: float
-
-
-class Problem(NamedTuple):
-    """What is fixed during a refinement: the frozen codec, images x (B, 3, H, W), quality (B,) and lmbda (B,)."""
-
-    codec: Codec
-    x: Tensor
-    quality: Tensor
-    lmbda: Tensor
-
-    def cost(self, latents: Latents) -> Cost:
-        """Differentiable cost of latents, per image."""
-        return cost(self.codec, latents, self.x, self.quality, self.lmbda)
-
-
-class Best(NamedTuple):
-    """The best integer latents so far and their cost, per image."""
-
-    latents: Latents
-    cost: Cost
 
 
 def refine(
@@ -89,83 +67,30 @@ def refine(
     Raises:
         ConfigError: quality outside 1..8.
     """
-    begin = time.monotonic()
+    clock = Clock(config.iters, config.time_budget)
     level = quality_tensor(codec, quality).expand(len(x))
     weight = torch.full_like(level, lmbda_of(quality) if lmbda is None else lmbda)
     problem = Problem(codec, x, level, weight)
     with torch.no_grad():
         start = codec.analyse(pad(x, STRIDE), level)
         plain = Best(round_latents(start), problem.cost(round_latents(start)))
-    method = choose_method(config.method)
-    best, steps = _optimise(problem, start, plain, method, config, progress) if config.iters else (plain, 0)
-    return Refined(best.latents, plain.latents, best.cost, plain.cost, method, steps, time.monotonic() - begin)
+    best, steps = _optimise(problem, start, plain, config, clock, progress)
+    return Refined(best.latents, plain.latents, best.cost, plain.cost, config.method, steps, clock.seconds)
 
 
 def _optimise(
-    problem: Problem, start: Latents, best: Best, method: Name, config: RefineConfig, progress: Progress
+    problem: Problem, start: Latents, best: Best, config: RefineConfig, clock: Clock, progress: Progress
 ) -> tuple[Best, int]:
-    """The loop: relax, price, step; look at the true cost now and then. Returns the best and the steps done."""
-    begin = time.monotonic()
-    latents = Latents(*(t.clone().requires_grad_() for t in start))
-    peaks = (config.lr_y, config.lr_z)
-    optimiser = torch.optim.Adam(
-        [{"params": [v], "lr": lr} for v, lr in zip(latents, peaks, strict=True)], betas=(config.beta1, config.beta2)
-    )
-    generator = torch.Generator(problem.x.device).manual_seed(config.seed)
-    looks = look_steps(config.iters, config.checks)
-    step = stale = 0
-    seen = best.cost.total
-    while step < config.iters and (t := _spent(config, step, begin)) < 1:
-        for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-            group["lr"] = cosine(peak, peak * config.lr_end, t)
-        temperature = geometric(config.temperature_start, config.temperature_end, t)
-        relaxed = Latents(*(RELAXATIONS[method](v, temperature, generator) for v in latents))
-        now = problem.cost(relaxed)
-        optimiser.zero_grad(set_to_none=True)
-        now.total.sum().backward()
-        if method in EXACT:
-            best = keep_better(best, Latents(*(v.detach() for v in relaxed)), now)
-        optimiser.step()
-        step += 1
-        progress(step)
-        if step in looks:
-            best = _look(problem, best, latents)
-            if config.patience:
-                stale = 0 if bool((best.cost.total < seen).any()) else stale + 1
-                seen = best.cost.total
-                if stale >= config.patience:
-                    break
-    return _look(problem, best, latents), step
-
-
-def choose_method(method: Method) -> Name:
-    """The relaxation that `auto` means: `sga`, which gained where `ste` gained nothing, at the 100 steps tried."""
-    return "sga" if method == "auto" else method
-
-
-def look_steps(iters: int, checks: int) -> frozenset[int]:
-    """Steps after which the true cost is looked at: `checks` of them, in the second half, not the last."""
-    return frozenset(math.ceil(iters * (0.5 + 0.5 * i / checks)) for i in range(checks)) - {iters}
-
-
-def keep_better(best: Best, latents: Latents, candidate: Cost) -> Best:
-    """Per image, the cheaper of two integer latents; no device sync."""
-    better = candidate.total < best.cost.total  # (B,); False for a NaN
-    chosen = (torch.where(better[:, None, None, None], n, o) for n, o in zip(latents, best.latents, strict=True))
-    costs = (torch.where(better, n, o).detach() for n, o in zip(candidate, best.cost, strict=True))
-    return Best(Latents(*chosen), Cost(*costs))
-
-
-@torch.no_grad()
-def _look(problem: Problem, best: Best, latents: Latents) -> Best:
-    """Round, price truly, keep what is better."""
-    rounded = round_latents(latents)
-    return keep_better(best, rounded, problem.cost(rounded))
-
-
-def _spent(config: RefineConfig, step: int, begin: float) -> float:
-    """t, the fraction of the budget that is spent: of the steps, or of the seconds if those run out first."""
-    done = step / config.iters
-    if config.time_budget is None:
-        return done
-    return max(done, (time.monotonic() - begin) / config.time_budget)
+    """The method asked for, then its tail; returns the best and the steps done."""
+    if not config.iters:
+        return best, 0
+    if config.method == "rdoq":
+        return search(problem, best, config, clock, progress), clock.step
+    best = descend(problem, start, best, config.method, config, clock, progress)
+    if not config.tail:
+        return best, clock.step
+    done = clock.step
+    tail = Clock(config.tail, None)
+    cold = replace(config, heat=0.0)
+    best = search(problem, best, cold, tail, lambda step: progress(done + step))
+    return best, done + tail.step

@@ -2,18 +2,32 @@
 
 Each takes latents of any shape, a temperature and a generator on their device, and returns relaxed latents of the same
 shape whose gradient flows to the input. Adding one is adding a function and its name.
+
+The annealed ones share a form: with d the distance to a candidate integer, a class has the logit f(d) / T, and the
+relaxed latent is the mean of the candidates under a softmax of the logits, or under a Gumbel-softmax sample of it.
+T -> 0 gives nearest rounding, T -> infinity a uniform mixture. They differ in f:
+
+    atanh    -atanh(d)                                        SGA, arXiv:2006.04240, section 3.2
+    linear   log(1 - d)                                       SGA+, arXiv:2401.17789
+    cosine   log cos^2(pi d / 2)                              SGA+
+    ssl      log sigmoid(-a logit(d)) = -log(1 + (d/(1-d))^a)   SGA+, the sigmoid-scaled logit
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 Relaxation = Callable[[Tensor, float, torch.Generator], Tensor]
-Name = Literal["ste", "sga"]
+Name = Literal[
+    "ste", "noise", "sga", "annealing", "linear", "cosine", "ssl", "linear3", "cosine3", "ssl3", "soft_round"
+]
 
-_EDGE = 1e-4  # atanh stays finite this close to an integer
+SSL_SHAPE = 2.3  # a, as its authors set it
+_EDGE = 1e-4  # logits stay finite this close to an integer
 
 
 def ste(latent: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
@@ -24,20 +38,99 @@ def ste(latent: Tensor, temperature: float, generator: torch.Generator) -> Tenso
     return latent + (latent.round() - latent).detach()
 
 
-def sga(latent: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    """Stochastic Gumbel annealing: a relaxed sample of floor or ceiling, likelier the nearer, sharper the colder.
+def noise(latent: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """Additive uniform noise of a whole step, whatever the temperature, as in training.
 
-    With d the distance to a neighbour, its logit is -atanh(d) / T; the Gumbel-softmax of two classes is a logistic
-    sigmoid of their difference plus logistic noise. T -> 0 gives nearest rounding, T -> infinity a uniform mixture.
+    Source: Campos et al., "Content adaptive optimization for neural image compression", arXiv:1906.01223.
+    """
+    return latent + _uniform(latent, generator) - 0.5
 
-    Source: Yang, Bamler and Mandt, "Improving inference for neural image compression", arXiv:2006.04240, section 3.2.
+
+def soft_round(latent: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """Soft rounding, uniform noise `temperature` wide, and soft rounding again; both sharpen as it cools.
+
+    s_T(v) = floor(v) + 1/2 + tanh((v - floor(v) - 1/2) / T) / (2 tanh(1 / (2 T))): identity for T -> infinity, rounding
+    for T -> 0.
+
+    Source: Agustsson and Theis, "Universally quantized neural compression", arXiv:2006.09952, as used by C3.
+    """
+    noisy = _soften(latent, temperature) + temperature * (_uniform(latent, generator) - 0.5)
+    return _soften(noisy, temperature)
+
+
+def annealed(
+    latent: Tensor, temperature: float, generator: torch.Generator, logit: Callable[[Tensor], Tensor], sampled: bool
+) -> Tensor:
+    """Mean of floor and ceiling under the softmax of logit(d) / T, or under a Gumbel-softmax sample (`sampled`).
+
+    Of two classes a softmax is a sigmoid of the difference, and the difference of two Gumbels is logistic.
     """
     floor = latent.detach().floor()
     up = (latent - floor).clamp(_EDGE, 1 - _EDGE)  # distance to the floor
-    difference = (torch.atanh(up) - torch.atanh(1 - up)) / temperature  # logit of the ceiling less that of the floor
-    uniform = torch.rand(latent.shape, generator=generator, device=latent.device).clamp(1e-6, 1 - 1e-6)
-    return floor + torch.sigmoid((difference + uniform.logit()) / temperature)
+    difference = (logit(1 - up) - logit(up)) / temperature  # logit of the ceiling less that of the floor
+    if sampled:
+        difference = (difference + _uniform(latent, generator).clamp(1e-6, 1 - 1e-6).logit()) / temperature
+    return floor + torch.sigmoid(difference)
 
 
-RELAXATIONS: dict[Name, Relaxation] = {"ste": ste, "sga": sga}
+def annealed3(
+    latent: Tensor, temperature: float, generator: torch.Generator, logit: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Gumbel-softmax sample over the nearest integer r and r - 1, r + 1.
+
+    Distances reach 3/2 there, so they are stretched by 2/3 into the range of `logit`, which is scaled by 3/2 to keep
+    its slope at 0: our reading of the three-class extension of SGA+.
+    """
+    offsets = torch.tensor([-1.0, 0.0, 1.0], device=latent.device)
+    candidates = latent.detach().round()[..., None] + offsets
+    distance = ((latent[..., None] - candidates).abs() / 1.5).clamp(_EDGE, 1 - _EDGE)
+    gumbel = -(-_uniform(candidates, generator).clamp(1e-6, 1 - 1e-6).log()).log()
+    chances = torch.softmax((1.5 * logit(distance) / temperature + gumbel) / temperature, -1)
+    return (chances * candidates).sum(-1)
+
+
+def atanh_logit(d: Tensor) -> Tensor:
+    """-atanh(d), d in (0, 1)."""
+    return -torch.atanh(d)
+
+
+def linear_logit(d: Tensor) -> Tensor:
+    """log(1 - d)."""
+    return torch.log1p(-d)
+
+
+def cosine_logit(d: Tensor) -> Tensor:
+    """log cos^2(pi d / 2)."""
+    return 2 * torch.log(torch.cos(torch.pi / 2 * d))
+
+
+def ssl_logit(d: Tensor) -> Tensor:
+    """log sigmoid(-a logit(d))."""
+    return F.logsigmoid(-SSL_SHAPE * torch.logit(d))
+
+
+def _soften(v: Tensor, temperature: float) -> Tensor:
+    floor = v.detach().floor()
+    scale = torch.tanh(torch.tensor(0.5 / temperature, device=v.device))
+    return floor + 0.5 + 0.5 * torch.tanh((v - floor - 0.5) / temperature) / scale
+
+
+def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand(like.shape, generator=generator, device=like.device)
+
+
+sga = partial(annealed, logit=atanh_logit, sampled=True)
+RELAXATIONS: dict[Name, Relaxation] = {
+    "ste": ste,
+    "noise": noise,
+    "soft_round": soft_round,
+    "sga": sga,
+    "annealing": partial(annealed, logit=atanh_logit, sampled=False),
+    "linear": partial(annealed, logit=linear_logit, sampled=True),
+    "cosine": partial(annealed, logit=cosine_logit, sampled=True),
+    "ssl": partial(annealed, logit=ssl_logit, sampled=True),
+    "linear3": partial(annealed3, logit=linear_logit),
+    "cosine3": partial(annealed3, logit=cosine_logit),
+    "ssl3": partial(annealed3, logit=ssl_logit),
+}
 EXACT: frozenset[Name] = frozenset({"ste"})  # relaxed values are integers, so the step's cost is the true cost

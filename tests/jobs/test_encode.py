@@ -22,7 +22,7 @@ from codec.errors import ConfigError
 from codec.image import read_image
 from jobs.encode import build_parser, main, refine_settings
 from jobs.worker import explain
-from rdo import RefineConfig
+from rdo import RefineConfig, effort, recipe
 
 
 def leftovers(folder: Path) -> list[Path]:
@@ -381,7 +381,8 @@ def test_defaults_then_yaml_then_flags(folder: Path) -> None:
         return refine_settings(build_parser().parse_args([*flags, "in"]))
 
     assert settings() == RefineConfig()
-    assert settings("--iters", "7", "--seed", "3") == RefineConfig(iters=7, seed=3)
+    assert settings("--iters", "7", "--seed", "3") == replace(recipe(7), seed=3)
+    assert settings("--effort", "2", "--iters", "7") == replace(effort(2), iters=7)
     assert settings("--config", "slow.yaml") == RefineConfig(iters=900, lr_y=5e-3, method="ste")
     both = settings("--config", "slow.yaml", "--iters", "7", "--patience", "2", "--time-budget", "1.5")
     assert both == RefineConfig(iters=7, lr_y=5e-3, method="ste", patience=2, time_budget=1.5)
@@ -394,7 +395,7 @@ def test_settings_that_come_with_the_package_are_valid() -> None:
         path.stem: refine_settings(build_parser().parse_args(["--config", str(path), "in"]))
         for path in (config_folder() / "refine").glob("*.yaml")
     }
-    assert shipped["default"] == RefineConfig() and len(shipped) > 1
+    assert shipped["effort-5"] == RefineConfig() and len(shipped) > 9
 
 
 def test_yaml_reaches_the_record(save_photo, rdo_encode, records) -> None:

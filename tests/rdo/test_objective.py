@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from codec.image import Pixels, pad, to_tensor
-from codec.model import Evaluation, Latents
-from rdo.objective import cost
+from codec.model import Latents
+from rdo.objective import Cost, Problem
 
 QUALITY, LMBDA = torch.tensor([4.0, 4.0]), torch.tensor([0.01, 0.5])
 NOTHING = Latents(torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 1, 1))
@@ -20,8 +20,21 @@ class Stub:
     def __init__(self, x_hat: Tensor) -> None:
         self.x_hat = x_hat
 
-    def evaluate(self, latents: Latents, quality: Tensor) -> Evaluation:
-        return Evaluation(self.x_hat, torch.tensor([300.0, 40.0]), torch.tensor([20.0, 2.0]))
+    def mixture(self, y: Tensor, z: Tensor, quality: Tensor) -> None:
+        return None
+
+    def y_bits(self, y: Tensor, mixture: None) -> Tensor:
+        return torch.tensor([300.0, 40.0])[:, None, None, None]
+
+    def z_bits(self, z: Tensor) -> Tensor:
+        return torch.tensor([20.0, 2.0])[:, None, None, None]
+
+    def synthesise(self, y: Tensor, quality: Tensor) -> Tensor:
+        return self.x_hat
+
+
+def cost(codec: object, latents: Latents, x: Tensor, quality: Tensor, lmbda: Tensor) -> Cost:
+    return Problem(codec, x, quality, lmbda).cost(latents)
 
 
 def test_cost_by_hand_and_each_image_by_its_own_lmbda() -> None:

@@ -15,10 +15,11 @@ from codec.errors import ConfigError
 from codec.image import Pixels, pad, to_tensor
 from codec.model import Codec, Latents
 from rdo import RefineConfig, Refined, refine
-from rdo.objective import Cost, cost
-from rdo.refine import Best, choose_method, keep_better, look_steps
+from rdo.descent import look_steps
+from rdo.objective import Best, Cost, Problem, keep_better
 
-QUICK = RefineConfig(iters=8, lr_y=0.1, lr_z=0.05)
+METHODS = ["rdoq", "ste", "sga", "soft_round", "ssl3"]
+QUICK = RefineConfig(iters=8, method="sga", lr_y=0.1, lr_z=0.05)
 LMBDA = 1e-4  # rate and distortion of an untrained codec weigh about the same
 
 
@@ -30,7 +31,7 @@ def picture(photo: Callable) -> Callable[..., Tensor]:
 def price(codec: Codec, latents: Latents, x: Tensor, lmbda: float = LMBDA) -> Tensor:
     quality = quality_tensor(codec, 4.0).expand(len(x))
     with torch.no_grad():
-        return cost(codec, latents, x, quality, torch.full((len(x),), lmbda)).total
+        return Problem(codec, x, quality, torch.full((len(x),), lmbda)).cost(latents).total
 
 
 def same(a: Latents, b: Latents) -> bool:
@@ -42,7 +43,7 @@ def gain_percent(refined: Refined) -> float:
 
 
 @pytest.mark.parametrize("iters", [0, 1, 8])
-@pytest.mark.parametrize("method", ["ste", "sga"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (70, 90), (64, 64)])
 def test_never_worse_than_plain(tiny_codec, picture, height: int, width: int, method, iters: int) -> None:
     x = picture(height, width)
@@ -69,14 +70,14 @@ def test_lmbda_defaults_to_what_fits_the_quality(tiny_codec, picture) -> None:
     assert torch.allclose(found.total, found.bpp + lmbda_of(2.5) * found.mse)
 
 
-@pytest.mark.parametrize("method", ["ste", "sga"])
+@pytest.mark.parametrize("method", ["rdoq", "ste", "sga"])
 def test_gains(tiny_codec, picture, method) -> None:
     refined = refine(tiny_codec, picture(70, 90), 4.0, replace(QUICK, iters=30, method=method, lr_y=0.02), LMBDA)
     assert gain_percent(refined) > 0.5
     assert not same(refined.latents, refined.plain)
 
 
-@pytest.mark.parametrize("method", ["ste", "sga"])
+@pytest.mark.parametrize("method", ["rdoq", "ste", "sga"])
 def test_each_of_a_batch_keeps_its_own_best(tiny_codec, picture, method) -> None:
     x = torch.cat([picture(50, 64, seed=1), picture(50, 64, seed=2)])
     refined = refine(tiny_codec, x, 4.0, replace(QUICK, method=method), LMBDA)
@@ -168,6 +169,7 @@ def test_quality_out_of_range(tiny_codec, picture, quality: float) -> None:
     "bad",
     [
         {"iters": -1}, {"checks": 0}, {"patience": -1}, {"lr_y": 0.0}, {"lr_z": -1e-3}, {"lr_end": 0.0},
+        {"heat": -1.0}, {"share_start": 0.0}, {"share_end": 1.1}, {"ste_tail": 2.0}, {"tail": -1},
         {"temperature_start": 0.0}, {"temperature_end": -0.1}, {"beta1": 1.0}, {"beta2": -0.1}, {"time_budget": 0.0},
     ],
 )  # fmt: skip
@@ -176,8 +178,18 @@ def test_settings_that_make_no_sense_are_refused(bad: dict[str, float]) -> None:
         RefineConfig(**bad)
 
 
-def test_auto_is_one_of_the_methods() -> None:
-    assert choose_method("auto") in ("ste", "sga") and choose_method("ste") == "ste"
+def test_a_tail_of_search_adds_to_a_descent(tiny_codec, picture) -> None:
+    steps: list[int] = []
+    short = refine(tiny_codec, picture(70, 90), 4.0, QUICK, LMBDA)
+    longer = refine(tiny_codec, picture(70, 90), 4.0, replace(QUICK, tail=4), LMBDA, steps.append)
+    assert steps == list(range(1, 13)) and longer.iters == 12
+    assert gain_percent(longer) > gain_percent(short)
+
+
+def test_a_straight_through_tail_is_straight_through(tiny_codec, picture) -> None:
+    ste = refine(tiny_codec, picture(40, 40), 4.0, replace(QUICK, method="ste"), LMBDA)
+    all_tail = refine(tiny_codec, picture(40, 40), 4.0, replace(QUICK, method="noise", ste_tail=1.0), LMBDA)
+    assert same(ste.latents, all_tail.latents)
 
 
 def test_the_package_offers_the_function_not_the_module() -> None:

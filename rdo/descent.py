@@ -1,0 +1,67 @@
+"""Descent on relaxed latents: Adam on y and z through a relaxation of rounding that hardens as the budget is spent.
+
+    repeat:  y~, z~ <- relax(y, z, T(t))
+             y, z   <- Adam step on  R(y~, z~) + lmbda * D(g_s(y~), x)
+    keep the rounded y, z of least true cost
+
+The way of the literature, kept for comparison and for the codecs that need it; `rdo.rdoq` gains more in less time.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from codec.model import Latents
+from rdo.config import RefineConfig
+from rdo.objective import Best, Problem, keep_better, look
+from rdo.relaxations import EXACT, RELAXATIONS, Name, ste
+from rdo.schedules import Clock, cosine, geometric
+
+
+def descend(
+    problem: Problem,
+    start: Latents,
+    best: Best,
+    method: Name,
+    config: RefineConfig,
+    clock: Clock,
+    progress: Callable[[int], None],
+) -> Best:
+    """Descend from unrounded latents `start` until the clock runs out or patience does; returns the best seen."""
+    latents = Latents(*(t.clone().requires_grad_() for t in start))
+    peaks = (config.lr_y, config.lr_z)
+    optimiser = torch.optim.Adam(
+        [{"params": [v], "lr": lr} for v, lr in zip(latents, peaks, strict=True)], betas=(config.beta1, config.beta2)
+    )
+    generator = torch.Generator(problem.x.device).manual_seed(config.seed)
+    looks = look_steps(config.iters, config.checks)
+    stale, seen = 0, best.cost.total
+    while (t := clock.t) < 1:
+        for group, peak in zip(optimiser.param_groups, peaks, strict=True):
+            group["lr"] = cosine(peak, peak * config.lr_end, t)
+        temperature = geometric(config.temperature_start, config.temperature_end, t)
+        exact = method in EXACT or t >= 1 - config.ste_tail
+        relax = ste if exact else RELAXATIONS[method]
+        relaxed = Latents(*(relax(v, temperature, generator) for v in latents))
+        now = problem.cost(relaxed)
+        optimiser.zero_grad(set_to_none=True)
+        now.total.sum().backward()
+        if exact:
+            best = keep_better(best, Latents(*(v.detach() for v in relaxed)), now)
+        optimiser.step()
+        clock.step += 1
+        progress(clock.step)
+        if clock.step in looks:
+            best = look(problem, best, latents)
+            if config.patience:
+                stale = 0 if bool((best.cost.total < seen).any()) else stale + 1
+                seen = best.cost.total
+                if stale >= config.patience:
+                    break
+    return look(problem, best, latents)
+
+
+def look_steps(iters: int, checks: int) -> frozenset[int]:
+    """Steps after which the true cost is looked at: `checks` of them, in the second half, not the last."""
+    return frozenset(math.ceil(iters * (0.5 + 0.5 * i / checks)) for i in range(checks)) - {iters}

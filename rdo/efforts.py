@@ -1,0 +1,36 @@
+"""Named efforts: how much time to spend, as presets in configs/refine, each near the front of gain against seconds.
+
+effort 1..9 -> steps and schedules        `effort(level)`
+steps       -> the schedules that suit    `recipe(iters)`, those of the largest effort of at most so many steps
+"""
+
+from codec.checkpoint import config_folder
+from codec.errors import ConfigError
+from codec.settings import build, load_yaml, override
+from rdo.config import RefineConfig
+
+EFFORTS = tuple(range(1, 10))
+DEFAULT_EFFORT = 5
+
+
+def effort(level: int) -> RefineConfig:
+    """The preset of an effort 1 (a second or two a megapixel) to 9.
+
+    Raises:
+        ConfigError: no such effort.
+    """
+    if level not in EFFORTS:
+        raise ConfigError(f"effort {level}: must be a whole number from {EFFORTS[0]} to {EFFORTS[-1]}")
+    path = config_folder() / "refine" / f"effort-{level}.yaml"
+    return build(RefineConfig, load_yaml(path), str(path))
+
+
+def recipe(iters: int) -> RefineConfig:
+    """The best schedules known for a number of steps.
+
+    Raises:
+        ConfigError: a negative number.
+    """
+    presets = [effort(level) for level in EFFORTS]
+    fitting = [preset for preset in presets if preset.iters <= iters]
+    return override(fitting[-1] if fitting else presets[0], {"iters": iters}, "--iters")

@@ -1,0 +1,137 @@
+"""Annealed discrete search: integer latents move by one, all at once, on the true cost.
+
+For a latent v and its neighbour k = v - 1 or v + 1, in bits of the image,
+
+    delta(k) = r(k) - r(v) + g (k - v) + h / 2
+
+r is the latent's own rate, exact; g the gradient of all else: the distortion, and the rate of the latents whose
+parameters v moves; h the curvature, of the distortion for y, of the rate of y for z. The better neighbour is taken with
+
+    P(move) = share * sigmoid(-delta / heat)
+
+Heat lets the search leave poor places and falls to zero; a share below 1 keeps latents that answer for the same error
+from moving together. Every iterate is integer, so the forward pass of each step prices it truly: nothing is relaxed,
+and nothing is lost on the way to the file.
+
+Source: ours. Rate-distortion optimised quantisation of video encoders, as parallel heat-bath updates of a Gibbs field
+(Besag, "On the statistical analysis of dirty pictures", 1986, is the limit of no heat), with gradients for neighbours.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from codec.entropy import StepMixture
+from codec.model import Latents
+from rdo.config import RefineConfig
+from rdo.objective import Best, Cost, Problem, keep_better, select
+from rdo.schedules import Clock, falling, geometric
+
+PROBES_MAX = 8  # of the curvature; one is enough where an image has many positions to average over
+POSITIONS = 96
+HOT = 0.8  # the fraction of the budget with heat
+
+
+class View(NamedTuple):
+    """Integer latents, and delta(v + 1) and delta(v - 1) of each of them, in bits of the image."""
+
+    latents: Latents
+    up: Latents
+    down: Latents
+
+
+def search(problem: Problem, best: Best, config: RefineConfig, clock: Clock, progress: Callable[[int], None]) -> Best:
+    """Search from `best` until the clock runs out.
+
+    While there is heat the search wanders. Without, it steps only from the best place, and where a round of moves made
+    an image dearer the next round lets half as many latents move.
+    """
+    generator = torch.Generator(problem.x.device).manual_seed(config.seed)
+    bend = curvatures(problem, best.latents, generator)
+    latents, origin = best.latents, None
+    caution = torch.ones_like(best.cost.total)
+    while (t := clock.t) < 1:
+        cost, view = survey(problem, latents, bend)
+        heat = falling(config.heat, t / HOT)
+        share = geometric(config.share_start, config.share_end, t)
+        if heat == 0 and origin is not None:
+            better = cost.total <= best.cost.total
+            caution = torch.where(better, caution, caution / 2)
+            view = View(*(select(better, new, old) for new, old in zip(view, origin, strict=True)))
+        best = keep_better(best, latents, cost)
+        origin = view if heat == 0 else None
+        latents = Latents(*(move(*v, heat, share * caution, generator) for v in zip(*view, strict=True)))
+        clock.step += 1
+        progress(clock.step)
+    with torch.no_grad():
+        return keep_better(best, latents, problem.cost(latents))
+
+
+def move(v: Tensor, up: Tensor, down: Tensor, heat: float, share: Tensor, generator: torch.Generator) -> Tensor:
+    """Latents v (B, C, h, w) after one round of P(move), from delta of both neighbours; `share` is (B,)."""
+    delta = torch.minimum(up, down)
+    if heat > 0:  # delta / heat + logistic noise < 0 has the chance sigmoid(-delta / heat)
+        delta = delta + heat * _uniform(v, generator).clamp(1e-6, 1 - 1e-6).logit()
+    chosen = (delta < 0) & (_uniform(v, generator) < share[:, None, None, None])
+    return torch.where(chosen, torch.where(up < down, v + 1, v - 1), v)
+
+
+def survey(problem: Problem, latents: Latents, bend: Latents) -> tuple[Cost, View]:
+    """True cost of integer latents, and delta of all their neighbours: one forward and one backward pass."""
+    seen = Latents(*(t.clone().requires_grad_() for t in latents))
+    cost, mixture = problem.price(seen, latents)
+    slope = Latents(*torch.autograd.grad(cost.total.sum() * problem.pixels, seen))
+    mixture = type(mixture)(*(t.detach() for t in mixture))
+    here = _own_bits(problem, latents, mixture)
+    deltas = []
+    for sign in (1, -1):
+        own = _own_bits(problem, Latents(*(v + sign for v in latents)), mixture)
+        terms = zip(own, here, slope, bend, strict=True)
+        deltas.append(Latents(*(there - r + sign * g + h / 2 for there, r, g, h in terms)))
+    return Cost(*(t.detach() for t in cost)), View(latents, *deltas)
+
+
+@torch.no_grad()
+def _own_bits(problem: Problem, latents: Latents, mixture: StepMixture) -> Latents:
+    return Latents(problem.codec.y_bits(latents.y, mixture), problem.codec.z_bits(latents.z))
+
+
+def curvatures(problem: Problem, latents: Latents, generator: torch.Generator) -> Latents:
+    """Second derivatives of distortion by y, and of the rate of y by z, in bits, per channel and position."""
+    y, z = latents
+
+    def distortion(at: Tensor) -> Tensor:
+        return problem.lmbda * problem.mse(at) * problem.pixels
+
+    def rate(at: Tensor) -> Tensor:
+        return problem.codec.y_bits(y, problem.codec.mixture(y, at, problem.quality)).sum((1, 2, 3))
+
+    return Latents(curvature(distortion, y, generator), curvature(rate, z, generator))
+
+
+def curvature(function: Callable[[Tensor], Tensor], at: Tensor, generator: torch.Generator) -> Tensor:
+    """Diagonal of the Hessian of `function` (B, C, h, w) -> (B,), at least 0, by Hutchinson's probes.
+
+    Central differences of the gradient along random signs v: E[v * (H v)] is the diagonal. The noise of few probes is
+    averaged out by taking the diagonal as (mean of the channel) * (mean of the position) / mean, for each image.
+    """
+    probes = min(PROBES_MAX, -(-POSITIONS // (at.shape[2] * at.shape[3])))
+    total = torch.zeros_like(at)
+    for _ in range(probes):
+        v = (_uniform(at, generator) < 0.5) * 2.0 - 1.0
+        total += v * (_gradient(function, at + v / 2) - _gradient(function, at - v / 2))
+    diagonal = total / probes
+    channel, position = diagonal.mean((2, 3), keepdim=True), diagonal.mean(1, keepdim=True)
+    mean = diagonal.mean((1, 2, 3), keepdim=True).clamp(min=1e-12)
+    return channel.clamp(min=0) * (position / mean).clamp(0.5, 2)
+
+
+def _gradient(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    at = at.detach().requires_grad_()
+    return torch.autograd.grad(function(at).sum(), at)[0]
+
+
+def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand(like.shape, generator=generator, device=like.device)

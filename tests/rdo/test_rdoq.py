@@ -1,0 +1,136 @@
+"""The discrete search: its delta against the true cost of single moves, its chances, and where it may end."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from codec.coding import quality_tensor, round_latents
+from codec.image import Pixels, pad, to_tensor
+from codec.model import Codec, Latents
+from rdo.config import RefineConfig
+from rdo.objective import Best, Problem
+from rdo.rdoq import curvature, curvatures, move, search, survey
+from rdo.schedules import Clock
+
+LMBDA = 1e-3
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def problem_of(codec: Codec, photo: Callable, height: int = 60, width: int = 100) -> tuple[Problem, Best]:
+    x = to_tensor(Pixels(photo(height, width), grey=False))
+    quality = quality_tensor(codec, 4.0)
+    problem = Problem(codec, x, quality, torch.tensor([LMBDA]))
+    with torch.no_grad():
+        plain = round_latents(codec.analyse(pad(x, 64), quality))
+        return problem, Best(plain, problem.cost(plain))
+
+
+def flipped(v: Tensor, index: tuple[int, ...], by: int) -> Tensor:
+    moved = v.clone()
+    moved[index] += by
+    return moved
+
+
+def test_delta_is_what_a_single_move_really_changes(tiny_codec, photo) -> None:
+    problem, plain = problem_of(tiny_codec, photo)
+    y, z = plain.latents
+    cost, view = survey(problem, plain.latents, curvatures(problem, plain.latents, generator()))
+    assert torch.allclose(cost.total, plain.cost.total)
+    predicted, true = [], []
+    with torch.no_grad():
+        for channel in range(0, y.shape[1], 2):
+            for by, delta in ((1, view.up.y), (-1, view.down.y)):
+                index = (0, channel, channel % y.shape[2], (3 * channel) % y.shape[3])
+                changed = problem.cost(Latents(flipped(y, index, by), z)).total - plain.cost.total
+                predicted.append(float(delta[index]))
+                true.append(float(changed) * problem.pixels)
+    both = torch.tensor([predicted, true])
+    assert float(torch.corrcoef(both)[0, 1]) > 0.97
+    assert float((both[0] - both[1]).abs().median() / both[1].abs().median()) < 0.25
+
+
+def test_the_own_rate_in_delta_is_exact(tiny_codec, photo) -> None:
+    problem, plain = problem_of(tiny_codec, photo)
+    flat = Latents(*(torch.zeros_like(v) for v in plain.latents))
+    _, view = survey(problem, plain.latents, flat)
+    y, z = plain.latents
+    with torch.no_grad():
+        mixture = tiny_codec.mixture(y, z, problem.quality)
+        rates = [tiny_codec.y_bits(y + k, mixture) for k in (-1, 0, 1)]
+    # the gradient of all else cancels between the two neighbours
+    assert torch.allclose(view.up.y + view.down.y, rates[0] + rates[2] - 2 * rates[1], atol=2e-3)
+
+
+def test_curvature_of_a_quadratic() -> None:
+    channel = torch.tensor([1.0, 4.0, 9.0])[None, :, None, None]
+    position = torch.linspace(0.8, 1.2, 40)[None, None, None]
+    weight = channel * position / position.mean()
+
+    def bowl(v: Tensor) -> Tensor:
+        return (0.5 * weight * v.square()).sum((1, 2, 3))
+
+    found = curvature(bowl, torch.randn(1, 3, 1, 40), generator())
+    assert torch.allclose(found, weight.expand(1, 3, 1, 40), rtol=1e-3)
+
+
+def test_curvature_is_never_negative_and_finite_for_a_flat_or_hollow_function() -> None:
+    for scale in (0.0, -1.0):
+        found = curvature(lambda v, s=scale: (s * v.square()).sum((1, 2, 3)), torch.randn(2, 3, 4, 4), generator())
+        assert bool((found >= 0).all()) and bool(found.isfinite().all())
+
+
+def test_without_heat_only_what_pays_moves_and_towards_the_better_neighbour() -> None:
+    v = torch.arange(6.0).reshape(1, 6, 1, 1)
+    up = torch.tensor([-1.0, 1.0, -1.0, -3.0, 1.0, 0.0]).reshape(1, 6, 1, 1)
+    down = torch.tensor([1.0, -1.0, -3.0, -1.0, 1.0, 0.0]).reshape(1, 6, 1, 1)
+    moved = move(v, up, down, 0.0, torch.ones(1), generator()) - v
+    assert moved.flatten().tolist() == [1, -1, -1, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("delta", "heat", "share"), [(-1.0, 1.0, 0.5), (2.0, 1.0, 1.0), (0.0, 3.0, 0.3), (-4.0, 0.0, 0.2)]
+)
+def test_moves_have_the_chance_that_is_said(delta: float, heat: float, share: float) -> None:
+    v = torch.zeros(1, 20_000, 1, 1)
+    moved = move(v, torch.full_like(v, delta), torch.full_like(v, 50.0), heat, torch.tensor([share]), generator())
+    expected = share * (1 / (1 + math.exp(delta / heat)) if heat else float(delta < 0))
+    assert float(moved.mean()) == pytest.approx(expected, abs=0.015)
+
+
+@pytest.mark.parametrize("heat", [0.0, 2.0])
+def test_gains_and_never_ends_worse(tiny_codec, photo, heat: float) -> None:
+    problem, plain = problem_of(tiny_codec, photo)
+    found = search(problem, plain, RefineConfig(heat=heat), Clock(20, None), lambda step: None)
+    with torch.no_grad():
+        assert torch.allclose(problem.cost(found.latents).total, found.cost.total)
+    assert float(found.cost.total) < 0.99 * float(plain.cost.total)
+    assert all(torch.equal(v, v.round()) and not v.requires_grad for v in found.latents)
+
+
+def test_more_steps_find_better_places(tiny_codec, photo) -> None:
+    problem, plain = problem_of(tiny_codec, photo)
+    ends = [
+        search(problem, plain, RefineConfig(heat=0.5), Clock(n, None), lambda s: None).cost.total for n in (1, 5, 60)
+    ]
+    assert ends[0] > ends[1] > ends[2]
+
+
+def test_a_move_that_fails_makes_the_next_round_smaller(tiny_codec, photo) -> None:
+    problem, plain = problem_of(tiny_codec, photo)
+    greedy = problem._replace(lmbda=torch.tensor([1e-6]))  # rate alone: moves depend on each other most
+    plain = Best(plain.latents, greedy.cost(plain.latents))
+    costs = [
+        float(
+            search(
+                greedy, plain, RefineConfig(heat=0.0, share_start=1, share_end=1), Clock(n, None), lambda s: None
+            ).cost.total
+        )
+        for n in (2, 4, 8, 16)
+    ]
+    assert costs == sorted(costs, reverse=True) and costs[-1] < float(plain.cost.total)
