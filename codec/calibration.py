@@ -1,0 +1,79 @@
+"""Calibration: after training, make quality q the best one for lmbda_of(q) on truly rounded latents.
+
+Training sees noise in place of rounding, which misjudges the rate of rare symbols, so a trained model may code best for
+lmbda at another quality than the one meant. Rows of every `RateTable` are therefore resampled at the qualities that
+measure best. Nothing else changes: the curve of rate and distortion stays, its points move to the lmbda they suit.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codec.architecture import QUALITY_FIRST, QUALITY_LAST, lmbda_of
+from codec.image import Samples
+from codec.model import Codec, Latents
+from codec.transforms import RateTable
+
+OFFSETS = (-1.5, -1.0, -0.5, 0.0, 0.5)  # of the quality, tried around each level
+SIDE = 256  # pixels of the square cut from the middle of each photo
+
+
+@torch.no_grad()
+def calibrate(codec: Codec, photos: list[Samples]) -> list[float]:
+    """Resample the rate levels; returns the quality, by the old scale, that each level now stands for.
+
+    Args:
+        photos: uint8 (H, W, 3), sides at least 64 pixels; a dozen will do.
+    """
+    crops = [_middle(photo) for photo in photos]
+    levels = np.linspace(QUALITY_FIRST, QUALITY_LAST, codec.config.levels)
+    best = [_best_quality(codec, crops, level) for level in levels]
+    inside = [(level, q - level) for level, q in zip(levels, best, strict=True) if q is not None]
+    if len(inside) < 2 or codec.config.levels < 2:
+        return levels.tolist()
+    # a straight line through the shifts evens out the noise of few photos, and reaches the ends of the scale
+    slope, offset = np.polyfit(*np.transpose(inside), 1)
+    meant = [float(level + offset + slope * level) for level in levels]
+    for module in codec.modules():
+        if isinstance(module, RateTable):
+            module.table.copy_(torch.stack([_row(module.table, q, levels) for q in meant]))
+    return meant
+
+
+def _best_quality(codec: Codec, crops: list[Tensor], level: float) -> float | None:
+    """Where a parabola through the costs at lmbda_of(level) is least; None if that lies beyond what was tried."""
+    tried = [level + offset for offset in OFFSETS if QUALITY_FIRST <= level + offset <= QUALITY_LAST]
+    costs = [_cost(codec, crops, q, lmbda_of(level)) for q in tried]
+    least = int(np.argmin(costs))
+    if not 0 < least < len(tried) - 1:
+        return None
+    near = slice(least - 1, least + 2)
+    second, first, _ = np.polyfit(tried[near], costs[near], 2)
+    return float(-first / (2 * second))
+
+
+def _cost(codec: Codec, crops: list[Tensor], quality: float, lmbda: float) -> float:
+    """Mean bpp + lmbda * mse of rounded latents, bpp by the model's estimate."""
+    level = torch.tensor([float(quality)], device=next(codec.parameters()).device)
+    total = 0.0
+    for x in crops:
+        x = x.to(level.device)
+        out = codec.evaluate(Latents(*(v.round() for v in codec.analyse(x, level))), level)
+        mse = 255**2 * (out.x_hat.clamp(0, 1) - x).square().mean()
+        total += float((out.y_bits + out.z_bits) / (x.shape[2] * x.shape[3]) + lmbda * mse)
+    return total / len(crops)
+
+
+def _row(table: Tensor, quality: float, levels: np.ndarray) -> Tensor:
+    """A row of a rate table at any quality, carried on in a straight line beyond its ends."""
+    low = int(np.clip(np.searchsorted(levels, quality) - 1, 0, len(levels) - 2))
+    weight = (quality - levels[low]) / (levels[low + 1] - levels[low])
+    return torch.lerp(table[low], table[low + 1], weight)
+
+
+def _middle(photo: Samples) -> Tensor:
+    """(1, 3, side, side) in [0, 1], side a multiple of 64 and at most `SIDE`."""
+    height, width = (min(SIDE, length // 64 * 64) for length in photo.shape[:2])
+    top, left = (photo.shape[0] - height) // 2, (photo.shape[1] - width) // 2
+    square = np.ascontiguousarray(photo[top : top + height, left : left + width])
+    return torch.from_numpy(square).permute(2, 0, 1)[None] / 255
