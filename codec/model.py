@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from codec.architecture import ModelConfig, lmbda_of
 from codec.context import ContextModel, Mixture
 from codec.entropy import FactorisedPrior, StepMixture, in_steps, mixture_bits
-from codec.groups import rearrange, valid_tokens
+from codec.groups import rearrange, restore, valid_tokens
 from codec.klt import KltAnalysis, KltSynthesis
 from codec.transforms import HyperAnalysis, HyperSynthesis, PaperAnalysis, PaperSynthesis, RateTable
 
@@ -102,6 +102,21 @@ class Codec(nn.Module):
 
         Refinement passes the same (relaxed) latents twice; training passes noisy ones as `y`, `z`.
         """
+        y_bits, z_bits = self._latent_bits(y, y_hat, z, z_hat, quality)
+        return y_bits.sum((1, 2, 3, 4)), z_bits.sum((1, 2, 3))
+
+    def bit_map(self, latents: Latents, quality: Tensor) -> Tensor:
+        """Bits spent on each 16x16 pixels, (B, H/16, W/16); those of z are spread evenly over what it serves."""
+        y, z = latents
+        tokens, z_bits = self._latent_bits(y, y, z, z, quality)
+        y_bits = restore(tokens, y.shape[-1], self.config.segments, self.config.order)
+        served = z_bits.sum(1).repeat_interleave(4, 1).repeat_interleave(4, 2)
+        return y_bits.sum(1) + served / 16
+
+    def _latent_bits(
+        self, y: Tensor, y_hat: Tensor, z: Tensor, z_hat: Tensor, quality: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Bits of every y in coding order (B, G, h, ceil(w/2), p) and of every z (B, N_h, h/4, w/4)."""
         mixture = self.mixture(y_hat, z_hat, quality)
         with torch.autocast(y.device.type, enabled=False):  # tails of likelihoods need fp32
             bits = mixture_bits(self.tokens(y), mixture)
@@ -109,7 +124,7 @@ class Codec(nn.Module):
         if y.shape[-1] % 2:
             colours = valid_tokens(y.shape[2], y.shape[3], y.device)[self.context.colours]
             bits = bits * colours[..., None]
-        return bits.sum((1, 2, 3, 4)), z_bits.sum((1, 2, 3))
+        return bits, z_bits
 
     def evaluate(self, latents: Latents, quality: Tensor) -> Evaluation:
         """Decode and price latents in one differentiable pass."""
