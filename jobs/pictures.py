@@ -17,7 +17,7 @@ from codec.coding import coding_arithmetic, encode, quality_tensor
 from codec.image import ImagePolicy, Pixels, crop, from_tensor, write_as, write_png
 from codec.model import Codec, Latents
 from jobs.details import plain_latents, read_original, read_refined
-from jobs.record import Record, psnr_db
+from jobs.record import Record, Score, psnr_db
 
 SIDE_MAX = 1024  # px shown; a multiple of a block
 BLOCK = 16  # px of one latent
@@ -39,7 +39,6 @@ class Layer:
     bytes: int | None = None
     bpp: float | None = None
     psnr_db: float | None = None
-    pixelated: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,40 +76,37 @@ def view(record: Record, codec: Codec, policy: ImagePolicy) -> View:
     assert record.plain and record.refined and record.quality is not None
     original, refined = read_original(record, policy), read_refined(record, codec)
     plain = plain_latents(codec, original, record.quality)
-    size = (original.height, original.width)
-    shown = {
-        "original": original,
-        "plain": _synthesise(codec, plain, record.quality, size, original.grey),
-        "refined": _synthesise(codec, refined, record.quality, size, original.grey),
-    }
     equal_quality = quality_of_equal_bytes(record, codec, original)
-    data = encode(codec, original, equal_quality)
-    equal = plain_latents(codec, original, equal_quality)
-    shown["equal"] = _synthesise(codec, equal, equal_quality, size, original.grey)
-    rows, columns = (_middle(side) for side in size)
-    cut = {name: _cut(pixels, rows, columns) for name, pixels in shown.items()}
-    pixels_px = original.width * original.height
+    equal_bytes = len(encode(codec, original, equal_quality))
+    equal = _synthesise(codec, plain_latents(codec, original, equal_quality), equal_quality, original)
+    pixels = {
+        "original": original,
+        "plain": _synthesise(codec, plain, record.quality, original),
+        "equal": equal,
+        "refined": _synthesise(codec, refined, record.quality, original),
+    }
+    rows, columns = _middle(original.height), _middle(original.width)
+    cut = {name: _cut(p, rows, columns) for name, p in pixels.items()}
+    equal_bpp = 8 * equal_bytes / (original.width * original.height)
     layers = [
         Layer("original", "original", _jpeg(cut["original"])),
-        Layer("plain", "plain", _jpeg(cut["plain"]), record.plain.bytes, record.plain.bpp, record.plain.psnr_db),
-        Layer(
-            "equal", "plain at equal bytes", _jpeg(cut["equal"]), len(data), 8 * len(data) / pixels_px,
-            psnr_db(original, shown["equal"]),
-        ),
-        Layer("refined", "refined", _jpeg(cut["refined"]), record.refined.bytes, record.refined.bpp, record.refined.psnr_db),
-    ]  # fmt: skip
+        _file_layer("plain", "plain", cut["plain"], record.plain),
+        Layer("equal", "plain, equal bytes", _jpeg(cut["equal"]), equal_bytes, equal_bpp, psnr_db(original, equal)),
+        _file_layer("refined", "refined", cut["refined"], record.refined),
+    ]
     maps, scales = _bit_layers(codec, plain, refined, record.quality, rows, columns)
     errors, scales["error"] = _error_layers(cut)
+    section = cut["original"]
     return View(
-        record.input,
-        record.quality,
-        record.gain_percent or 0.0,
-        cut["original"].width,
-        cut["original"].height,
-        cut["original"].data.shape == original.data.shape,
-        equal_quality,
-        (*layers, *maps, *errors),
-        scales,
+        image=record.input,
+        quality=record.quality,
+        gain_percent=record.gain_percent or 0.0,
+        width=section.width,
+        height=section.height,
+        whole=(section.width, section.height) == (original.width, original.height),
+        equal_quality=equal_quality,
+        layers=(*layers, *maps, *errors),
+        scales=scales,
     )
 
 
@@ -151,10 +147,14 @@ def _estimator(codec: Codec, original: Pixels) -> Callable[[float], float]:
     return bits
 
 
-def _synthesise(codec: Codec, latents: Latents, quality: float, size: tuple[int, int], grey: bool) -> Pixels:
+def _synthesise(codec: Codec, latents: Latents, quality: float, original: Pixels) -> Pixels:
     with coding_arithmetic():
         x_hat = codec.synthesise(latents.y, quality_tensor(codec, quality))
-    return from_tensor(crop(x_hat, *size).cpu(), grey)
+    return from_tensor(crop(x_hat, original.height, original.width).cpu(), original.grey)
+
+
+def _file_layer(name: str, title: str, pixels: Pixels, found: Score) -> Layer:
+    return Layer(name, title, _jpeg(pixels), found.bytes, found.bpp, found.psnr_db)
 
 
 def _bit_layers(
@@ -164,18 +164,14 @@ def _bit_layers(
     with coding_arithmetic():
         level = quality_tensor(codec, quality)
         maps = torch.cat([codec.bit_map(latents, level) for latents in (plain, refined)]).double().cpu().numpy()
-    blocks = (
-        slice(rows.start // BLOCK, -(-rows.stop // BLOCK)),
-        slice(columns.start // BLOCK, -(-columns.stop // BLOCK)),
-    )
-    before, after = (m[blocks] / BLOCK**2 for m in maps)
+    before, after = (m.repeat(BLOCK, 0).repeat(BLOCK, 1)[rows, columns] / BLOCK**2 for m in maps)
     top = max(float(np.percentile(before, 99)), 1e-3)
     reach = max(float(np.percentile(np.abs(after - before), 98)), 1e-3)
     change = heat(after - before + reach, 2 * reach, _CHANGE)
     layers = [
-        Layer("bits_plain", "bits, plain", _png(heat(before, top)), pixelated=True),
-        Layer("bits_refined", "bits, refined", _png(heat(after, top)), pixelated=True),
-        Layer("bits_change", "bits, change", _png(change), pixelated=True),
+        Layer("bits_plain", "bits, plain", _png(heat(before, top))),
+        Layer("bits_refined", "bits, refined", _png(heat(after, top))),
+        Layer("bits_change", "bits, change", _png(change)),
     ]
     return layers, {"bits": f"0 to {top:.2f} bpp", "change": f"-{reach:.2f} (blue, saved) to +{reach:.2f} bpp (red)"}
 
