@@ -104,7 +104,7 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
     if arguments.records and not names:
         points = gather.known_classical(records, [folder / gather.CLASSICAL])
     anchors, rough = (asked, []) if arguments.anchors else gather.recognised(records)
-    views, unseen = gather.look(records, codec, policy, arguments.pictures)
+    views, unseen = gather.look(records, codec, policy, arguments.pictures, folder / gather.LOOK)
     return build_report(records, points, splits, anchors, [*notes, *rough, *unread, *unseen], settings), views
 
 

@@ -44,7 +44,8 @@ def _bd_rates(report: Report) -> str:
         return ""
     lines = [
         f"BD-rate over {len(report.averaged_over)} pictures, negative is smaller at equal PSNR: averaged curves, PCHIP "
-        "(Akima), 95 % interval over pictures; then the mean of each picture's own and its wins, ties and losses.",
+        "(Akima), 95 % interval over pictures; then the mean of each picture's own and its wins, ties "
+        "and losses. The shared range is given in dB and as part of the narrower curve's own.",
         "",
         "| against | refined | 95 % | mean of pictures | wins, ties, losses | shared range, dB | plain |",
         "|---|---|---|---|---|---|---|",
@@ -76,7 +77,7 @@ def _range(c: Comparison) -> str:
     d = c.averaged
     if d.psnr_low_db is None or d.overlap is None:
         return "none"
-    return f"{d.psnr_low_db:.1f} to {d.psnr_high_db:.1f} ({100 * d.overlap:.0f} % of {c.anchor})"
+    return f"{d.psnr_low_db:.1f} to {d.psnr_high_db:.1f} ({100 * d.overlap:.0f} %)"
 
 
 def _qualities(report: Report) -> str:

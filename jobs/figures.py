@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from codec.errors import ConfigError
 from jobs.points import Series, complete
 from jobs.record import Record
-from rdo.gains import Interpolation, Interval, bd_rate, paired_bootstrap, saving_at_equal_quality
+from rdo.gains import Interval, bd_rate, paired_bootstrap, saving_at_equal_quality
 
 TIE_PERCENT = 0.05  # of BD-rate; closer than that neither side wins
-OVERLAP_MIN = 0.75  # of the anchor's range; below, the report warns
+OVERLAP_MIN = 0.75  # of the narrower curve's range; below, the report warns
 
 
 class Count(NamedTuple):
@@ -103,29 +103,25 @@ def delta(anchor_bpp: ArrayLike, anchor_db: ArrayLike, bpp: ArrayLike, psnr_db: 
     )
 
 
-def compare(codec: Series, anchor: Series) -> Comparison:
-    """One codec against another over the pictures that both encoded."""
+def compare(codec: Series, anchor: Series, with_interval: bool = True) -> Comparison:
+    """One codec against another over the pictures that both encoded; the averaged curves' interval takes seconds."""
     images = complete(codec, anchor)
     shared = sorted(codec.points.keys() & anchor.points.keys())
     per_image = {image: delta(*anchor.curve(image), *codec.curve(image)) for image in shared}
     pchip = _known(d.pchip_percent for d in per_image.values())
     akima = _known(d.akima_percent for d in per_image.values())
 
-    def of_averages(chosen: NDArray[np.intp], interpolation: Interpolation = "pchip") -> float:
-        names = [images[i] for i in chosen]
-        a, b = anchor.means(names), codec.means(names)
-        return bd_rate(a.bpp, a.psnr_db, b.bpp, b.psnr_db, interpolation).bd_rate_percent
-
     if images:
         a, b = anchor.means(images), codec.means(images)
         averaged = delta(a.bpp, a.psnr_db, b.bpp, b.psnr_db)
     else:
         averaged = Delta(reason="no picture was encoded by both at every setting")
+    known = with_interval and averaged.reason is None
     return Comparison(
         codec=codec.codec,
         anchor=anchor.codec,
         averaged=averaged,
-        averaged_interval=paired_bootstrap(of_averages, len(images)) if averaged.reason is None else None,
+        averaged_interval=_interval_of_averages(codec, anchor, images) if known else None,
         mean_percent=float(pchip.mean()) if len(pchip) else None,
         akima_mean_percent=float(akima.mean()) if len(akima) else None,
         mean_interval=_interval_of_mean(pchip),
@@ -174,6 +170,16 @@ def count(gains: NDArray[np.float64], tie: float) -> Count:
     """Wins, ties and losses of gains where positive is better; those within `tie` of zero are ties."""
     wins, losses = int((gains > tie).sum()), int((gains < -tie).sum())
     return Count(wins, len(gains) - wins - losses, losses)
+
+
+def _interval_of_averages(codec: Series, anchor: Series, images: list[str]) -> Interval | None:
+    (bpp, db), (anchor_bpp, anchor_db) = codec.table(images), anchor.table(images)
+
+    def figure(chosen: NDArray[np.intp]) -> float:
+        a, b = (anchor_bpp[chosen].mean(0), anchor_db[chosen].mean(0)), (bpp[chosen].mean(0), db[chosen].mean(0))
+        return bd_rate(*a, *b).bd_rate_percent
+
+    return paired_bootstrap(figure, len(images))
 
 
 def _interval_of_mean(values: NDArray[np.float64]) -> Interval | None:

@@ -1,7 +1,7 @@
 """What a comparison is made of: runs over a ladder of qualities, classical codecs, anchors, pictures to look at.
 
-All of it is kept in the output folder, `q<quality>-i<steps>/` as `rdo-encode` would write it, `classical.jsonl` and
-`details.jsonl`, so that a second run, or one after an interruption, does only what is missing.
+All of it is kept in the output folder, `q<quality>-i<steps>/` as `rdo-encode` would write it, `classical.jsonl`,
+`details.jsonl` and `look/`, so that a second run, or one after an interruption, does only what is missing.
 """
 
 import sys
@@ -21,13 +21,13 @@ from jobs.classical import LADDERS, ClassicalRecord
 from jobs.cli import say
 from jobs.details import Split, append_split, measure_split, read_original, read_splits
 from jobs.local import RESULTS, run
-from jobs.pictures import View, choose, view
+from jobs.pictures import View, choose, store, stored, view
 from jobs.points import efforts
 from jobs.record import Record
 from jobs.worker import EncodeConfig, explain
 from jobs.worklist import build_worklist
 
-CLASSICAL, DETAILS = "classical.jsonl", "details.jsonl"
+CLASSICAL, DETAILS, LOOK = "classical.jsonl", "details.jsonl", "look"
 
 
 def encode_ladder(
@@ -123,8 +123,10 @@ def recognised(records: list[Record]) -> tuple[AnchorSet | None, list[str]]:
     return anchors, [f"{text}: published curves are averages over all, so their distance to ours is a rough one."]
 
 
-def look(records: list[Record], codec: Codec, policy: ImagePolicy, count: int) -> tuple[list[View], list[str]]:
-    """Pictures to look at, and a note where there are none."""
+def look(
+    records: list[Record], codec: Codec, policy: ImagePolicy, count: int, folder: Path
+) -> tuple[list[View], list[str]]:
+    """Pictures to look at, kept in `folder` for the next time, and a note where there are none."""
     scored = _greatest(records)
     if count < 1 or not scored:
         return [], []
@@ -136,8 +138,13 @@ def look(records: list[Record], codec: Codec, policy: ImagePolicy, count: int) -
         return [], ["No pictures to look at: neither originals nor files of the records are found from this folder."]
     views, notes = [], []
     for record in tqdm(choose(here, count), desc="pictures", disable=None, file=sys.stderr, leave=False):
+        path = folder / f"{record.output_sha256}.json"
         try:
-            views.append(view(record, codec, policy))
+            found = stored(path)
+            if found is None or found.image != record.input:
+                found = view(record, codec, policy)
+                store(path, found)
+            views.append(found)
         except (RdoError, OSError) as error:
             notes.append(f"{record.input} is not shown: {explain(error)}.")
     return views, notes

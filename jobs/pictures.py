@@ -5,15 +5,16 @@ where they are large, and stored as JPEG 4:4:4 of high quality. Every figure bes
 """
 
 import base64
+import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from codec.coding import coding_arithmetic, encode, quality_tensor
+from codec.files import write_atomically
 from codec.image import ImagePolicy, Pixels, crop, from_tensor, write_as, write_png
 from codec.model import Codec, Latents
 from jobs.details import plain_latents, read_original, read_refined
@@ -22,8 +23,8 @@ from jobs.record import Record, Score, psnr_db
 SIDE_MAX = 1024  # px shown; a multiple of a block
 BLOCK = 16  # px of one latent
 JPEG_QUALITY = 92
-_BITS_PER_QUALITY = 0.24  # d ln(bits) / d quality of the range 1..8; only where a search begins
-_SEARCH_STEPS = 3
+_LOG_BITS_PER_QUALITY = 0.24  # of the range 1..8; only where a search begins
+_SEARCH_STEPS, _CLOSE = 3, 0.003  # estimates at most, and a ratio of bits near enough
 _HEAT = np.array([(8, 10, 30), (62, 20, 110), (160, 40, 110), (232, 90, 60), (250, 180, 70), (252, 250, 200)], float)
 _CHANGE = np.array([(18, 90, 170), (110, 170, 220), (245, 245, 245), (240, 150, 110), (180, 40, 40)], float)
 Plane = NDArray[np.float64]
@@ -76,7 +77,9 @@ def view(record: Record, codec: Codec, policy: ImagePolicy) -> View:
     assert record.plain and record.refined and record.quality is not None
     original, refined = read_original(record, policy), read_refined(record, codec)
     plain = plain_latents(codec, original, record.quality)
-    equal_quality = quality_of_equal_bytes(record, codec, original)
+    maps = {"plain": _bit_map(codec, plain, record.quality), "refined": _bit_map(codec, refined, record.quality)}
+    target = float(maps["plain"].sum()) * record.refined.bytes / record.plain.bytes
+    equal_quality = quality_of_bits(codec, original, target, (record.quality, float(maps["plain"].sum())))
     equal_bytes = len(encode(codec, original, equal_quality))
     equal = _synthesise(codec, plain_latents(codec, original, equal_quality), equal_quality, original)
     pixels = {
@@ -86,16 +89,16 @@ def view(record: Record, codec: Codec, policy: ImagePolicy) -> View:
         "refined": _synthesise(codec, refined, record.quality, original),
     }
     rows, columns = _middle(original.height), _middle(original.width)
-    cut = {name: _cut(p, rows, columns) for name, p in pixels.items()}
+    cut = {name: Pixels(np.ascontiguousarray(p.data[rows, columns]), p.grey) for name, p in pixels.items()}
     equal_bpp = 8 * equal_bytes / (original.width * original.height)
-    layers = [
+    files = [
         Layer("original", "original", _jpeg(cut["original"])),
-        _file_layer("plain", "plain", cut["plain"], record.plain),
+        _file_layer("plain", cut["plain"], record.plain),
         Layer("equal", "plain, equal bytes", _jpeg(cut["equal"]), equal_bytes, equal_bpp, psnr_db(original, equal)),
-        _file_layer("refined", "refined", cut["refined"], record.refined),
+        _file_layer("refined", cut["refined"], record.refined),
     ]
-    maps, scales = _bit_layers(codec, plain, refined, record.quality, rows, columns)
-    errors, scales["error"] = _error_layers(cut)
+    bit_layers, scales = _bit_layers({name: m[rows, columns] for name, m in maps.items()})
+    error_layers, scales["error"] = _error_layers(cut)
     section = cut["original"]
     return View(
         image=record.input,
@@ -105,29 +108,25 @@ def view(record: Record, codec: Codec, policy: ImagePolicy) -> View:
         height=section.height,
         whole=(section.width, section.height) == (original.width, original.height),
         equal_quality=equal_quality,
-        layers=(*layers, *maps, *errors),
+        layers=(*files, *bit_layers, *error_layers),
         scales=scales,
     )
 
 
-def quality_of_equal_bytes(record: Record, codec: Codec, original: Pixels) -> float:
-    """The quality at which plain encoding needs the refined file's bytes, by the model's estimate, within 1..8.
+def quality_of_bits(codec: Codec, original: Pixels, bits: float, known: tuple[float, float]) -> float:
+    """The quality at which plain encoding needs these bits, by the model's estimate, within 1..8.
 
-    The logarithm of bits is near linear in quality, so a secant finds it in few steps.
+    The logarithm of bits is near linear in quality, so a secant from the `known` (quality, bits) finds it soon.
     """
-    assert record.plain and record.refined and record.quality is not None
-    bits = _estimator(codec, original)
-    target = math.log(record.refined.bytes / record.plain.bytes)
-    begin = bits(record.quality)  # estimates stand to each other as the files do
-    quality, slope = record.quality, _BITS_PER_QUALITY
-    before, found = quality, 0.0
+    (before, last), slope = known, _LOG_BITS_PER_QUALITY
     for _ in range(_SEARCH_STEPS):
-        before, quality = quality, min(max(quality + (target - found) / slope, 1.0), 8.0)
-        if quality == before:
+        quality = min(max(before + math.log(bits / last) / slope, 1.0), 8.0)
+        if abs(math.log(bits / last)) < _CLOSE or quality == before:
             break
-        last, found = found, math.log(bits(quality) / begin)
-        slope = max((found - last) / (quality - before), 0.05)
-    return quality
+        found = _bits(codec, plain_latents(codec, original, quality), quality)
+        slope = max(math.log(found / last) / (quality - before), 0.05)
+        before, last = quality, found
+    return min(max(before + math.log(bits / last) / slope, 1.0), 8.0)
 
 
 def heat(values: Plane, top: float, stops: NDArray[np.float64] = _HEAT) -> Pixels:
@@ -137,14 +136,17 @@ def heat(values: Plane, top: float, stops: NDArray[np.float64] = _HEAT) -> Pixel
     return Pixels(colours.round().astype(np.uint8), grey=False)
 
 
-def _estimator(codec: Codec, original: Pixels) -> Callable[[float], float]:
-    def bits(quality: float) -> float:
-        latents = plain_latents(codec, original, quality)
-        with coding_arithmetic():
-            y_bits, z_bits = codec.rate(latents.y, latents.y, latents.z, latents.z, quality_tensor(codec, quality))
-        return float(y_bits + z_bits)
+def _bits(codec: Codec, latents: Latents, quality: float) -> float:
+    with coding_arithmetic():
+        y_bits, z_bits = codec.rate(latents.y, latents.y, latents.z, latents.z, quality_tensor(codec, quality))
+    return float(y_bits + z_bits)
 
-    return bits
+
+def _bit_map(codec: Codec, latents: Latents, quality: float) -> Plane:
+    """Bits of every pixel (H, W) of the padded picture; a block's are spread evenly."""
+    with coding_arithmetic():
+        blocks = codec.bit_map(latents, quality_tensor(codec, quality))[0].double().cpu().numpy()
+    return blocks.repeat(BLOCK, 0).repeat(BLOCK, 1) / BLOCK**2
 
 
 def _synthesise(codec: Codec, latents: Latents, quality: float, original: Pixels) -> Pixels:
@@ -153,25 +155,19 @@ def _synthesise(codec: Codec, latents: Latents, quality: float, original: Pixels
     return from_tensor(crop(x_hat, original.height, original.width).cpu(), original.grey)
 
 
-def _file_layer(name: str, title: str, pixels: Pixels, found: Score) -> Layer:
-    return Layer(name, title, _jpeg(pixels), found.bytes, found.bpp, found.psnr_db)
+def _file_layer(name: str, pixels: Pixels, found: Score) -> Layer:
+    return Layer(name, name, _jpeg(pixels), found.bytes, found.bpp, found.psnr_db)
 
 
-def _bit_layers(
-    codec: Codec, plain: Latents, refined: Latents, quality: float, rows: slice, columns: slice
-) -> tuple[list[Layer], dict[str, str]]:
-    """Bits per pixel of every block, before, after and the change, the first two on one scale."""
-    with coding_arithmetic():
-        level = quality_tensor(codec, quality)
-        maps = torch.cat([codec.bit_map(latents, level) for latents in (plain, refined)]).double().cpu().numpy()
-    before, after = (m.repeat(BLOCK, 0).repeat(BLOCK, 1)[rows, columns] / BLOCK**2 for m in maps)
+def _bit_layers(maps: dict[str, Plane]) -> tuple[list[Layer], dict[str, str]]:
+    """Bits per pixel before, after and the change, the first two on one scale."""
+    before, after = maps["plain"], maps["refined"]
     top = max(float(np.percentile(before, 99)), 1e-3)
     reach = max(float(np.percentile(np.abs(after - before), 98)), 1e-3)
-    change = heat(after - before + reach, 2 * reach, _CHANGE)
     layers = [
         Layer("bits_plain", "bits, plain", _png(heat(before, top))),
         Layer("bits_refined", "bits, refined", _png(heat(after, top))),
-        Layer("bits_change", "bits, change", _png(change)),
+        Layer("bits_change", "bits, change", _png(heat(after - before + reach, 2 * reach, _CHANGE))),
     ]
     return layers, {"bits": f"0 to {top:.2f} bpp", "change": f"-{reach:.2f} (blue, saved) to +{reach:.2f} bpp (red)"}
 
@@ -191,8 +187,19 @@ def _middle(side: int) -> slice:
     return slice(start, min(side, start + SIDE_MAX))
 
 
-def _cut(pixels: Pixels, rows: slice, columns: slice) -> Pixels:
-    return Pixels(np.ascontiguousarray(pixels.data[rows, columns]), pixels.grey)
+def store(path: Path, found: View) -> None:
+    """Keep a view for the next report, as it takes seconds to make."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(asdict(found), allow_nan=False).encode())
+
+
+def stored(path: Path) -> View | None:
+    """A kept view; null where there is none, or not of this form."""
+    try:
+        found = json.loads(path.read_bytes())
+        return View(**{**found, "layers": tuple(Layer(**layer) for layer in found["layers"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _jpeg(pixels: Pixels, quality: int = JPEG_QUALITY) -> str:

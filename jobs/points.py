@@ -61,13 +61,20 @@ class Series:
         """Pictures that have every setting, none of them exact."""
         return {i for i, row in self.points.items() if all(p is not None and p.psnr_db is not None for p in row)}
 
-    def means(self, images: list[str]) -> Means:
-        """The averaged curve over complete pictures, which may repeat: mean bpp and mean of the dB at each setting."""
+    def table(self, images: list[str]) -> tuple[Floats, Floats]:
+        """(bpp, psnr_db) of complete pictures, a row for each, a column for each setting."""
         rows = [[p for p in self.points[image] if p is not None] for image in images]
-        ssim = [[p.ms_ssim for p in column] for column in zip(*rows, strict=True)]
+        return np.array([[p.bpp for p in row] for row in rows]), np.array(
+            [[p.psnr_db for p in row] for row in rows], float
+        )
+
+    def means(self, images: list[str]) -> Means:
+        """The averaged curve over complete pictures: mean bpp and mean of the dB at each setting."""
+        bpp, psnr_db = self.table(images)
+        ssim = [[p and p.ms_ssim for p in column] for column in zip(*(self.points[i] for i in images), strict=True)]
         return Means(
-            np.array([[p.bpp for p in row] for row in rows]).mean(0),
-            np.array([[p.psnr_db for p in row] for row in rows], dtype=float).mean(0),
+            bpp.mean(0),
+            psnr_db.mean(0),
             [None if None in column else sum(s for s in column if s is not None) / len(column) for column in ssim],
         )
 

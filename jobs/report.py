@@ -152,7 +152,7 @@ def _comparisons(series: dict[str, Series]) -> list[Comparison]:
     others = [s for name, s in series.items() if name not in (PLAIN, REFINED)]
     pairs = [(series[REFINED], series[PLAIN])]
     pairs += [(series[ours], other) for ours in (REFINED, PLAIN) for other in others]
-    return [compare(codec, anchor) for codec, anchor in pairs]
+    return [compare(codec, anchor, with_interval=codec.codec == REFINED) for codec, anchor in pairs]
 
 
 def _curve(series: Series, images: list[str]) -> Curve:
@@ -239,7 +239,7 @@ def _notes(
             notes.append(f"{c.codec} against {c.anchor}: {c.averaged.reason}.")
         elif c.averaged.overlap is not None and c.averaged.overlap < OVERLAP_MIN:
             notes.append(
-                f"{c.codec} against {c.anchor}: they share {100 * c.averaged.overlap:.0f} % of the anchor's range."
+                f"{c.codec} against {c.anchor}: they share only {100 * c.averaged.overlap:.0f} % of the narrower range."
             )
         if len(c.per_image) > c.compared:
             notes.append(

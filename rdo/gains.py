@@ -22,7 +22,7 @@ _SPLINES = {"pchip": PchipInterpolator, "akima": Akima1DInterpolator}
 class BdRate(NamedTuple):
     """Mean change of rate at equal quality, negative is better, and the qualities it was taken over.
 
-    `overlap` is the part of the anchor's own range of quality that this is, in 0..1.
+    `overlap` is the part of the narrower curve's own range of quality that this is, in 0..1.
     """
 
     bd_rate_percent: float
@@ -61,8 +61,8 @@ def bd_rate(
             f"the curves share no quality: one begins at {low:.2f} dB where the other ends at {high:.2f} dB"
         )
     anchor, test = (float(c.integrate(low, high)) / (high - low) for c in curves)
-    own_range = float(curves[0].x[-1] - curves[0].x[0])
-    return BdRate(100 * math.expm1(test - anchor), low, high, (high - low) / own_range)
+    narrower = min(float(c.x[-1] - c.x[0]) for c in curves)
+    return BdRate(100 * math.expm1(test - anchor), low, high, (high - low) / narrower)
 
 
 def saving_at_equal_quality(anchor_bpp: ArrayLike, anchor_db: ArrayLike, bpp: float, psnr_db: float) -> float:
@@ -79,7 +79,7 @@ def saving_at_equal_quality(anchor_bpp: ArrayLike, anchor_db: ArrayLike, bpp: fl
 
 
 def paired_bootstrap(
-    figure: Callable[[NDArray[np.intp]], float], count: int, resamples: int = 1000, level: float = 0.95, seed: int = 0
+    figure: Callable[[NDArray[np.intp]], float], count: int, resamples: int = 500, level: float = 0.95, seed: int = 0
 ) -> Interval | None:
     """Percentile interval of a figure over images, drawn with replacement; what is compared stays paired by image.
 

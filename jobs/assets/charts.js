@@ -16,7 +16,7 @@ function logTicks(low, high) {
   for (let p = Math.floor(Math.log10(low)); p <= Math.log10(high); p++) {
     for (const m of [1, 2, 5]) if (m * 10 ** p >= low * 0.999 && m * 10 ** p <= high * 1.001) found.push(m * 10 ** p);
   }
-  return found.length > 1 ? found : ticks(low, high, 5).filter((v) => v > 0);
+  return found.length > 2 ? found : ticks(low, high, 5).filter((v) => v > 0);
 }
 
 /** A map from values to a line of px, with room at both ends. */
@@ -34,10 +34,11 @@ function scale(values, from, to, logarithmic) {
 
 /**
  * Lines and dots on a plane. `series` are {name, color, points: [{x, y, text}], dashed, width, radius, line};
+ * `within` are the points that the plane is to hold, and what lies outside is cut off (null: all points);
  * arrow keys walk over the points of the focused chart.
  */
-function chart(element, series, { xLabel, yLabel, logX = false, label }) {
-  const all = series.flatMap((s) => s.points);
+function chart(element, series, { xLabel, yLabel, logX = false, label, within = null }) {
+  const all = within ?? series.flatMap((s) => s.points);
   if (!all.length) {
     element.replaceChildren(make("p", { class: "empty" }, "There are no points to draw here."));
     return;
@@ -49,11 +50,17 @@ function chart(element, series, { xLabel, yLabel, logX = false, label }) {
   const y = scale(all.map((p) => p.y), height - bottom, top, false);
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", tabindex: "0", "aria-label": label });
   svg.append(...frame(x, y, { left, right, top, bottom, width, height, xLabel, yLabel }));
-  for (const s of series) svg.append(...seriesParts(s, x, y));
+  const area = { x: left, y: top, width: width - left - right, height: height - top - bottom };
+  const id = `${element.id}-area`;
+  const plot = draw("g", { "clip-path": `url(#${id})` });
+  for (const s of series) plot.append(...seriesParts(s, x, y));
+  svg.append(draw("clipPath", { id }, draw("rect", area)), plot);
   const ring = draw("circle", { r: 7, fill: "none", stroke: "var(--ink)", "stroke-width": 2, visibility: "hidden" });
   svg.append(ring);
   element.replaceChildren(svg);
-  listen(svg, ring, series.filter((s) => s.points.length), x, y, width);
+  const inside = (p) => x(p.x) >= left - 1 && x(p.x) <= width - right + 1 && y(p.y) >= top - 1 && y(p.y) <= height - bottom + 1;
+  const seen = series.map((s) => ({ ...s, points: s.points.filter(inside) })).filter((s) => s.points.length);
+  if (seen.length) listen(svg, ring, seen, x, y, width);
 }
 
 function frame(x, y, { left, right, top, bottom, width, height, xLabel, yLabel }) {

@@ -20,15 +20,8 @@ function publishedSeries(name) {
   return { name, color: "var(--published)", dashed: true, width: 1.5, radius: 0, points };
 }
 
-/** Published curves reach far beyond ours; only what lies beside ours is drawn. */
-function clipTo(series, others) {
-  const x = others.flatMap((s) => s.points.map((p) => p.x));
-  const inside = (p) => p.x >= Math.min(...x) * 0.7 && p.x <= Math.max(...x) * 1.1;
-  return { ...series, points: series.points.filter(inside) };
-}
-
 function startCurves() {
-  const state = { measure: "psnr", image: report.averaged_over.length ? "" : report.pictures[0]?.image ?? "", log: false };
+  const state = { measure: "psnr", image: report.averaged_over.length ? "" : report.pictures[0]?.image ?? "", log: false, near: true };
   const shown = new Set([...report.curves.map((c) => c.codec), ...(report.anchors?.drawn ?? [])]);
   const redraw = () => {
     const ours = report.curves.filter((c) => shown.has(c.codec)).map((c) => ({
@@ -36,8 +29,10 @@ function startCurves() {
     })).reverse();
     const beside = report.anchors && !state.image && state.measure === "psnr";
     const theirs = beside ? Object.keys(report.anchors.curves).filter((n) => shown.has(n)).map(publishedSeries) : [];
-    const drawn = ours.some((s) => s.points.length) ? theirs.map((s) => clipTo(s, ours)) : theirs;
-    chart(find("rd-chart"), [...drawn, ...ours], {
+    const near = report.curves.filter((c) => CODECS.indexOf(c.codec) < 2).flatMap((c) => curvePoints(c, state.image, state.measure));
+    const within = state.near && near.length > 2 ? near.flatMap((p) => [p, { x: p.x * 1.15, y: p.y + 1 }, { x: p.x * 0.75, y: p.y - 0.5 }]) : null;
+    chart(find("rd-chart"), [...theirs, ...ours], {
+      within,
       xLabel: "bits per pixel", yLabel: MEASURES[state.measure], logX: state.log, label: "Rate and distortion of every codec; arrow keys walk over the points",
     });
   };
@@ -47,6 +42,7 @@ function startCurves() {
   find("curve-controls").append(
     select("Picture", [...average, ...names], state.image, set("image")),
     choice("Measure", [["psnr", "PSNR"], ["ssim", "MS-SSIM"]], state.measure, set("measure")),
+    choice("Range", [[true, "ours"], [false, "all"]], state.near, set("near")),
     choice("Rate", [[false, "linear"], [true, "log"]], state.log, set("log")),
   );
   legend(find("rd-legend"), report.curves.map((c) => ({ name: c.codec, color: colour(c.codec) })), shown, redraw);

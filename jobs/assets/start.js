@@ -3,7 +3,8 @@
 function startSettings() {
   for (const [list, entries] of [["setting-list", report.settings], ["version-list", { ...report.versions, model: `${report.model} ${report.model_id}` }]]) {
     for (const [name, text] of Object.entries(entries)) {
-      find(list).append(make("dt", {}, name), make("dd", {}, name === "command" ? make("code", {}, text) : text));
+      const pair = [make("dt", {}, name), make("dd", {}, name === "command" ? make("code", {}, text) : text)];
+      find(list).append(...(list === "version-list" ? [make("div", {}, ...pair)] : pair));
     }
   }
 }
@@ -23,12 +24,11 @@ function start() {
     startNavigation();
     return;
   }
-  const charts = [startCurves(), startTime()];
+  const charts = [startCurves(), startTime(), startBits()];
   startRates();
   startQualities();
   startPictures();
   startLook();
-  startBits();
   startNavigation();
   const redraw = () => charts.forEach((draw) => draw());
   let width = innerWidth;

@@ -15,6 +15,13 @@ function tinted(value, better, digits = 1) {
   return make("span", { class: kind }, percent(value, digits));
 }
 
+/** A cell of two lines, the second small. */
+function stacked(first, second) {
+  const cell = make("span", {}, first);
+  if (second && second !== "\u2013") cell.append(make("small", {}, second));
+  return cell;
+}
+
 function startHead() {
   const main = report.comparisons[0];
   const count = report.pictures.length;
@@ -62,29 +69,30 @@ function startRates() {
   const plainOf = (anchor) => report.comparisons.find((c) => c.codec === "plain" && c.anchor === anchor)?.averaged.pchip_percent ?? null;
   const rows = report.comparisons.filter((c) => c.codec === "refined").map((c) => ({
     name: c.anchor, delta: c.averaged, interval: c.averaged_interval, plain: plainOf(c.anchor), own: c.mean_percent, akima: c.akima_mean_percent, ownInterval: c.mean_interval,
-    count: c.count.join(" \u00b7 "), compared: `${c.compared}`,
+    count: c.count.join(" \u00b7 "), compared: `${c.compared} ${c.compared === 1 ? "picture" : "pictures"}`,
   }));
   const published = Object.fromEntries(report.published.map((p) => [p.codec, p]));
-  if (published.refined) rows.push({ name: `${published.refined.anchor}, published`, delta: published.refined.delta, interval: null, plain: published.plain.delta.pchip_percent, own: null, akima: null, ownInterval: null, count: "\u2013", compared: "\u2013" });
+  if (published.refined) rows.push({ name: `${published.refined.anchor}, published`, delta: published.refined.delta, interval: null, plain: published.plain.delta.pchip_percent, own: null, akima: null, ownInterval: null, count: "\u2013", compared: "" });
   const values = rows.flatMap((r) => [r.delta.pchip_percent, r.plain, ...(r.interval ?? [])]).filter((v) => v !== null);
   const span = [Math.min(0, ...values), Math.max(0, ...values)];
   if (span[0] === span[1]) span[1] = 1;
-  const shared = (d) => d.psnr_low_db === null ? "none" : `${number(d.psnr_low_db, 1)} to ${number(d.psnr_high_db, 1)} dB, ${number(100 * d.overlap, 0)} %`;
-  const key = make("span", {}, "\u25cf refined, \u25cb plain");
+  const shared = (d) => d.psnr_low_db === null ? make("span", { title: d.reason ?? "" }, "none") : stacked(`${number(d.psnr_low_db, 1)} to ${number(d.psnr_high_db, 1)} dB`, `${number(100 * d.overlap, 0)} % of the narrower`);
   fillTable(find("rate-table"),
-    ["Against", key, "Refined, PCHIP", "95 %", "Akima", "Plain, PCHIP", "Shared range, of theirs", "Own mean, PCHIP", "95 %", "Akima", "Win \u00b7 tie \u00b7 loss", "Pictures"],
-    rows.map((r) => [r.name, forest({ value: r.delta.pchip_percent, interval: r.interval }, r.plain, span), tinted(r.delta.pchip_percent, -1), interval(r.interval), percent(r.delta.akima_percent), percent(r.plain),
-      shared(r.delta), tinted(r.own, -1), interval(r.ownInterval), percent(r.akima), r.count, r.compared]), [1]);
+    ["Against", "\u25cf refined, \u25cb plain", "Refined, PCHIP, 95 %", "Refined, Akima", "Plain, PCHIP", "Shared range", "Mean of own, PCHIP, 95 %", "Mean of own, Akima", "Win \u00b7 tie \u00b7 loss"],
+    rows.map((r) => [r.name, forest({ value: r.delta.pchip_percent, interval: r.interval }, r.plain, span), stacked(tinted(r.delta.pchip_percent, -1), interval(r.interval)), percent(r.delta.akima_percent), percent(r.plain),
+      shared(r.delta), stacked(tinted(r.own, -1), interval(r.ownInterval)), percent(r.akima), stacked(r.count, r.compared)]), [1]);
 }
 
 function startQualities() {
+  const saved = (q) => {
+    const cell = stacked(q.saving_percent === null ? "\u2013" : percent(q.saving_percent, 2, false), q.saving_percent === null ? "" : `${q.saving_interval ? interval(q.saving_interval, 2) : ""}${q.saving_images < q.images ? ` (${q.saving_images} of ${q.images})` : ""}`);
+    if (q.reason) cell.title = q.reason;
+    return cell;
+  };
   fillTable(find("quality-table"),
-    ["Quality", "Fall of cost", "95 %", "Least to most", "Saved at equal PSNR", "95 %", "Bytes", "PSNR", "Win \u00b7 tie \u00b7 loss", "Pictures"],
-    report.qualities.map((q) => {
-      const saving = make("span", q.reason ? { title: q.reason } : {}, q.saving_percent === null ? "\u2013" : `${percent(q.saving_percent, 2, false)}${q.saving_images < q.images ? ` (${q.saving_images} of ${q.images})` : ""}`);
-      return [String(q.quality), tinted(q.gain_percent, 1, 2), interval(q.gain_interval, 2), `${number(q.gain_least_percent)} to ${number(q.gain_most_percent)}`, saving, interval(q.saving_interval, 2),
-        percent(q.bytes_percent), q.psnr_change_db === null ? "\u2013" : `${number(q.psnr_change_db, 2, true)} dB`, q.count.join(" \u00b7 "), String(q.images)];
-    }));
+    ["Quality", "Fall of cost, 95 %", "Least to most", "Saved at equal PSNR, 95 %", "Bytes", "PSNR", "Win \u00b7 tie \u00b7 loss"],
+    report.qualities.map((q) => [String(q.quality), stacked(percent(q.gain_percent, 2, false), interval(q.gain_interval, 2)), `${number(q.gain_least_percent)} to ${number(q.gain_most_percent)} %`, saved(q),
+      percent(q.bytes_percent), q.psnr_change_db === null ? "\u2013" : `${number(q.psnr_change_db, 2, true)} dB`, stacked(q.count.join(" \u00b7 "), `${q.images} ${q.images === 1 ? "picture" : "pictures"}`)]));
 }
 
 /** Columns of the table by picture: [heading, value for sorting, cell]. */
@@ -94,7 +102,7 @@ function pictureColumns() {
     ["Picture", (p) => shortName(p.image), (p) => shortName(p.image)],
     ["Size", (p) => p.width * p.height, (p) => p.width === null ? "\u2013" : `${p.width} \u00d7 ${p.height}`],
     ...report.qualities.map((q) => [`Cost, quality ${q.quality}`, (p) => p.gain_percent[q.quality] ?? null, (p) => tinted(p.gain_percent[q.quality] === undefined ? null : -p.gain_percent[q.quality], -1, 2)]),
-    ...deltas.map((c) => [`BD-rate, ${c.anchor}`, (p) => c.per_image[p.image]?.pchip_percent ?? null, (p) => {
+    ...deltas.map((c) => [`BD-rate on ${c.anchor}`, (p) => c.per_image[p.image]?.pchip_percent ?? null, (p) => {
       const delta = c.per_image[p.image];
       const cell = tinted(delta?.pchip_percent ?? null, -1);
       if (delta?.reason) cell.title = delta.reason;

@@ -61,7 +61,7 @@ function startThumbs(state, redraw) {
 
 function startBits() {
   find("bits").hidden = !report.splits.length;
-  if (!report.splits.length) return;
+  if (!report.splits.length) return () => {};
   const qualities = [...new Set(report.splits.map((s) => s.quality))].sort((a, b) => a - b);
   const rows = qualities.flatMap((quality) => ["plain", "refined"].map((side) => {
     const found = report.splits.filter((s) => s.quality === quality);
@@ -72,12 +72,12 @@ function startBits() {
   find("bits-note").textContent = "Mean bytes of a file: y and z as the model estimates them, and the rest of the file (header, grid of parameters, escapes, the coder's last word), which is also how far the estimate is from the file.";
   fillTable(find("bits-table"), ["Quality", "File", "y, bytes", "z, bytes", "Overhead, bytes", "File, bytes", "File over estimate", "Pictures"],
     rows.map((r) => [String(r.quality), r.side, number(r.y, 0), number(r.z, 0), number(r.rest, 0), number(r.whole, 0), percent(100 * (r.rest / (r.y + r.z)), 2), String(r.count)]), [1]);
-  drawBits(rows);
+  return () => drawBits(rows);
 }
 
 /** Stacked bars of y, z and overhead. */
 function drawBits(rows) {
-  const [width, height, left] = [720, rows.length * 26 + 30, 120];
+  const [width, height, left] = [Math.max(320, find("bits-chart").clientWidth - 20), rows.length * 26 + 34, 84];
   const most = Math.max(...rows.map((r) => r.whole));
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Mean bytes of plain and refined files by their parts; the table below has the figures" });
   const place = (v) => ((width - left - 70) * v) / most;
@@ -91,7 +91,8 @@ function drawBits(rows) {
     }
     svg.append(draw("text", { class: "axis", x: x + 6, y: top + 15 }, bytes(Math.round(r.whole))));
   });
-  const key = [["var(--k0)", "y, plain"], ["var(--k1)", "y, refined"], ["var(--k3)", "z"], ["var(--published)", "overhead"]];
-  key.forEach(([fill, text], i) => svg.append(draw("rect", { x: left + i * 110, y: height - 18, width: 12, height: 12, fill }), draw("text", { x: left + 17 + i * 110, y: height - 8 }, text)));
+  const step = Math.min(110, (width - left) / 4);
+  const key = [["var(--k0)", "plain y"], ["var(--k1)", "refined y"], ["var(--k3)", "z"], ["var(--published)", "overhead"]];
+  key.forEach(([fill, text], i) => svg.append(draw("rect", { x: left + i * step, y: height - 18, width: 12, height: 12, fill }), draw("text", { x: left + 16 + i * step, y: height - 8 }, text)));
   find("bits-chart").replaceChildren(svg);
 }
