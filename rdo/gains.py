@@ -87,7 +87,7 @@ def paired_bootstrap(
     images, there is no interval.
 
     Args:
-        figure: of the images with the given indices, which repeat; may raise ConfigError.
+        figure: of the images with the given indices, which repeat, in any order; may raise ConfigError.
         count: images.
         level: probability that the interval is to cover.
 
@@ -95,11 +95,12 @@ def paired_bootstrap(
     """
     if count < 3:
         return None
-    rng = np.random.default_rng(seed)
+    drawn = np.sort(np.random.default_rng(seed).integers(0, count, (resamples, count)), axis=1)
+    kinds, repeats = np.unique(drawn, axis=0, return_counts=True)  # of few images there are few
     found = []
-    for _ in range(resamples):
+    for chosen, times in zip(kinds, repeats, strict=True):
         try:
-            found.append(figure(rng.integers(0, count, count)))
+            found += [figure(chosen)] * int(times)
         except ConfigError:
             continue
     if len(found) < 0.9 * resamples:

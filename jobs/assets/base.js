@@ -83,15 +83,15 @@ function select(label, choices, value, change) {
   return make("label", {}, label, list);
 }
 
-/** Buttons that show and hide; `entries` are {name, color, dashed}, `shown` a Set that they change. */
+/** Buttons that show and hide; `entries` are {key, name, color, dashed}, `shown` a Set of keys. */
 function legend(element, entries, shown, change) {
-  element.replaceChildren(...entries.map(({ name, color, dashed }) => {
+  element.replaceChildren(...entries.map(({ key, name, color, dashed }) => {
     const line = make("i", { class: dashed ? "dashed" : "" });
     line.style.setProperty("--c", color);
-    const button = make("button", { type: "button", "aria-pressed": String(shown.has(name)) }, line, name);
+    const button = make("button", { type: "button", "aria-pressed": String(shown.has(key)) }, line, name);
     button.addEventListener("click", () => {
-      if (!shown.delete(name)) shown.add(name);
-      button.setAttribute("aria-pressed", String(shown.has(name)));
+      if (!shown.delete(key)) shown.add(key);
+      button.setAttribute("aria-pressed", String(shown.has(key)));
       change();
     });
     return button;

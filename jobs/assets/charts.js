@@ -22,7 +22,7 @@ function logTicks(low, high) {
 /** A map from values to a line of px, with room at both ends. */
 function scale(values, from, to, logarithmic) {
   let [low, high] = [Math.min(...values), Math.max(...values)];
-  if (low === high) [low, high] = logarithmic ? [low / 1.5, high * 1.5] : [low - 1, high + 1];
+  if (high - low <= 1e-6 * Math.abs(high)) [low, high] = logarithmic ? [low / 1.5, high * 1.5] : [low - 1, high + 1];
   const f = logarithmic ? Math.log : (v) => v;
   const room = 0.05 * (f(high) - f(low));
   const [a, b] = [f(low) - room, f(high) + room];

@@ -14,6 +14,10 @@ function curvePoints(curve, image, measure) {
   })).sort((a, b) => a.x - b.x);
 }
 
+// Some published curves bear the names of codecs that are run here.
+const publishedKey = (name) => `published ${name}`;
+const publishedEntry = (name) => ({ key: publishedKey(name), name, color: "var(--published)", dashed: true });
+
 function publishedSeries(name) {
   const curve = report.anchors.curves[name];
   const points = curve.bpp.map((bpp, i) => ({ x: bpp, y: curve.psnr_db[i], text: `${name}, published\n${number(bpp, 4)} bpp, ${number(curve.psnr_db[i])} dB` }));
@@ -22,13 +26,13 @@ function publishedSeries(name) {
 
 function startCurves() {
   const state = { measure: "psnr", image: report.averaged_over.length ? "" : report.pictures[0]?.image ?? "", log: false, near: true };
-  const shown = new Set([...report.curves.map((c) => c.codec), ...(report.anchors?.drawn ?? [])]);
+  const shown = new Set([...report.curves.map((c) => c.codec), ...(report.anchors?.drawn ?? []).map(publishedKey)]);
   const redraw = () => {
     const ours = report.curves.filter((c) => shown.has(c.codec)).map((c) => ({
       name: c.codec, color: colour(c.codec), width: CODECS.indexOf(c.codec) < 2 ? 3 : 2, points: curvePoints(c, state.image, state.measure),
     })).reverse();
     const beside = report.anchors && !state.image && state.measure === "psnr";
-    const theirs = beside ? Object.keys(report.anchors.curves).filter((n) => shown.has(n)).map(publishedSeries) : [];
+    const theirs = beside ? Object.keys(report.anchors.curves).filter((n) => shown.has(publishedKey(n))).map(publishedSeries) : [];
     const near = report.curves.filter((c) => CODECS.indexOf(c.codec) < 2).flatMap((c) => curvePoints(c, state.image, state.measure));
     const within = state.near && near.length > 2 ? near.flatMap((p) => [p, { x: p.x * 1.15, y: p.y + 1 }, { x: p.x * 0.75, y: p.y - 0.5 }]) : null;
     chart(find("rd-chart"), [...theirs, ...ours], {
@@ -45,20 +49,20 @@ function startCurves() {
     choice("Range", [[true, "ours"], [false, "all"]], state.near, set("near")),
     choice("Rate", [[false, "linear"], [true, "log"]], state.log, set("log")),
   );
-  legend(find("rd-legend"), report.curves.map((c) => ({ name: c.codec, color: colour(c.codec) })), shown, redraw);
+  legend(find("rd-legend"), report.curves.map((c) => ({ key: c.codec, name: c.codec, color: colour(c.codec) })), shown, redraw);
   if (report.anchors) startPublished(shown, redraw);
   return redraw;
 }
 
 function startPublished(shown, redraw) {
   const { anchors } = report;
-  const drawn = anchors.drawn.map((name) => ({ name, color: "var(--published)", dashed: true }));
+  const drawn = anchors.drawn.map(publishedEntry);
   const extra = make("div", { class: "legend", role: "group", "aria-label": "Published curves shown" });
   find("rd-legend").after(extra);
   legend(extra, drawn, shown, redraw);
   find("published-more").hidden = false;
   const rest = Object.keys(anchors.curves).filter((name) => !anchors.drawn.includes(name));
-  legend(find("published-legend"), rest.map((name) => ({ name, color: "var(--published)", dashed: true })), shown, redraw);
+  legend(find("published-legend"), rest.map(publishedEntry), shown, redraw);
   find("curve-note").textContent = `Published: ${anchors.title}, ${anchors.note}; beside the average only.`;
   fillTable(find("published-table"), ["Curve", "Kind", "Points", "Source"],
     Object.entries(anchors.curves).map(([name, c]) => [name, c.kind, String(c.bpp.length), c.source]), [1, 3]);
@@ -82,6 +86,6 @@ function startTime() {
     }
     chart(find("time-chart"), series, { xLabel: "seconds a picture", yLabel: "fall of cost, %", logX: true, label: "Gain against time; arrow keys walk over the points" });
   };
-  legend(find("time-legend"), qualities.map((q) => ({ name: `quality ${q}`, color: tint(q) })), shown, redraw);
+  legend(find("time-legend"), qualities.map((q) => ({ key: `quality ${q}`, name: `quality ${q}`, color: tint(q) })), shown, redraw);
   return redraw;
 }
