@@ -98,13 +98,15 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
         records = gather.encode_ladder(arguments.inputs, folder, codec, config, qualities, iters)
         settings = {"command": command, "refinement": as_text(refine)}
     folder.mkdir(parents=True, exist_ok=True)
-    most = arguments.pictures if arguments.records else None
-    splits = gather.measure_splits(records, codec, policy, folder / gather.DETAILS, most)
     points, unread = gather.encode_classical(records, names, policy, folder / gather.CLASSICAL)
     if arguments.records and not names:
         points = gather.known_classical(records, [folder / gather.CLASSICAL])
     anchors, rough = (asked, []) if arguments.anchors else gather.recognised(records)
     views, unseen = gather.look(records, codec, policy, arguments.pictures, folder / gather.LOOK)
+    if arguments.records:
+        splits = gather.known_splits(records, views, folder / gather.DETAILS)
+    else:
+        splits = gather.measure_splits(records, codec, policy, folder / gather.DETAILS)
     return build_report(records, points, splits, anchors, [*notes, *rough, *unread, *unseen], settings), views
 
 

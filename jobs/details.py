@@ -35,21 +35,31 @@ def measure_split(record: Record, codec: Codec, policy: ImagePolicy) -> Split:
     """
     assert record.plain and record.refined and record.output_sha256 and record.quality is not None
     pixels, refined = read_original(record, policy), read_refined(record, codec)
-    level = quality_tensor(codec, record.quality)
-    with coding_arithmetic():
-        before = codec.evaluate(plain_latents(codec, pixels, record.quality), level)
-        after = codec.evaluate(refined, level)
+    plain = plain_latents(codec, pixels, record.quality)
+    return split_of(record, bits_of(codec, plain, record.quality), bits_of(codec, refined, record.quality))
+
+
+def split_of(record: Record, plain_bits: tuple[float, float], refined_bits: tuple[float, float]) -> Split:
+    """A split from the estimates (y, z) of both files, in bits."""
+    assert record.plain and record.refined and record.output_sha256 and record.quality is not None
     return Split(
         input=record.input,
         output_sha256=record.output_sha256,
         quality=record.quality,
         plain_bytes=record.plain.bytes,
-        plain_y_bytes_est=float(before.y_bits) / 8,
-        plain_z_bytes_est=float(before.z_bits) / 8,
+        plain_y_bytes_est=plain_bits[0] / 8,
+        plain_z_bytes_est=plain_bits[1] / 8,
         refined_bytes=record.refined.bytes,
-        refined_y_bytes_est=float(after.y_bits) / 8,
-        refined_z_bytes_est=float(after.z_bits) / 8,
+        refined_y_bytes_est=refined_bits[0] / 8,
+        refined_z_bytes_est=refined_bits[1] / 8,
     )
+
+
+def bits_of(codec: Codec, latents: Latents, quality: float) -> tuple[float, float]:
+    """The model's estimate for y and for z, in bits."""
+    with coding_arithmetic():
+        y_bits, z_bits = codec.rate(latents.y, latents.y, latents.z, latents.z, quality_tensor(codec, quality))
+    return float(y_bits), float(z_bits)
 
 
 def read_original(record: Record, policy: ImagePolicy) -> Pixels:

@@ -3,9 +3,9 @@
 import csv
 import io
 
-from jobs.figures import Comparison
+from jobs.figures import Comparison, Published
 from jobs.points import PLAIN, REFINED
-from jobs.report import Published, Report
+from jobs.report import Report
 from rdo.gains import Interval
 
 COLUMNS = ("image", "codec", "setting", "bytes", "bpp", "psnr_db", "ms_ssim", "seconds")

@@ -69,6 +69,15 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Published:
+    """A codec's averaged curve against the published anchor's."""
+
+    codec: str
+    anchor: str
+    delta: Delta
+
+
+@dataclass(frozen=True)
 class AtQuality:
     """What refinement changed at one quality, means over its pictures; `gain_percent` is the fall of cost.
 

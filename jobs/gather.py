@@ -55,21 +55,11 @@ def encode_ladder(
     return records
 
 
-def measure_splits(
-    records: list[Record], codec: Codec, policy: ImagePolicy, path: Path, most: int | None = None
-) -> list[Split]:
-    """Where the bits of the greatest effort's files went; what is in the file `path` already is not measured again.
-
-    Args:
-        most: how many new ones to measure, so that a report on a finished run is soon there; None means all.
-    """
+def measure_splits(records: list[Record], codec: Codec, policy: ImagePolicy, path: Path) -> list[Split]:
+    """Where the bits of the greatest effort's files went; what is in the file `path` already is not measured again."""
     known = read_splits(path)
-    scored = _greatest(records)
-    if most is not None:
-        chosen = choose([r for r in scored if Path(r.input).is_file() and Path(r.output).is_file()], most)
-        scored = [r for r in scored if r.output_sha256 in known] or chosen
     found = []
-    for record in tqdm(scored, desc="where bits went", disable=None, file=sys.stderr, leave=False):
+    for record in tqdm(_greatest(records), desc="where bits went", disable=None, file=sys.stderr, leave=False):
         split = known.get(record.output_sha256 or "")
         if split is None:
             try:
@@ -79,6 +69,13 @@ def measure_splits(
             append_split(path, split)
         found.append(replace(split, input=record.input))
     return found
+
+
+def known_splits(records: list[Record], views: list[View], path: Path) -> list[Split]:
+    """The same of a finished run, without reading every file again: what is known, else of the pictures looked at."""
+    known = read_splits(path)
+    found = [known[r.output_sha256] for r in _greatest(records) if r.output_sha256 in known]
+    return found or [view.split for view in views]
 
 
 def encode_classical(

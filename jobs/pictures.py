@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from codec.coding import coding_arithmetic, encode, quality_tensor
+from codec.coding import coding_arithmetic, quality_tensor, write
 from codec.files import write_atomically
 from codec.image import ImagePolicy, Pixels, crop, from_tensor, write_as, write_png
 from codec.model import Codec, Latents
-from jobs.details import plain_latents, read_original, read_refined
+from jobs.details import Split, bits_of, plain_latents, read_original, read_refined, split_of
 from jobs.record import Record, Score, psnr_db
 
 SIDE_MAX = 1024  # px shown; a multiple of a block
@@ -55,6 +55,7 @@ class View:
     equal_quality: float
     layers: tuple[Layer, ...]
     scales: dict[str, str]
+    split: Split
 
 
 def choose(records: list[Record], count: int) -> list[Record]:
@@ -80,22 +81,21 @@ def view(record: Record, codec: Codec, policy: ImagePolicy) -> View:
     maps = {"plain": _bit_map(codec, plain, record.quality), "refined": _bit_map(codec, refined, record.quality)}
     target = float(maps["plain"].sum()) * record.refined.bytes / record.plain.bytes
     equal_quality = quality_of_bits(codec, original, target, (record.quality, float(maps["plain"].sum())))
-    equal_bytes = len(encode(codec, original, equal_quality))
-    equal = _synthesise(codec, plain_latents(codec, original, equal_quality), equal_quality, original)
-    pixels = {
-        "original": original,
-        "plain": _synthesise(codec, plain, record.quality, original),
-        "equal": equal,
-        "refined": _synthesise(codec, refined, record.quality, original),
-    }
+    equal_latents = plain_latents(codec, original, equal_quality)
+    equal = _synthesise(codec, equal_latents, equal_quality, original)
+    size = original.width, original.height
+    equal_bytes = len(write(codec, equal_latents, *size, equal_quality, original.grey))
+    plain_pixels = _synthesise(codec, plain, record.quality, original)
+    refined_pixels = _synthesise(codec, refined, record.quality, original)
+    pixels = {"original": original, "plain": plain_pixels, "equal": equal, "refined": refined_pixels}
     rows, columns = _middle(original.height), _middle(original.width)
     cut = {name: Pixels(np.ascontiguousarray(p.data[rows, columns]), p.grey) for name, p in pixels.items()}
-    equal_bpp = 8 * equal_bytes / (original.width * original.height)
+    score = Score(equal_bytes, 8 * equal_bytes / math.prod(size), psnr_db(original, equal), None, 0.0)
     files = [
         Layer("original", "original", _jpeg(cut["original"])),
-        _file_layer("plain", cut["plain"], record.plain),
-        Layer("equal", "plain, equal bytes", _jpeg(cut["equal"]), equal_bytes, equal_bpp, psnr_db(original, equal)),
-        _file_layer("refined", cut["refined"], record.refined),
+        _file_layer("plain", "plain", cut["plain"], record.plain),
+        _file_layer("equal", "plain, equal bytes", cut["equal"], score),
+        _file_layer("refined", "refined", cut["refined"], record.refined),
     ]
     bit_layers, scales = _bit_layers({name: m[rows, columns] for name, m in maps.items()})
     error_layers, scales["error"] = _error_layers(cut)
@@ -110,6 +110,7 @@ def view(record: Record, codec: Codec, policy: ImagePolicy) -> View:
         equal_quality=equal_quality,
         layers=(*files, *bit_layers, *error_layers),
         scales=scales,
+        split=split_of(record, _split_bits(codec, plain, maps["plain"]), _split_bits(codec, refined, maps["refined"])),
     )
 
 
@@ -123,7 +124,7 @@ def quality_of_bits(codec: Codec, original: Pixels, bits: float, known: tuple[fl
         quality = min(max(before + math.log(bits / last) / slope, 1.0), 8.0)
         if abs(math.log(bits / last)) < _CLOSE or quality == before:
             break
-        found = _bits(codec, plain_latents(codec, original, quality), quality)
+        found = sum(bits_of(codec, plain_latents(codec, original, quality), quality))
         slope = max(math.log(found / last) / (quality - before), 0.05)
         before, last = quality, found
     return min(max(before + math.log(bits / last) / slope, 1.0), 8.0)
@@ -136,10 +137,11 @@ def heat(values: Plane, top: float, stops: NDArray[np.float64] = _HEAT) -> Pixel
     return Pixels(colours.round().astype(np.uint8), grey=False)
 
 
-def _bits(codec: Codec, latents: Latents, quality: float) -> float:
+def _split_bits(codec: Codec, latents: Latents, padded: Plane) -> tuple[float, float]:
+    """Bits of y and z, from a map of both together."""
     with coding_arithmetic():
-        y_bits, z_bits = codec.rate(latents.y, latents.y, latents.z, latents.z, quality_tensor(codec, quality))
-    return float(y_bits + z_bits)
+        z_bits = float(codec.prior.bits(latents.z).sum())
+    return float(padded.sum()) - z_bits, z_bits
 
 
 def _bit_map(codec: Codec, latents: Latents, quality: float) -> Plane:
@@ -155,8 +157,8 @@ def _synthesise(codec: Codec, latents: Latents, quality: float, original: Pixels
     return from_tensor(crop(x_hat, original.height, original.width).cpu(), original.grey)
 
 
-def _file_layer(name: str, pixels: Pixels, found: Score) -> Layer:
-    return Layer(name, name, _jpeg(pixels), found.bytes, found.bpp, found.psnr_db)
+def _file_layer(name: str, title: str, pixels: Pixels, found: Score) -> Layer:
+    return Layer(name, title, _jpeg(pixels), found.bytes, found.bpp, found.psnr_db)
 
 
 def _bit_layers(maps: dict[str, Plane]) -> tuple[list[Layer], dict[str, str]]:
@@ -197,7 +199,8 @@ def stored(path: Path) -> View | None:
     """A kept view; null where there is none, or not of this form."""
     try:
         found = json.loads(path.read_bytes())
-        return View(**{**found, "layers": tuple(Layer(**layer) for layer in found["layers"])})
+        layers = tuple(Layer(**layer) for layer in found["layers"])
+        return View(**{**found, "layers": layers, "split": Split(**found["split"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

@@ -14,7 +14,8 @@ import numpy as np
 from jobs.anchors import AnchorSet
 from jobs.classical import LADDERS, ClassicalRecord, settings_text
 from jobs.details import Split
-from jobs.figures import OVERLAP_MIN, AtQuality, Comparison, Delta, at_quality, compare, delta
+from jobs.figures import AtQuality, Comparison, Published, at_quality, compare, delta
+from jobs.notes import cautions, size_note
 from jobs.points import PLAIN, REFINED, Series, complete, efforts, series_of
 from jobs.record import Record
 
@@ -34,15 +35,6 @@ class Curve:
     psnr_db: list[float]
     ms_ssim: list[float | None]
     points: dict[str, list[tuple[float, float | None, float | None, float | None, int] | None]]
-
-
-@dataclass(frozen=True)
-class Published:
-    """A codec's averaged curve against the published anchor's."""
-
-    codec: str
-    anchor: str
-    delta: Delta
 
 
 @dataclass(frozen=True)
@@ -139,7 +131,7 @@ def build_report(
         anchors=anchors,
         published=published,
         failures=failures,
-        notes=[*notes, *_size_note(main), *_notes(series, images, comparisons, published)],
+        notes=[*notes, *size_note(main), *cautions(series, images, comparisons, published)],
         settings={**settings, **{name: settings_text(name) for name in used}},
         versions=_versions(),
     )
@@ -217,45 +209,6 @@ def _failures(records: list[Record], classical: list[ClassicalRecord]) -> list[F
         if r.status == "failed" and r.error
     ]
     return ours + [Failure(c.input, f"{c.codec}, {c.setting}", c.error) for c in classical if c.error]
-
-
-def _notes(
-    series: dict[str, Series], images: list[str], comparisons: list[Comparison], published: list[Published]
-) -> list[str]:
-    """What a reader must know before believing the figures."""
-    if PLAIN not in series:
-        return ["No picture was encoded: there is nothing to compare."]
-    notes = []
-    known = set().union(*(s.points.keys() for s in series.values()))
-    if len(images) < len(known):
-        left = ", ".join(sorted(known - set(images)))
-        notes.append(f"Averaged curves leave out pictures that some codec could not encode at every setting: {left}.")
-    if len(series[PLAIN].settings) < 2:
-        notes.append(
-            "One quality only: a BD-rate and a saving at equal PSNR need two or more, so compare the fall of cost."
-        )
-    for c in comparisons:
-        if c.averaged.reason:
-            notes.append(f"{c.codec} against {c.anchor}: {c.averaged.reason}.")
-        elif c.averaged.overlap is not None and c.averaged.overlap < OVERLAP_MIN:
-            notes.append(
-                f"{c.codec} against {c.anchor}: they share only {100 * c.averaged.overlap:.0f} % of the narrower range."
-            )
-        if len(c.per_image) > c.compared:
-            notes.append(
-                f"{c.codec} against {c.anchor}: {len(c.per_image) - c.compared} of {len(c.per_image)} pictures have no "
-                "BD-rate of their own, as their curves share no quality or have too few points."
-            )
-    notes += [f"{p.codec} against {p.anchor}: {p.delta.reason}." for p in published if p.delta.reason]
-    return notes
-
-
-def _size_note(records: list[Record]) -> list[str]:
-    sizes = sorted({(r.width or 0, r.height or 0) for r in records}, key=lambda s: s[0] * s[1])
-    if len({width * height for width, height in sizes}) < 2:
-        return []
-    (w0, h0), (w1, h1) = sizes[0], sizes[-1]
-    return [f"Pictures differ in size ({w0}x{h0} to {w1}x{h1}): averages give each the same weight."]
 
 
 def _versions() -> dict[str, str]:

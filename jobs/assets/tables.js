@@ -101,8 +101,8 @@ function pictureColumns() {
   return [
     ["Picture", (p) => shortName(p.image), (p) => shortName(p.image)],
     ["Size", (p) => p.width * p.height, (p) => p.width === null ? "\u2013" : `${p.width} \u00d7 ${p.height}`],
-    ...report.qualities.map((q) => [`Cost, quality ${q.quality}`, (p) => p.gain_percent[q.quality] ?? null, (p) => tinted(p.gain_percent[q.quality] === undefined ? null : -p.gain_percent[q.quality], -1, 2)]),
-    ...deltas.map((c) => [`BD-rate on ${c.anchor}`, (p) => c.per_image[p.image]?.pchip_percent ?? null, (p) => {
+    ...report.qualities.map((q) => [`Cost, ${q.quality}`, (p) => p.gain_percent[q.quality] ?? null, (p) => tinted(p.gain_percent[q.quality] === undefined ? null : -p.gain_percent[q.quality], -1, 2)]),
+    ...deltas.map((c) => [`Against ${c.anchor}`, (p) => c.per_image[p.image]?.pchip_percent ?? null, (p) => {
       const delta = c.per_image[p.image];
       const cell = tinted(delta?.pchip_percent ?? null, -1);
       if (delta?.reason) cell.title = delta.reason;

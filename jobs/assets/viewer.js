@@ -80,7 +80,7 @@ function drawBits(rows) {
   const [width, height, left] = [Math.max(320, find("bits-chart").clientWidth - 20), rows.length * 26 + 34, 84];
   const most = Math.max(...rows.map((r) => r.whole));
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Mean bytes of plain and refined files by their parts; the table below has the figures" });
-  const place = (v) => ((width - left - 70) * v) / most;
+  const place = (v) => ((width - left - 80) * v) / most;
   rows.forEach((r, i) => {
     const top = i * 26 + (i % 2 ? 0 : 4);
     svg.append(draw("text", { x: left - 8, y: top + 15, "text-anchor": "end" }, `${r.quality}, ${r.side}`));
