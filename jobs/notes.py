@@ -4,6 +4,8 @@ from jobs.figures import OVERLAP_MIN, Comparison, Published
 from jobs.points import PLAIN, Series
 from jobs.record import Record
 
+FEW = 10  # pictures; below, a bootstrap has little to resample
+
 
 def cautions(
     series: dict[str, Series], images: list[str], comparisons: list[Comparison], published: list[Published]
@@ -16,6 +18,8 @@ def cautions(
     if len(images) < len(known):
         left = ", ".join(sorted(known - set(images)))
         notes.append(f"Averaged curves leave out pictures that some codec could not encode at every setting: {left}.")
+    if len(images) in range(3, FEW):
+        notes.append(f"{len(images)} pictures are few: take the intervals as rough.")
     if len(series[PLAIN].settings) < 2:
         notes.append(
             "One quality only: a BD-rate and a saving at equal PSNR need two or more, so compare the fall of cost."

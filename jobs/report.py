@@ -203,12 +203,10 @@ def _pictures(records: list[Record]) -> list[Picture]:
 
 
 def _failures(records: list[Record], classical: list[ClassicalRecord]) -> list[Failure]:
-    ours = [
-        Failure(r.input, f"rdo, quality {r.quality:g}" if r.quality else "rdo", r.error)
-        for r in records
-        if r.status == "failed" and r.error
-    ]
-    return ours + [Failure(c.input, f"{c.codec}, {c.setting}", c.error) for c in classical if c.error]
+    """What failed, once for each picture, codec and reason."""
+    ours = [(r.input, "rdo", r.error) for r in records if r.status == "failed" and r.error]
+    theirs = [(c.input, c.codec, c.error) for c in classical if c.error]
+    return [Failure(image, codec, error) for image, codec, error in dict.fromkeys(ours + theirs)]
 
 
 def _versions() -> dict[str, str]:

@@ -64,7 +64,7 @@ function hideTip() {
 function choice(label, choices, value, change) {
   const group = make("div", { class: "group", role: "group", "aria-label": label }, make("span", {}, label));
   for (const [key, text] of choices) {
-    const button = make("button", { type: "button", "aria-pressed": String(key === value) }, text);
+    const button = make("button", { type: "button", "data-key": String(key), "aria-pressed": String(key === value) }, text);
     button.addEventListener("click", () => {
       for (const other of group.querySelectorAll("button")) other.setAttribute("aria-pressed", String(other === button));
       change(key);

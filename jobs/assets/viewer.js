@@ -32,6 +32,7 @@ function startLook() {
     canvas.style.maxWidth = state.zoom === "fit" ? `min(${2 * state.view.width}px, calc(80vh * ${state.view.width / state.view.height}))` : "none";
     canvas.style.aspectRatio = `${state.view.width} / ${state.view.height}`;
     canvas.classList.toggle("large", factor > 1);
+    for (const button of find("look-controls").querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.dataset.key === `${state.left},${state.right}`));
     for (const button of find("thumbs").children) button.setAttribute("aria-pressed", String(button.dataset.image === state.view.image));
   };
   const set = (key) => (value) => { state[key] = value; redraw(); };

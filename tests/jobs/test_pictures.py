@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import jobs.pictures
@@ -80,12 +79,3 @@ def test_heat_runs_between_its_ends() -> None:
     values = np.array([[0.0, 0.5, 1.0, 7.0]])
     pixels = heat(values, 1.0, np.array([(0, 0, 0), (200, 100, 50)], float)).data[0]
     assert pixels.tolist() == [[0, 0, 0], [100, 50, 25], [200, 100, 50], [200, 100, 50]]
-
-
-def test_the_bit_map_sums_to_the_rate(codec: Codec, photo: Any) -> None:
-    latents, level = plain_latents(codec, Pixels(photo(60, 100), False), 5.0), quality_tensor(codec, 5.0)
-    with torch.no_grad():
-        rate = sum(codec.rate(latents.y, latents.y, latents.z, latents.z, level))
-        blocks = codec.bit_map(latents, level)
-    assert blocks.shape == (1, 4, 8)
-    torch.testing.assert_close(blocks.sum((1, 2)), rate)
