@@ -21,9 +21,8 @@ def cautions(
     if len(images) in range(3, FEW):
         notes.append(f"{len(images)} pictures are few: take the intervals as rough.")
     if len(series[PLAIN].settings) < 2:
-        notes.append(
-            "One quality only: a BD-rate and a saving at equal PSNR need two or more, so compare the fall of cost."
-        )
+        text = "One quality only: a BD-rate and a saving at equal PSNR need two or more, so compare the fall of cost."
+        return [*notes, text]
     for c in comparisons:
         if c.averaged.reason:
             notes.append(f"{c.codec} against {c.anchor}: {c.averaged.reason}.")
@@ -31,7 +30,7 @@ def cautions(
             notes.append(
                 f"{c.codec} against {c.anchor}: they share only {100 * c.averaged.overlap:.0f} % of the narrower range."
             )
-        if len(c.per_image) > c.compared:
+        if len(c.per_image) > c.compared and not c.averaged.reason:
             notes.append(
                 f"{c.codec} against {c.anchor}: {len(c.per_image) - c.compared} of {len(c.per_image)} pictures have no "
                 "BD-rate of their own, as their curves share no quality or have too few points."

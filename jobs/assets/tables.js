@@ -73,6 +73,7 @@ function startRates() {
   }));
   const published = Object.fromEntries(report.published.map((p) => [p.codec, p]));
   if (published.refined) rows.push({ name: `${published.refined.anchor}, published`, delta: published.refined.delta, interval: null, plain: published.plain.delta.pchip_percent, own: null, akima: null, ownInterval: null, count: "\u2013", compared: "" });
+  find("rates").hidden = rows.every((r) => r.delta.pchip_percent === null && r.own === null); // the notes say why
   const values = rows.flatMap((r) => [r.delta.pchip_percent, r.plain, ...(r.interval ?? [])]).filter((v) => v !== null);
   const span = [Math.min(0, ...values), Math.max(0, ...values)];
   if (span[0] === span[1]) span[1] = 1;
