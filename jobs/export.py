@@ -3,7 +3,7 @@
 import csv
 import io
 
-from jobs.figures import Comparison, Published
+from jobs.figures import Comparison, Published, Saving
 from jobs.points import PLAIN, REFINED
 from jobs.report import Report
 from rdo.gains import Interval
@@ -83,12 +83,15 @@ def _range(c: Comparison) -> str:
 def _qualities(report: Report) -> str:
     if not report.qualities:
         return ""
+    others = list(report.qualities[0].against)
     lines = [
         f"Refined (at most {report.iters:g} steps) against plain: fall of cost (bpp + lambda * MSE), bits saved at "
-        "equal PSNR, bytes and PSNR.",
+        "equal PSNR (over so many pictures), bytes and PSNR"
+        + ("; then bits at equal PSNR against other codecs." if others else "."),
         "",
-        "| quality | pictures | fall of cost | 95 % | least, most | saved at equal PSNR | 95 % | bytes | PSNR |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| quality | pictures | fall of cost | 95 % | least, most | saved at equal PSNR | 95 % | bytes | PSNR |"
+        + "".join(f" {name} |" for name in others),
+        "|---|---|---|---|---|---|---|---|---|" + "---|" * len(others),
     ]
     for q in report.qualities:
         saving = "-" if q.saving_percent is None else f"{q.saving_percent:.2f} % ({q.saving_images})"
@@ -96,9 +99,13 @@ def _qualities(report: Report) -> str:
         lines.append(
             f"| {q.quality:g} | {q.images} | {q.gain_percent:.2f} % | {_interval(q.gain_interval)} | "
             f"{q.gain_least_percent:.2f} %, {q.gain_most_percent:.2f} % | {saving} | {_interval(q.saving_interval)} | "
-            f"{percent(q.bytes_percent)} | {change} |"
+            f"{percent(q.bytes_percent)} | {change} |" + "".join(f" {_against(q.against[name])} |" for name in others)
         )
     return "\n".join(lines)
+
+
+def _against(saving: Saving) -> str:
+    return "-" if saving.saving_percent is None else f"{percent(-saving.saving_percent)} ({saving.images})"
 
 
 def _interval(interval: Interval | None) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from codec.errors import ConfigError
 from jobs.points import Series, complete
-from jobs.record import Record
+from jobs.record import Record, Score
 from rdo.gains import Interval, bd_rate, paired_bootstrap, saving_at_equal_quality
 
 TIE_PERCENT = 0.05  # of BD-rate; closer than that neither side wins
@@ -77,12 +77,20 @@ class Published:
     delta: Delta
 
 
+class Saving(NamedTuple):
+    """Mean of bits saved at equal PSNR, over `images` pictures whose other curve reaches it; null where none does."""
+
+    saving_percent: float | None
+    images: int
+
+
 @dataclass(frozen=True)
 class AtQuality:
     """What refinement changed at one quality, means over its pictures; `gain_percent` is the fall of cost.
 
     `saving_percent` is bits saved at the PSNR of the refined file, against each picture's own plain curve, over
-    `saving_images` pictures that have one there; null with a `reason` where none has. `bytes_percent` is of the sum.
+    `saving_images` pictures that have one there; null with a `reason` where none has. `against` has the same for the
+    curves of other codecs. `bytes_percent` is of the sum.
     """
 
     quality: float
@@ -98,6 +106,7 @@ class AtQuality:
     bytes_percent: float
     psnr_change_db: float | None
     count: Count
+    against: dict[str, Saving]
 
 
 def delta(anchor_bpp: ArrayLike, anchor_db: ArrayLike, bpp: ArrayLike, psnr_db: ArrayLike) -> Delta:
@@ -142,21 +151,16 @@ def compare(codec: Series, anchor: Series, with_interval: bool = True) -> Compar
     )
 
 
-def at_quality(quality: float, records: list[Record], plain: Series) -> AtQuality:
-    """Refined against plain at one quality."""
+def at_quality(quality: float, records: list[Record], plain: Series, others: Iterable[Series] = ()) -> AtQuality:
+    """Refined against plain, and against what else there is, at one quality."""
     pairs = [(r, r.plain, r.refined) for r in records if r.quality == quality and r.plain and r.refined]
     gains = np.array([r.gain_percent or 0.0 for r, _, _ in pairs])
     moves = _known(
         b.psnr_db - a.psnr_db if a.psnr_db is not None and b.psnr_db is not None else None for _, a, b in pairs
     )
-    savings, reason = [], None
-    for record, _, refined in pairs:
-        if refined.psnr_db is None:
-            continue
-        try:
-            savings.append(saving_at_equal_quality(*plain.curve(record.input), refined.bpp, refined.psnr_db))
-        except ConfigError as error:
-            reason = str(error)
+    refined = [(r.input, found) for r, _, found in pairs]
+    savings, reason = _savings(refined, plain)
+    elsewhere = {other.codec: _savings(refined, other)[0] for other in others}
     before, after = sum(a.bytes for _, a, _ in pairs), sum(b.bytes for _, _, b in pairs)
     return AtQuality(
         quality=quality,
@@ -172,7 +176,21 @@ def at_quality(quality: float, records: list[Record], plain: Series) -> AtQualit
         bytes_percent=100 * (after / before - 1),
         psnr_change_db=float(moves.mean()) if len(moves) else None,
         count=count(gains, 0.0),
+        against={c: Saving(float(np.mean(s)) if s else None, len(s)) for c, s in elsewhere.items()},
     )
+
+
+def _savings(files: list[tuple[str, Score]], other: Series) -> tuple[list[float], str | None]:
+    """Bits saved at equal PSNR by each picture's file that the other's curve reaches; why the last one has none."""
+    savings, reason = [], None
+    for image, found in files:
+        if found.psnr_db is None:
+            continue
+        try:
+            savings.append(saving_at_equal_quality(*other.curve(image), found.bpp, found.psnr_db))
+        except ConfigError as error:
+            reason = str(error)
+    return savings, reason
 
 
 def count(gains: NDArray[np.float64], tie: float) -> Count:

@@ -21,7 +21,7 @@ def cautions(
     if len(images) in range(3, FEW):
         notes.append(f"{len(images)} pictures are few: take the intervals as rough.")
     if len(series[PLAIN].settings) < 2:
-        text = "One quality only: a BD-rate and a saving at equal PSNR need two or more, so compare the fall of cost."
+        text = "One quality only: a BD-rate needs two or more. Compare the fall of cost, and bits at equal PSNR."
         return [*notes, text]
     for c in comparisons:
         if c.averaged.reason:

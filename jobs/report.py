@@ -125,7 +125,7 @@ def build_report(
         pictures=_pictures(main),
         curves=curves,
         comparisons=comparisons,
-        qualities=[at_quality(q, main, series[PLAIN]) for q in sorted({r.quality for r in main if r.quality})],
+        qualities=_qualities(main, series),
         efforts=[e for records_of in by_effort for e in _efforts(records_of)],
         splits=splits,
         anchors=anchors,
@@ -145,6 +145,11 @@ def _comparisons(series: dict[str, Series]) -> list[Comparison]:
     pairs = [(series[REFINED], series[PLAIN])]
     pairs += [(series[ours], other) for ours in (REFINED, PLAIN) for other in others]
     return [compare(codec, anchor, with_interval=codec.codec == REFINED) for codec, anchor in pairs]
+
+
+def _qualities(records: list[Record], series: dict[str, Series]) -> list[AtQuality]:
+    others = [s for name, s in series.items() if name not in (PLAIN, REFINED)]
+    return [at_quality(q, records, series[PLAIN], others) for q in sorted({r.quality for r in records if r.quality})]
 
 
 def _curve(series: Series, images: list[str]) -> Curve:

@@ -90,10 +90,12 @@ function startQualities() {
     if (q.reason) cell.title = q.reason;
     return cell;
   };
+  const others = Object.keys(report.qualities[0]?.against ?? {});
+  const against = (q, name) => q.against[name][0] === null ? "\u2013" : stacked(tinted(-q.against[name][0], -1), q.against[name][1] < q.images ? `${q.against[name][1]} of ${q.images}` : "");
   fillTable(find("quality-table"),
-    ["Quality", "Fall of cost, 95 %", "Least to most", "Saved at equal PSNR, 95 %", "Bytes", "PSNR", "Win \u00b7 tie \u00b7 loss"],
+    ["Quality", "Fall of cost, 95 %", "Least to most", "Saved at equal PSNR, 95 %", "Bytes", "PSNR", "Win \u00b7 tie \u00b7 loss", ...others.map((name) => `Against ${name}`)],
     report.qualities.map((q) => [String(q.quality), stacked(percent(q.gain_percent, 2, false), interval(q.gain_interval, 2)), `${number(q.gain_least_percent)} to ${number(q.gain_most_percent)} %`, saved(q),
-      percent(q.bytes_percent), q.psnr_change_db === null ? "\u2013" : `${number(q.psnr_change_db, 2, true)} dB`, stacked(q.count.join(" \u00b7 "), `${q.images} ${q.images === 1 ? "picture" : "pictures"}`)]));
+      percent(q.bytes_percent), q.psnr_change_db === null ? "\u2013" : `${number(q.psnr_change_db, 2, true)} dB`, stacked(q.count.join(" \u00b7 "), `${q.images} ${q.images === 1 ? "picture" : "pictures"}`), ...others.map((name) => against(q, name))]));
 }
 
 /** Columns of the table by picture: [heading, value for sorting, cell]. */

@@ -65,6 +65,17 @@ def test_gain_at_a_quality(make_record: Any) -> None:
     assert found.bytes_percent == pytest.approx(-4.0, abs=0.5)
 
 
+def test_one_quality_is_compared_with_codecs_that_have_a_curve(make_record: Any) -> None:
+    record = make_record("a", 4)
+    curve = series_of([make_record("a", q, saved=-0.25) for q in (2, 4, 6)], [])["refined"]  # a quarter more than plain
+    far = series_of([make_record("a", q) for q in (7, 8)], [])["refined"]
+    found = at_quality(
+        4, [record], series_of([record], [])["plain"], [replace(curve, codec="x"), replace(far, codec="y")]
+    )
+    assert found.against["x"] == (pytest.approx(100 * (1 - 0.95 / 1.25)), 1)
+    assert found.against["y"] == (None, 0)
+
+
 def test_one_quality_has_a_gain_and_says_why_no_saving(make_record: Any) -> None:
     records = [make_record(image, 4) for image in "abc"]
     found = at_quality(4, records, series_of(records, [])["plain"])
