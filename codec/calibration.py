@@ -7,6 +7,7 @@ measure best. Nothing else changes: the curve of rate and distortion stays, its 
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from codec.architecture import QUALITY_FIRST, QUALITY_LAST, lmbda_of
@@ -64,7 +65,7 @@ def _cost(codec: Codec, crops: list[Tensor], quality: float, lmbda: float) -> fl
     return total / len(crops)
 
 
-def _row(table: Tensor, quality: float, levels: np.ndarray) -> Tensor:
+def _row(table: Tensor, quality: float, levels: NDArray[np.float64]) -> Tensor:
     """A row of a rate table at any quality, carried on in a straight line beyond its ends."""
     low = int(np.clip(np.searchsorted(levels, quality) - 1, 0, len(levels) - 2))
     weight = (quality - levels[low]) / (levels[low + 1] - levels[low])

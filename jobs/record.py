@@ -68,11 +68,21 @@ class Record:
 
 def score(original: Pixels, decoded: Pixels, size_bytes: int, lmbda: float) -> Score:
     """Measure a decoded picture against its original."""
-    difference = original.data.astype(np.float64) - decoded.data.astype(np.float64)
-    mse = float(np.mean(difference**2))
     bpp = 8 * size_bytes / (original.width * original.height)
-    psnr_db = 10 * math.log10(255**2 / mse) if mse else None
-    return Score(size_bytes, bpp, psnr_db, _ms_ssim(original, decoded), bpp + lmbda * mse)
+    cost = bpp + lmbda * mse(original, decoded)
+    return Score(size_bytes, bpp, psnr_db(original, decoded), _ms_ssim(original, decoded), cost)
+
+
+def mse(original: Pixels, decoded: Pixels) -> float:
+    """Mean squared error over all samples, 0..255 scale."""
+    difference = original.data.astype(np.float64) - decoded.data.astype(np.float64)
+    return float(np.mean(difference**2))
+
+
+def psnr_db(original: Pixels, decoded: Pixels) -> float | None:
+    """10 log10(255^2 / mse); null for identical pictures."""
+    error = mse(original, decoded)
+    return 10 * math.log10(255**2 / error) if error else None
 
 
 def _ms_ssim(original: Pixels, decoded: Pixels) -> float | None:
@@ -86,11 +96,16 @@ def _ms_ssim(original: Pixels, decoded: Pixels) -> float | None:
 
 
 def append_record(path: Path, record: Record) -> None:
-    """Add one line, flushed to the disk; a line that a killed run left without its end is ended first."""
+    """Add one line, flushed to the disk."""
+    append_line(path, record.to_json())
+
+
+def append_line(path: Path, text: str) -> None:
+    """Add a line, flushed to the disk; one that a killed run left without its end is ended first."""
     with open(path, "a+b") as file:
         if file.tell() and file.seek(-1, os.SEEK_END) is not None and file.read(1) != b"\n":
             file.write(b"\n")
-        file.write(record.to_json().encode("ascii") + b"\n")
+        file.write(text.encode("ascii") + b"\n")
         file.flush()
         os.fsync(file.fileno())
 

@@ -12,6 +12,7 @@ OWNERS = {
     "constriction": {"codec/coder.py"},
     "PIL": {"codec/image.py"},
     "yaml": {"codec/settings.py"},
+    "skimage": {"jobs/demo.py"},
     "ray": {"jobs/cluster.py"},
     "optuna": {"jobs/tune.py"},
     "matplotlib": {"jobs/report.py", "jobs/bench.py"},

@@ -18,7 +18,21 @@ from PIL import Image, ImageCms
 
 from codec import image
 from codec.errors import ConfigError, ImageError
-from codec.image import ImagePolicy, Pixels, crop, from_tensor, is_image, pad, read_image, to_tensor, write_png
+from codec.image import (
+    ImagePolicy,
+    Pixels,
+    can_write,
+    crop,
+    from_tensor,
+    is_image,
+    library_versions,
+    pad,
+    read_as,
+    read_image,
+    to_tensor,
+    write_as,
+    write_png,
+)
 
 Array = npt.NDArray[Any]
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -576,3 +590,28 @@ def test_write_png_is_read_back(grey: bool) -> None:
 def test_bad_policy(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ImagePolicy(**values)
+
+
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_a_format_is_written_and_read_as_it_is(kind: str, grey: bool) -> None:
+    data = np.repeat(RGB[..., :1], 3, axis=2) if grey else RGB
+    options = {"lossless": True} if kind == "WEBP" else {}
+    assert np.array_equal(read_as(write_as(Pixels(data, grey), kind, options), kind).data, data)
+
+
+def test_options_reach_the_format_and_stay_the_callers_own() -> None:
+    options = {"quality": 30, "more": {"a": 1}}
+    assert len(write_as(Pixels(RGB, False), "JPEG", options)) != len(write_as(Pixels(RGB, False), "JPEG"))
+    assert options == {"quality": 30, "more": {"a": 1}}
+
+
+@pytest.mark.parametrize(("kind", "text"), [("NOPE", "cannot write it"), ("WEBP", "refused")])
+def test_what_a_format_cannot_do_is_an_error_of_the_picture(kind: str, text: str) -> None:
+    with pytest.raises(ImageError, match=text):
+        write_as(Pixels(np.zeros((1, 20_000, 3), np.uint8), False), kind)
+
+
+def test_formats_and_versions_are_known() -> None:
+    assert can_write("JPEG") and not can_write("NOPE")
+    assert library_versions()["Pillow"] and "webp" in library_versions()

@@ -12,10 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
+from codec.architecture import lmbda_of
 from codec.checkpoint import load, publish
 from codec.coding import encode
 from codec.image import Pixels
 from codec.model import Codec
+from jobs.record import SCHEMA, Record, Score
 
 SavePhoto = Callable[..., Path]
 Command = Callable[..., int]
@@ -96,6 +98,14 @@ def rdo_decode(model: str, folder: Path) -> Command:
 
 
 @pytest.fixture
+def rdo_compare(model: str, folder: Path) -> Command:
+    """`rdo-compare` with the tiny codec."""
+    from jobs.compare import main
+
+    return lambda *argv: main(["--model", model, *map(str, argv)])
+
+
+@pytest.fixture
 def stdin(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
     """Gives `stdin(data)`: sets what standard input holds."""
     return lambda data: monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
@@ -110,6 +120,28 @@ def records(folder: Path) -> Callable[..., dict[str, Any]]:
         return {record["output"]: record for record in map(json.loads, lines)}
 
     return read
+
+
+@pytest.fixture(scope="session")
+def make_record() -> Callable[..., Record]:
+    """Gives `make_record(image, quality, saved=0.05, iters=100)`: a record whose curve every test can foresee.
+
+    PSNR is 26 + 1.5 * quality, bpp grows by a quarter with each quality; refinement saves bits at equal PSNR.
+    """
+
+    def make(image: str, quality: float, saved: float = 0.05, iters: int = 100) -> Record:
+        bpp, psnr_db, lmbda = 0.2 * 1.25**quality, 26 + 1.5 * quality, lmbda_of(quality)
+        scores = [
+            Score(int(rate * 1000), rate, psnr_db, 0.95, rate + lmbda * 255**2 / 10 ** (psnr_db / 10))
+            for rate in (bpp, bpp * (1 - saved))
+        ]
+        return Record(
+            SCHEMA, "done", image, f"{image}.rdo", image, f"{image}-{quality}-{iters}", 100, 80, "tiny", "cafe",
+            f"{quality}-{iters}", quality, lmbda, iters, iters / 10, "cpu", scores[0], scores[1],
+            100 * (1 - scores[1].cost / scores[0].cost), True,
+        )  # fmt: skip
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,184 @@
+"""`rdo-compare`: what refinement gained, against plain encoding and against classical codecs, as a page."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs import cli
+from jobs.encode import refine_settings
+
+if TYPE_CHECKING:
+    from jobs.pictures import View
+    from jobs.report import Report
+    from rdo.config import RefineConfig
+
+LADDER = "1,2.75,4.5,6.25,8"
+EXAMPLES = """\
+  rdo-compare photos/                              rdo-compare/report.html and its tables
+  rdo-compare --iters 50,200,800 photos/           gain against time from three efforts
+  rdo-compare --codecs jpeg,webp --qualities 2,4,6 photos/
+  rdo-compare --records rdo-out/results.jsonl      report on a finished run, nothing is encoded again
+  rdo-compare --anchors kodak kodak/               published curves beside ours"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All flags of the command."""
+    flags = cli.parser("rdo-compare", "Compare refined with plain files and with classical codecs.", EXAMPLES)
+    flags.add_argument("inputs", nargs="*", metavar="PICTURE", help="files or folders; a second run does the rest only")
+    flags.add_argument("--records", nargs="+", metavar="FILE", help="results.jsonl of finished runs, or their folders")
+    flags.add_argument("-o", "--output", help="folder (default rdo-compare, or that of --records)")
+    what = flags.add_argument_group("what is compared")
+    what.add_argument("--qualities", default=LADDER, help="ladder of plain and refined, 1 to 8")
+    what.add_argument("--codecs", help="of jpeg, jpeg2000, webp, avif, jpegxl, heic; or none (default all there are)")
+    what.add_argument("--anchors", help="published curves: kodak, tecnick, clic or none (default: by the pictures)")
+    what.add_argument("--pictures", type=int, default=4, help="pictures to look at on the page")
+    search = flags.add_argument_group("refinement")
+    search.add_argument("--iters", default="100", help="steps; several, 50,200, show gain against time")
+    search.add_argument("--method", choices=("auto", "ste", "sga"), help="relaxation of rounding (built in: auto)")
+    search.add_argument("--time-budget", type=float, metavar="S", help="at most S seconds of refinement per picture")
+    search.add_argument("--seed", type=int, help="of the relaxation's noise (built in: 0)")
+    search.add_argument("--config", type=Path, metavar="YAML", help="refinement settings, as in configs/refine/")
+    pictures = flags.add_argument_group("pictures")
+    pictures.add_argument("--alpha", choices=("refuse", "drop", "blend"), default="refuse", help="transparent pictures")
+    pictures.add_argument("--depth", type=int, choices=(8,), help="round deeper pictures to 8 bits, else refuse them")
+    pictures.add_argument("--first-frame", action="store_true", help="of an animation, else refuse it")
+    run = flags.add_argument_group("run")
+    run.add_argument("--json", action="store_true", help="print the report as JSON instead of its table")
+    cli.add_model_flags(run)
+    return flags
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; see `cli` for exit statuses."""
+    arguments = build_parser().parse_args(argv)
+    command = shlex.join(["rdo-compare", *(sys.argv[1:] if argv is None else argv)])
+    return cli.guarded(lambda: compare(arguments, command))
+
+
+def compare(arguments: argparse.Namespace, command: str) -> int:
+    """Encode what is missing, then report; 1 if any picture failed."""
+    from codec.errors import ConfigError
+    from jobs.export import as_markdown
+
+    if bool(arguments.inputs) == bool(arguments.records):
+        raise ConfigError("name pictures or folders to encode, or finished runs with --records, not both")
+    report, views = measure(arguments, command)
+    folder = output_folder(arguments)
+    write_report(folder, report, views)
+    print(report.to_json() if arguments.json else as_markdown(report), end="\n" if arguments.json else "")
+    cli.say(f"{folder / 'report.html'}: open it in a browser")
+    return cli.SOME_FAILED if report.failures else cli.DONE
+
+
+def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[View]]":
+    """Everything that a report says, from files that are there already or are now written."""
+    from codec.checkpoint import load
+    from codec.image import ImagePolicy
+    from jobs import gather
+    from jobs.anchors import load_anchors
+    from jobs.points import load_records
+    from jobs.report import build_report
+    from jobs.worker import EncodeConfig
+
+    qualities = numbers(arguments.qualities, "--qualities")
+    iters = [whole(value) for value in numbers(arguments.iters, "--iters")]
+    names, notes = codec_names(arguments.codecs, bool(arguments.records))
+    asked = load_anchors(arguments.anchors) if arguments.anchors not in (None, "none") else None
+    refine = refine_settings(argparse.Namespace(**{**vars(arguments), "iters": None}))
+    policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
+    codec = load(arguments.model, cli.check_device(arguments.device))
+    folder = output_folder(arguments)
+    if arguments.records:
+        records = load_records(arguments.records)
+        settings = {"command": command}
+    else:
+        config = EncodeConfig(arguments.model, refine=refine, policy=policy)
+        records = gather.encode_ladder(arguments.inputs, folder, codec, config, qualities, iters)
+        settings = {"command": command, "refinement": as_text(refine)}
+    folder.mkdir(parents=True, exist_ok=True)
+    points, unread = gather.encode_classical(records, names, policy, folder / gather.CLASSICAL)
+    if arguments.records and not names:
+        points = gather.known_classical(records, [folder / gather.CLASSICAL])
+    anchors, rough = (asked, []) if arguments.anchors else gather.recognised(records)
+    views, unseen = gather.look(records, codec, policy, arguments.pictures, folder / gather.LOOK)
+    if arguments.records:
+        splits = gather.known_splits(records, views, folder / gather.DETAILS)
+    else:
+        splits = gather.measure_splits(records, codec, policy, folder / gather.DETAILS)
+    return build_report(records, points, splits, anchors, [*notes, *rough, *unread, *unseen], settings), views
+
+
+def write_report(folder: Path, report: "Report", views: "list[View]") -> None:
+    """report.html, .json, .csv and .md, each whole or not at all."""
+    from codec.files import write_atomically
+    from jobs.export import as_csv, as_markdown
+    from jobs.page import render
+
+    texts = {"html": render(report, views), "json": report.to_json(), "csv": as_csv(report), "md": as_markdown(report)}
+    for suffix, text in texts.items():
+        write_atomically(folder / f"report.{suffix}", text.encode())
+
+
+def output_folder(arguments: argparse.Namespace) -> Path:
+    """Where the report goes: what was named, else beside the first records, else rdo-compare."""
+    if arguments.output:
+        return Path(arguments.output)
+    if not arguments.records:
+        return Path("rdo-compare")
+    first = Path(arguments.records[0])
+    return first if first.is_dir() else first.parent
+
+
+def codec_names(text: str | None, finished: bool) -> tuple[list[str], list[str]]:
+    """Classical codecs to run, and a note for each that cannot; of a finished run none unless named.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    from codec.errors import ConfigError
+    from jobs.classical import LADDERS, available
+
+    if text == "none" or (text is None and finished):
+        return [], []
+    short = {name.lower().replace(" ", ""): name for name in LADDERS}
+    chosen = list(short) if text is None else [name.strip().lower() for name in text.split(",")]
+    unknown = [name for name in chosen if name not in short]
+    if unknown:
+        raise ConfigError(f"--codecs {', '.join(unknown)}: unknown; there are {', '.join(short)}, or none")
+    return available([short[name] for name in dict.fromkeys(chosen)])
+
+
+def numbers(text: str, flag: str) -> list[float]:
+    """Numbers between commas, each once, ascending.
+
+    Raises:
+        ConfigError: one is no number.
+    """
+    from codec.errors import ConfigError
+
+    try:
+        return sorted({float(part) for part in text.split(",")})
+    except ValueError:
+        raise ConfigError(f"{flag} {text}: write numbers between commas") from None
+
+
+def whole(value: float) -> int:
+    """A number of steps.
+
+    Raises:
+        ConfigError: negative, or not whole.
+    """
+    from codec.errors import ConfigError
+
+    if value < 0 or value != int(value):
+        raise ConfigError(f"--iters {value:g}: write whole numbers, 0 or more")
+    return int(value)
+
+
+def as_text(config: "RefineConfig") -> str:
+    """Settings for a reader, but the steps, which are in the command."""
+    from codec.settings import to_mapping
+
+    return ", ".join(f"{key} {value}" for key, value in to_mapping(config).items() if key != "iters")

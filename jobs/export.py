@@ -1,0 +1,112 @@
+"""A report for programs and other pages: every file's figures as CSV, the outcome as Markdown."""
+
+import csv
+import io
+
+from jobs.figures import Comparison, Published, Saving
+from jobs.points import PLAIN, REFINED
+from jobs.report import Report
+from rdo.gains import Interval
+
+COLUMNS = ("image", "codec", "setting", "bytes", "bpp", "psnr_db", "ms_ssim", "seconds")
+
+
+def as_csv(report: Report) -> str:
+    """A line a file; empty where there is no figure."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for curve in report.curves:
+        for image, row in sorted(curve.points.items()):
+            for setting, point in zip(curve.settings, row, strict=True):
+                if point is not None:
+                    bpp, psnr_db, ms_ssim, seconds, size = point
+                    writer.writerow((image, curve.codec, setting, size, bpp, psnr_db, ms_ssim, seconds))
+    return text.getvalue()
+
+
+def as_markdown(report: Report) -> str:
+    """Tables of BD-rates and of the gain at each quality, then the notes."""
+    parts = [_bd_rates(report), _qualities(report), "\n".join(f"- {note}" for note in report.notes)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def percent(value: float | None) -> str:
+    """With its sign; a dash where there is none."""
+    return "-" if value is None else f"{value:+.1f} %"
+
+
+def _bd_rates(report: Report) -> str:
+    refined = {c.anchor: c for c in report.comparisons if c.codec == REFINED}
+    plain = {c.anchor: c for c in report.comparisons if c.codec == PLAIN}
+    published = {p.codec: p for p in report.published}
+    if not refined:
+        return ""
+    lines = [
+        f"BD-rate over {len(report.averaged_over)} pictures, negative is smaller at equal PSNR: averaged curves, PCHIP "
+        "(Akima), 95 % interval over pictures; then the mean of each picture's own and its wins, ties "
+        "and losses. The shared range is given in dB and as part of the narrower curve's own.",
+        "",
+        "| against | refined | 95 % | mean of pictures | wins, ties, losses | shared range, dB | plain |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [_row(c, plain.get(c.anchor)) for c in refined.values()]
+    if REFINED in published:
+        lines.append(_published_row(published[REFINED], published.get(PLAIN)))
+    return "\n".join(lines)
+
+
+def _row(c: Comparison, plain: Comparison | None) -> str:
+    d = c.averaged
+    both = "-" if d.pchip_percent is None else f"{percent(d.pchip_percent)} ({percent(d.akima_percent)})"
+    count = f"{c.count.wins}, {c.count.ties}, {c.count.losses}"
+    before = "" if plain is None else percent(plain.averaged.pchip_percent)
+    own = percent(c.mean_percent)
+    return f"| {c.anchor} | {both} | {_interval(c.averaged_interval)} | {own} | {count} | {_range(c)} | {before} |"
+
+
+def _published_row(refined: Published, plain: Published | None) -> str:
+    d = refined.delta
+    before = "" if plain is None else percent(plain.delta.pchip_percent)
+    span = "-" if d.psnr_low_db is None else f"{d.psnr_low_db:.1f} to {d.psnr_high_db:.1f}"
+    both = f"{percent(d.pchip_percent)} ({percent(d.akima_percent)})"
+    return f"| {refined.anchor}, published | {both} | - | - | - | {span} | {before} |"
+
+
+def _range(c: Comparison) -> str:
+    d = c.averaged
+    if d.psnr_low_db is None or d.overlap is None:
+        return "none"
+    return f"{d.psnr_low_db:.1f} to {d.psnr_high_db:.1f} ({100 * d.overlap:.0f} %)"
+
+
+def _qualities(report: Report) -> str:
+    if not report.qualities:
+        return ""
+    others = list(report.qualities[0].against)
+    lines = [
+        f"Refined (at most {report.iters:g} steps) against plain: fall of cost (bpp + lambda * MSE), bits saved at "
+        "equal PSNR (over so many pictures), bytes and PSNR"
+        + ("; then bits at equal PSNR against other codecs." if others else "."),
+        "",
+        "| quality | pictures | fall of cost | 95 % | least, most | saved at equal PSNR | 95 % | bytes | PSNR |"
+        + "".join(f" {name} |" for name in others),
+        "|---|---|---|---|---|---|---|---|---|" + "---|" * len(others),
+    ]
+    for q in report.qualities:
+        saving = "-" if q.saving_percent is None else f"{q.saving_percent:.2f} % ({q.saving_images})"
+        change = "-" if q.psnr_change_db is None else f"{q.psnr_change_db:+.2f} dB"
+        lines.append(
+            f"| {q.quality:g} | {q.images} | {q.gain_percent:.2f} % | {_interval(q.gain_interval)} | "
+            f"{q.gain_least_percent:.2f} %, {q.gain_most_percent:.2f} % | {saving} | {_interval(q.saving_interval)} | "
+            f"{percent(q.bytes_percent)} | {change} |" + "".join(f" {_against(q.against[name])} |" for name in others)
+        )
+    return "\n".join(lines)
+
+
+def _against(saving: Saving) -> str:
+    return "-" if saving.saving_percent is None else f"{percent(-saving.saving_percent)} ({saving.images})"
+
+
+def _interval(interval: Interval | None) -> str:
+    return "-" if interval is None else f"{interval.low:.2f} to {interval.high:.2f}"

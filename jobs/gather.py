@@ -1,0 +1,153 @@
+"""What a comparison is made of: runs over a ladder of qualities, classical codecs, anchors, pictures to look at.
+
+All of it is kept in the output folder, `q<quality>-i<steps>/` as `rdo-encode` would write it, `classical.jsonl`,
+`details.jsonl` and `look/`, so that a second run, or one after an interruption, does only what is missing.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from codec.checkpoint import model_id
+from codec.coding import quality_tensor
+from codec.errors import RdoError
+from codec.image import ImagePolicy
+from codec.model import Codec
+from jobs import classical
+from jobs.anchors import AnchorSet, pixels_hash, recognise
+from jobs.classical import LADDERS, ClassicalRecord
+from jobs.cli import say
+from jobs.details import Split, append_split, measure_split, read_original, read_splits
+from jobs.local import RESULTS, run
+from jobs.pictures import View, choose, store, stored, view
+from jobs.points import efforts
+from jobs.record import Record
+from jobs.worker import EncodeConfig, explain
+from jobs.worklist import build_worklist
+
+CLASSICAL, DETAILS, LOOK = "classical.jsonl", "details.jsonl", "look"
+
+
+def encode_ladder(
+    inputs: list[str], folder: Path, codec: Codec, config: EncodeConfig, qualities: list[float], iters: list[int]
+) -> list[Record]:
+    """Every picture at every quality and effort, through the same workers as `rdo-encode`.
+
+    Raises:
+        ConfigError: a quality outside 1..8, or no pictures.
+    """
+    for quality in qualities:
+        quality_tensor(codec, quality)
+    records = []
+    for steps in iters:
+        for quality in qualities:
+            target = folder / f"q{quality:g}-i{steps}"
+            items = build_worklist(inputs, str(target))
+            target.mkdir(parents=True, exist_ok=True)
+            say(f"quality {quality:g}, {steps} steps")
+            settings = replace(config, quality=quality, refine=replace(config.refine, iters=steps))
+            for record in run(items, codec, settings, target / RESULTS, overwrite=False):
+                records.append(record)
+                if record.error:
+                    say(f"{record.input}: {record.error}")
+    return records
+
+
+def measure_splits(records: list[Record], codec: Codec, policy: ImagePolicy, path: Path) -> list[Split]:
+    """Where the bits of the greatest effort's files went; what is in the file `path` already is not measured again."""
+    known = read_splits(path)
+    found = []
+    for record in tqdm(_greatest(records), desc="where bits went", disable=None, file=sys.stderr, leave=False):
+        split = known.get(record.output_sha256 or "")
+        if split is None:
+            try:
+                split = measure_split(record, codec, policy)
+            except (RdoError, OSError):
+                continue  # another model's, or moved: a report has no bits to show for it
+            append_split(path, split)
+        found.append(replace(split, input=record.input))
+    return found
+
+
+def known_splits(records: list[Record], views: list[View], path: Path) -> list[Split]:
+    """The same of a finished run, without reading every file again: what is known, else of the pictures looked at."""
+    known = read_splits(path)
+    found = [known[r.output_sha256] for r in _greatest(records) if r.output_sha256 in known]
+    return found or [view.split for view in views]
+
+
+def encode_classical(
+    records: list[Record], names: list[str], policy: ImagePolicy, path: Path
+) -> tuple[list[ClassicalRecord], list[str]]:
+    """Every picture of the records by the named codecs; and a note for each that could not be read again."""
+    pictures = {r.input: r for r in records if r.plain}
+    done = {r.key: r for r in classical.read(path) if not r.error}
+    total = len(pictures) * sum(len(LADDERS[name].values) for name in names)
+    found, notes = [], []
+    with tqdm(total=total, desc="classical codecs", disable=None, file=sys.stderr, leave=False) as bar:
+        for record in pictures.values() if names else ():
+            try:
+                pixels = read_original(record, policy)
+            except (RdoError, OSError) as error:
+                notes.append(f"Classical codecs did not get {record.input}: {explain(error)}.")
+                continue
+            for point in classical.encode_ladders(record.input, pixels, pixels_hash(pixels), names, done):
+                if point.key not in done:
+                    classical.append(path, point)
+                found.append(point)
+                bar.update()
+    return found, notes
+
+
+def known_classical(records: list[Record], paths: list[Path]) -> list[ClassicalRecord]:
+    """What earlier runs measured of the records' pictures; of two alike the later counts."""
+    inputs = {r.input for r in records}
+    found = [r for path in paths for r in classical.read(path) if r.input in inputs and r.codec in LADDERS]
+    return list({(r.input, r.codec, r.setting): r for r in found}.values())
+
+
+def recognised(records: list[Record]) -> tuple[AnchorSet | None, list[str]]:
+    """Published curves of the records' pictures, if all belong to one set; and a note where some are missing."""
+    match = recognise({r.input: r.input_sha256 for r in records if r.plain})
+    if match is None:
+        return None, []
+    anchors, pictures = match
+    if len(pictures) == anchors.pictures:
+        return anchors, []
+    text = f"These are {len(pictures)} of the {anchors.pictures} pictures of {anchors.title}"
+    return anchors, [f"{text}: published curves are averages over all, so their distance to ours is a rough one."]
+
+
+def look(
+    records: list[Record], codec: Codec, policy: ImagePolicy, count: int, folder: Path
+) -> tuple[list[View], list[str]]:
+    """Pictures to look at, kept in `folder` for the next time, and a note where there are none."""
+    scored = _greatest(records)
+    if count < 1 or not scored:
+        return [], []
+    foreign = {r.model for r in scored if r.model_id != model_id(codec).hex()}
+    if foreign:
+        return [], [f"No pictures to look at: the records are of model {foreign.pop()}: name its file with --model."]
+    here = [r for r in scored if Path(r.input).is_file() and Path(r.output).is_file()]
+    if not here:
+        return [], ["No pictures to look at: neither originals nor files of the records are found from this folder."]
+    views, notes = [], []
+    for record in tqdm(choose(here, count), desc="pictures", disable=None, file=sys.stderr, leave=False):
+        path = folder / f"{record.output_sha256}.json"
+        try:
+            found = stored(path)
+            if found is None or found.image != record.input:
+                found = view(record, codec, policy)
+                store(path, found)
+            views.append(found)
+        except (RdoError, OSError) as error:
+            notes.append(f"{record.input} is not shown: {explain(error)}.")
+    return views, notes
+
+
+def _greatest(records: list[Record]) -> list[Record]:
+    """Scored records of the greatest effort."""
+    by_effort = efforts(records)
+    return by_effort[-1] if by_effort else []

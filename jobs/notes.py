@@ -1,0 +1,48 @@
+"""What a reader must know before believing a report, in sentences: gaps, small overlaps, what was left out."""
+
+from jobs.figures import OVERLAP_MIN, Comparison, Published
+from jobs.points import PLAIN, Series
+from jobs.record import Record
+
+FEW = 10  # pictures; below, a bootstrap has little to resample
+
+
+def cautions(
+    series: dict[str, Series], images: list[str], comparisons: list[Comparison], published: list[Published]
+) -> list[str]:
+    """Where figures are missing or rest on little, and why."""
+    if PLAIN not in series:
+        return ["No picture was encoded: there is nothing to compare."]
+    notes = []
+    known = set().union(*(s.points.keys() for s in series.values()))
+    if len(images) < len(known):
+        left = ", ".join(sorted(known - set(images)))
+        notes.append(f"Averaged curves leave out pictures that some codec could not encode at every setting: {left}.")
+    if len(images) in range(3, FEW):
+        notes.append(f"{len(images)} pictures are few: take the intervals as rough.")
+    if len(series[PLAIN].settings) < 2:
+        text = "One quality only: a BD-rate needs two or more. Compare the fall of cost, and bits at equal PSNR."
+        return [*notes, text]
+    for c in comparisons:
+        if c.averaged.reason:
+            notes.append(f"{c.codec} against {c.anchor}: {c.averaged.reason}.")
+        elif c.averaged.overlap is not None and c.averaged.overlap < OVERLAP_MIN:
+            notes.append(
+                f"{c.codec} against {c.anchor}: they share only {100 * c.averaged.overlap:.0f} % of the narrower range."
+            )
+        if len(c.per_image) > c.compared and not c.averaged.reason:
+            notes.append(
+                f"{c.codec} against {c.anchor}: {len(c.per_image) - c.compared} of {len(c.per_image)} pictures have no "
+                "BD-rate of their own, as their curves share no quality or have too few points."
+            )
+    notes += [f"{p.codec} against {p.anchor}: {p.delta.reason}." for p in published if p.delta.reason]
+    return notes
+
+
+def size_note(records: list[Record]) -> list[str]:
+    """That pictures of different sizes weigh alike."""
+    sizes = sorted({(r.width or 0, r.height or 0) for r in records}, key=lambda s: s[0] * s[1])
+    if len({width * height for width, height in sizes}) < 2:
+        return []
+    (w0, h0), (w1, h1) = sizes[0], sizes[-1]
+    return [f"Pictures differ in size ({w0}x{h0} to {w1}x{h1}): averages give each the same weight."]

@@ -1,0 +1,166 @@
+"""Measurements in one shape: codec x picture x setting, whoever encoded it.
+
+`plain` and `refined` come from records, classical codecs from theirs. The invariant: whatever is averaged or compared
+is taken over the same pictures for both sides; `complete` names them, and the others are reported, never dropped
+in silence.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec.errors import ConfigError
+from jobs.classical import LADDERS, ClassicalRecord
+from jobs.local import RESULTS
+from jobs.record import Record, Score, read_records
+
+PLAIN, REFINED = "plain", "refined"
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One file: measured bytes, decoded 8-bit pixels. `psnr_db` is null for identical pictures."""
+
+    image: str
+    codec: str
+    setting: str
+    bytes: int
+    bpp: float
+    psnr_db: float | None
+    ms_ssim: float | None
+    seconds: float | None
+
+
+class Means(NamedTuple):
+    """An averaged curve, a value for each setting; `ms_ssim` is null where a picture is too small for it."""
+
+    bpp: Floats
+    psnr_db: Floats
+    ms_ssim: list[float | None]
+
+
+@dataclass(frozen=True)
+class Series:
+    """A codec's curve for every picture: `points[image]` has an entry for each of `settings`, null where it failed."""
+
+    codec: str
+    settings: tuple[str, ...]
+    points: dict[str, tuple[Point | None, ...]]
+
+    def curve(self, image: str) -> tuple[Floats, Floats]:
+        """(bpp, psnr_db) of a picture, without points that failed or are exact."""
+        found = [p for p in self.points.get(image, ()) if p is not None and p.psnr_db is not None]
+        return np.array([p.bpp for p in found]), np.array([p.psnr_db for p in found], dtype=float)
+
+    def complete(self) -> set[str]:
+        """Pictures that have every setting, none of them exact."""
+        return {i for i, row in self.points.items() if all(p is not None and p.psnr_db is not None for p in row)}
+
+    def table(self, images: list[str]) -> tuple[Floats, Floats]:
+        """(bpp, psnr_db) of complete pictures, a row for each, a column for each setting."""
+        rows = [[p for p in self.points[image] if p is not None] for image in images]
+        return np.array([[p.bpp for p in row] for row in rows]), np.array(
+            [[p.psnr_db for p in row] for row in rows], float
+        )
+
+    def means(self, images: list[str]) -> Means:
+        """The averaged curve over complete pictures: mean bpp and mean of the dB at each setting."""
+        bpp, psnr_db = self.table(images)
+        ssim = [[p and p.ms_ssim for p in column] for column in zip(*(self.points[i] for i in images), strict=True)]
+        return Means(
+            bpp.mean(0),
+            psnr_db.mean(0),
+            [None if None in column else sum(s for s in column if s is not None) / len(column) for column in ssim],
+        )
+
+
+def load_records(names: list[str]) -> list[Record]:
+    """Records of the named files, and of every results.jsonl below the named folders; of two alike the later counts.
+
+    Raises:
+        ConfigError: a name does not exist or holds no record, or the records are of several models.
+    """
+    records: dict[tuple[str, str | None], Record] = {}
+    for name in names:
+        path = Path(name)
+        files = sorted(path.rglob(RESULTS)) if path.is_dir() else [path]
+        found = [record for file in files for record in read_records(file)]
+        if not found:
+            raise ConfigError(f"{name}: no records there: name the results.jsonl of a finished run, or its folder")
+        for record in found:
+            key = (record.input, record.config_hash)
+            before = records.get(key)
+            if record.status == "done" or before is None or before.status != "done":
+                records[key] = record
+    models = {r.model_id for r in records.values() if r.model_id}
+    if len(models) > 1:
+        raise ConfigError(f"records of {len(models)} models ({', '.join(sorted(models))}): report on them one by one")
+    return list(records.values())
+
+
+def efforts(records: list[Record]) -> list[list[Record]]:
+    """Records by effort, the greatest last: runs of one quality are ranked by their mean number of steps."""
+    runs: dict[float, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        if record.plain and record.refined and record.quality is not None:
+            runs[record.quality][record.config_hash or ""].append(record)
+    ranks: dict[int, list[Record]] = defaultdict(list)
+    for by_settings in runs.values():
+        ranked = sorted(by_settings.values(), key=lambda rs: sum(r.iters or 0 for r in rs) / len(rs))
+        for distance, found in enumerate(reversed(ranked)):  # 0 is the greatest effort, which every quality has
+            ranks[distance] += found
+    return [ranks[distance] for distance in sorted(ranks, reverse=True)]
+
+
+def series_of(records: list[Record], classical: list[ClassicalRecord]) -> dict[str, Series]:
+    """Curves by codec: plain and refined first, then the classical ones in their usual order."""
+    points = [p for record in records for p in _both(record)]
+    points += [_classical(c) for c in classical if c.bytes is not None]
+    order = {name: index for index, name in enumerate((PLAIN, REFINED, *LADDERS))}
+    settings: dict[str, dict[str, None]] = defaultdict(dict)
+    for record in sorted((r for r in records if r.plain), key=lambda r: r.quality or 0):
+        settings[PLAIN][_quality(record)] = settings[REFINED][_quality(record)] = None
+    for c in classical:
+        if c.bytes is not None:
+            settings[c.codec][c.setting] = None
+    by_codec: dict[str, dict[str, dict[str, Point]]] = defaultdict(lambda: defaultdict(dict))
+    for point in points:
+        by_codec[point.codec][point.image][point.setting] = point
+    return {
+        codec: Series(
+            codec,
+            tuple(settings[codec]),
+            {image: tuple(found.get(s) for s in settings[codec]) for image, found in by_codec[codec].items()},
+        )
+        for codec in sorted(by_codec, key=lambda name: order.get(name, len(order)))
+    }
+
+
+def complete(*series: Series) -> list[str]:
+    """Pictures with every setting of all these curves, sorted."""
+    return sorted(set.intersection(*(s.complete() for s in series)))
+
+
+def _both(record: Record) -> list[Point]:
+    def point(codec: str, found: Score, seconds: float | None) -> Point:
+        return Point(
+            record.input, codec, _quality(record), found.bytes, found.bpp, found.psnr_db, found.ms_ssim, seconds
+        )
+
+    if record.plain is None or record.refined is None:
+        return []
+    return [point(PLAIN, record.plain, None), point(REFINED, record.refined, record.seconds)]
+
+
+def _quality(record: Record) -> str:
+    return f"quality {record.quality:g}"
+
+
+def _classical(c: ClassicalRecord) -> Point:
+    assert c.bytes is not None and c.bpp is not None
+    return Point(c.input, c.codec, c.setting, c.bytes, c.bpp, c.psnr_db, c.ms_ssim, c.seconds)

@@ -1,0 +1,69 @@
+"""Records of any origin as curves: efforts, settings, averages over the same pictures."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from codec.errors import ConfigError
+from jobs.classical import ClassicalRecord
+from jobs.points import complete, efforts, load_records, series_of
+from jobs.record import append_record
+
+
+def jpeg(image: str, quality: int, bpp: float, psnr_db: float | None) -> ClassicalRecord:
+    return ClassicalRecord(image, image, "JPEG", f"quality {quality}", "", int(bpp * 1000), bpp, psnr_db, 0.9, 0.1)
+
+
+def test_a_series_has_an_entry_for_each_setting(make_record: Any) -> None:
+    records = [make_record("a.png", 2), make_record("a.png", 6), make_record("b.png", 6)]
+    series = series_of(records, [jpeg("a.png", 10, 0.3, 28.0), jpeg("b.png", 10, 0.5, 27.0)])
+    assert list(series) == ["plain", "refined", "JPEG"]
+    assert series["plain"].settings == ("quality 2", "quality 6")
+    assert [p is None for p in series["plain"].points["b.png"]] == [True, False]
+    assert complete(series["plain"]) == ["a.png"] and complete(series["JPEG"]) == ["a.png", "b.png"]
+    means = series["JPEG"].means(["a.png", "b.png"])
+    assert means.bpp == pytest.approx([0.4]) and means.psnr_db == pytest.approx([27.5]) and means.ms_ssim == [0.9]
+
+
+def test_an_exact_picture_is_in_no_average(make_record: Any) -> None:
+    series = series_of([make_record("a.png", 2)], [jpeg("a.png", 10, 3.0, None), jpeg("a.png", 5, 1.0, 40.0)])
+    assert series["JPEG"].complete() == set()
+    assert np.array_equal(series["JPEG"].curve("a.png")[1], [40.0])
+
+
+def test_efforts_are_ranked_within_each_quality(make_record: Any) -> None:
+    records = [make_record("a.png", q, iters=i) for q, i in ((2, 10), (2, 50), (4, 48), (4, 11), (6, 50))]
+    ranked = efforts(records)
+    assert [[(r.quality, r.iters) for r in group] for group in ranked] == [
+        [(2, 10), (4, 11)],
+        [(2, 50), (4, 48), (6, 50)],
+    ]
+
+
+def test_records_come_from_files_and_folders(make_record: Any, folder: Path) -> None:
+    failed = replace(make_record("b.png", 2), status="failed", error="broken", plain=None, refined=None)
+    for name, records in {"x": [make_record("a.png", 2)], "y/z": [make_record("a.png", 4), failed]}.items():
+        Path(name).mkdir(parents=True)
+        for record in records:
+            append_record(Path(name) / "results.jsonl", record)
+    assert len(load_records(["x/results.jsonl", "y"])) == 3
+    append_record(Path("x/results.jsonl"), replace(make_record("b.png", 2)))
+    found = {r.input: r for r in load_records(["y", "x"])}
+    assert found["b.png"].status == "done"
+
+
+def test_records_of_two_models_are_refused(make_record: Any, folder: Path) -> None:
+    for record in (make_record("a.png", 2), replace(make_record("a.png", 4), model_id="beef")):
+        append_record(Path("results.jsonl"), record)
+    with pytest.raises(ConfigError, match="2 models"):
+        load_records(["results.jsonl"])
+
+
+@pytest.mark.parametrize("name", ["missing.jsonl", "empty"])
+def test_a_name_without_records_is_refused(name: str, folder: Path) -> None:
+    Path("empty").mkdir()
+    with pytest.raises(ConfigError, match="no records"):
+        load_records([name])

@@ -1,0 +1,81 @@
+"""A report's sentences and tables: what is noted, what Markdown and CSV say, never a NaN."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from jobs.anchors import load_anchors
+from jobs.classical import ClassicalRecord
+from jobs.export import as_csv, as_markdown
+from jobs.report import Report, build_report
+
+QUALITIES = (1, 3, 5, 7)
+
+
+def jpeg(image: str, step: int, psnr_db: float | None = None, error: str | None = None) -> ClassicalRecord:
+    if error:
+        return ClassicalRecord(image, image, "JPEG", f"quality {step}", "", error=error)
+    return ClassicalRecord(image, image, "JPEG", f"quality {step}", "", 900, 0.3 * step, psnr_db, None, 0.1)
+
+
+def report(records: list[Any], classical: Sequence[ClassicalRecord] = (), **options: Any) -> Report:
+    return build_report(records, list(classical), [], options.get("anchors"), [], {})
+
+
+@pytest.fixture
+def records(make_record: Any) -> list[Any]:
+    return [make_record(image, q) for image in ("a", "b", "c") for q in QUALITIES]
+
+
+def test_curves_of_small_overlap_are_noted(records: list[Any]) -> None:
+    curve = [jpeg(image, step, 33 + 2 * step) for image in "abc" for step in (1, 2, 3, 4)]  # ours: 27.5 to 36.5 dB
+    notes = report(records, curve).notes
+    assert any(n.startswith("refined against JPEG: they share only 25 %") for n in notes)
+
+
+def test_curves_apart_have_a_note_and_no_figure(records: list[Any]) -> None:
+    found = report(records, [jpeg(image, step, 50 + step) for image in "abc" for step in (1, 2)])
+    assert any(n.startswith("refined against JPEG: the curves share no quality") for n in found.notes)
+    assert "| JPEG | - | - | - | 0, 0, 0 | none | - |" in as_markdown(found)
+
+
+def test_a_codec_that_failed_on_a_picture_is_compared_on_the_others(records: list[Any]) -> None:
+    curve = [jpeg(image, step, 25 + 3 * step) for image in "ab" for step in (1, 2, 3)]
+    found = report(records, curve + [jpeg("c", step, error="refused") for step in (1, 2, 3)])
+    assert found.averaged_over == ["a", "b"] and [f.image for f in found.failures] == ["c"]
+    assert any("leave out" in n and n.endswith("c.") for n in found.notes)
+    assert next(c for c in found.comparisons if c.anchor == "JPEG").left_out == ["c"]
+    assert found.comparisons[0].images == ["a", "b", "c"]
+
+
+def test_published_curves_are_compared_with_the_averages(records: list[Any]) -> None:
+    found = report(records, anchors=load_anchors("kodak"))
+    assert [p.codec for p in found.published] == ["plain", "refined"]
+    assert found.published[1].delta.pchip_percent < found.published[0].delta.pchip_percent
+    assert "| VTM-18.0 (lossy-vae), published |" in as_markdown(found)
+
+
+def test_markdown_has_the_outcome(records: list[Any]) -> None:
+    text = as_markdown(report(records))
+    row = "| plain | -5.0 % (-5.0 %) | -5.00 to -5.00 | -5.0 % | 3, 0, 0 | 27.5 to 36.5 (100 %) |  |"
+    assert row in text.splitlines()
+    assert "| 3 | 3 |" in text and "5.00 % (3)" in text and "3 pictures are few" in text
+
+
+def test_csv_leaves_out_what_failed_and_is_empty_where_there_is_no_figure(records: list[Any]) -> None:
+    lines = as_csv(report(records, [jpeg("a", 1, None), jpeg("a", 2, 30.0)])).splitlines()
+    assert lines[0] == "image,codec,setting,bytes,bpp,psnr_db,ms_ssim,seconds"
+    assert len(lines) == 1 + 3 * 4 * 2 + 2
+    assert "a,JPEG,quality 1,900,0.3,,,0.1" in lines
+
+
+def test_exact_files_and_zero_steps_leave_no_nan(make_record: Any) -> None:
+    one = make_record("a", 4, saved=0.0, iters=0)
+    exact = replace(one, plain=replace(one.plain, psnr_db=None), refined=replace(one.refined, psnr_db=None))
+    for records in ([exact], [], [replace(one, status="failed", plain=None, refined=None, error="x")]):
+        found = report(records)
+        assert "NaN" not in found.to_json() and json.loads(found.to_json())["schema"] == "rdo-report-1"
+        assert as_markdown(found).strip() and as_csv(found)
