@@ -29,11 +29,11 @@ def calibrate(codec: Codec, photos: list[Samples]) -> list[float]:
     crops = [_middle(photo) for photo in photos]
     levels = np.linspace(QUALITY_FIRST, QUALITY_LAST, codec.config.levels)
     best = [_best_quality(codec, crops, level) for level in levels]
-    inside = [(level, q - level) for level, q in zip(levels, best, strict=True) if q is not None]
-    if len(inside) < 2 or codec.config.levels < 2:
-        return levels.tolist()
+    inside = np.array([(level, q - level) for level, q in zip(levels, best, strict=True) if q is not None])
+    if len(inside) < 2:
+        return [float(level) for level in levels]
     # a straight line through the shifts evens out the noise of few photos, and reaches the ends of the scale
-    slope, offset = np.polyfit(*np.transpose(inside), 1)
+    slope, offset = np.polyfit(inside[:, 0], inside[:, 1], 1)
     meant = [float(level + offset + slope * level) for level in levels]
     for module in codec.modules():
         if isinstance(module, RateTable):
