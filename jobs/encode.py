@@ -25,6 +25,9 @@ def build_parser() -> argparse.ArgumentParser:
     rate = flags.add_argument_group("rate")
     rate.add_argument("--quality", type=float, default=4.0, help="1 (smallest) to 8 (best), continuous")
     rate.add_argument("--lmbda", type=float, help="weight of mse (0..255) against bpp, default: what fits the quality")
+    rate.add_argument("--target-bytes", type=int, metavar="N", help="file size, never above it, at most 1 %% below")
+    rate.add_argument("--target-bpp", type=float, help="the same in bits per pixel")
+    rate.add_argument("--target-psnr", type=float, metavar="DB", help="PSNR, to 0.05 dB")
     search = flags.add_argument_group("refinement: how much, then details that override it")
     much = search.add_mutually_exclusive_group()
     much.add_argument("--effort", type=int, metavar="1..9", help="preset of configs/refine (default 5)")
@@ -73,7 +76,10 @@ def encode(arguments: argparse.Namespace) -> int:
     codec = load(arguments.model, cli.check_device(arguments.device))
     quality_tensor(codec, arguments.quality)  # refuses what is out of range, once
     policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
-    config = EncodeConfig(arguments.model, arguments.quality, arguments.lmbda, refine_config, policy)
+    config = EncodeConfig(
+        arguments.model, arguments.quality, arguments.lmbda,
+        arguments.target_bytes, arguments.target_bpp, arguments.target_psnr, refine_config, policy,
+    )  # fmt: skip
     results = None
     if not names_one_file(arguments.output) and items[0].output != STDIO:
         folder = Path(arguments.output or "rdo-out")

@@ -15,7 +15,7 @@ import torch
 
 from codec.architecture import lmbda_of
 from codec.checkpoint import first_line, model_id
-from codec.coding import decode, quality_tensor, write
+from codec.coding import decode, write
 from codec.errors import BitstreamError, ConfigError, RdoError
 from codec.files import write_atomically
 from codec.image import ImagePolicy, Pixels, read_image, to_tensor
@@ -25,24 +25,41 @@ from jobs.record import SCHEMA, Record, score
 from jobs.worklist import STDIO, Item
 from rdo.config import RefineConfig
 from rdo.refine import refine
+from rdo.target import Goal, refine_to
 
 
 @dataclass(frozen=True)
 class EncodeConfig:
     """All that decides the bytes of a file, besides its picture and the model's weights.
 
-    `lmbda` None takes the one that fits the quality.
+    `lmbda` None takes the one that fits the quality. A target, in the unit that its name says, replaces both.
     """
 
     model: str = "small"
     quality: float = 4.0
     lmbda: float | None = None
+    target_bytes: int | None = None
+    target_bpp: float | None = None
+    target_psnr: float | None = None
     refine: RefineConfig = RefineConfig()
     policy: ImagePolicy = ImagePolicy()
 
     def __post_init__(self) -> None:
         if self.lmbda is not None and not 0 < self.lmbda < float("inf"):
             raise ConfigError(f"lmbda {self.lmbda}: must be positive; the range of quality 1..8 is 0.002..0.058")
+        targets = [t for t in (self.target_bytes, self.target_bpp, self.target_psnr) if t is not None]
+        if len(targets) > 1 or (targets and self.lmbda is not None):
+            raise ConfigError("give one of target_bytes, target_bpp, target_psnr and lmbda: each settles the others")
+        if any(not 0 < target < float("inf") for target in targets):
+            raise ConfigError(f"target {targets[0]}: must be positive")
+
+    def goal(self, pixels: int) -> Goal | None:
+        """What a file of so many pixels shall measure, if a target was given."""
+        if self.target_psnr is not None:
+            return Goal("psnr", self.target_psnr)
+        if self.target_bpp is not None:
+            return Goal("bytes", self.target_bpp * pixels / 8)
+        return None if self.target_bytes is None else Goal("bytes", self.target_bytes)
 
 
 @dataclass(frozen=True)
@@ -96,19 +113,24 @@ def _encode(
     pixels: Pixels, codec: Codec, config: EncodeConfig, record: Record, progress: Callable[[int], None]
 ) -> tuple[Record, bytes]:
     """Scores and the better file's bytes."""
-    lmbda = config.lmbda if config.lmbda is not None else lmbda_of(config.quality)
-    device = quality_tensor(codec, config.quality).device
-    refined = refine(codec, to_tensor(pixels).to(device), config.quality, config.refine, lmbda, progress)
-    plain_file = write_verified(codec, refined.plain, pixels, config.quality)
-    best_file = write_verified(codec, refined.latents, pixels, config.quality) if refined.iters else plain_file
+    x = to_tensor(pixels).to(next(codec.parameters()).device)
+    if goal := config.goal(pixels.width * pixels.height):
+        refined, quality, lmbda = refine_to(codec, x, goal, config.refine, pixels.grey, progress)
+    else:
+        quality, lmbda = config.quality, config.lmbda if config.lmbda is not None else lmbda_of(config.quality)
+        refined = refine(codec, x, quality, config.refine, lmbda, progress)
+    plain_file = write_verified(codec, refined.plain, pixels, quality)
+    best_file = write_verified(codec, refined.latents, pixels, quality) if refined.iters else plain_file
     plain = score(pixels, plain_file.pixels, len(plain_file.data), lmbda)
     best = score(pixels, best_file.pixels, len(best_file.data), lmbda)
-    if best.cost > plain.cost:  # rounding to 8 bits or the last word of the file can tip a tie
+    if best.cost > plain.cost and not goal:  # rounding to 8 bits or the last word of the file can tip a tie
         best_file, best = plain_file, plain
     record = replace(
         record,
         width=pixels.width,
         height=pixels.height,
+        quality=quality,
+        lmbda=lmbda,
         iters=refined.iters,
         plain=plain,
         refined=best,

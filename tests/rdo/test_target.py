@@ -1,0 +1,77 @@
+"""Targets: met by the written file, never above a ceiling of bytes, or refused with what is in reach."""
+
+import math
+import re
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from codec.checkpoint import load
+from codec.coding import decode, write
+from codec.errors import ConfigError
+from codec.image import Pixels, to_tensor
+from codec.model import Codec
+from rdo import RefineConfig, effort, refine
+from rdo.target import Goal, Met, refine_to
+
+HEIGHT, WIDTH = 90, 120
+
+
+@pytest.fixture(scope="module")
+def small() -> Codec:
+    """The embedded model: an untrained one has no order of sizes or PSNR."""
+    return load("small")
+
+
+@pytest.fixture(scope="module")
+def x(photo: Callable) -> Tensor:
+    return to_tensor(Pixels(photo(HEIGHT, WIDTH), grey=False))
+
+
+def file_of(codec: Codec, met: Met) -> bytes:
+    return write(codec, met.refined.latents, WIDTH, HEIGHT, met.quality, False)
+
+
+def size_range(codec: Codec, x: Tensor) -> tuple[int, int]:
+    sizes = [
+        len(write(codec, refine(codec, x, q, RefineConfig(iters=0)).plain, WIDTH, HEIGHT, q, False)) for q in (1.0, 8.0)
+    ]
+    return min(sizes), max(sizes)
+
+
+@pytest.mark.parametrize("place", [0.3, 0.6])
+@pytest.mark.parametrize("iters", [0, 8])
+def test_bytes_are_met_from_below(small, x, place: float, iters: int) -> None:
+    low, high = size_range(small, x)
+    wanted = int(low * (high / low) ** place)
+    steps: list[int] = []
+    met = refine_to(small, x, Goal("bytes", wanted), RefineConfig(iters=iters, heat=0.0), False, steps.append)
+    size = len(file_of(small, met))
+    assert min(0.99 * wanted, wanted - 8) <= size <= wanted
+    assert steps == list(range(1, len(steps) + 1))
+    assert 1 <= met.quality <= 8 and met.lmbda > 0
+    assert torch.allclose(met.refined.cost_est.total, met.refined.cost_est.bpp + met.lmbda * met.refined.cost_est.mse)
+
+
+def test_psnr_is_met_by_decoded_pixels(small, x) -> None:
+    def psnr(met: Met) -> float:
+        decoded = to_tensor(decode(small, file_of(small, met)).pixels)
+        return 10 * math.log10(1 / float((decoded - x).square().mean()))
+
+    plain = refine_to(small, x, Goal("bytes", sum(size_range(small, x)) // 2), RefineConfig(iters=0))
+    wanted = psnr(plain)
+    assert psnr(refine_to(small, x, Goal("psnr", wanted), effort(2))) == pytest.approx(wanted, abs=0.05)
+
+
+@pytest.mark.parametrize(("kind", "value"), [("bytes", 40), ("bytes", 10**7), ("psnr", 90.0), ("psnr", 0.5)])
+def test_out_of_reach_says_what_is_near(small, x, kind, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"target {re.escape(f'{value:g}')} {kind}: out of reach; the nearest is"):
+        refine_to(small, x, Goal(kind, value), effort(1))
+
+
+@pytest.mark.parametrize("value", [0.0, -3.0, math.inf, math.nan])
+def test_a_goal_is_positive(value: float) -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        Goal("bytes", value)
