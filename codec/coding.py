@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from codec.bitstream import Header, on_header_grid, pack, symbols_crc, unpack
+from codec.bitstream import Header, check_size, on_header_grid, pack, symbols_crc, unpack
 from codec.checkpoint import model_id
 from codec.coder import SYMBOL_MAX, RowCoder, SymbolReader, SymbolWriter, transfer_mixture, transfer_table
 from codec.entropy import Z_REACH, StepMixture, in_steps
@@ -45,7 +45,9 @@ def encode(codec: Codec, pixels: Pixels, quality: float = 4.0) -> bytes:
 
     Raises:
         ConfigError: quality outside 1..8.
+        BitstreamError: the picture is larger than the format holds.
     """
+    check_size(pixels.width, pixels.height)
     level = quality_tensor(codec, quality)
     x = pad(to_tensor(pixels).to(level.device), STRIDE)
     with coding_arithmetic():
@@ -71,8 +73,9 @@ def write(codec: Codec, latents: Latents, width: int, height: int, quality: floa
 
     Raises:
         ConfigError: quality outside 1..8, or latents that are not of this image size.
-        BitstreamError: latents that are NaN or infinite, or more data than the format holds.
+        BitstreamError: latents that are NaN or infinite, or more pixels or data than the format holds.
     """
+    check_size(width, height)
     shapes = y_shape(codec, width, height), z_shape(codec, width, height)
     if (tuple(latents.y.shape), tuple(latents.z.shape)) != shapes:
         raise ConfigError(
