@@ -6,6 +6,7 @@
 symbol coder differs. `encode` and `decode` are the whole path from pixels to bytes; pixels are made in fp32.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -106,6 +107,7 @@ def read(codec: Codec, data: bytes) -> tuple[Header, Latents]:
             f"written by model {header.model_id.hex()}, this is {codec.config.name} {model_id(codec).hex()}: "
             "name the model that wrote it with --model"
         )
+    _check_length(codec, header, len(words))
     reader = SymbolReader(words)
     try:
         with coding_arithmetic():
@@ -206,6 +208,19 @@ def _code_block(coder: RowCoder, at: GridPositions, symbols: Ints | None) -> Int
     """The shift of a block's grid, then its symbols (N,)."""
     shift = transfer_shift(coder, None if symbols is None else safe_shift(at))
     return transfer_mixture(coder, on_grid(at, shift * SHIFT_STEP), symbols)
+
+
+def _check_length(codec: Codec, header: Header, words: int) -> None:
+    """Before memory is taken: even the likeliest z of a picture this large fills so many words.
+
+    Raises:
+        BitstreamError: the stream is shorter.
+    """
+    rows = codec.prior.rows.double()
+    bits = float((rows.sum(1) / rows.amax(1)).log2().sum())  # of one position
+    z_bits_min = bits * math.prod(z_shape(codec, header.width, header.height)[2:])
+    if 32 * words + 64 < z_bits_min:
+        raise BitstreamError(f"{words} words cannot hold {header.width}x{header.height} pixels: the header is forged")
 
 
 def _symbols(x: Tensor) -> Ints:

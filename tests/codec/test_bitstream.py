@@ -135,7 +135,9 @@ def test_any_bytes_are_refused(data: bytes, ours: bool) -> None:
         unpack(b"RDO\x20" + data if ours else data)
 
 
-@pytest.mark.parametrize(("width", "height"), [(0, 1), (1, 0), (SIDE_MAX + 1, 1), (1, SIDE_MAX + 1), (-1, 5), (10_001, 10_000)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(0, 1), (1, 0), (SIDE_MAX + 1, 1), (1, SIDE_MAX + 1), (-1, 5), (10_001, 10_000)]
+)
 def test_pack_refuses_sides_that_the_header_cannot_hold(width: int, height: int) -> None:
     with pytest.raises(BitstreamError, match=f"{width}x{height} pixels: a file holds at most"):
         pack(HEADER._replace(width=width, height=height), WORDS)

@@ -1,8 +1,8 @@
 """The format, held from outside: a reader written from the docstring of `codec.bitstream`, and files kept from before.
 
-`golden/` holds a small checkpoint and files that it wrote. Every later release that reads this version must decode them.
-To renew them on purpose, raise `codec.bitstream.VERSION` and run this file as a program: `python -m tests.codec.test_format`
-from the root of the repository.
+`golden/` holds a small checkpoint and files that it wrote. Every later release that reads this version must decode
+them. To renew them on purpose, raise `codec.bitstream.VERSION` and run this file as a program from the root of the
+repository: `python -m tests.codec.test_format`.
 """
 
 import sys
