@@ -1,7 +1,7 @@
 """Bytes made to do harm: the reader refuses them all, in little time and memory.
 
-The files of `golden/` altered in every way we could think of. One process reads them under a limit on its memory and its
-time, so that a crash, a hang or a hunger for memory fails the test.
+The files of `golden/` altered in every way we could think of. One process reads them under a limit on its memory and
+its time, so that a crash, a hang or a hunger for memory fails the test.
 """
 
 import json
