@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """What each setting wrote: `setting/quality.rdo`, its symbols and its own decoded pixels."""
     folder = tmp_path_factory.mktemp("machines")
     rng = np.random.default_rng(0)
-    rows, cols = np.mgrid[:130, :200]
+    rows, cols = np.mgrid[:65, :100]
     waves = [np.sin((rows * np.cos(a) + cols * np.sin(a)) / w) for a, w in rng.uniform((0, 2), (3, 30), (12, 2))]
     samples = 128 + 25 * np.tensordot(rng.normal(size=(3, 12)), waves, 1).transpose(1, 2, 0)
     np.save(folder / "picture.npy", samples.clip(0, 255).astype(np.uint8))
