@@ -1,4 +1,4 @@
-"""The .rdo container: 24 bytes of header and checks, then the words of one range-coded stream.
+"""The .rdo container, version 2: 24 bytes of header and checks, then the words of one range-coded stream.
 
     offset  bytes  content (little-endian)
     0       3      magic "RDO"
@@ -10,10 +10,38 @@
     14      3      number of 4-byte words that follow the header
     17      3      low 24 bits of the CRC-32 of the symbols (z, then y, as int32 in (channel, row, column) order)
     20      4      CRC-32 of every byte of the file but these four
-    24      4n     the stream: z in (channel, row, column) order, then each coding group of y
+    24      4n     the stream
 
 The invariant: `unpack` returns only what `pack` made. It raises `BitstreamError` on anything else, before the entropy
-coder sees a byte.
+coder sees a byte or memory is taken for the picture; a header may ask for `PIXELS_MAX` pixels at most.
+
+What the stream codes, in this order. With h = ceil(height / 64), w = ceil(width / 64):
+
+1. z, (hyper_width, h, w) integers in (channel, row, column) order, each with its channel's row from the checkpoint
+   (`prior.rows`), which covers -24..24: first all columns, then the numbers of the escapes.
+2. y, (latent, 4h, 4w) integers, group by group in the order of `codec.groups`; in a group by (row, column, channel),
+   without the positions that an odd width leaves empty. The networks turn z and the groups before into a mixture of
+   Gaussians for each symbol (`codec.context`, in double precision, batch 1, quality as in the header). A group is cut
+   into blocks of 65,536 symbols. A block is
+   - the index s of its shift, with the one row of 32 columns max(1, 4^(11 - s));
+   - its symbols. Their parameters, in grid steps, are rounded to floor(parameter + s / 65536 + 1/2) and give each
+     symbol its row by the integer arithmetic of `codec.tables`. All symbols whose row has reach 1 come first, then
+     those of reach 2, 4, ..., each set in its order; for each reach first all columns, then the numbers of its escapes.
+
+A row is a list of n integer frequencies. It covers centre - reach .. centre + reach; its last column is the escape. An
+escaped symbol's distance d from the centre follows as a number: f = 2d + 1 for d >= 0, else -2d, is 1 bit and then L
+bits long; L is coded as a column of 32 equal ones, then the low L bits of f in parts of up to 16, the low part first,
+each of b bits as a column of 2^b equal ones.
+
+The range coder works with 24 bits of precision. Column i of a row starts at start(i) = floor(c_i * q) + i, where c_i is
+the sum of the frequencies before it and q = (2^24 - n) / (sum of all), product and quotient rounded to float32; it ends
+where the next one starts, the last at 2^24. Of m equal columns each is floor(2^24 / m) long, the last one longer.
+
+    low, range, point = 0, 2^64 - 1, the first two words, high one first; words after the last are 0
+    at each symbol     step = floor(range / 2^24); the column is the one that holds floor((point - low) / step)
+                       low += step * start; range = step * (end - start)
+                       if range < 2^32: low, range, point *= 2^32; point += the next word
+    all modulo 2^64
 """
 
 import struct
@@ -25,11 +53,11 @@ from numpy.typing import NDArray
 
 from codec.errors import BitstreamError
 
-MAGIC, VERSION = b"RDO", 1
+MAGIC, VERSION = b"RDO", 2
 HEADER_BYTES = 24
 QUALITY_STEPS = 4096
 SIDE_MAX = 65_536
-PIXELS_MAX = 300_000_000  # a header may not ask for more memory than a picture of this size
+PIXELS_MAX = 100_000_000  # reading one takes 30 GB with the model `small`, 300 bytes a pixel
 WORDS_MAX = 2**24 - 1
 _GREY = 1
 _LAYOUT = struct.Struct("<3sB4sHHH3s3s")
@@ -51,6 +79,17 @@ def on_header_grid(quality: float) -> float:
     return round(quality * QUALITY_STEPS) / QUALITY_STEPS
 
 
+def check_size(width: int, height: int) -> None:
+    """Raise where no file can hold a picture of this size.
+
+    Raises:
+        BitstreamError: a side is outside 1..65536, or the area is over `PIXELS_MAX`.
+    """
+    if not (0 < width <= SIDE_MAX and 0 < height <= SIDE_MAX and width * height <= PIXELS_MAX):
+        limits = f"{PIXELS_MAX / 1e6:g} megapixels and {SIDE_MAX} pixels a side"
+        raise BitstreamError(f"{width}x{height} pixels: a file holds at most {limits}")
+
+
 def symbols_crc(*arrays: NDArray[np.int32]) -> int:
     """24-bit checksum of integer arrays, independent of the machine's byte order."""
     crc = 0
@@ -65,9 +104,9 @@ def pack(header: Header, words: NDArray[np.uint32]) -> bytes:
     Raises:
         BitstreamError: a side or the stream is longer than the format holds.
     """
-    inside = 0 < header.width <= SIDE_MAX and 0 < header.height <= SIDE_MAX
-    if not inside or header.width * header.height > PIXELS_MAX or len(words) > WORDS_MAX:
-        raise BitstreamError(f"{header.width}x{header.height} with {len(words)} words exceeds the format's limits")
+    check_size(header.width, header.height)
+    if len(words) > WORDS_MAX:
+        raise BitstreamError(f"{len(words)} words are more than a file holds: lower the quality, or cut the picture")
     head = _LAYOUT.pack(
         MAGIC,
         VERSION << 4 | _GREY * header.grey,
@@ -94,7 +133,8 @@ def unpack(data: bytes) -> tuple[Header, NDArray[np.uint32]]:
         raise BitstreamError(f"truncated: {len(data)} bytes, shorter than the header of {HEADER_BYTES}")
     _, kind, model_id, width, height, quality, length, symbols = _LAYOUT.unpack(data[: _LAYOUT.size])
     if kind >> 4 != VERSION:
-        raise BitstreamError(f"format version {kind >> 4}, this program reads version {VERSION}: update it")
+        mend = "update it" if kind >> 4 > VERSION else "decode it with the release that wrote it"
+        raise BitstreamError(f"format version {kind >> 4}, this program reads version {VERSION}: {mend}")
     expected = HEADER_BYTES + 4 * int.from_bytes(length, "little")
     if len(data) != expected:
         raise BitstreamError(f"truncated or extended: {len(data)} bytes, the header says {expected}")
@@ -104,6 +144,7 @@ def unpack(data: bytes) -> tuple[Header, NDArray[np.uint32]]:
     header = Header(
         model_id, width + 1, height + 1, quality / QUALITY_STEPS, bool(kind & _GREY), int.from_bytes(symbols, "little")
     )
-    if header.width * header.height > PIXELS_MAX or not 1 <= header.quality <= 8 or kind & 0xF & ~_GREY:
-        raise BitstreamError(f"impossible header: {header.width}x{header.height}, quality {header.quality}")
+    check_size(header.width, header.height)
+    if not 1 <= header.quality <= 8 or kind & 0xF & ~_GREY:
+        raise BitstreamError(f"impossible header: quality {header.quality}, flags {kind & 0xF}")
     return header, np.frombuffer(data[HEADER_BYTES:], dtype="<u4").astype(np.uint32)

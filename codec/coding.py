@@ -2,10 +2,11 @@
 
     z symbols -> h_s features -> for each group: mixture -> grid -> rows -> symbols -> next context
 
-`_schedule` is that loop, once, for both directions: batch 1, fp32, no autocast, no TF32, cached steps. Only the symbol
-coder differs. `encode` and `decode` are the whole path from pixels to bytes.
+`_schedule` is that loop, once, for both directions: batch 1, double precision, no autocast, cached steps. Only the
+symbol coder differs. `encode` and `decode` are the whole path from pixels to bytes; pixels are made in fp32.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from codec.bitstream import Header, on_header_grid, pack, symbols_crc, unpack
+from codec.bitstream import Header, check_size, on_header_grid, pack, symbols_crc, unpack
 from codec.checkpoint import model_id
 from codec.coder import SYMBOL_MAX, RowCoder, SymbolReader, SymbolWriter, transfer_mixture, transfer_table
 from codec.entropy import Z_REACH, StepMixture, in_steps
@@ -23,11 +24,12 @@ from codec.errors import BitstreamError, ConfigError
 from codec.groups import restore, valid_tokens
 from codec.image import Pixels, crop, from_tensor, pad, to_tensor
 from codec.model import STRIDE, Codec, Latents
-from codec.tables import Ints, on_grid
+from codec.portable import BLOCK, SHIFT_STEP, in_double, safe_shift, transfer_shift
+from codec.tables import GridPositions, Ints, on_grid, positions
 
 DRIFT = (
-    "the file is intact, but this machine computes other entropy parameters than the one that wrote it: decode it with "
-    "the torch version and kind of processor that wrote it"
+    "the file is intact, but this machine computes other entropy parameters than the one that wrote it, by more than "
+    "the format allows for: decode it with the torch version and kind of processor that wrote it"
 )
 
 
@@ -44,7 +46,9 @@ def encode(codec: Codec, pixels: Pixels, quality: float = 4.0) -> bytes:
 
     Raises:
         ConfigError: quality outside 1..8.
+        BitstreamError: the picture is larger than the format holds.
     """
+    check_size(pixels.width, pixels.height)
     level = quality_tensor(codec, quality)
     x = pad(to_tensor(pixels).to(level.device), STRIDE)
     with coding_arithmetic():
@@ -70,8 +74,9 @@ def write(codec: Codec, latents: Latents, width: int, height: int, quality: floa
 
     Raises:
         ConfigError: quality outside 1..8, or latents that are not of this image size.
-        BitstreamError: latents that are NaN or infinite, or more data than the format holds.
+        BitstreamError: latents that are NaN or infinite, or more pixels or data than the format holds.
     """
+    check_size(width, height)
     shapes = y_shape(codec, width, height), z_shape(codec, width, height)
     if (tuple(latents.y.shape), tuple(latents.z.shape)) != shapes:
         raise ConfigError(
@@ -83,7 +88,7 @@ def write(codec: Codec, latents: Latents, width: int, height: int, quality: floa
     y, z = (t.round().clamp(-SYMBOL_MAX, SYMBOL_MAX) for t in latents)
     writer = SymbolWriter()
     with coding_arithmetic():
-        _schedule(codec, writer, width, height, quality_tensor(codec, quality), Latents(y, z))
+        _schedule(in_double(codec), writer, width, height, quality_tensor(codec, quality), Latents(y, z))
     crc = symbols_crc(_int32(z), _int32(y))
     return pack(Header(model_id(codec), width, height, on_header_grid(quality), grey, crc), writer.finish())
 
@@ -102,10 +107,11 @@ def read(codec: Codec, data: bytes) -> tuple[Header, Latents]:
             f"written by model {header.model_id.hex()}, this is {codec.config.name} {model_id(codec).hex()}: "
             "name the model that wrote it with --model"
         )
+    _check_length(codec, header, len(words))
     reader = SymbolReader(words)
     try:
         with coding_arithmetic():
-            latents = _schedule(codec, reader, header.width, header.height, quality, None)
+            latents = _schedule(in_double(codec), reader, header.width, header.height, quality, None)
     except BitstreamError as error:
         raise BitstreamError(f"{DRIFT} ({error})") from error
     if not reader.exhausted() or symbols_crc(_int32(latents.z), _int32(latents.y)) != header.symbols_crc:
@@ -141,7 +147,7 @@ def round_latents(latents: Latents) -> Latents:
 
 @contextmanager
 def coding_arithmetic() -> Iterator[None]:
-    """fp32 without autocast, TF32 or gradients: what writer and reader must share."""
+    """No autocast, TF32 or gradients: what writer and reader must share."""
     matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:
@@ -154,25 +160,27 @@ def coding_arithmetic() -> Iterator[None]:
 def _schedule(
     codec: Codec, coder: RowCoder, width: int, height: int, quality: Tensor, latents: Latents | None
 ) -> Latents:
-    """Move every symbol through `coder` in coding order; `latents` is None when reading."""
+    """Move every symbol through `coder` in coding order; `latents` is None when reading.
+
+    `codec` computes in double; latents and what is returned are fp32.
+    """
     z = _code_z(codec, coder, z_shape(codec, width, height), None if latents is None else latents.z)
-    z = z.to(quality.device)
+    quality = quality.double()
     shape = y_shape(codec, width, height)
     model, gains = codec.context, codec.group_gains(quality)
     rate_bias = codec.context_rate(quality)
     valid = valid_tokens(shape[2], shape[3], torch.device("cpu"))
     known = None if latents is None else codec.tokens(latents.y)
-    state = model.start(codec.features(z, quality), rate_bias)
+    state = model.start(codec.features(z.to(quality), quality), rate_bias)
     coded = []
     for group, colour in enumerate(model.colours):
         gain = gains[:, group : group + 1]
         mixture = in_steps(model.mixture(state), gain)
         token = _code_group(coder, mixture, valid[colour], None if known is None else known[:, group])
-        token = token.to(quality.device)
         coded.append(token)
-        state = model.step(state, token / gain.squeeze(4), rate_bias)
+        state = model.step(state, token.to(quality) / gain.squeeze(4), rate_bias)
     y = restore(torch.cat(coded, 1), shape[3], codec.config.segments, codec.config.order)
-    return Latents(y, z)
+    return Latents(y.to(quality.device), z.to(quality.device))
 
 
 def _code_z(codec: Codec, coder: RowCoder, shape: tuple[int, ...], z: Tensor | None) -> Tensor:
@@ -183,15 +191,36 @@ def _code_z(codec: Codec, coder: RowCoder, shape: tuple[int, ...], z: Tensor | N
 
 
 def _code_group(coder: RowCoder, mixture: StepMixture, valid: Tensor, token: Tensor | None) -> Tensor:
-    """One group (1, 1, h, w, p); positions that an odd width left empty stay zero and cost nothing."""
-    grid = on_grid(mixture)
+    """One group (1, 1, h, w, p), in blocks; positions that an odd width left empty stay zero and cost nothing."""
+    at = positions(mixture)
     width = mixture.means.shape[-1]
-    real = valid.flatten().repeat_interleave(width).numpy()
-    if not real.all():
-        grid = type(grid)(*(g[real] for g in grid))
-    values = np.zeros(len(real), dtype=np.int64)
-    values[real] = transfer_mixture(coder, grid, None if token is None else _symbols(token)[real])
+    real = np.flatnonzero(valid.flatten().repeat_interleave(width).numpy())
+    values = np.zeros(len(at.means), dtype=np.int64)
+    symbols = None if token is None else _symbols(token)
+    for start in range(0, len(real), BLOCK):
+        block = real[start : start + BLOCK]
+        part = GridPositions(*(p[block] for p in at))
+        values[block] = _code_block(coder, part, None if symbols is None else symbols[block])
     return torch.from_numpy(values).float().reshape(1, 1, *valid.shape, width)
+
+
+def _code_block(coder: RowCoder, at: GridPositions, symbols: Ints | None) -> Ints:
+    """The shift of a block's grid, then its symbols (N,)."""
+    shift = transfer_shift(coder, None if symbols is None else safe_shift(at))
+    return transfer_mixture(coder, on_grid(at, shift * SHIFT_STEP), symbols)
+
+
+def _check_length(codec: Codec, header: Header, words: int) -> None:
+    """Before memory is taken: even the likeliest z of a picture this large fills so many words.
+
+    Raises:
+        BitstreamError: the stream is shorter.
+    """
+    rows = codec.prior.rows.double()
+    bits = float((rows.sum(1) / rows.amax(1)).log2().sum())  # of one position
+    z_bits_min = bits * math.prod(z_shape(codec, header.width, header.height)[2:])
+    if 32 * words + 64 < z_bits_min:
+        raise BitstreamError(f"{words} words cannot hold {header.width}x{header.height} pixels: the header is forged")
 
 
 def _symbols(x: Tensor) -> Ints:

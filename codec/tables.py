@@ -1,7 +1,8 @@
 """Entropy parameters on a grid, and integer arithmetic from grid to probability rows.
 
 Floats stop at `on_grid`: weights in 1/64 (summing to 64), means in 1/64 step, scales in eighths of an octave. From
-there integers alone make each row, so machines that agree on the grid indices agree on every bit of the file.
+there integers alone make each row, so machines that agree on the grid indices agree on every bit of the file. That they
+agree is the business of `codec.portable`.
 
 A row holds the frequencies of the integers centre - reach .. centre + reach, then that of the escape, each at least 1,
 in sum 2^22 + length, so that float32 holds them exactly (they go to the entropy coder as floats).
@@ -16,7 +17,6 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -37,6 +37,17 @@ _CHUNK = 1 << 16  # table cells worked on at a time, so that temporaries stay in
 Ints = NDArray[np.int64]
 
 
+class GridPositions(NamedTuple):
+    """Where the parameters of N symbols lie on the axes of the grid, before rounding; each (N, k) float64.
+
+    `weights` are cumulative, the last one exactly WEIGHT_STEPS; `means` and `scales` are clamped to their ranges.
+    """
+
+    weights: NDArray[np.float64]
+    means: NDArray[np.float64]
+    scales: NDArray[np.float64]
+
+
 class GridMixture(NamedTuple):
     """Grid indices of N symbols, each (N, k)."""
 
@@ -52,19 +63,24 @@ class Support(NamedTuple):
     reach: Ints
 
 
-def on_grid(mixture: StepMixture) -> GridMixture:
-    """Round float parameters (..., k, p) to the grid; symbols are flattened in the order (..., p)."""
-    cumulative = (mixture.weights.double().cumsum(-2) * WEIGHT_STEPS).round()
+def positions(mixture: StepMixture) -> GridPositions:
+    """Parameters (..., k, p) in grid steps; symbols are flattened in the order (..., p)."""
+    cumulative = (mixture.weights.double().cumsum(-2) * WEIGHT_STEPS).clamp(max=WEIGHT_STEPS)
     cumulative[..., -1, :] = WEIGHT_STEPS
-    weights = torch.diff(cumulative, dim=-2, prepend=torch.zeros_like(cumulative[..., :1, :]))
-    means = (mixture.means.double() * MEAN_STEPS).round().clamp(-MEAN_MAX, MEAN_MAX)
+    means = (mixture.means.double() * MEAN_STEPS).clamp(-MEAN_MAX, MEAN_MAX)
     levels = (mixture.scales.double().log2().clamp(LOG2_SCALE_MIN, LOG2_SCALE_MAX) - LOG2_SCALE_MIN) * SCALE_STEPS
-    return GridMixture(*(_columns(t) for t in (weights, means, levels.round())))
+    return GridPositions(*(_columns(t) for t in (cumulative, means, levels)))
 
 
-def _columns(parameter: Tensor) -> Ints:
-    """(..., k, p) -> (N, k) int64."""
-    return parameter.transpose(-1, -2).flatten(0, -2).long().cpu().numpy()
+def on_grid(at: GridPositions, shift: float = 0.0) -> GridMixture:
+    """Round to the nearest index of a grid that is shifted by -`shift` steps, at most 1/4."""
+    cumulative, means, scales = (np.rint(p + shift).astype(np.int64) for p in at)
+    return GridMixture(np.diff(cumulative, prepend=0), means, scales)
+
+
+def _columns(parameter: Tensor) -> NDArray[np.float64]:
+    """(..., k, p) -> (N, k)."""
+    return parameter.transpose(-1, -2).flatten(0, -2).cpu().numpy()
 
 
 def support(grid: GridMixture) -> Support:

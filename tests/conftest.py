@@ -77,20 +77,21 @@ def perturb(codec: Codec) -> None:
     codec.context.head.out.weight.mul_(3)
 
 
+def make_photo(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    """uint8 (H, W, 3) of gradients, soft blobs and a little noise."""
+    rng = np.random.default_rng((seed, height, width))
+    rows, cols = np.mgrid[:height, :width] / max(height, width)
+    slope = rng.uniform(-80, 80, (2, 3))
+    image = 128 + rows[..., None] * slope[0] + cols[..., None] * slope[1]
+    for _ in range(12):
+        at, size = rng.uniform(0, 1, 2), rng.uniform(0.03, 0.25)
+        blob = np.exp(-((rows - at[0]) ** 2 + (cols - at[1]) ** 2) / (2 * size**2))
+        image += blob[..., None] * rng.uniform(-90, 90, 3)
+    image += rng.normal(0, 2, image.shape)
+    return image.round().clip(0, 255).astype(np.uint8)
+
+
 @pytest.fixture(scope="session")
 def photo() -> Photo:
-    """Gives `photo(height, width, seed=0)`: uint8 (H, W, 3) of gradients, soft blobs and a little noise."""
-
-    def make(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-        rng = np.random.default_rng((seed, height, width))
-        rows, cols = np.mgrid[:height, :width] / max(height, width)
-        slope = rng.uniform(-80, 80, (2, 3))
-        image = 128 + rows[..., None] * slope[0] + cols[..., None] * slope[1]
-        for _ in range(12):
-            at, size = rng.uniform(0, 1, 2), rng.uniform(0.03, 0.25)
-            blob = np.exp(-((rows - at[0]) ** 2 + (cols - at[1]) ** 2) / (2 * size**2))
-            image += blob[..., None] * rng.uniform(-90, 90, 3)
-        image += rng.normal(0, 2, image.shape)
-        return image.round().clip(0, 255).astype(np.uint8)
-
-    return make
+    """Gives `photo(height, width, seed=0)`: uint8 (H, W, 3), see `make_photo`."""
+    return make_photo

@@ -26,7 +26,7 @@ from codec.entropy import StepMixture
 from codec.errors import BitstreamError, ConfigError
 from codec.image import Pixels, crop, from_tensor, pad, to_tensor
 from codec.model import STRIDE, Codec, Latents
-from codec.tables import GridMixture, on_grid
+from codec.tables import GridPositions, positions
 
 Photo = Callable[..., NDArray[np.uint8]]
 SIZES = [(1, 1), (1, 200), (65, 64), (100, 130)]
@@ -82,18 +82,18 @@ def test_the_writer_codes_with_the_mixtures_that_evaluate_prices(
 ) -> None:
     codec, used = make_codec(2, **changes), list[StepMixture]()
 
-    def spy(mixture: StepMixture) -> GridMixture:
+    def spy(mixture: StepMixture) -> GridPositions:
         used.append(mixture)
-        return on_grid(mixture)
+        return positions(mixture)
 
-    monkeypatch.setattr(coding, "on_grid", spy)
+    monkeypatch.setattr(coding, "positions", spy)
     pixels = picture(photo, 100, 130)
     rounded = round_latents(analysed(codec, pixels, quality))
     encode(codec, pixels, quality)
     priced = codec.mixture(rounded.y, rounded.z, torch.tensor([on_header_grid(quality)]))
     assert len(used) == 8
     for ours, theirs in zip(zip(*used, strict=True), priced, strict=True):
-        torch.testing.assert_close(torch.cat(ours, 1), theirs, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(torch.cat(ours, 1), theirs.double(), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from codec.tables import (
     GridMixture,
     _normal_table,
     on_grid,
+    positions,
     rows,
     support,
 )
@@ -38,6 +39,10 @@ def random_grid(count: int, seed: int = 0, mixtures: int = 3) -> GridMixture:
     weights = np.diff(cuts, prepend=0, append=WEIGHT_STEPS)
     means = rng.integers(-64, 65, (count, mixtures)) << rng.integers(0, 8, (count, 1))
     return GridMixture(weights, means, rng.integers(0, LEVELS + 1, (count, mixtures)))
+
+
+def rounded(mixture: StepMixture) -> GridMixture:
+    return on_grid(positions(mixture))
 
 
 def float_scales(grid: GridMixture) -> np.ndarray:
@@ -141,7 +146,7 @@ def test_support_ignores_components_without_weight() -> None:
 def test_on_grid_rounds_every_parameter() -> None:
     weights = torch.rand(2, 5, 3, 4).softmax(-2)
     means, scales = torch.randn(2, 5, 3, 4) * 50, (torch.randn(2, 5, 3, 4) * 2).exp()
-    grid = on_grid(StepMixture(weights, means, scales))
+    grid = rounded(StepMixture(weights, means, scales))
     assert all(g.shape == (40, 3) and g.dtype == np.int64 for g in grid)
     assert (grid.weights.sum(1) == WEIGHT_STEPS).all() and grid.weights.min() >= 0
 
@@ -161,16 +166,28 @@ def test_on_grid_rounds_every_parameter() -> None:
 @pytest.mark.parametrize("total", [0.97, 1.02])
 def test_on_grid_weights_sum_to_their_steps_whatever_the_floats_sum_to(total: float) -> None:
     weights = torch.rand(50, 3, 2).softmax(-2) * total
-    grid = on_grid(StepMixture(weights, torch.zeros(50, 3, 2), torch.ones(50, 3, 2)))
+    grid = rounded(StepMixture(weights, torch.zeros(50, 3, 2), torch.ones(50, 3, 2)))
     assert (grid.weights.sum(1) == WEIGHT_STEPS).all()
 
 
 def test_on_grid_clamps_extremes() -> None:
     means = torch.tensor([[-1e30, 1e30, -262144.5, 262144.0]])
     scales = torch.tensor([[1e-30, 1e30, 0.044194173, 2896.3093]])
-    grid = on_grid(StepMixture(torch.ones(1, 4), means, scales))
+    grid = rounded(StepMixture(torch.ones(1, 4), means, scales))
     assert grid.means.flatten().tolist() == [-MEAN_MAX, MEAN_MAX, -MEAN_MAX, MEAN_MAX]
     assert grid.scales.flatten().tolist() == [0, LEVELS, 0, LEVELS]
+
+
+def test_a_shift_moves_every_boundary_and_nothing_else() -> None:
+    shift = 2.0**-11
+    at = positions(StepMixture(torch.rand(500, 3, 4).softmax(-2), torch.randn(500, 3, 4), torch.rand(500, 3, 4) + 0.1))
+    plain, moved = on_grid(at), on_grid(at, shift)
+    assert all(np.array_equal(a, b) for a, b in zip(on_grid(at, 0.0), plain, strict=True))
+    for index, real in ((moved.weights.cumsum(1), at.weights), (moved.means, at.means), (moved.scales, at.scales)):
+        assert np.array_equal(index, np.rint(real + shift))
+    assert (moved.weights.sum(1) == WEIGHT_STEPS).all() and not np.array_equal(moved.means, plain.means)
+    extreme = positions(StepMixture(torch.ones(1, 1, 2), torch.tensor([[-1e30, 1e30]]), torch.tensor([[1e-30, 1e30]])))
+    assert all(np.array_equal(a, b) for a, b in zip(on_grid(extreme, shift), on_grid(extreme), strict=True))
 
 
 @pytest.mark.parametrize("mixtures", [1, 3])
@@ -179,7 +196,7 @@ def test_the_grid_costs_less_than_three_thousandths(mixtures: int) -> None:
     weights = torch.randn(count, mixtures, 1).softmax(1).double()
     means = torch.randn(count, mixtures, 1).double() * 2
     scales = (torch.rand(count, mixtures, 1).double() * math.log(200)).exp() * 0.1  # log-uniform over 0.1..20
-    grid = on_grid(StepMixture(weights, means, scales))
+    grid = rounded(StepMixture(weights, means, scales))
     centre, reaches = support(grid)
     edges = torch.arange(-reach, reach + 2)[None, None] - 0.5 + torch.from_numpy(centre)[:, None, None]
     p = (weights * torch.special.ndtr((edges - means) / scales)).sum(1).diff().numpy()  # (N, 2 * reach + 1)
