@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from codec.architecture import lmbda_of
+from codec.bitstream import VERSION
 from codec.checkpoint import first_line, model_id
 from codec.coding import decode, write
 from codec.errors import BitstreamError, ConfigError, RdoError
@@ -105,8 +106,8 @@ def explain(error: Exception, subject: str = "") -> str:
 
 
 def encode_hash(codec: Codec, config: EncodeConfig) -> str:
-    """Hash of settings and weights: equal hashes and equal pictures give equal files on one machine."""
-    return config_hash(replace(config, model=model_id(codec).hex()))
+    """Hash of settings, weights and format: equal hashes and equal pictures give equal files on one machine."""
+    return config_hash(replace(config, model=f"{model_id(codec).hex()}-{VERSION}"))
 
 
 def _encode(
