@@ -21,9 +21,10 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageCms, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError, features
 
+from codec.bitstream import PIXELS_MAX
 from codec.errors import ConfigError, ImageError
 
-MAX_PIXELS = 300_000_000
+MAX_PIXELS = PIXELS_MAX
 MAX_SIDE_PX = 65_535  # the container stores a side in 16 bits
 # Not all that Pillow opens: EPS runs Ghostscript, TGA has no magic number, others are films or cannot be loaded.
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "QOI", "AVIF")

@@ -127,13 +127,16 @@ class _Watch:
             self.last = time.monotonic()
 
     def validate(self, trainer: "Trainer") -> "list[Validation]":
-        """Measure and publish the averaged weights."""
+        """Measure and publish the averaged weights, calibrated once the schedule is done."""
         import json
 
+        from codec.calibration import calibrate
         from codec.checkpoint import publish
         from codec.training import validate
 
         codec = trainer.averaged()
+        if trainer.progress >= 1:
+            calibrate(codec, self.photos)
         rows = validate(codec, self.photos, QUALITIES)
         notes = {"steps": str(trainer.step), "train_seconds": f"{trainer.elapsed:.0f}"}
         publish(codec, self.folder / f"{codec.config.name}.safetensors", notes)

@@ -1,0 +1,58 @@
+"""Calibration: levels go where rounded latents cost least, whatever they were before."""
+
+import numpy as np
+import pytest
+import torch
+
+from codec import calibration
+from codec.architecture import lmbda_of
+from codec.calibration import _cost, _middle, calibrate
+from codec.checkpoint import load
+from codec.transforms import RateTable
+
+
+def tables(codec) -> list[torch.Tensor]:
+    return [m.table.clone() for m in codec.modules() if isinstance(m, RateTable)]
+
+
+@pytest.mark.parametrize("shift", [-0.6, 0.9])
+def test_finds_where_the_cost_is_least(make_codec, monkeypatch, shift: float) -> None:
+    """A stand-in cost whose least lies a known way from each level."""
+    codec = make_codec()
+    before = tables(codec)
+    levels = np.linspace(1, 8, codec.config.levels)
+
+    def cost(codec, crops, quality, lmbda) -> float:
+        level = levels[np.argmin([abs(lmbda_of(x) - lmbda) for x in levels])]
+        return 1 + (quality - level - shift) ** 2
+
+    monkeypatch.setattr(calibration, "_cost", cost)
+    monkeypatch.setattr(calibration, "OFFSETS", (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5))
+    meant = calibrate(codec, [])
+    assert np.allclose(meant, levels + shift)
+    for old, new in zip(before, tables(codec), strict=True):
+        assert torch.allclose(
+            new[3], torch.lerp(old[2], old[3], 1 + shift) if shift < 0 else torch.lerp(old[3], old[4], shift)
+        )
+        straight = old[0] + shift * (old[1] - old[0]) if shift < 0 else old[-1] + shift * (old[-1] - old[-2])
+        assert torch.allclose(new[0 if shift < 0 else -1], straight, atol=1e-5)
+
+
+def test_the_embedded_model_is_calibrated(photo) -> None:
+    small = load("small")
+    crops = [_middle(photo(256, 256, seed)) for seed in (1, 2)]
+    costs = {d: _cost(small, crops, 5.0 + d, lmbda_of(5.0)) for d in (-1.5, 0.0, 1.5)}
+    assert costs[0.0] < min(costs[-1.5], costs[1.5])
+
+
+def test_nothing_moves_where_nothing_can_be_told(make_codec, monkeypatch) -> None:
+    codec = make_codec()
+    before = tables(codec)
+    monkeypatch.setattr(calibration, "_cost", lambda codec, crops, quality, lmbda: quality)  # least at the edge
+    assert calibrate(codec, []) == np.linspace(1, 8, codec.config.levels).tolist()
+    assert all(torch.equal(a, b) for a, b in zip(before, tables(codec), strict=True))
+
+
+def test_one_level_is_left_alone(make_codec, photo) -> None:
+    codec = make_codec(levels=1)
+    assert calibrate(codec, [photo(100, 80)]) == [1.0]
