@@ -28,6 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
     rate.add_argument("--target-bytes", type=int, metavar="N", help="file size, never above it, at most 1 %% below")
     rate.add_argument("--target-bpp", type=float, help="the same in bits per pixel")
     rate.add_argument("--target-psnr", type=float, metavar="DB", help="PSNR, to 0.05 dB")
+    rate.add_argument("--ms-ssim", type=float, default=0.0, metavar="SHARE", help="of the distortion; the rest is mse")
+    rate.add_argument("--roi", type=Path, metavar="MASK", help="picture, white where errors matter most")
+    rate.add_argument("--roi-weight", type=float, default=8.0, metavar="W", help="of white against black (default 8)")
     search = flags.add_argument_group("refinement: how much, then details that override it")
     much = search.add_mutually_exclusive_group()
     much.add_argument("--effort", type=int, metavar="1..9", help="preset of configs/refine (default 5)")
@@ -76,10 +79,8 @@ def encode(arguments: argparse.Namespace) -> int:
     codec = load(arguments.model, cli.check_device(arguments.device))
     quality_tensor(codec, arguments.quality)  # refuses what is out of range, once
     policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
-    config = EncodeConfig(
-        arguments.model, arguments.quality, arguments.lmbda,
-        arguments.target_bytes, arguments.target_bpp, arguments.target_psnr, refine_config, policy,
-    )  # fmt: skip
+    given = {f.name: getattr(arguments, f.name) for f in fields(EncodeConfig) if hasattr(arguments, f.name)}
+    config = EncodeConfig(**given, refine=refine_config, policy=policy)
     results = None
     if not names_one_file(arguments.output) and items[0].output != STDIO:
         folder = Path(arguments.output or "rdo-out")

@@ -20,8 +20,8 @@ Status = Literal["done", "failed", "skipped"]
 class Score:
     """One file against its original: measured on the file's bytes and its decoded 8-bit pixels.
 
-    `cost` is bpp + lmbda * mse (mse on 0..255). `psnr_db` is null for identical pictures, `ms_ssim` where a side is
-    below 161 pixels.
+    `cost` is bpp + lmbda * distortion of what was optimised: mse on 0..255, unless another was asked for. `psnr_db` is
+    null for identical pictures, `ms_ssim` where a side is below 161 pixels.
     """
 
     bytes: int
@@ -66,10 +66,10 @@ class Record:
         return json.dumps(asdict(self), allow_nan=False)
 
 
-def score(original: Pixels, decoded: Pixels, size_bytes: int, lmbda: float) -> Score:
-    """Measure a decoded picture against its original."""
+def score(original: Pixels, decoded: Pixels, size_bytes: int, lmbda: float, distortion: float | None = None) -> Score:
+    """Measure a decoded picture against its original; `distortion` is what its cost counts, None the mse."""
     bpp = 8 * size_bytes / (original.width * original.height)
-    cost = bpp + lmbda * mse(original, decoded)
+    cost = bpp + lmbda * (mse(original, decoded) if distortion is None else distortion)
     return Score(size_bytes, bpp, psnr_db(original, decoded), _ms_ssim(original, decoded), cost)
 
 

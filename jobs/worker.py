@@ -25,6 +25,7 @@ from codec.settings import config_hash
 from jobs.record import SCHEMA, Record, score
 from jobs.worklist import STDIO, Item
 from rdo.config import RefineConfig
+from rdo.distortion import Distortion, weight_of_mask
 from rdo.refine import refine
 from rdo.target import Goal, refine_to
 
@@ -42,6 +43,9 @@ class EncodeConfig:
     target_bytes: int | None = None
     target_bpp: float | None = None
     target_psnr: float | None = None
+    ms_ssim: float = 0.0
+    roi: Path | None = None
+    roi_weight: float = 8.0
     refine: RefineConfig = RefineConfig()
     policy: ImagePolicy = ImagePolicy()
 
@@ -53,6 +57,10 @@ class EncodeConfig:
             raise ConfigError("give one of target_bytes, target_bpp, target_psnr and lmbda: each settles the others")
         if any(not 0 < target < float("inf") for target in targets):
             raise ConfigError(f"target {targets[0]}: must be positive")
+        if not 0 <= self.ms_ssim <= 1:
+            raise ConfigError(f"ms_ssim {self.ms_ssim}: a share of the distortion, between 0 (mse alone) and 1")
+        if not 0 < self.roi_weight < float("inf"):
+            raise ConfigError(f"roi_weight {self.roi_weight}: must be positive")
 
     def goal(self, pixels: int) -> Goal | None:
         """What a file of so many pixels shall measure, if a target was given."""
@@ -106,8 +114,22 @@ def explain(error: Exception, subject: str = "") -> str:
 
 
 def encode_hash(codec: Codec, config: EncodeConfig) -> str:
-    """Hash of settings, weights and format: equal hashes and equal pictures give equal files on one machine."""
-    return config_hash(replace(config, model=f"{model_id(codec).hex()}-{VERSION}"))
+    """Hash of settings, weights, mask and format: equal hashes and pictures give equal files on one machine."""
+    mask = Path(hashlib.sha256(config.roi.read_bytes()).hexdigest()) if config.roi else None
+    return config_hash(replace(config, model=f"{model_id(codec).hex()}-{VERSION}", roi=mask))
+
+
+def distortion_of(config: EncodeConfig, device: torch.device) -> Distortion:
+    """What the settings ask to be optimised.
+
+    Raises:
+        ImageError: the mask is no readable picture.
+    """
+    weight = None
+    if config.roi:
+        mask = read_image(config.roi, ImagePolicy("drop", 8), str(config.roi))
+        weight = weight_of_mask(to_tensor(mask).mean(1, keepdim=True).to(device), config.roi_weight)
+    return Distortion(config.ms_ssim, weight)
 
 
 def _encode(
@@ -115,15 +137,18 @@ def _encode(
 ) -> tuple[Record, bytes]:
     """Scores and the better file's bytes."""
     x = to_tensor(pixels).to(next(codec.parameters()).device)
+    measure = distortion_of(config, x.device)
     if goal := config.goal(pixels.width * pixels.height):
-        refined, quality, lmbda = refine_to(codec, x, goal, config.refine, pixels.grey, progress)
+        refined, quality, lmbda = refine_to(codec, x, goal, config.refine, pixels.grey, progress, measure)
     else:
         quality, lmbda = config.quality, config.lmbda if config.lmbda is not None else lmbda_of(config.quality)
-        refined = refine(codec, x, quality, config.refine, lmbda, progress)
+        refined = refine(codec, x, quality, config.refine, lmbda, progress, measure)
     plain_file = write_verified(codec, refined.plain, pixels, quality)
     best_file = write_verified(codec, refined.latents, pixels, quality) if refined.iters else plain_file
-    plain = score(pixels, plain_file.pixels, len(plain_file.data), lmbda)
-    best = score(pixels, best_file.pixels, len(best_file.data), lmbda)
+    plain, best = (
+        score(pixels, file.pixels, len(file.data), lmbda, float(measure(to_tensor(file.pixels).to(x.device), x)))
+        for file in (plain_file, best_file)
+    )
     if best.cost > plain.cost and not goal:  # rounding to 8 bits or the last word of the file can tip a tie
         best_file, best = plain_file, plain
     record = replace(

@@ -4,7 +4,8 @@ Imported eagerly, so that `rdo.refine` is the function and not the module of tha
 """
 
 from rdo.config import RefineConfig
+from rdo.distortion import Distortion
 from rdo.efforts import effort, recipe
 from rdo.refine import Refined, refine
 
-__all__ = ["RefineConfig", "Refined", "effort", "recipe", "refine"]
+__all__ = ["Distortion", "RefineConfig", "Refined", "effort", "recipe", "refine"]

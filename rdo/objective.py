@@ -9,14 +9,15 @@ from codec.coding import round_latents
 from codec.entropy import StepMixture
 from codec.image import crop
 from codec.model import Codec, Latents
+from rdo.distortion import MSE, Distortion
 
 
 class Cost(NamedTuple):
-    """Per image (B,): `total` = bpp + lmbda * mse, and its parts; rates are the model's estimate."""
+    """Per image (B,): `total` = bpp + lmbda * distortion, and its parts; rates are the model's estimate."""
 
     total: Tensor
     bpp: Tensor
-    mse: Tensor
+    distortion: Tensor
 
 
 class Problem(NamedTuple):
@@ -26,27 +27,29 @@ class Problem(NamedTuple):
         codec: frozen.
         x: images (B, 3, H, W) in [0, 1], unpadded.
         quality: (B,) in 1..8.
-        lmbda: (B,), weight of the mse (0..255 scale) against bits per pixel.
+        lmbda: (B,), weight of the distortion (of mse on 0..255) against bits per pixel.
+        measure: of distortion; the mse unless told otherwise.
     """
 
     codec: Codec
     x: Tensor
     quality: Tensor
     lmbda: Tensor
+    measure: Distortion = MSE
 
     @property
     def pixels(self) -> int:
         """Of one image; rates in bits divided by it are bpp."""
         return self.x.shape[-2] * self.x.shape[-1]
 
-    def mse(self, y: Tensor) -> Tensor:
-        """Mean squared error (B,) of what y decodes to.
+    def distortion(self, y: Tensor) -> Tensor:
+        """Distortion (B,) of what y decodes to.
 
         The padding that the networks see has no distortion of its own, so the rate is free to shrink it; the picture is
         clamped as a decoder clamps it.
         """
         x_hat = crop(self.codec.synthesise(y, self.quality), *self.x.shape[-2:]).clamp(0, 1)
-        return 255**2 * (x_hat - self.x).square().mean((1, 2, 3))
+        return self.measure(x_hat, self.x)
 
     def price(self, latents: Latents, own: Latents) -> tuple[Cost, StepMixture]:
         """Differentiable cost per image, and the entropy parameters of y.
@@ -56,8 +59,8 @@ class Problem(NamedTuple):
         """
         mixture = self.codec.mixture(latents.y, latents.z, self.quality)
         bits = self.codec.y_bits(own.y, mixture).sum((1, 2, 3)) + self.codec.z_bits(own.z).sum((1, 2, 3))
-        bpp, mse = bits / self.pixels, self.mse(latents.y)
-        return Cost(bpp + self.lmbda * mse, bpp, mse), mixture
+        bpp, distortion = bits / self.pixels, self.distortion(latents.y)
+        return Cost(bpp + self.lmbda * distortion, bpp, distortion), mixture
 
     def cost(self, latents: Latents) -> Cost:
         """Differentiable cost of latents, per image."""

@@ -103,7 +103,7 @@ def curvatures(problem: Problem, latents: Latents, generator: torch.Generator) -
     y, z = latents
 
     def distortion(at: Tensor) -> Tensor:
-        return problem.lmbda * problem.mse(at) * problem.pixels
+        return problem.lmbda * problem.distortion(at) * problem.pixels
 
     def rate(at: Tensor) -> Tensor:
         return problem.codec.y_bits(y, problem.codec.mixture(y, at, problem.quality)).sum((1, 2, 3))

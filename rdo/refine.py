@@ -21,6 +21,7 @@ from codec.image import pad
 from codec.model import STRIDE, Codec, Latents
 from rdo.config import Method, RefineConfig
 from rdo.descent import descend
+from rdo.distortion import MSE, Distortion
 from rdo.objective import Best, Cost, Problem
 from rdo.rdoq import search
 from rdo.schedules import Clock
@@ -57,20 +58,22 @@ def refine(
     config: RefineConfig,
     lmbda: float | None = None,
     progress: Progress = lambda step: None,
+    measure: Distortion = MSE,
 ) -> Refined:
     """Refine images x (B, 3, H, W) in [0, 1], on the codec's device and unpadded, at a quality in 1..8.
 
     Args:
-        lmbda: weight of the mse (0..255 scale) against bits per pixel; None takes what fits the quality.
+        lmbda: weight of the distortion (of mse on 0..255) against bits per pixel; None takes what fits the quality.
         progress: called with the number of each finished step.
+        measure: of distortion; the mse unless told otherwise.
 
     Raises:
-        ConfigError: quality outside 1..8.
+        ConfigError: quality outside 1..8, or a measure that does not suit the size of the images.
     """
     clock = Clock(config.iters, config.time_budget)
     level = quality_tensor(codec, quality).expand(len(x))
     weight = torch.full_like(level, lmbda_of(quality) if lmbda is None else lmbda)
-    problem = Problem(codec, x, level, weight)
+    problem = Problem(codec, x, level, weight, measure)
     with torch.no_grad():
         start = codec.analyse(pad(x, STRIDE), level)
         plain = Best(round_latents(start), problem.cost(round_latents(start)))

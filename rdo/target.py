@@ -18,12 +18,13 @@ import torch
 from torch import Tensor
 
 from codec.architecture import QUALITY_FIRST, QUALITY_LAST, lmbda_of
-from codec.bitstream import on_header_grid
+from codec.bitstream import HEADER_BYTES, on_header_grid
 from codec.coding import quality_tensor, round_latents, write
 from codec.errors import ConfigError
 from codec.image import crop, pad
 from codec.model import STRIDE, Codec, Latents
 from rdo.config import RefineConfig
+from rdo.distortion import MSE, Distortion
 from rdo.objective import Best, Problem
 from rdo.rdoq import search
 from rdo.refine import Progress, Refined, refine
@@ -75,6 +76,35 @@ class Met(NamedTuple):
     lmbda: float
 
 
+class _Task(NamedTuple):
+    """What is fixed while a goal is sought, for one image x (1, 3, H, W)."""
+
+    codec: Codec
+    x: Tensor
+    goal: Goal
+    grey: bool
+
+    @torch.no_grad()
+    def measure(self, latents: Latents, quality: float) -> float:
+        """log(bytes) of the written file, or PSNR in dB of 8-bit pixels."""
+        height, width = self.x.shape[-2:]
+        if self.goal.kind == "bytes":
+            return math.log(len(write(self.codec, latents, width, height, quality, self.grey)))
+        x_hat = crop(self.codec.synthesise(latents.y, quality_tensor(self.codec, quality)), height, width)
+        error = float((x_hat.clamp(0, 1).mul(255).round() - 255 * self.x).square().mean())
+        return 10 * math.log10(255**2 / max(1e-9, error))
+
+    @torch.no_grad()
+    def measure_plain(self, quality: float) -> float:
+        """The same of plain encoding, bytes by the model's estimate."""
+        level = quality_tensor(self.codec, quality)
+        latents = round_latents(self.codec.analyse(pad(self.x, STRIDE), level))
+        if self.goal.kind == "psnr":
+            return self.measure(latents, quality)
+        bits = sum(self.codec.rate(latents.y, latents.y, latents.z, latents.z, level))
+        return math.log(float(bits) / 8 + HEADER_BYTES)
+
+
 def refine_to(
     codec: Codec,
     x: Tensor,
@@ -82,32 +112,51 @@ def refine_to(
     config: RefineConfig,
     grey: bool = False,
     progress: Progress = lambda step: None,
+    measure: Distortion = MSE,
 ) -> Met:
     """Refine one image x (1, 3, H, W) in [0, 1] so that its file meets a goal, in about 1.5 times the steps.
 
+    Args:
+        grey: whether the file holds a grey picture.
+        progress: called with the number of each finished step of all runs.
+        measure: of distortion; the mse unless told otherwise.
+
     Raises:
-        ConfigError: no quality in 1..8 meets it.
+        ConfigError: no quality in 1..8 meets the goal.
     """
-    counter = _Counter(progress)
-    quality = _plain_quality(codec, x, goal, goal.aim)
+    task, counter = _Task(codec, x, goal, grey), _Counter(progress)
+    quality = _plain_quality(task, goal.aim)
     if config.iters:
-        probe = refine(codec, x, quality, replace(config, iters=math.ceil(PROBE * config.iters)), None, counter.add())
-        move = _measure(codec, x, probe.latents, quality, goal, grey) - _measure(
-            codec, x, probe.plain, quality, goal, grey
-        )
-        quality = _plain_quality(codec, x, goal, goal.aim - move)
-    refined = refine(codec, x, quality, config, None, counter.add())
-    return _trim(codec, x, goal, config, grey, Met(refined, quality, lmbda_of(quality)), counter)
+        short = replace(config, iters=math.ceil(PROBE * config.iters))
+        probe = refine(codec, x, quality, short, None, counter.add(), measure)
+        move = task.measure(probe.latents, quality) - task.measure(probe.plain, quality)
+        quality = _plain_quality(task, goal.aim - move)
+    refined = refine(codec, x, quality, config, None, counter.add(), measure)
+    lmbda = torch.tensor([lmbda_of(quality)], device=x.device)
+    problem = Problem(codec, x, quality_tensor(codec, quality), lmbda, measure)
+    return _trim(task, problem, replace(config, heat=0.0), Met(refined, quality, lmbda_of(quality)), counter)
 
 
-def _trim(
-    codec: Codec, x: Tensor, goal: Goal, config: RefineConfig, grey: bool, start: Met, counter: "_Counter"
-) -> Met:
+def _plain_quality(task: _Task, aim: float) -> float:
+    """The quality 1..8 whose plain encoding comes nearest to `aim`."""
+    quality, slope, last = 4.0, task.goal.slopes[0], None
+    for _ in range(SECANTS_MAX):
+        measured = task.measure_plain(quality)
+        if last and abs(quality - last[0]) > 1e-3 and (rise := (measured - last[1]) / (quality - last[0])) > 0:
+            slope = rise
+        last = quality, measured
+        wanted = min(QUALITY_LAST, max(QUALITY_FIRST, quality + (aim - measured) / slope))
+        if abs(wanted - quality) < 0.01:
+            break
+        quality = wanted
+    return on_header_grid(quality)
+
+
+def _trim(task: _Task, problem: Problem, cold: RefineConfig, start: Met, counter: "_Counter") -> Met:
     """Search on from a refinement under other lmbdas until its file meets the goal or has passed it, then mix both."""
     refined, quality, lmbda = start
-    problem = Problem(codec, x, quality_tensor(codec, quality), torch.tensor([lmbda], device=x.device))
-    cold = replace(config, heat=0.0)
-    measured = _measure(codec, x, refined.latents, quality, goal, grey)
+    goal = task.goal
+    measured = task.measure(refined.latents, quality)
     reach = 1.5
     for _ in range(TRIMS_MAX):
         if goal.met(measured):
@@ -115,11 +164,11 @@ def _trim(
         lmbda *= math.exp(max(-0.7, min(0.7, reach * (goal.aim - measured) / goal.slopes[1])))
         reach *= 2
         problem = problem._replace(lmbda=torch.full_like(problem.lmbda, lmbda))
-        clock = Clock(max(2, math.ceil(TRIM * config.iters)), None)
+        clock = Clock(max(2, math.ceil(TRIM * cold.iters)), None)
         found = search(problem, _priced(problem, refined.latents), cold, clock, counter.add()).latents
-        before, measured = measured, _measure(codec, x, found, quality, goal, grey)
+        before, measured = measured, task.measure(found, quality)
         if (before - goal.aim) * (measured - goal.aim) < 0:
-            found, measured = _between(codec, x, goal, quality, grey, refined.latents, found)
+            found, measured = _between(task, quality, refined.latents, found)
         refined = replace(
             refined, latents=found, iters=refined.iters + clock.step, seconds=refined.seconds + clock.seconds
         )
@@ -128,73 +177,29 @@ def _trim(
         raise ConfigError(
             f"target {goal.value:g} {goal.kind}: out of reach; the nearest is {near}, quality {quality:.2f}"
         )
-    costs = (_priced(problem, latents).cost for latents in (refined.latents, refined.plain))
-    refined = replace(refined, cost_est=next(costs), plain_cost_est=next(costs))
-    return Met(refined, quality, lmbda)
+    best, plain = (_priced(problem, latents).cost for latents in (refined.latents, refined.plain))
+    return Met(replace(refined, cost_est=best, plain_cost_est=plain), quality, lmbda)
 
 
-def _between(
-    codec: Codec, x: Tensor, goal: Goal, quality: float, grey: bool, before: Latents, after: Latents
-) -> tuple[Latents, float]:
-    """Latents on either side of the goal, mixed: a share of those that differ, found by bisection."""
-    generator = torch.Generator(x.device).manual_seed(0)
+def _between(task: _Task, quality: float, before: Latents, after: Latents) -> tuple[Latents, float]:
+    """Latents on either side of the goal, mixed: a share of those that differ, found by bisection; and the measure."""
+    generator = torch.Generator(task.x.device).manual_seed(0)
     order = Latents(*(torch.rand(v.shape, generator=generator, device=v.device) for v in before))
-    rising = _measure(codec, x, after, quality, goal, grey) > goal.aim
+    rising = task.measure(after, quality) > task.goal.aim
     low, high = 0.0, 1.0
     for _ in range(MIXES_MAX):
         share = (low + high) / 2
         mixed = Latents(*(torch.where(o < share, a, b) for o, a, b in zip(order, after, before, strict=True)))
-        measured = _measure(codec, x, mixed, quality, goal, grey)
-        if goal.met(measured):
+        measured = task.measure(mixed, quality)
+        if task.goal.met(measured):
             break
-        low, high = (low, share) if (measured > goal.aim) == rising else (share, high)
+        low, high = (low, share) if (measured > task.goal.aim) == rising else (share, high)
     return mixed, measured
 
 
 @torch.no_grad()
 def _priced(problem: Problem, latents: Latents) -> Best:
     return Best(latents, problem.cost(latents))
-
-
-def _plain_quality(codec: Codec, x: Tensor, goal: Goal, aim: float) -> float:
-    """The quality 1..8 whose plain encoding comes nearest to `aim`, by the model's estimate of rate."""
-    quality, slope, last = 4.0, goal.slopes[0], None
-    for _ in range(SECANTS_MAX):
-        measured = _plain_measure(codec, x, quality, goal)
-        if (
-            last is not None
-            and abs(quality - last[0]) > 1e-3
-            and (found := (measured - last[1]) / (quality - last[0])) > 0
-        ):
-            slope = found
-        wanted = min(QUALITY_LAST, max(QUALITY_FIRST, quality + (aim - measured) / slope))
-        last = quality, measured
-        if abs(wanted - quality) < 0.01:
-            break
-        quality = wanted
-    return on_header_grid(quality)
-
-
-@torch.no_grad()
-def _plain_measure(codec: Codec, x: Tensor, quality: float, goal: Goal) -> float:
-    level = quality_tensor(codec, quality)
-    latents = round_latents(codec.analyse(pad(x, STRIDE), level))
-    if goal.kind == "psnr":
-        return _psnr_db(codec, x, latents, level)
-    return math.log(float(sum(codec.rate(latents.y, latents.y, latents.z, latents.z, level))) / 8 + 24)
-
-
-def _measure(codec: Codec, x: Tensor, latents: Latents, quality: float, goal: Goal, grey: bool) -> float:
-    """log(bytes) of the written file, or PSNR in dB of 8-bit pixels."""
-    if goal.kind == "psnr":
-        return _psnr_db(codec, x, latents, quality_tensor(codec, quality))
-    return math.log(len(write(codec, latents, x.shape[-1], x.shape[-2], quality, grey)))
-
-
-@torch.no_grad()
-def _psnr_db(codec: Codec, x: Tensor, latents: Latents, level: Tensor) -> float:
-    x_hat = crop(codec.synthesise(latents.y, level), *x.shape[-2:]).clamp(0, 1).mul(255).round()
-    return 10 * math.log10(255**2 / max(1e-9, float((x_hat - 255 * x).square().mean())))
 
 
 class _Counter:

@@ -42,7 +42,7 @@ def test_cost_by_hand_and_each_image_by_its_own_lmbda() -> None:
     found = cost(Stub(x_hat), NOTHING, x, QUALITY, LMBDA)
     mse = (255 * (x_hat[:, :, :20, :10] - x)).pow(2).flatten(1).mean(1)
     bpp = torch.tensor([320.0, 42.0]) / 200
-    assert torch.allclose(found.bpp, bpp) and torch.allclose(found.mse, mse, rtol=1e-5)
+    assert torch.allclose(found.bpp, bpp) and torch.allclose(found.distortion, mse, rtol=1e-5)
     assert torch.allclose(found.total, bpp + LMBDA * mse, rtol=1e-5)
 
 
@@ -62,7 +62,7 @@ def test_padding_has_no_distortion_and_no_gradient() -> None:
 def test_what_a_decoder_clamps_costs_nothing() -> None:
     x = torch.cat([torch.zeros(2, 3, 64, 32), torch.ones(2, 3, 64, 32)], 3)
     beyond = torch.where(x > 0, 1.7, -0.4)
-    assert not bool(cost(Stub(beyond), NOTHING, x, QUALITY, LMBDA).mse.any())
+    assert not bool(cost(Stub(beyond), NOTHING, x, QUALITY, LMBDA).distortion.any())
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (30, 70)])

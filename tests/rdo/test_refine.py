@@ -53,7 +53,7 @@ def test_never_worse_than_plain(tiny_codec, picture, height: int, width: int, me
     for latents, claimed in ((refined.latents, refined.cost_est), (refined.plain, refined.plain_cost_est)):
         assert all(torch.equal(t, t.round()) and not t.requires_grad for t in latents)
         assert torch.allclose(claimed.total, price(tiny_codec, latents, x), rtol=1e-6)
-        assert torch.allclose(claimed.total, claimed.bpp + LMBDA * claimed.mse)
+        assert torch.allclose(claimed.total, claimed.bpp + LMBDA * claimed.distortion)
     assert write(tiny_codec, refined.latents, width, height, 4.0, grey=False)
 
 
@@ -67,7 +67,7 @@ def test_plain_is_what_a_plain_encoder_writes(tiny_codec, picture, photo: Callab
 
 def test_lmbda_defaults_to_what_fits_the_quality(tiny_codec, picture) -> None:
     found = refine(tiny_codec, picture(20, 30), 2.5, RefineConfig(iters=0)).cost_est
-    assert torch.allclose(found.total, found.bpp + lmbda_of(2.5) * found.mse)
+    assert torch.allclose(found.total, found.bpp + lmbda_of(2.5) * found.distortion)
 
 
 @pytest.mark.parametrize("method", ["rdoq", "ste", "sga"])
@@ -103,7 +103,7 @@ def test_keep_better_chooses_for_each_image() -> None:
 
     kept = keep_better(best(1.0, 5.0, 5.0, 5.0), *best(2.0, 4.0, 6.0, float("nan")))
     assert kept.latents.y[:, 0, 0, 0].tolist() == kept.latents.z[:, 0, 0, 0].tolist() == [2.0, 1.0, 1.0]
-    assert kept.cost.total.tolist() == kept.cost.mse.tolist() == [4.0, 5.0, 5.0]
+    assert kept.cost.total.tolist() == kept.cost.distortion.tolist() == [4.0, 5.0, 5.0]
 
 
 def test_same_seed_same_latents(tiny_codec, picture) -> None:

@@ -52,7 +52,9 @@ def test_bytes_are_met_from_below(small, x, place: float, iters: int) -> None:
     assert min(0.99 * wanted, wanted - 8) <= size <= wanted
     assert steps == list(range(1, len(steps) + 1))
     assert 1 <= met.quality <= 8 and met.lmbda > 0
-    assert torch.allclose(met.refined.cost_est.total, met.refined.cost_est.bpp + met.lmbda * met.refined.cost_est.mse)
+    assert torch.allclose(
+        met.refined.cost_est.total, met.refined.cost_est.bpp + met.lmbda * met.refined.cost_est.distortion
+    )
 
 
 def test_psnr_is_met_by_decoded_pixels(small, x) -> None:

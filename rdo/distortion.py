@@ -1,0 +1,64 @@
+"""Distortion: what a refinement may hold against a decoded picture, besides its rate. The mse unless told otherwise.
+
+    D = (1 - share) * mean(weight * (255 (x_hat - x))^2) + share * MS_SSIM_SCALE * (1 - MS-SSIM(x_hat, x))
+
+`weight` is a map of what matters, of mean 1. The scale lets lmbda keep its meaning: CompressAI's published pairs of
+lambdas for models trained on mse and on MS-SSIM have ratios of 1220 to 1330, 1280 in the middle of the range.
+"""
+
+from dataclasses import dataclass
+
+from pytorch_msssim import ms_ssim
+from torch import Tensor
+
+from codec.errors import ConfigError
+
+MS_SSIM_SCALE = 1280.0
+MS_SSIM_SIDE_MIN = 161  # pixels; four halvings must leave a window of 11
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """Distortion of pictures in [0, 1] on the scale of mse over 0..255.
+
+    Attributes:
+        share: of MS-SSIM, 0..1; 0 is the mse alone.
+        weight: (1, 1, H, W) of mean 1, on the pictures' device; None weighs all pixels alike. Of the mse only.
+    """
+
+    share: float = 0.0
+    weight: Tensor | None = None
+
+    def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        """Distortion (B,) of x_hat (B, 3, H, W).
+
+        Raises:
+            ConfigError: the pictures are too small for MS-SSIM, or not of the size of the weights.
+        """
+        total = x_hat.new_zeros(len(x))
+        if self.share < 1:
+            total = total + (1 - self.share) * self._squared(x_hat, x).mean((1, 2, 3))
+        if self.share > 0:
+            if min(x.shape[-2:]) < MS_SSIM_SIDE_MIN:
+                raise ConfigError(f"MS-SSIM needs sides of {MS_SSIM_SIDE_MIN} pixels or more: optimise the mse")
+            total = total + self.share * MS_SSIM_SCALE * (1 - ms_ssim(x_hat, x, data_range=1.0, size_average=False))
+        return total
+
+    def _squared(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        squared = (255 * (x_hat - x)).square()
+        if self.weight is None:
+            return squared
+        if self.weight.shape[-2:] != x.shape[-2:]:
+            height, width = self.weight.shape[-2:]
+            size = f"{x.shape[-1]}x{x.shape[-2]}"
+            raise ConfigError(f"the mask is {width}x{height} pixels, the picture {size}: give a mask of its size")
+        return squared * self.weight
+
+
+MSE = Distortion()
+
+
+def weight_of_mask(mask: Tensor, strength: float) -> Tensor:
+    """Weights of mean 1 from a mask (1, 1, H, W) in [0, 1]: white counts `strength` times as much as black."""
+    weight = 1 + (strength - 1) * mask
+    return weight / weight.mean()
