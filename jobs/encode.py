@@ -71,6 +71,7 @@ def encode(arguments: argparse.Namespace) -> int:
 
     from codec.checkpoint import load
     from codec.coding import quality_tensor
+    from codec.errors import ConfigError
     from codec.image import ImagePolicy
     from jobs.local import RESULTS, run
     from jobs.table import summary
@@ -78,6 +79,8 @@ def encode(arguments: argparse.Namespace) -> int:
 
     codec = load(arguments.model, cli.check_device(arguments.device))
     quality_tensor(codec, arguments.quality)  # refuses what is out of range, once
+    if arguments.roi and not arguments.roi.is_file():
+        raise ConfigError(f"--roi {arguments.roi}: no such file")
     policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
     given = {f.name: getattr(arguments, f.name) for f in fields(EncodeConfig) if hasattr(arguments, f.name)}
     config = EncodeConfig(**given, refine=refine_config, policy=policy)

@@ -1,0 +1,101 @@
+"""`rdo-encode` towards something else than least cost at a quality: targets, MS-SSIM, a mask."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs.encode import main
+
+
+def encode(*flags: object) -> int:
+    return main([*(str(flag) for flag in flags), "--effort", "1", "--json", "a.png"])
+
+
+@pytest.fixture
+def last(folder: Path, save_photo, capsys) -> Any:
+    """Gives the record printed last; `a.png` lies in the working folder."""
+    save_photo("a.png", 170, 180)
+    return lambda: json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--target-bytes", 600), ("--target-bpp", 0.16), ("--target-psnr", 38)])
+def test_a_target_is_met_by_the_file(last, flag: str, value: float) -> None:
+    assert encode(flag, value) == 0
+    record = last()
+    size = Path(record["output"]).stat().st_size
+    if flag == "--target-psnr":
+        assert record["refined"]["psnr_db"] == pytest.approx(value, abs=0.06)
+    else:
+        most = value if flag == "--target-bytes" else value * 170 * 180 / 8
+        assert min(0.99 * most, most - 8) <= size <= most
+    assert record["verified"] and 1 <= record["quality"] <= 8 and record["refined"]["bytes"] == size
+    found = record["refined"]
+    mse = 255**2 / 10 ** (found["psnr_db"] / 10)
+    assert found["cost"] == pytest.approx(found["bpp"] + record["lmbda"] * mse)
+
+
+def test_a_target_out_of_reach_is_that_pictures_failure(last, capsys) -> None:
+    assert encode("--target-bytes", 90) == 1
+    assert "out of reach; the nearest is" in json.loads(capsys.readouterr().out)["error"]
+    assert not list(Path("rdo-out").glob("*.rdo"))
+
+
+def test_ms_ssim_is_what_improves_when_it_is_asked_for(last) -> None:
+    grain = np.random.default_rng(0).integers(60, 200, (46, 46, 3), dtype=np.uint8)
+    Image.fromarray(grain).resize((184, 184), Image.Resampling.BICUBIC).save("a.png")
+    assert encode("--ms-ssim", 1, "--iters", 10) == 0
+    record = last()
+    assert record["gain_percent"] > 0
+    found = record["refined"]
+    assert found["cost"] == pytest.approx(found["bpp"] + record["lmbda"] * 1280 * (1 - found["ms_ssim"]), rel=1e-4)
+
+
+def test_a_mask_moves_bits_to_where_it_is_white(last) -> None:
+    mask = np.zeros((170, 180), np.uint8)
+    mask[:, :90] = 255
+    Image.fromarray(mask).save("mask.png")
+    errors = []
+    for flags in ((), ("--roi", "mask.png", "--roi-weight", 20)):
+        assert encode(*flags, "--iters", 10, "--overwrite") == 0
+        from codec import decode, load
+
+        decoded = decode(load("small"), Path(last()["output"]).read_bytes()).pixels.data.astype(float)
+        error = (decoded - np.asarray(Image.open("a.png").convert("RGB"))) ** 2
+        errors.append((error[:, :90].mean(), error[:, 90:].mean()))
+    (left, right), (left_masked, right_masked) = errors
+    assert left_masked < left and right_masked > right
+
+
+def test_another_mask_under_the_same_name_is_encoded_anew(last) -> None:
+    for grey, status in ((255, "done"), (255, "skipped"), (80, "done")):
+        mask = np.full((170, 180), grey, np.uint8)
+        mask[:50] = 0
+        Image.fromarray(mask).save("mask.png")
+        assert encode("--roi", "mask.png") == 0
+        assert last()["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--target-bytes", 500, "--target-psnr", 30), "one of target_bytes"),
+        (("--target-bpp", 0), "target 0.0: must be positive"),
+        (("--target-psnr", 30, "--lmbda", 0.1), "one of target_bytes"),
+        (("--ms-ssim", 1.5), "ms_ssim 1.5: a share"),
+        (("--roi", "missing.png"), "missing.png"),
+        (("--effort", 12), "effort 12: must be a whole number from 1 to 9"),
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(last, flags, message: str, capsys) -> None:
+    assert main([*map(str, flags), "a.png"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_mask_of_another_size_fails_and_says_so(last, capsys) -> None:
+    Image.fromarray(np.zeros((10, 20), np.uint8)).save("mask.png")
+    assert encode("--roi", "mask.png") == 1
+    assert "the mask is 20x10 pixels, the picture 180x170" in capsys.readouterr().err
