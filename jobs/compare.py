@@ -35,10 +35,10 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--anchors", help="published curves: kodak, tecnick, clic or none (default: by the pictures)")
     what.add_argument("--pictures", type=int, default=4, help="pictures to look at on the page")
     search = flags.add_argument_group("refinement")
-    search.add_argument("--iters", default="100", help="steps; several, 50,200, show gain against time")
-    search.add_argument("--method", choices=("auto", "ste", "sga"), help="relaxation of rounding (built in: auto)")
+    search.add_argument("--iters", default="40", help="steps; several, 10,40,160, show gain against time (default 40)")
+    search.add_argument("--method", help="rdoq, or for comparison a relaxation: ste, sga, ... (default rdoq)")
     search.add_argument("--time-budget", type=float, metavar="S", help="at most S seconds of refinement per picture")
-    search.add_argument("--seed", type=int, help="of the relaxation's noise (built in: 0)")
+    search.add_argument("--seed", type=int, help="of the noise (default 0)")
     search.add_argument("--config", type=Path, metavar="YAML", help="refinement settings, as in configs/refine/")
     pictures = flags.add_argument_group("pictures")
     pictures.add_argument("--alpha", choices=("refuse", "drop", "blend"), default="refuse", help="transparent pictures")
@@ -86,7 +86,7 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
     iters = [whole(value) for value in numbers(arguments.iters, "--iters")]
     names, notes = codec_names(arguments.codecs, bool(arguments.records))
     asked = load_anchors(arguments.anchors) if arguments.anchors not in (None, "none") else None
-    refine = refine_settings(argparse.Namespace(**{**vars(arguments), "iters": None}))
+    recipes = [refine_settings(argparse.Namespace(**{**vars(arguments), "effort": None, "iters": n})) for n in iters]
     policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
     codec = load(arguments.model, cli.check_device(arguments.device))
     folder = output_folder(arguments)
@@ -94,9 +94,9 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
         records = load_records(arguments.records)
         settings = {"command": command}
     else:
-        config = EncodeConfig(arguments.model, refine=refine, policy=policy)
-        records = gather.encode_ladder(arguments.inputs, folder, codec, config, qualities, iters)
-        settings = {"command": command, "refinement": as_text(refine)}
+        config = EncodeConfig(arguments.model, policy=policy)
+        records = gather.encode_ladder(arguments.inputs, folder, codec, config, qualities, recipes)
+        settings = {"command": command, "refinement": "; ".join(as_text(recipe) for recipe in recipes)}
     folder.mkdir(parents=True, exist_ok=True)
     points, unread = gather.encode_classical(records, names, policy, folder / gather.CLASSICAL)
     if arguments.records and not names:
@@ -178,7 +178,9 @@ def whole(value: float) -> int:
 
 
 def as_text(config: "RefineConfig") -> str:
-    """Settings for a reader, but the steps, which are in the command."""
+    """Settings for a reader: those of the method used."""
     from codec.settings import to_mapping
 
-    return ", ".join(f"{key} {value}" for key, value in to_mapping(config).items() if key != "iters")
+    search = {"iters", "method", "heat", "share_start", "share_end", "time_budget", "seed"}
+    shown = to_mapping(config).items()
+    return ", ".join(f"{k} {v}" for k, v in shown if v is not None and (config.method != "rdoq" or k in search))

@@ -26,12 +26,18 @@ from jobs.points import efforts
 from jobs.record import Record
 from jobs.worker import EncodeConfig, explain
 from jobs.worklist import build_worklist
+from rdo.config import RefineConfig
 
 CLASSICAL, DETAILS, LOOK = "classical.jsonl", "details.jsonl", "look"
 
 
 def encode_ladder(
-    inputs: list[str], folder: Path, codec: Codec, config: EncodeConfig, qualities: list[float], iters: list[int]
+    inputs: list[str],
+    folder: Path,
+    codec: Codec,
+    config: EncodeConfig,
+    qualities: list[float],
+    recipes: list[RefineConfig],
 ) -> list[Record]:
     """Every picture at every quality and effort, through the same workers as `rdo-encode`.
 
@@ -41,13 +47,13 @@ def encode_ladder(
     for quality in qualities:
         quality_tensor(codec, quality)
     records = []
-    for steps in iters:
+    for recipe in recipes:
         for quality in qualities:
-            target = folder / f"q{quality:g}-i{steps}"
+            target = folder / f"q{quality:g}-i{recipe.iters}"
             items = build_worklist(inputs, str(target))
             target.mkdir(parents=True, exist_ok=True)
-            say(f"quality {quality:g}, {steps} steps")
-            settings = replace(config, quality=quality, refine=replace(config.refine, iters=steps))
+            say(f"quality {quality:g}, {recipe.iters} steps")
+            settings = replace(config, quality=quality, refine=recipe)
             for record in run(items, codec, settings, target / RESULTS, overwrite=False):
                 records.append(record)
                 if record.error:

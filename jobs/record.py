@@ -36,7 +36,8 @@ class Record:
     """Outcome of one image; a failed one has `error` and no scores.
 
     `gain_percent` is the fall of cost from `plain` to `refined`; `verified` says that the written bytes were
-    decoded and gave the very latents that were meant. `seconds` is all of the image's wall time, reading to writing.
+    decoded and gave the very latents that were meant. `seconds` is all of the image's wall time, reading to writing;
+    `refine_seconds` is refinement's part of it.
     """
 
     schema: str
@@ -54,6 +55,7 @@ class Record:
     lmbda: float | None = None
     iters: int | None = None
     seconds: float | None = None
+    refine_seconds: float | None = None
     device: str | None = None
     plain: Score | None = None
     refined: Score | None = None

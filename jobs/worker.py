@@ -158,6 +158,7 @@ def _encode(
         quality=quality,
         lmbda=lmbda,
         iters=refined.iters,
+        refine_seconds=refined.seconds,
         plain=plain,
         refined=best,
         gain_percent=100 * (1 - best.cost / plain.cost),

@@ -1,0 +1,178 @@
+"""`rdo-bench refine`: gain against seconds of every way to refine, from written files, and a step against its floor."""
+
+import argparse
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs import cli
+from jobs.compare import numbers, whole
+from jobs.encode import refine_settings
+
+if TYPE_CHECKING:
+    from codec.image import Pixels
+    from codec.model import Codec
+    from jobs.record import Record
+    from jobs.worker import EncodeConfig
+    from rdo.config import RefineConfig
+
+EXAMPLES = """\
+  rdo-bench refine photos/                                          rdoq and sga, 10 to 100 steps, qualities 2, 4, 6
+  rdo-bench refine --methods rdoq,sga,ste,soft.yaml --iters 25,100 photos/ -o bench/
+  rdo-bench refine --vary heat=0,1,2 --iters 40 photos/             one setting at a time"""
+FLOOR_REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to refine at one quality: means over pictures, `spread` their standard deviation."""
+
+    name: str
+    quality: float
+    iters: int
+    pictures: int
+    gain_percent: float
+    spread_percent: float
+    seconds: float
+    step_seconds: float
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All flags of the command."""
+    flags = cli.parser("rdo-bench", "Measure ways to refine against each other.", EXAMPLES)
+    flags.add_argument("what", choices=("refine",), help="what is measured")
+    flags.add_argument("inputs", nargs="+", metavar="PICTURE", help="files or folders; a second run does the rest only")
+    flags.add_argument("-o", "--output", type=Path, default=Path("rdo-bench"), help="folder (default rdo-bench)")
+    flags.add_argument("--methods", default="rdoq,sga", help="methods, or YAML files as in configs/refine")
+    flags.add_argument("--iters", default="10,25,50,100", help="steps")
+    flags.add_argument("--qualities", default="2,4,6")
+    flags.add_argument("--vary", metavar="KEY=A,B", help="values of one setting, each with every method")
+    flags.add_argument("--seed", type=int, help="of the noise (default 0)")
+    flags.add_argument("--json", action="store_true", help="print rows as JSON, one a line")
+    cli.add_model_flags(flags)
+    return flags
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; see `cli` for exit statuses."""
+    arguments = build_parser().parse_args(argv)
+    return cli.guarded(lambda: bench(arguments))
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Encode what is missing, one row after another; 1 if any picture failed."""
+    import json
+
+    from codec.checkpoint import load
+    from jobs.worker import EncodeConfig
+
+    ways = settings(arguments)
+    qualities = numbers(arguments.qualities, "--qualities")
+    codec = load(arguments.model, cli.check_device(arguments.device))
+    failed = False
+    rows = []
+    for quality in qualities:
+        for name, refine in ways:
+            config = EncodeConfig(arguments.model, quality, refine=refine)
+            target = arguments.output / f"q{quality:g}" / f"{name}-i{refine.iters}"
+            records = encode(arguments.inputs, target, codec, config)
+            failed |= any(record.error for record in records)
+            if row := summarise(name, quality, refine, records):
+                rows.append(row)
+                print(json.dumps(asdict(row)) if arguments.json else line(row), flush=True)
+    floor = floor_seconds(codec, first_picture(arguments.inputs), qualities[0])
+    cli.say(f"a bare forward and backward pass of the first picture takes {floor:.3f} s")
+    return cli.SOME_FAILED if failed else cli.DONE
+
+
+def settings(arguments: argparse.Namespace) -> "list[tuple[str, RefineConfig]]":
+    """A name and a configuration for each method, number of steps and varied value.
+
+    Raises:
+        ConfigError: an unknown method, setting or value.
+    """
+    from codec.errors import ConfigError
+    from codec.settings import override
+
+    if arguments.vary and "=" not in arguments.vary:
+        raise ConfigError(f"--vary {arguments.vary}: write KEY=VALUE,VALUE")
+    key, _, values = (arguments.vary or "").partition("=")
+    ways = []
+    for method in arguments.methods.split(","):
+        path = Path(method) if method.endswith((".yaml", ".yml")) else None
+        for iters in numbers(arguments.iters, "--iters"):
+            given = argparse.Namespace(
+                config=path, effort=None, iters=whole(iters), seed=arguments.seed, method=None if path else method
+            )
+            base = refine_settings(given)
+            name = path.stem if path else method
+            ways += [(f"{name}-{key}{v}", override(base, {key: v})) for v in values.split(",") if v] or [(name, base)]
+    return ways
+
+
+def encode(inputs: list[str], target: Path, codec: "Codec", config: "EncodeConfig") -> "list[Record]":
+    """Records of one configuration; what is done already is taken from its records."""
+    from jobs.local import RESULTS, run
+    from jobs.worklist import build_worklist
+
+    target.mkdir(parents=True, exist_ok=True)
+    records = list(run(build_worklist(inputs, str(target)), codec, config, target / RESULTS, overwrite=False))
+    for record in records:
+        if record.error:
+            cli.say(f"{record.input}: {record.error}")
+    return records
+
+
+def summarise(name: str, quality: float, refine: "RefineConfig", records: "list[Record]") -> Row | None:
+    """Means over the pictures that did not fail."""
+    done = [r for r in records if r.gain_percent is not None and r.refine_seconds and r.iters]
+    if not done:
+        return None
+    gains = [r.gain_percent or 0.0 for r in done]
+    seconds = [r.refine_seconds or 0.0 for r in done]
+    steps = [s / (r.iters or 1) for s, r in zip(seconds, done, strict=True)]
+    spread = statistics.stdev(gains) if len(gains) > 1 else 0.0
+    mean = statistics.fmean
+    return Row(name, quality, refine.iters, len(done), mean(gains), spread, mean(seconds), mean(steps))
+
+
+def line(row: Row) -> str:
+    """A row for people."""
+    gain = f"{row.gain_percent:5.2f} % (+-{row.spread_percent:.2f})"
+    return f"{row.name:24} q {row.quality:<4g} {row.iters:5d} steps {row.seconds:8.2f} s  gain {gain}"
+
+
+def first_picture(inputs: list[str]) -> "Pixels":
+    """The largest picture."""
+    from codec.image import read_image
+    from jobs.worklist import build_worklist
+
+    return read_image(Path(build_worklist(inputs, None)[0].input))
+
+
+def floor_seconds(codec: "Codec", pixels: "Pixels", quality: float) -> float:
+    """Least time of one forward and backward pass of rate and distortion through the frozen networks."""
+    import torch
+
+    from codec.architecture import lmbda_of
+    from codec.coding import quality_tensor, round_latents
+    from codec.image import pad, to_tensor
+    from codec.model import STRIDE, Latents
+    from rdo.objective import Problem
+
+    level = quality_tensor(codec, quality)
+    x = to_tensor(pixels).to(level.device)
+    problem = Problem(codec, x, level, torch.full_like(level, lmbda_of(quality)))
+    with torch.no_grad():
+        latents = round_latents(codec.analyse(pad(x, STRIDE), level))
+    times = []
+    for _ in range(FLOOR_REPEATS):
+        free = Latents(*(v.clone().requires_grad_() for v in latents))
+        begin = time.monotonic()
+        problem.cost(free).total.sum().backward()
+        if level.device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.monotonic() - begin)
+    return min(times)
