@@ -55,13 +55,13 @@ class Record:
     lmbda: float | None = None
     iters: int | None = None
     seconds: float | None = None
-    refine_seconds: float | None = None
     device: str | None = None
     plain: Score | None = None
     refined: Score | None = None
     gain_percent: float | None = None
     verified: bool = False
     error: str | None = None
+    refine_seconds: float | None = None
 
     def to_json(self) -> str:
         """One line of JSON; numbers are finite or null."""

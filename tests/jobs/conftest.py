@@ -137,7 +137,7 @@ def make_record() -> Callable[..., Record]:
         ]
         return Record(
             SCHEMA, "done", image, f"{image}.rdo", image, f"{image}-{quality}-{iters}", 100, 80, "tiny", "cafe",
-            f"{quality}-{iters}", quality, lmbda, iters, iters / 10, iters / 10, "cpu", *scores,
+            f"{quality}-{iters}", quality, lmbda, iters, iters / 10, "cpu", *scores,
             100 * (1 - scores[1].cost / scores[0].cost), True,
         )  # fmt: skip
 
