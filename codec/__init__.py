@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from codec.architecture import lmbda_of
     from codec.checkpoint import load
     from codec.coding import Decoded, decode, encode, write
-    from codec.image import ImagePolicy, Pixels, read_image, to_tensor, write_png
+    from codec.image import ImagePolicy, read_image, write_png
+    from codec.pixels import Pixels, to_tensor
 
 __all__ = [
     "Decoded", "ImagePolicy", "Pixels", "decode", "encode", "lmbda_of", "load", "read_image", "to_tensor", "write",

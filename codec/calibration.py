@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from codec.architecture import QUALITY_FIRST, QUALITY_LAST, lmbda_of
-from codec.image import Samples
 from codec.model import Codec, Latents
+from codec.pixels import Samples
 from codec.transforms import RateTable
 
 OFFSETS = (-1.5, -1.0, -0.5, 0.0, 0.5)  # of the quality, tried around each level

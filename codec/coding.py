@@ -22,8 +22,8 @@ from codec.coder import SYMBOL_MAX, RowCoder, SymbolReader, SymbolWriter, transf
 from codec.entropy import Z_REACH, StepMixture, in_steps
 from codec.errors import BitstreamError, ConfigError
 from codec.groups import restore, valid_tokens
-from codec.image import Pixels, crop, from_tensor, pad, to_tensor
 from codec.model import STRIDE, Codec, Latents
+from codec.pixels import Pixels, crop, from_tensor, pad, to_tensor
 from codec.portable import BLOCK, SHIFT_STEP, in_double, safe_shift, transfer_shift
 from codec.tables import GridPositions, Ints, on_grid, positions
 

@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from codec.errors import ConfigError, ImageError
 from codec.folders import find_images
-from codec.image import ImagePolicy, Samples, read_image
+from codec.image import ImagePolicy, read_image
+from codec.pixels import Samples
 
 POLICY = ImagePolicy(alpha="blend", depth=8, first_frame=True)
 

@@ -17,12 +17,11 @@ from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
-import torch
 from PIL import Image, ImageCms, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError, features
 
 from codec.bitstream import PIXELS_MAX
 from codec.errors import ConfigError, ImageError
+from codec.pixels import Pixels, Samples
 
 MAX_PIXELS = PIXELS_MAX
 MAX_SIDE_PX = 65_535  # the container stores a side in 16 bits
@@ -31,8 +30,6 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "QOI
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
 _ICC_TOLERANCE = 2  # levels; sRGB profiles differ by rounding, Display P3 and Adobe RGB by tens of levels
 _lock = threading.Lock()
-
-Samples = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -61,24 +58,6 @@ class ImagePolicy:
 
 
 STRICT = ImagePolicy()
-
-
-@dataclass(frozen=True, eq=False)
-class Pixels:
-    """A decoded picture: `data` is uint8 sRGB (H, W, 3); if `grey`, its three channels are equal."""
-
-    data: Samples
-    grey: bool
-
-    @property
-    def height(self) -> int:
-        """Rows."""
-        return self.data.shape[0]
-
-    @property
-    def width(self) -> int:
-        """Columns."""
-        return self.data.shape[1]
 
 
 def read_image(source: Path | bytes | BinaryIO, policy: ImagePolicy = STRICT, name: str | None = None) -> Pixels:
@@ -128,32 +107,6 @@ def image_size(path: Path) -> tuple[int, int] | None:
             return Image.open(file, formats=_FORMATS).size
     except ImageError:
         return None
-
-
-def to_tensor(pixels: Pixels) -> torch.Tensor:
-    """Gives a model's input, float32 (1, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(pixels.data.transpose(2, 0, 1).copy())[None].float() / 255  # (H, W, 3) -> (1, 3, H, W)
-
-
-def from_tensor(x: torch.Tensor, grey: bool) -> Pixels:
-    """Gives the 8-bit picture nearest to `x` (1, 3, H, W) clamped to [0, 1]; if `grey`, to the mean of its channels."""
-    assert x.shape[:-2] == (1, 3), f"expected (1, 3, H, W), got {tuple(x.shape)}"
-    levels = x.detach()[0].float().clamp(0, 1) * 255  # (3, H, W)
-    if grey:
-        levels = levels.mean(dim=0, keepdim=True).expand(3, -1, -1)
-    data = levels.round().to(torch.uint8).permute(1, 2, 0)  # (3, H, W) -> (H, W, 3)
-    return Pixels(data.contiguous().cpu().numpy(), grey)
-
-
-def pad(x: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Repeats the last column and row of `x` (B, 3, H, W) up to multiples of `multiple`; `crop` undoes it."""
-    height, width = x.shape[-2:]
-    return torch.nn.functional.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
-
-
-def crop(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Takes the top left `height` x `width` px of `x` (B, 3, H, W)."""
-    return x[..., :height, :width]
 
 
 def write_png(pixels: Pixels) -> bytes:

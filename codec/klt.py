@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.architecture import ModelConfig
-from codec.image import Samples
+from codec.pixels import Samples
 from codec.transforms import RateTable, Residual
 
 BLOCK = 16

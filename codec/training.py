@@ -24,9 +24,9 @@ from codec.checkpoint import first_line
 from codec.dataset import crop_stream
 from codec.errors import CheckpointError, ConfigError
 from codec.files import write_atomically
-from codec.image import Samples, crop, pad
 from codec.klt import KltAnalysis, KltSynthesis, initialise_klt
 from codec.model import STRIDE, Codec, Latents, set_gains_from_deviation
+from codec.pixels import Samples, crop, pad
 
 STATE_FILE = "state.pt"
 BAD_STEPS_MAX = 20  # consecutive steps without a finite gradient before training gives up

@@ -11,7 +11,8 @@ from importlib import resources
 from pathlib import Path
 
 from codec.errors import ConfigError, RdoError
-from codec.image import Pixels, read_image
+from codec.image import read_image
+from codec.pixels import Pixels
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from jobs.compare import numbers, whole
 from jobs.encode import refine_settings
 
 if TYPE_CHECKING:
-    from codec.image import Pixels
     from codec.model import Codec
+    from codec.pixels import Pixels
     from jobs.record import Record
     from jobs.worker import EncodeConfig
     from rdo.config import RefineConfig
@@ -158,8 +158,8 @@ def floor_seconds(codec: "Codec", pixels: "Pixels", quality: float) -> float:
 
     from codec.architecture import lmbda_of
     from codec.coding import quality_tensor, round_latents
-    from codec.image import pad, to_tensor
     from codec.model import STRIDE, Latents
+    from codec.pixels import pad, to_tensor
     from rdo.objective import Problem
 
     level = quality_tensor(codec, quality)

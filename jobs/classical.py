@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from codec.image import Pixels, can_write, library_versions, read_as, write_as
+from codec.image import can_write, library_versions, read_as, write_as
+from codec.pixels import Pixels
 from jobs.record import append_line, score
 from jobs.worker import explain
 

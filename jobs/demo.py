@@ -45,7 +45,8 @@ def save_photographs(folder: Path) -> None:
     """
     from codec.errors import ConfigError
     from codec.files import write_atomically
-    from codec.image import Pixels, write_png
+    from codec.image import write_png
+    from codec.pixels import Pixels
 
     try:
         from skimage import data

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from codec.coding import coding_arithmetic, quality_tensor, read, round_latents
 from codec.errors import ConfigError
-from codec.image import ImagePolicy, Pixels, pad, read_image, to_tensor
+from codec.image import ImagePolicy, read_image
 from codec.model import STRIDE, Codec, Latents
+from codec.pixels import Pixels, pad, to_tensor
 from jobs.record import Record, append_line
 
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from codec.coding import coding_arithmetic, quality_tensor, write
 from codec.files import write_atomically
-from codec.image import ImagePolicy, Pixels, crop, from_tensor, write_as, write_png
+from codec.image import ImagePolicy, write_as, write_png
 from codec.model import Codec, Latents
+from codec.pixels import Pixels, crop, from_tensor
 from jobs.details import Split, bits_of, plain_latents, read_original, read_refined, split_of
 from jobs.record import Record, Score, psnr_db
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from codec.image import Pixels
+from codec.pixels import Pixels
 
 SCHEMA = "rdo-record-1"
 MS_SSIM_SIDE_MIN = 161  # five scales of an 11-pixel window
@@ -92,7 +92,7 @@ def _ms_ssim(original: Pixels, decoded: Pixels) -> float | None:
         return None
     from pytorch_msssim import ms_ssim
 
-    from codec.image import to_tensor
+    from codec.pixels import to_tensor
 
     return float(ms_ssim(to_tensor(original), to_tensor(decoded), data_range=1.0))
 

@@ -11,8 +11,8 @@ from jobs import cli
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from codec.image import Samples
     from codec.model import Codec
+    from codec.pixels import Samples
     from codec.training import Loss, Trainer, Validation
 
 EXAMPLES = """\

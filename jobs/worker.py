@@ -19,8 +19,9 @@ from codec.checkpoint import first_line, model_id
 from codec.coding import decode, write
 from codec.errors import BitstreamError, ConfigError, RdoError
 from codec.files import write_atomically
-from codec.image import ImagePolicy, Pixels, read_image, to_tensor
+from codec.image import ImagePolicy, read_image
 from codec.model import Codec, Latents
+from codec.pixels import Pixels, to_tensor
 from codec.settings import config_hash
 from jobs.record import SCHEMA, Record, score
 from jobs.worklist import STDIO, Item

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from codec.coding import round_latents
 from codec.entropy import StepMixture
-from codec.image import crop
 from codec.model import Codec, Latents
+from codec.pixels import crop
 from rdo.distortion import MSE, Distortion
 
 

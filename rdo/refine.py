@@ -17,8 +17,8 @@ from torch import Tensor
 
 from codec.architecture import lmbda_of
 from codec.coding import quality_tensor, round_latents
-from codec.image import pad
 from codec.model import STRIDE, Codec, Latents
+from codec.pixels import pad
 from rdo.config import Method, RefineConfig
 from rdo.descent import descend
 from rdo.distortion import MSE, Distortion

@@ -21,8 +21,8 @@ from codec.architecture import QUALITY_FIRST, QUALITY_LAST, lmbda_of
 from codec.bitstream import HEADER_BYTES, on_header_grid
 from codec.coding import quality_tensor, round_latents, write
 from codec.errors import ConfigError
-from codec.image import crop, pad
 from codec.model import STRIDE, Codec, Latents
+from codec.pixels import crop, pad
 from rdo.config import RefineConfig
 from rdo.distortion import MSE, Distortion
 from rdo.objective import Best, Problem

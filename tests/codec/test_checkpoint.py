@@ -16,8 +16,8 @@ from codec.architecture import ModelConfig
 from codec.checkpoint import load, model_config, model_id, publish, read_checkpoint
 from codec.coding import decode, encode
 from codec.errors import CheckpointError, ConfigError
-from codec.image import Pixels
 from codec.model import Codec
+from codec.pixels import Pixels
 
 Photo = Callable[..., NDArray[np.uint8]]
 

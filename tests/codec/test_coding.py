@@ -24,8 +24,8 @@ from codec.coding import (
 )
 from codec.entropy import StepMixture
 from codec.errors import BitstreamError, ConfigError
-from codec.image import Pixels, crop, from_tensor, pad, to_tensor
 from codec.model import STRIDE, Codec, Latents
+from codec.pixels import Pixels, crop, from_tensor, pad, to_tensor
 from codec.tables import GridPositions, positions
 
 Photo = Callable[..., NDArray[np.uint8]]

@@ -19,8 +19,9 @@ from codec.architecture import ModelConfig
 from codec.bitstream import VERSION
 from codec.checkpoint import load, publish
 from codec.coding import decode, encode, read, write, y_shape, z_shape
-from codec.image import Pixels, read_image, write_png
+from codec.image import read_image, write_png
 from codec.model import Codec, Latents
+from codec.pixels import Pixels
 
 GOLDEN = Path(__file__).parent / "golden"
 PICTURES = {"photo": (40, 70, 5.5, False), "grey": (65, 17, 2.0, True), "pixel": (1, 1, 8.0, False)}

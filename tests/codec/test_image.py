@@ -18,21 +18,8 @@ from PIL import Image, ImageCms
 
 from codec import image
 from codec.errors import ConfigError, ImageError
-from codec.image import (
-    ImagePolicy,
-    Pixels,
-    can_write,
-    crop,
-    from_tensor,
-    is_image,
-    library_versions,
-    pad,
-    read_as,
-    read_image,
-    to_tensor,
-    write_as,
-    write_png,
-)
+from codec.image import ImagePolicy, can_write, is_image, library_versions, read_as, read_image, write_as, write_png
+from codec.pixels import Pixels, crop, from_tensor, pad, to_tensor
 
 Array = npt.NDArray[Any]
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)

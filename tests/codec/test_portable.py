@@ -14,8 +14,8 @@ from codec.coder import SymbolReader, SymbolWriter
 from codec.coding import encode, read
 from codec.entropy import StepMixture
 from codec.errors import BitstreamError
-from codec.image import Pixels
 from codec.model import Codec
+from codec.pixels import Pixels
 from codec.portable import BLOCK, MARGIN, SHIFT_STEP, SHIFTS, in_double, margin, safe_shift, transfer_shift
 from codec.tables import GridPositions, on_grid, positions
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from codec.architecture import ModelConfig, lmbda_of
 from codec.errors import CheckpointError, ConfigError
-from codec.image import pad
 from codec.model import STRIDE, Codec, level_steps
+from codec.pixels import pad
 from codec.training import (
     BAD_STEPS_MAX,
     STATE_FILE,

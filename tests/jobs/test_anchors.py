@@ -9,7 +9,8 @@ import pytest
 
 import jobs.anchors
 from codec.errors import ConfigError
-from codec.image import Pixels, read_image
+from codec.image import read_image
+from codec.pixels import Pixels
 from jobs.anchors import AnchorSet, installed_anchors, load_anchors, pixels_hash, recognise
 
 

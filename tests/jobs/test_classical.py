@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import jobs.classical
-from codec.image import Pixels
+from codec.pixels import Pixels
 from jobs.classical import LADDERS, ClassicalRecord, append, available, encode_ladders, read, settings_text
 
 

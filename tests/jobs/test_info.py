@@ -8,7 +8,7 @@ import pytest
 from codec.bitstream import HEADER_BYTES
 from codec.checkpoint import model_id
 from codec.coding import encode
-from codec.image import Pixels
+from codec.pixels import Pixels
 from jobs.info import main
 
 

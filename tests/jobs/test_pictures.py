@@ -11,8 +11,9 @@ from PIL import Image
 
 import jobs.pictures
 from codec.coding import coding_arithmetic, encode, quality_tensor
-from codec.image import STRICT, Pixels, read_image
+from codec.image import STRICT, read_image
 from codec.model import Codec
+from codec.pixels import Pixels
 from jobs.details import plain_latents
 from jobs.pictures import View, heat, quality_of_bits, store, stored, view
 from jobs.points import load_records

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codec.image import Pixels
+from codec.pixels import Pixels
 from jobs.record import SCHEMA, Record, Score, append_record, read_records, score
 
 CONTRACT = {

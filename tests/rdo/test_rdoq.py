@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from codec.coding import quality_tensor, round_latents
-from codec.image import Pixels, pad, to_tensor
 from codec.model import Codec, Latents
+from codec.pixels import Pixels, pad, to_tensor
 from rdo.config import RefineConfig
 from rdo.objective import Best, Problem
 from rdo.rdoq import curvature, curvatures, move, search, survey

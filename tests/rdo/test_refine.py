@@ -12,8 +12,8 @@ import rdo
 from codec.architecture import lmbda_of
 from codec.coding import encode, quality_tensor, round_latents, write
 from codec.errors import ConfigError
-from codec.image import Pixels, pad, to_tensor
 from codec.model import Codec, Latents
+from codec.pixels import Pixels, pad, to_tensor
 from rdo import RefineConfig, Refined, refine
 from rdo.descent import look_steps
 from rdo.objective import Best, Cost, Problem, keep_better

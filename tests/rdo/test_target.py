@@ -11,8 +11,8 @@ from torch import Tensor
 from codec.checkpoint import load
 from codec.coding import decode, write
 from codec.errors import ConfigError
-from codec.image import Pixels, to_tensor
 from codec.model import Codec
+from codec.pixels import Pixels, to_tensor
 from rdo import RefineConfig, effort, refine
 from rdo.target import Goal, Met, refine_to
 
