@@ -32,6 +32,7 @@ from rdo.schedules import Clock, falling, geometric
 PROBES_MAX = 8  # of the curvature; one is enough where an image has many positions to average over
 POSITIONS = 96
 HOT = 0.8  # the fraction of the budget with heat
+Z_SHARE = 0.3  # of the share of y: one z moves the rate of many y, and they answer to each other more
 
 
 class View(NamedTuple):
@@ -45,24 +46,28 @@ class View(NamedTuple):
 def search(problem: Problem, best: Best, config: RefineConfig, clock: Clock, progress: Callable[[int], None]) -> Best:
     """Search from `best` until the clock runs out.
 
-    While there is heat the search wanders. Without, it steps only from the best place, and where a round of moves made
-    an image dearer the next round lets half as many latents move.
+    While there is heat the search wanders. Without, where a round of moves made an image dearer it steps back, and half
+    as many latents may move in the next.
     """
     generator = torch.Generator(problem.x.device).manual_seed(config.seed)
     bend = curvatures(problem, best.latents, generator)
-    latents, origin = best.latents, None
+    latents, kept = best.latents, None
     caution = torch.ones_like(best.cost.total)
     while (t := clock.t) < 1:
         cost, view = survey(problem, latents, bend)
-        heat = falling(config.heat, t / HOT)
-        share = geometric(config.share_start, config.share_end, t)
-        if heat == 0 and origin is not None:
-            better = cost.total <= best.cost.total
-            caution = torch.where(better, caution, caution / 2)
-            view = View(*(select(better, new, old) for new, old in zip(view, origin, strict=True)))
         best = keep_better(best, latents, cost)
-        origin = view if heat == 0 else None
-        latents = Latents(*(move(*v, heat, share * caution, generator) for v in zip(*view, strict=True)))
+        heat = falling(config.heat, t / HOT)
+        if heat == 0:
+            total = cost.total
+            if kept is not None:
+                better = total <= kept[0]
+                caution = torch.where(better, caution, caution / 2)
+                total = torch.where(better, total, kept[0])
+                view = View(*(select(better, new, old) for new, old in zip(view, kept[1], strict=True)))
+            kept = total, view
+        share = geometric(config.share_start, config.share_end, t) * caution
+        moves = zip(*view, (share, Z_SHARE * share), strict=True)
+        latents = Latents(*(move(v, up, down, heat, s, generator) for v, up, down, s in moves))
         clock.step += 1
         progress(clock.step)
     with torch.no_grad():
