@@ -2,6 +2,7 @@
 
 import ast
 import socket
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,18 @@ def test_nothing_is_unpickled_or_executed(path: Path) -> None:
             assert called not in ("eval", "exec", "os.system", "yaml.load", "np.load", "torch.hub.load")
             if called == "torch.load":
                 assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords)
+
+
+def test_dependencies_have_lower_bounds_and_the_entropy_coder_one_version() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    needed = project["dependencies"] + project["optional-dependencies"]["compare"]
+    assert all(">=" in r or r == "constriction==0.5.0" for r in needed)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that not even root can write to")
+def test_an_output_that_cannot_be_written_is_said_before_any_work(
+    save_photo: Any, rdo_encode: Any, capsys: Any
+) -> None:
+    save_photo("in/a.png")
+    assert rdo_encode("-o", "/proc/nowhere", "in") == 1
+    assert "/proc/nowhere" in capsys.readouterr().err
