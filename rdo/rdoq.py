@@ -139,4 +139,5 @@ def _gradient(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
 
 
 def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.rand(like.shape, generator=generator, device=like.device)
+    """Noise for (B, C, h, w), the same for every image, so that none depends on its company."""
+    return torch.rand(like.shape[1:], generator=generator, device=like.device).expand_as(like)

@@ -87,9 +87,10 @@ def test_each_of_a_batch_keeps_its_own_best(tiny_codec, picture, method) -> None
         assert torch.allclose(refined.cost_est.total[i], price(tiny_codec, alone, x[i : i + 1]), rtol=1e-5)
 
 
-def test_a_batch_ends_where_each_image_alone_ends(tiny_codec, picture) -> None:
+@pytest.mark.parametrize("method", ["ste", "rdoq"])  # others share out their noise among the images
+def test_a_batch_ends_where_each_image_alone_ends(tiny_codec, picture, method) -> None:
     x = torch.cat([picture(50, 64, seed=1), picture(50, 64, seed=2)])
-    config = replace(QUICK, method="ste")  # without noise, which batches share out otherwise
+    config = replace(QUICK, method=method)
     together = refine(tiny_codec, x, 4.0, config, LMBDA).cost_est.total
     alone = torch.cat([refine(tiny_codec, one[None], 4.0, config, LMBDA).cost_est.total for one in x])
     assert torch.allclose(together, alone, rtol=0.01)
