@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobs import cli
 
@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     flags.add_argument("inputs", nargs="+", metavar="PICTURE", help="files or folders; - is standard input")
     flags.add_argument("-o", "--output", help="folder (default rdo-out), or one .rdo file; - is standard output")
     rate = flags.add_argument_group("rate")
-    rate.add_argument("--quality", type=float, default=4.0, help="1 (smallest) to 8 (best), continuous")
+    rate.add_argument("--quality", type=float, help="1 (smallest) to 8 (best), continuous (default 4)")
     rate.add_argument("--lmbda", type=float, help="weight of mse (0..255) against bpp, default: what fits the quality")
     rate.add_argument("--target-bytes", type=int, metavar="N", help="file size, never above it, at most 1 %% below")
     rate.add_argument("--target-bpp", type=float, help="the same in bits per pixel")
@@ -78,12 +78,16 @@ def encode(arguments: argparse.Namespace) -> int:
     from jobs.worker import EncodeConfig
 
     codec = load(arguments.model, cli.check_device(arguments.device))
-    quality_tensor(codec, arguments.quality)  # refuses what is out of range, once
     if arguments.roi and not arguments.roi.is_file():
         raise ConfigError(f"--roi {arguments.roi}: no such file")
     policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
-    given = {f.name: getattr(arguments, f.name) for f in fields(EncodeConfig) if hasattr(arguments, f.name)}
+    names = [f.name for f in fields(EncodeConfig)]
+    given: dict[str, Any] = {n: getattr(arguments, n) for n in names if getattr(arguments, n, None) is not None}
+    targets = [name for name in given if name.startswith("target_")]
+    if targets and "quality" in given:
+        raise ConfigError(f"--quality and {targets[0]}: the target settles the quality, leave one out")
     config = EncodeConfig(**given, refine=refine_config, policy=policy)
+    quality_tensor(codec, config.quality)  # refuses what is out of range, once
     results = None
     if not names_one_file(arguments.output) and items[0].output != STDIO:
         folder = Path(arguments.output or "rdo-out")

@@ -15,7 +15,7 @@ def summary(records: list[Record]) -> str:
         refined = sum(r.refined.bytes for r in scored if r.refined)
         gain = sum(r.gain_percent or 0.0 for r in scored) / len(scored)
         lines.append(
-            f"{'all, mean cost':32} {plain:>9} {refined:>9} {_percent(plain, refined)} {'':>15} {-gain:>+6.2f}%"
+            f"{'all, mean cost':32} {plain:>9} {refined:>9} {_percent(plain, refined)} {'':>15} {0.0 - gain:>+6.2f}%"
         )
     lines += [f"{_short(r.input)} failed: {r.error}" for r in records if r.status == "failed"]
     skipped = sum(r.status == "skipped" for r in records)

@@ -34,6 +34,7 @@ Kind = Literal["bytes", "psnr"]
 PROBE = 0.25  # of the steps, to learn what refinement changes
 TRIM, TRIMS_MAX = 0.125, 5  # of the steps, each time that the file misses the goal, and how often at most
 TRIM_STEPS_MIN = 5
+REACH = {"bytes": 0.7, "psnr": 2.0}  # how far plain encoding may lie from the goal: log(bytes) above it; dB
 MIXES_MAX = 8  # bisections between a file on this side of the goal and one on that
 SECANTS_MAX = 8
 
@@ -42,8 +43,8 @@ SECANTS_MAX = 8
 class Goal:
     """What the file shall measure: a `psnr` in dB, to 0.05; or `bytes` at most, and less by at most 1 % or two words.
 
-    A file grows by words of four bytes, and one latent of a small picture may be worth several: where 1 % cannot be
-    met, a file up to 5 % below the ceiling will do.
+    A picture that needs fewer bytes at the highest quality gets that. A file grows by words of four bytes, and one
+    latent of a small picture may be worth several: where 1 % cannot be met, a file up to 5 % below the ceiling will do.
     """
 
     kind: Kind
@@ -132,6 +133,7 @@ def refine_to(
     """
     task, counter = _Task(codec, x, goal, grey), _Counter(progress)
     quality = _plain_quality(task, goal.aim)
+    _check_reach(task, quality)
     if config.iters:
         short = replace(config, iters=math.ceil(PROBE * config.iters))
         probe = refine(codec, x, quality, short, None, counter.add(), measure)
@@ -141,6 +143,24 @@ def refine_to(
     lmbda = torch.tensor([lmbda_of(quality)], device=x.device)
     problem = Problem(codec, x, quality_tensor(codec, quality), lmbda, measure)
     return _trim(task, problem, replace(config, heat=0.0), Met(refined, quality, lmbda_of(quality)), counter)
+
+
+def _check_reach(task: _Task, quality: float) -> None:
+    """Before any refinement: refuse what no lmbda will bring back into reach.
+
+    Raises:
+        ConfigError: plain encoding at the end of the scale is too far from the goal.
+    """
+    goal, measured = task.goal, task.measure_plain(quality)
+    off = measured - goal.aim
+    beyond = off > REACH[goal.kind] if goal.kind == "bytes" else abs(off) > REACH[goal.kind]
+    if beyond:
+        raise _out_of_reach(goal, measured, quality)
+
+
+def _out_of_reach(goal: Goal, measured: float, quality: float) -> ConfigError:
+    near = f"{math.exp(measured):.0f} bytes" if goal.kind == "bytes" else f"{measured:.2f} dB"
+    return ConfigError(f"target {goal.value:g} {goal.kind}: out of reach; the nearest is {near}, quality {quality:.2f}")
 
 
 def _plain_quality(task: _Task, aim: float) -> float:
@@ -167,6 +187,9 @@ def _trim(task: _Task, problem: Problem, cold: RefineConfig, start: Met, counter
     for _ in range(TRIMS_MAX):
         if goal.met(measured):
             break
+        if quality == QUALITY_LAST and goal.kind == "bytes" and measured < goal.aim:
+            spare = refined.latents, measured  # no better picture is to be had, and it is below the ceiling
+            break
         lmbda *= math.exp(max(-0.7, min(0.7, reach * (goal.aim - measured) / goal.slopes[1])))
         reach *= 2
         problem = problem._replace(lmbda=torch.full_like(problem.lmbda, lmbda))
@@ -183,10 +206,7 @@ def _trim(task: _Task, problem: Problem, cold: RefineConfig, start: Met, counter
     if not goal.met(measured) and spare:
         refined = replace(refined, latents=spare[0])
     elif not goal.met(measured):
-        near = f"{math.exp(measured):.0f} bytes" if goal.kind == "bytes" else f"{measured:.2f} dB"
-        raise ConfigError(
-            f"target {goal.value:g} {goal.kind}: out of reach; the nearest is {near}, quality {quality:.2f}"
-        )
+        raise _out_of_reach(goal, measured, quality)
     best, plain = (_priced(problem, latents).cost for latents in (refined.latents, refined.plain))
     return Met(replace(refined, cost_est=best, plain_cost_est=plain), quality, lmbda)
 

@@ -85,6 +85,7 @@ def test_another_mask_under_the_same_name_is_encoded_anew(last) -> None:
         (("--target-bytes", 500, "--target-psnr", 30), "one of target_bytes"),
         (("--target-bpp", 0), "target 0.0: must be positive"),
         (("--target-psnr", 30, "--lmbda", 0.1), "one of target_bytes"),
+        (("--target-psnr", 30, "--quality", 4), "the target settles the quality"),
         (("--ms-ssim", 1.5), "ms_ssim 1.5: a share"),
         (("--roi", "missing.png"), "missing.png"),
         (("--effort", 12), "effort 12: must be a whole number from 1 to 9"),
