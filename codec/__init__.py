@@ -19,8 +19,8 @@ __all__ = [
 
 _HOMES = {
     "lmbda_of": "architecture", "load": "checkpoint", "Decoded": "coding", "decode": "coding", "encode": "coding",
-    "write": "coding", "to_tensor": "image",
-    "ImagePolicy": "image", "Pixels": "image", "read_image": "image", "write_png": "image",
+    "write": "coding", "to_tensor": "pixels",
+    "ImagePolicy": "image", "Pixels": "pixels", "read_image": "image", "write_png": "image",
 }  # fmt: skip
 
 

@@ -41,3 +41,7 @@ def test_refinement_gains_on_it(small: Codec, photo: Photo) -> None:
     x = codec.to_tensor(Pixels(photo(128, 128, 2), grey=False))
     refined = rdo.refine(small, x, 4.0, rdo.RefineConfig(iters=30))
     assert torch.all(refined.cost_est.total < 0.99 * refined.plain_cost_est.total)
+
+
+def test_every_name_that_the_package_offers_is_there() -> None:
+    assert all(getattr(codec, name) is not None for name in codec.__all__)
