@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from codec.architecture import QUALITY_FIRST, QUALITY_LAST, lmbda_of
-from codec.model import Codec, Latents
+from codec.model import STRIDE, Codec, Latents
 from codec.pixels import Samples
 from codec.transforms import RateTable
 
@@ -24,12 +24,12 @@ def calibrate(codec: Codec, photos: list[Samples]) -> list[float]:
     """Resample the rate levels; returns the quality, by the old scale, that each level now stands for.
 
     Args:
-        photos: uint8 (H, W, 3), sides at least 64 pixels; a dozen will do.
+        photos: uint8 (H, W, 3); a dozen will do. Those with a side below 64 pixels are left out.
     """
-    crops = [_middle(photo) for photo in photos]
+    crops = [_middle(photo) for photo in photos if min(photo.shape[:2]) >= STRIDE]
     levels = np.linspace(QUALITY_FIRST, QUALITY_LAST, codec.config.levels)
-    best = [_best_quality(codec, crops, level) for level in levels]
-    inside = np.array([(level, q - level) for level, q in zip(levels, best, strict=True) if q is not None])
+    best = [_best_quality(codec, crops, level) for level in levels] if crops else []
+    inside = np.array([(level, q - level) for level, q in zip(levels, best, strict=False) if q is not None])
     if len(inside) < 2:
         return [float(level) for level in levels]
     # a straight line through the shifts evens out the noise of few photos, and reaches the ends of the scale
@@ -74,7 +74,7 @@ def _row(table: Tensor, quality: float, levels: NDArray[np.float64]) -> Tensor:
 
 def _middle(photo: Samples) -> Tensor:
     """(1, 3, side, side) in [0, 1], side a multiple of 64 and at most `SIDE`."""
-    height, width = (min(SIDE, length // 64 * 64) for length in photo.shape[:2])
+    height, width = (min(SIDE, length // STRIDE * STRIDE) for length in photo.shape[:2])
     top, left = (photo.shape[0] - height) // 2, (photo.shape[1] - width) // 2
     square = np.ascontiguousarray(photo[top : top + height, left : left + width])
     return torch.from_numpy(square).permute(2, 0, 1)[None] / 255

@@ -28,7 +28,7 @@ def test_finds_where_the_cost_is_least(make_codec, monkeypatch, shift: float) ->
 
     monkeypatch.setattr(calibration, "_cost", cost)
     monkeypatch.setattr(calibration, "OFFSETS", (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5))
-    meant = calibrate(codec, [])
+    meant = calibrate(codec, [np.zeros((64, 64, 3), np.uint8)])
     assert np.allclose(meant, levels + shift)
     for old, new in zip(before, tables(codec), strict=True):
         assert torch.allclose(
@@ -49,7 +49,8 @@ def test_nothing_moves_where_nothing_can_be_told(make_codec, monkeypatch) -> Non
     codec = make_codec()
     before = tables(codec)
     monkeypatch.setattr(calibration, "_cost", lambda codec, crops, quality, lmbda: quality)  # least at the edge
-    assert calibrate(codec, []) == np.linspace(1, 8, codec.config.levels).tolist()
+    for photos in ([], [np.zeros((64, 64, 3), np.uint8)], [np.zeros((63, 99, 3), np.uint8)]):
+        assert calibrate(codec, photos) == np.linspace(1, 8, codec.config.levels).tolist()
     assert all(torch.equal(a, b) for a, b in zip(before, tables(codec), strict=True))
 
 
