@@ -50,9 +50,8 @@ def encode(codec: Codec, pixels: Pixels, quality: float = 4.0) -> bytes:
     """
     check_size(pixels.width, pixels.height)
     level = quality_tensor(codec, quality)
-    x = pad(to_tensor(pixels).to(level.device), STRIDE)
     with coding_arithmetic():
-        latents = round_latents(codec.analyse(x, level))
+        latents = plain_latents(codec, to_tensor(pixels).to(level.device), level)
     return write(codec, latents, pixels.width, pixels.height, quality, pixels.grey)
 
 
@@ -138,6 +137,11 @@ def quality_tensor(codec: Codec, quality: float) -> Tensor:
     if not 1 <= quality <= 8:
         raise ConfigError(f"quality {quality}: must lie between 1 (smallest file) and 8 (best picture)")
     return torch.tensor([on_header_grid(quality)], device=next(codec.parameters()).device)
+
+
+def plain_latents(codec: Codec, x: Tensor, level: Tensor) -> Latents:
+    """Integer latents of plain encoding, for images x (B, 3, H, W) in [0, 1], unpadded, at qualities (B,)."""
+    return round_latents(codec.analyse(pad(x, STRIDE), level))
 
 
 def round_latents(latents: Latents) -> Latents:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import cli
-from jobs.compare import numbers, whole
 from jobs.encode import refine_settings
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def bench(arguments: argparse.Namespace) -> int:
     from jobs.worker import EncodeConfig
 
     ways = settings(arguments)
-    qualities = numbers(arguments.qualities, "--qualities")
+    qualities = cli.numbers(arguments.qualities, "--qualities")
     codec = load(arguments.model, cli.check_device(arguments.device))
     failed = False
     rows = []
@@ -102,9 +101,9 @@ def settings(arguments: argparse.Namespace) -> "list[tuple[str, RefineConfig]]":
     ways = []
     for method in arguments.methods.split(","):
         path = Path(method) if method.endswith((".yaml", ".yml")) else None
-        for iters in numbers(arguments.iters, "--iters"):
+        for iters in cli.numbers(arguments.iters, "--iters"):
             given = argparse.Namespace(
-                config=path, effort=None, iters=whole(iters), seed=arguments.seed, method=None if path else method
+                config=path, effort=None, iters=cli.whole(iters), seed=arguments.seed, method=None if path else method
             )
             base = refine_settings(given)
             name = path.stem if path else method
@@ -157,16 +156,16 @@ def floor_seconds(codec: "Codec", pixels: "Pixels", quality: float) -> float:
     import torch
 
     from codec.architecture import lmbda_of
-    from codec.coding import quality_tensor, round_latents
-    from codec.model import STRIDE, Latents
-    from codec.pixels import pad, to_tensor
+    from codec.coding import plain_latents, quality_tensor
+    from codec.model import Latents
+    from codec.pixels import to_tensor
     from rdo.objective import Problem
 
     level = quality_tensor(codec, quality)
     x = to_tensor(pixels).to(level.device)
     problem = Problem(codec, x, level, torch.full_like(level, lmbda_of(quality)))
     with torch.no_grad():
-        latents = round_latents(codec.analyse(pad(x, STRIDE), level))
+        latents = plain_latents(codec, x, level)
     times = []
     for _ in range(FLOOR_REPEATS):
         free = Latents(*(v.clone().requires_grad_() for v in latents))

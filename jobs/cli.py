@@ -25,6 +25,41 @@ def parser(name: str, purpose: str, examples: str) -> argparse.ArgumentParser:
     )
 
 
+def add_picture_flags(flags: argparse.ArgumentParser) -> None:
+    """What to do with pictures that are no 8-bit opaque stills, the fields of `ImagePolicy`."""
+    pictures = flags.add_argument_group("pictures")
+    pictures.add_argument("--alpha", choices=("refuse", "drop", "blend"), default="refuse", help="transparent pictures")
+    pictures.add_argument("--depth", type=int, choices=(8,), help="round deeper pictures to 8 bits, else refuse them")
+    pictures.add_argument("--first-frame", action="store_true", help="of an animation, else refuse it")
+
+
+def numbers(text: str, flag: str) -> list[float]:
+    """Numbers between commas, each once, ascending.
+
+    Raises:
+        ConfigError: one is no number.
+    """
+    from codec.errors import ConfigError
+
+    try:
+        return sorted({float(part) for part in text.split(",")})
+    except ValueError:
+        raise ConfigError(f"{flag} {text}: write numbers between commas") from None
+
+
+def whole(value: float) -> int:
+    """A number of steps.
+
+    Raises:
+        ConfigError: negative, or not whole.
+    """
+    from codec.errors import ConfigError
+
+    if value < 0 or value != int(value):
+        raise ConfigError(f"--iters {value:g}: write whole numbers, 0 or more")
+    return int(value)
+
+
 def add_model_flags(flags: argparse._ActionsContainer) -> None:
     """--model and --device."""
     flags.add_argument("--model", default="small", help="installed model, or a .safetensors checkpoint")

@@ -40,10 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument("--time-budget", type=float, metavar="S", help="at most S seconds of refinement per picture")
     search.add_argument("--seed", type=int, help="of the noise (default 0)")
     search.add_argument("--config", type=Path, metavar="YAML", help="refinement settings, as in configs/refine/")
-    pictures = flags.add_argument_group("pictures")
-    pictures.add_argument("--alpha", choices=("refuse", "drop", "blend"), default="refuse", help="transparent pictures")
-    pictures.add_argument("--depth", type=int, choices=(8,), help="round deeper pictures to 8 bits, else refuse them")
-    pictures.add_argument("--first-frame", action="store_true", help="of an animation, else refuse it")
+    cli.add_picture_flags(flags)
     run = flags.add_argument_group("run")
     run.add_argument("--json", action="store_true", help="print the report as JSON instead of its table")
     cli.add_model_flags(run)
@@ -82,8 +79,8 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
     from jobs.report import build_report
     from jobs.worker import EncodeConfig
 
-    qualities = numbers(arguments.qualities, "--qualities")
-    iters = [whole(value) for value in numbers(arguments.iters, "--iters")]
+    qualities = cli.numbers(arguments.qualities, "--qualities")
+    iters = [cli.whole(value) for value in cli.numbers(arguments.iters, "--iters")]
     names, notes = codec_names(arguments.codecs, bool(arguments.records))
     asked = load_anchors(arguments.anchors) if arguments.anchors not in (None, "none") else None
     recipes = [refine_settings(argparse.Namespace(**{**vars(arguments), "effort": None, "iters": n})) for n in iters]
@@ -148,33 +145,6 @@ def codec_names(text: str | None, finished: bool) -> tuple[list[str], list[str]]
     if unknown:
         raise ConfigError(f"--codecs {', '.join(unknown)}: unknown; there are {', '.join(short)}, or none")
     return available([short[name] for name in dict.fromkeys(chosen)])
-
-
-def numbers(text: str, flag: str) -> list[float]:
-    """Numbers between commas, each once, ascending.
-
-    Raises:
-        ConfigError: one is no number.
-    """
-    from codec.errors import ConfigError
-
-    try:
-        return sorted({float(part) for part in text.split(",")})
-    except ValueError:
-        raise ConfigError(f"{flag} {text}: write numbers between commas") from None
-
-
-def whole(value: float) -> int:
-    """A number of steps.
-
-    Raises:
-        ConfigError: negative, or not whole.
-    """
-    from codec.errors import ConfigError
-
-    if value < 0 or value != int(value):
-        raise ConfigError(f"--iters {value:g}: write whole numbers, 0 or more")
-    return int(value)
 
 
 def as_text(config: "RefineConfig") -> str:

@@ -5,11 +5,12 @@ import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from codec.coding import coding_arithmetic, quality_tensor, read, round_latents
+from codec import coding
+from codec.coding import coding_arithmetic, quality_tensor, read
 from codec.errors import ConfigError
 from codec.image import ImagePolicy, read_image
-from codec.model import STRIDE, Codec, Latents
-from codec.pixels import Pixels, pad, to_tensor
+from codec.model import Codec, Latents
+from codec.pixels import Pixels, to_tensor
 from jobs.record import Record, append_line
 
 
@@ -87,7 +88,7 @@ def plain_latents(codec: Codec, pixels: Pixels, quality: float) -> Latents:
     """What plain encoding writes."""
     level = quality_tensor(codec, quality)
     with coding_arithmetic():
-        return round_latents(codec.analyse(pad(to_tensor(pixels).to(level.device), STRIDE), level))
+        return coding.plain_latents(codec, to_tensor(pixels).to(level.device), level)
 
 
 def append_split(path: Path, split: Split) -> None:

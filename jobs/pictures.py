@@ -141,7 +141,7 @@ def heat(values: Plane, top: float, stops: NDArray[np.float64] = _HEAT) -> Pixel
 def _split_bits(codec: Codec, latents: Latents, padded: Plane) -> tuple[float, float]:
     """Bits of y and z, from a map of both together."""
     with coding_arithmetic():
-        z_bits = float(codec.prior.bits(latents.z).sum())
+        z_bits = float(codec.z_bits(latents.z).sum())
     return float(padded.sum()) - z_bits, z_bits
 
 

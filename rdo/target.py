@@ -19,10 +19,10 @@ from torch import Tensor
 
 from codec.architecture import QUALITY_FIRST, QUALITY_LAST, lmbda_of
 from codec.bitstream import HEADER_BYTES, on_header_grid
-from codec.coding import quality_tensor, round_latents, write
+from codec.coding import plain_latents, quality_tensor, write
 from codec.errors import ConfigError
-from codec.model import STRIDE, Codec, Latents
-from codec.pixels import crop, pad
+from codec.model import Codec, Latents
+from codec.pixels import crop
 from rdo.config import RefineConfig
 from rdo.distortion import MSE, Distortion
 from rdo.objective import Best, Problem
@@ -105,7 +105,7 @@ class _Task(NamedTuple):
     def measure_plain(self, quality: float) -> float:
         """The same of plain encoding, bytes by the model's estimate."""
         level = quality_tensor(self.codec, quality)
-        latents = round_latents(self.codec.analyse(pad(self.x, STRIDE), level))
+        latents = plain_latents(self.codec, self.x, level)
         if self.goal.kind == "psnr":
             return self.measure(latents, quality)
         bits = sum(self.codec.rate(latents.y, latents.y, latents.z, latents.z, level))
@@ -197,7 +197,7 @@ def _trim(task: _Task, problem: Problem, cold: RefineConfig, start: Met, counter
         found = search(problem, _priced(problem, refined.latents), cold, clock, counter.add()).latents
         before, measured = measured, task.measure(found, quality)
         if (before - goal.aim) * (measured - goal.aim) < 0:
-            found, measured = _between(task, quality, refined.latents, found)
+            found, measured = _between(task, quality, (refined.latents, before), (found, measured))
         refined = replace(
             refined, latents=found, iters=refined.iters + clock.step, seconds=refined.seconds + clock.seconds
         )
@@ -211,16 +211,18 @@ def _trim(task: _Task, problem: Problem, cold: RefineConfig, start: Met, counter
     return Met(replace(refined, cost_est=best, plain_cost_est=plain), quality, lmbda)
 
 
-def _between(task: _Task, quality: float, before: Latents, after: Latents) -> tuple[Latents, float]:
-    """Latents on either side of the goal, mixed: a share of those that differ, found by bisection; and the measure."""
+def _between(
+    task: _Task, quality: float, before: tuple[Latents, float], after: tuple[Latents, float]
+) -> tuple[Latents, float]:
+    """Latents on either side of the goal, each with its measure, mixed: a share of those that differ, by bisection."""
     generator = torch.Generator(task.x.device).manual_seed(0)
-    order = Latents(*(torch.rand(v.shape, generator=generator, device=v.device) for v in before))
-    rising = task.measure(after, quality) > task.goal.aim
+    order = Latents(*(torch.rand(v.shape, generator=generator, device=v.device) for v in before[0]))
+    rising = after[1] > task.goal.aim
     low, high = 0.0, 1.0
-    below = (after, task.measure(after, quality)) if not rising else (before, task.measure(before, quality))
+    below = before if rising else after
     for _ in range(MIXES_MAX):
         share = (low + high) / 2
-        mixed = Latents(*(torch.where(o < share, a, b) for o, a, b in zip(order, after, before, strict=True)))
+        mixed = Latents(*(torch.where(o < share, a, b) for o, a, b in zip(order, after[0], before[0], strict=True)))
         measured = task.measure(mixed, quality)
         if task.goal.met(measured):
             return mixed, measured

@@ -12,7 +12,8 @@ import jobs.gather
 from codec.bitstream import unpack
 from codec.image import read_image
 from jobs.anchors import AnchorCurve, AnchorSet, pixels_hash
-from jobs.compare import main, numbers
+from jobs.cli import numbers
+from jobs.compare import main
 from jobs.pictures import choose
 
 LADDER = ("--qualities", "2,5,8", "--iters", 2, "--codecs", "jpeg,webp", "--pictures", 1)
