@@ -10,6 +10,7 @@ from codec.entropy import StepMixture
 from codec.model import Codec, Latents
 from codec.pixels import crop
 from rdo.distortion import MSE, Distortion
+from rdo.strips import Strips
 
 
 class Cost(NamedTuple):
@@ -31,7 +32,7 @@ class Problem(NamedTuple):
         measure: of distortion; the mse unless told otherwise.
     """
 
-    codec: Codec
+    codec: Codec | Strips
     x: Tensor
     quality: Tensor
     lmbda: Tensor
