@@ -11,8 +11,8 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from codec.bitstream import unpack
+from codec.coding import AnyCodec
 from codec.errors import BitstreamError
-from codec.model import Codec
 from jobs.record import SCHEMA, Record, append_record, read_records
 from jobs.worker import EncodeConfig, encode_hash, encode_one
 from jobs.worklist import STDIO, Item
@@ -21,7 +21,7 @@ RESULTS = "results.jsonl"
 
 
 def run(
-    items: list[Item], codec: Codec, config: EncodeConfig, results: Path | None, overwrite: bool, quiet: bool = False
+    items: list[Item], codec: AnyCodec, config: EncodeConfig, results: Path | None, overwrite: bool, quiet: bool = False
 ) -> Iterator[Record]:
     """Encode every item that is not done yet, yielding a record for each; one failure does not stop the rest.
 
