@@ -82,7 +82,7 @@ class ZooCodec(nn.Module):
     @property
     def default_quality(self) -> float:
         """The only one."""
-        return self.config.quality
+        return float(self.config.quality)
 
     @property
     def device(self) -> torch.device:

@@ -83,6 +83,7 @@ def encode(arguments: argparse.Namespace) -> int:
     targets = [name for name in given if name.startswith("target_")]
     if targets and "quality" in given:
         raise ConfigError(f"--quality and {targets[0]}: the target settles the quality, leave one out")
+    given.setdefault("quality", codec.default_quality)
     config = EncodeConfig(**given, refine=refine_config, policy=policy)
     quality_tensor(codec, config.quality)  # refuses what is out of range, once
     results = None

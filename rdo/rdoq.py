@@ -30,6 +30,7 @@ from rdo.schedules import Clock, falling, geometric
 
 PROBES_MAX = 8  # of the curvature; one is enough where an image has many positions to average over
 POSITIONS = 96
+ASTRAY = 1.1  # times the first cost: how dear the search may become while there is heat
 HOT = 0.8  # the fraction of the budget with heat
 Z_SHARE = 0.3  # of the share of y: one z moves the rate of many y, and they answer to each other more
 
@@ -46,11 +47,11 @@ def search(problem: Problem, best: Best, config: RefineConfig, clock: Clock, pro
     """Search from `best` until the clock runs out.
 
     Where a round of moves made an image dearer than its limit, it steps back, and half as many latents may move in the
-    next. While there is heat the search wanders below the cost that it began with; without, the limit is the last cost.
+    next. The limit is `ASTRAY` times the first cost while there is heat, for the search to wander; then the last cost.
     """
     generator = torch.Generator(problem.x.device).manual_seed(config.seed)
     bend = curvatures(problem, best.latents, generator)
-    latents, kept, limit = best.latents, None, best.cost.total
+    latents, kept, limit = best.latents, None, ASTRAY * best.cost.total
     caution = torch.ones_like(limit)
     while (t := clock.t) < 1:
         at = problem.rounded(latents)
