@@ -177,6 +177,9 @@ def coding_arithmetic() -> Iterator[None]:
 
 def _write_foreign(codec: Foreign, latents: Latents, header: Header) -> bytes:
     _check_finite(latents)
+    needed = tuple(4 * -(-side // STRIDE) for side in (header.height, header.width))
+    if tuple(latents.y.shape[-2:]) != needed:
+        raise ConfigError(f"latents {tuple(latents.y.shape)} for an image that needs {needed}")
     with coding_arithmetic():
         words, crc = codec.to_words(latents), _foreign_crc(codec, latents, header.quality)
     return pack(header._replace(symbols_crc=crc), words)

@@ -82,7 +82,7 @@ class Foreign(Refinable, Protocol):
         """All weights and tables."""
 
     def to_words(self, latents: Latents) -> NDArray[np.uint32]:
-        """The stream of rounded latents, batch 1; raises ConfigError."""
+        """The stream of rounded latents, batch 1."""
 
     def from_words(self, words: NDArray[np.uint32], width: int, height: int) -> Latents:
         """Rounded latents of a picture of width x height pixels; raises BitstreamError."""

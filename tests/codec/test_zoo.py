@@ -135,6 +135,12 @@ def test_latents_that_are_no_numbers_are_refused(make_zoo_codec, pixels) -> None
         write(model, broken, WIDTH, HEIGHT, 3, grey=False)
 
 
+def test_latents_of_another_size_are_refused(make_zoo_codec, pixels) -> None:
+    model = make_zoo_codec("mbt2018-mean")
+    with pytest.raises(ConfigError, match=r"needs \(4, 4\)"):
+        write(model, plain(model, pixels), 64, 64, 3, grey=False)
+
+
 def test_there_is_one_quality(make_zoo_codec) -> None:
     model = make_zoo_codec("mbt2018-mean")
     assert model.level(model.default_quality).tolist() == [3.0] and model.lmbda_of(3) == 0.0067

