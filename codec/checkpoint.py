@@ -9,6 +9,7 @@ import hashlib
 import json
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,7 +22,11 @@ from codec.files import write_atomically
 from codec.model import Codec
 from codec.settings import build, load_yaml, to_mapping
 
+if TYPE_CHECKING:
+    from codec.coding import AnyCodec
+
 FORMAT = "rdo-codec-1"
+FOREIGN = "compressai:"
 
 
 def installed_models() -> dict[str, Path]:
@@ -30,11 +35,25 @@ def installed_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
-def load(model: str | Path = "small", device: str | torch.device = "cpu") -> Codec:
+def load(model: str | Path = "small", device: str | torch.device = "cpu") -> "AnyCodec":
     """A codec ready to encode and decode: frozen, in evaluation mode, on `device`.
 
     Args:
-        model: the name of an installed model, or the path of a .safetensors checkpoint.
+        model: the name of an installed model, the path of a .safetensors checkpoint, or one of CompressAI's models as
+            `compressai:NAME:QUALITY:FILE`; without FILE its published weights are downloaded (`codec.zoo`).
+
+    Raises:
+        CheckpointError: no such model, or the file is corrupt or does not fit its configuration.
+    """
+    if str(model).startswith(FOREIGN):
+        from codec import zoo
+
+        return zoo.load(str(model).removeprefix(FOREIGN), device)
+    return load_own(model, device)
+
+
+def load_own(model: str | Path = "small", device: str | torch.device = "cpu") -> Codec:
+    """The same of our own architecture only.
 
     Raises:
         CheckpointError: no such model, or the file is corrupt or does not fit its configuration.
@@ -92,7 +111,7 @@ def _half(tensor: Tensor) -> Tensor:
     return tensor.half() if tensor.is_floating_point() else tensor
 
 
-def model_id(codec: Codec) -> bytes:
+def model_id(codec: "AnyCodec") -> bytes:
     """Four bytes that stand for configuration and weights."""
     digest = hashlib.sha256(json.dumps(to_mapping(codec.config), sort_keys=True).encode())
     for name, tensor in sorted(codec.state_dict().items()):

@@ -22,11 +22,14 @@ from codec.coder import SYMBOL_MAX, RowCoder, SymbolReader, SymbolWriter, transf
 from codec.entropy import Z_REACH, StepMixture, in_steps
 from codec.errors import BitstreamError, ConfigError
 from codec.groups import restore, valid_tokens
-from codec.model import STRIDE, Codec, Latents
+from codec.interface import Foreign, Latents, Refinable, rounded
+from codec.model import STRIDE, Codec
 from codec.pixels import Pixels, crop, from_tensor, pad, to_tensor
 from codec.portable import BLOCK, SHIFT_STEP, in_double, safe_shift, transfer_shift
 from codec.tables import GridPositions, Ints, on_grid, positions
 
+AnyCodec = Codec | Foreign
+SAME = 0.25  # steps: latents nearer than this are one symbol, on grids that differ by rounding errors
 DRIFT = (
     "the file is intact, but this machine computes other entropy parameters than the one that wrote it, by more than "
     "the format allows for: decode it with the torch version and kind of processor that wrote it"
@@ -41,21 +44,25 @@ class Decoded(NamedTuple):
     header: Header
 
 
-def encode(codec: Codec, pixels: Pixels, quality: float = 4.0) -> bytes:
+def encode(codec: AnyCodec, pixels: Pixels, quality: float | None = None) -> bytes:
     """Plain encoding of an 8-bit image: one pass, no refinement. `decode(codec, encode(...))` gives its pixels.
+
+    Args:
+        quality: None takes the codec's default.
 
     Raises:
         ConfigError: quality outside 1..8.
         BitstreamError: the picture is larger than the format holds.
     """
     check_size(pixels.width, pixels.height)
-    level = quality_tensor(codec, quality)
+    quality = codec.default_quality if quality is None else quality
+    level = codec.level(quality)
     with coding_arithmetic():
         latents = plain_latents(codec, to_tensor(pixels).to(level.device), level)
     return write(codec, latents, pixels.width, pixels.height, quality, pixels.grey)
 
 
-def decode(codec: Codec, data: bytes) -> Decoded:
+def decode(codec: AnyCodec, data: bytes) -> Decoded:
     """Pixels of a file's bytes.
 
     Raises:
@@ -68,22 +75,23 @@ def decode(codec: Codec, data: bytes) -> Decoded:
     return Decoded(pixels, latents, header)
 
 
-def write(codec: Codec, latents: Latents, width: int, height: int, quality: float, grey: bool) -> bytes:
-    """The file of integer latents (batch 1) for an image of width x height pixels.
+def write(codec: AnyCodec, latents: Latents, width: int, height: int, quality: float, grey: bool) -> bytes:
+    """The file of rounded latents (batch 1) for an image of width x height pixels.
 
     Raises:
         ConfigError: quality outside 1..8, or latents that are not of this image size.
         BitstreamError: latents that are NaN or infinite, or more pixels or data than the format holds.
     """
     check_size(width, height)
+    if not isinstance(codec, Codec):
+        return _write_foreign(codec, latents, Header(model_id(codec), width, height, on_header_grid(quality), grey, 0))
     shapes = y_shape(codec, width, height), z_shape(codec, width, height)
     if (tuple(latents.y.shape), tuple(latents.z.shape)) != shapes:
         raise ConfigError(
             f"latents {tuple(latents.y.shape)}, {tuple(latents.z.shape)} for an image that needs {shapes}"
         )
     _check_frozen(codec)
-    if not all(bool(t.isfinite().all()) for t in latents):
-        raise BitstreamError("the latents are not finite numbers: the model's weights do not suit this picture")
+    _check_finite(latents)
     y, z = (t.round().clamp(-SYMBOL_MAX, SYMBOL_MAX) for t in latents)
     writer = SymbolWriter()
     with coding_arithmetic():
@@ -92,20 +100,22 @@ def write(codec: Codec, latents: Latents, width: int, height: int, quality: floa
     return pack(Header(model_id(codec), width, height, on_header_grid(quality), grey, crc), writer.finish())
 
 
-def read(codec: Codec, data: bytes) -> tuple[Header, Latents]:
+def read(codec: AnyCodec, data: bytes) -> tuple[Header, Latents]:
     """Header and integer latents of a file's bytes, every check made.
 
     Raises:
         BitstreamError: the bytes are no intact file of this model, or decode differently on this machine.
     """
     header, words = unpack(data)
-    quality = quality_tensor(codec, header.quality)
-    _check_frozen(codec)
     if header.model_id != model_id(codec):
         raise BitstreamError(
             f"written by model {header.model_id.hex()}, this is {codec.config.name} {model_id(codec).hex()}: "
             "name the model that wrote it with --model"
         )
+    if not isinstance(codec, Codec):
+        return header, _read_foreign(codec, header, words)
+    quality = codec.level(header.quality)
+    _check_frozen(codec)
     _check_length(codec, header, len(words))
     reader = SymbolReader(words)
     try:
@@ -128,25 +138,29 @@ def z_shape(codec: Codec, width: int, height: int) -> tuple[int, int, int, int]:
     return 1, codec.config.hyper_width, -(-height // STRIDE), -(-width // STRIDE)
 
 
-def quality_tensor(codec: Codec, quality: float) -> Tensor:
+def quality_tensor(codec: Refinable, quality: float) -> Tensor:
     """(1,) on the codec's device, on the header's grid.
 
     Raises:
-        ConfigError: quality outside 1..8.
+        ConfigError: a quality that the codec does not have.
     """
-    if not 1 <= quality <= 8:
-        raise ConfigError(f"quality {quality}: must lie between 1 (smallest file) and 8 (best picture)")
-    return torch.tensor([on_header_grid(quality)], device=next(codec.parameters()).device)
+    return codec.level(quality)
 
 
-def plain_latents(codec: Codec, x: Tensor, level: Tensor) -> Latents:
-    """Integer latents of plain encoding, for images x (B, 3, H, W) in [0, 1], unpadded, at qualities (B,)."""
-    return round_latents(codec.analyse(pad(x, STRIDE), level))
+def plain_latents(codec: Refinable, x: Tensor, level: Tensor) -> Latents:
+    """Rounded latents of plain encoding, for images x (B, 3, H, W) in [0, 1], unpadded, at qualities (B,)."""
+    latents = codec.analyse(pad(x, codec.stride), level)
+    return rounded(latents, codec.grid(latents, level))
 
 
 def round_latents(latents: Latents) -> Latents:
-    """The nearest integers: what a plain encoder writes."""
+    """The nearest integers: what a plain encoder of our own codec writes."""
     return Latents(latents.y.round(), latents.z.round())
+
+
+def same_symbols(a: Latents, b: Latents) -> bool:
+    """Whether two rounded latents are one file's, whoever computed the grid that they lie on."""
+    return all(u.shape == v.shape and bool(((u - v).abs() < SAME).all()) for u, v in zip(a, b, strict=True))
 
 
 @contextmanager
@@ -159,6 +173,31 @@ def coding_arithmetic() -> Iterator[None]:
             yield
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+
+
+def _write_foreign(codec: Foreign, latents: Latents, header: Header) -> bytes:
+    _check_finite(latents)
+    needed = tuple(4 * -(-side // STRIDE) for side in (header.height, header.width))
+    if tuple(latents.y.shape[-2:]) != needed:
+        raise ConfigError(f"latents {tuple(latents.y.shape)} for an image that needs {needed}")
+    with coding_arithmetic():
+        words, crc = codec.to_words(latents), _foreign_crc(codec, latents, header.quality)
+    return pack(header._replace(symbols_crc=crc), words)
+
+
+def _read_foreign(codec: Foreign, header: Header, words: NDArray[np.uint32]) -> Latents:
+    with coding_arithmetic():
+        latents = codec.from_words(words, header.width, header.height)
+        if _foreign_crc(codec, latents, header.quality) != header.symbols_crc:
+            raise BitstreamError(DRIFT)
+    return latents
+
+
+def _foreign_crc(codec: Foreign, latents: Latents, quality: float) -> int:
+    """Of the integers that stand for latents on a grid of floats."""
+    grid = codec.grid(latents, codec.level(quality))
+    y, z = (_int32((v - g).round()) for v, g in zip(latents, grid, strict=True))
+    return symbols_crc(z, y)
 
 
 def _schedule(
@@ -212,6 +251,11 @@ def _code_block(coder: RowCoder, at: GridPositions, symbols: Ints | None) -> Int
     """The shift of a block's grid, then its symbols (N,)."""
     shift = transfer_shift(coder, None if symbols is None else safe_shift(at))
     return transfer_mixture(coder, on_grid(at, shift * SHIFT_STEP), symbols)
+
+
+def _check_finite(latents: Latents) -> None:
+    if not all(bool(t.isfinite().all()) for t in latents):
+        raise BitstreamError("the latents are not finite numbers: the model's weights do not suit this picture")
 
 
 def _check_length(codec: Codec, header: Header, words: int) -> None:

@@ -17,21 +17,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from codec.architecture import ModelConfig, lmbda_of
+from codec.architecture import QUALITY_FIRST, QUALITY_LAST, ModelConfig, lmbda_of
+from codec.bitstream import on_header_grid
 from codec.context import ContextModel, Mixture
 from codec.entropy import FactorisedPrior, StepMixture, in_steps, mixture_bits
+from codec.errors import ConfigError
 from codec.groups import rearrange, restore
+from codec.interface import Latents as Latents  # others know it from here
 from codec.klt import KltAnalysis, KltSynthesis
 from codec.transforms import HyperAnalysis, HyperSynthesis, PaperAnalysis, PaperSynthesis, RateTable
 
 STRIDE = 64  # image sides are padded to a multiple of this: 16 for y, 4 more for z
-
-
-class Latents(NamedTuple):
-    """y (B, M, H/16, W/16) in integer steps and z (B, N_h, H/64, W/64); integers once rounded."""
-
-    y: Tensor
-    z: Tensor
 
 
 class Evaluation(NamedTuple):
@@ -44,6 +40,10 @@ class Evaluation(NamedTuple):
 
 class Codec(nn.Module):
     """A variable-rate eContextformer; `quality` is (B,) in 1..8 everywhere."""
+
+    stride = STRIDE
+    default_quality = 4.0
+    grid_moves = False
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -60,6 +60,25 @@ class Codec(nn.Module):
         with torch.no_grad():
             self.log_gain.table.copy_(-torch.log(level_steps(config.levels))[:, None].expand(-1, config.latent))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.log_gain.table.device
+
+    def level(self, quality: float) -> Tensor:
+        """(1,) on the codec's device, on the header's grid.
+
+        Raises:
+            ConfigError: quality outside 1..8.
+        """
+        if not QUALITY_FIRST <= quality <= QUALITY_LAST:
+            raise ConfigError(f"quality {quality}: must lie between 1 (smallest file) and 8 (best picture)")
+        return torch.tensor([on_header_grid(quality)], device=self.device)
+
+    def lmbda_of(self, quality: float) -> float:
+        """Weight of the mse (0..255) against bpp that a quality was trained for."""
+        return lmbda_of(quality)
+
     def gains(self, quality: Tensor) -> Tensor:
         """Quantisation steps for each unit of deviation, (B, M)."""
         gains: Tensor = self.log_gain(quality).exp()
@@ -69,6 +88,10 @@ class Codec(nn.Module):
         """Latents of x (B, 3, H, W) in [0, 1], sides multiples of 64; not rounded."""
         y = self.g_a(x, quality)
         return Latents(y * self.gains(quality)[..., None, None], self.h_a(y, quality))
+
+    def grid(self, latents: Latents, quality: Tensor) -> Latents:  # noqa: ARG002  (others' grids move)
+        """The integers, whatever is coded."""
+        return Latents(*(v.new_zeros(()) for v in latents))
 
     def synthesise(self, y_hat: Tensor, quality: Tensor) -> Tensor:
         """x_hat (B, 3, H, W), not clamped, from y_hat in integer steps."""
@@ -96,6 +119,10 @@ class Codec(nn.Module):
         raw = self.context.masked(tokens, self.features(z_hat, quality), self.context_rate(quality))
         # likelihoods need fp32 even where the networks ran in bf16
         return in_steps(Mixture(*(t.float() for t in raw)), gains)
+
+    def shift(self, mixture: StepMixture) -> Tensor:
+        """Nowhere."""
+        return mixture.means.new_zeros(())
 
     def rate(self, y: Tensor, y_hat: Tensor, z: Tensor, z_hat: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Bits (B,) of y and of z, with parameters from the rounded y_hat, z_hat.

@@ -11,7 +11,7 @@ from jobs import cli
 from jobs.encode import refine_settings
 
 if TYPE_CHECKING:
-    from codec.model import Codec
+    from codec.coding import AnyCodec
     from codec.pixels import Pixels
     from jobs.record import Record
     from jobs.worker import EncodeConfig
@@ -110,7 +110,7 @@ def settings(arguments: argparse.Namespace) -> "list[tuple[str, RefineConfig]]":
     return ways
 
 
-def encode(inputs: list[str], target: Path, codec: "Codec", config: "EncodeConfig") -> "list[Record]":
+def encode(inputs: list[str], target: Path, codec: "AnyCodec", config: "EncodeConfig") -> "list[Record]":
     """Records of one configuration; what is done already is taken from its records."""
     from jobs.local import RESULTS, run
     from jobs.worklist import build_worklist
@@ -150,11 +150,10 @@ def first_picture(inputs: list[str]) -> "Pixels":
     return read_image(Path(build_worklist(inputs, None)[0].input))
 
 
-def floor_seconds(codec: "Codec", pixels: "Pixels", quality: float) -> float:
+def floor_seconds(codec: "AnyCodec", pixels: "Pixels", quality: float) -> float:
     """Least time of one forward and backward pass of rate and distortion through the frozen networks."""
     import torch
 
-    from codec.architecture import lmbda_of
     from codec.coding import plain_latents, quality_tensor
     from codec.model import Latents
     from codec.pixels import to_tensor
@@ -162,7 +161,7 @@ def floor_seconds(codec: "Codec", pixels: "Pixels", quality: float) -> float:
 
     level = quality_tensor(codec, quality)
     x = to_tensor(pixels).to(level.device)
-    problem = Problem(codec, x, level, torch.full_like(level, lmbda_of(quality)))
+    problem = Problem(codec, x, level, torch.full_like(level, codec.lmbda_of(quality)))
     with torch.no_grad():
         latents = plain_latents(codec, x, level)
     times = []

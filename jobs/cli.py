@@ -62,7 +62,9 @@ def whole(value: float) -> int:
 
 def add_model_flags(flags: argparse._ActionsContainer) -> None:
     """--model and --device."""
-    flags.add_argument("--model", default="small", help="installed model, or a .safetensors checkpoint")
+    flags.add_argument(
+        "--model", default="small", help="installed model, checkpoint, or compressai:NAME:QUALITY[:FILE]"
+    )
     flags.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
 
 

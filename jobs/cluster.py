@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from codec.checkpoint import installed_models
+from codec.coding import AnyCodec
 from codec.errors import ConfigError
-from codec.model import Codec
 from jobs.pool import Answer, Crew, Lost, Ready, Task
 from jobs.record import Record
 from jobs.worker import THREADS, encode_one, explain, set_up
@@ -124,7 +124,7 @@ class RayPool(Crew[Actor]):
 class Encoder:
     """What runs in an actor: one model, one picture at a time."""
 
-    codec: Codec
+    codec: AnyCodec
 
     def ready(self, model: str, device: str, threads: int, must_see: list[str]) -> Answer:
         """Load the model, and look for what must be seen from here."""

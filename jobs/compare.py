@@ -30,7 +30,9 @@ def build_parser() -> argparse.ArgumentParser:
     flags.add_argument("--records", nargs="+", metavar="FILE", help="results.jsonl of finished runs, or their folders")
     flags.add_argument("-o", "--output", help="folder (default rdo-compare, or that of --records)")
     what = flags.add_argument_group("what is compared")
-    what.add_argument("--qualities", default=LADDER, help="ladder of plain and refined, 1 to 8")
+    what.add_argument(
+        "--qualities", help=f"ladder of plain and refined, 1 to 8 (default {LADDER}; or a model's only one)"
+    )
     what.add_argument("--codecs", help="of jpeg, jpeg2000, webp, avif, jpegxl, heic; or none (default all there are)")
     what.add_argument("--anchors", help="published curves: kodak, tecnick, clic or none (default: by the pictures)")
     what.add_argument("--pictures", type=int, default=4, help="pictures to look at on the page")
@@ -72,19 +74,21 @@ def compare(arguments: argparse.Namespace, command: str) -> int:
 def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[View]]":
     """Everything that a report says, from files that are there already or are now written."""
     from codec.image import ImagePolicy
+    from codec.model import Codec
     from jobs import gather
     from jobs.anchors import load_anchors
     from jobs.points import load_records
     from jobs.report import build_report
     from jobs.worker import EncodeConfig, set_up
 
-    qualities = cli.numbers(arguments.qualities, "--qualities")
     iters = [cli.whole(value) for value in cli.numbers(arguments.iters, "--iters")]
     names, notes = codec_names(arguments.codecs, bool(arguments.records))
     asked = load_anchors(arguments.anchors) if arguments.anchors not in (None, "none") else None
     recipes = [refine_settings(argparse.Namespace(**{**vars(arguments), "effort": None, "iters": n})) for n in iters]
     policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
     codec = set_up(arguments.model, arguments.device)
+    ladder = LADDER if isinstance(codec, Codec) else f"{codec.default_quality}"
+    qualities = cli.numbers(arguments.qualities or ladder, "--qualities")
     folder = output_folder(arguments)
     if arguments.records:
         records = load_records(arguments.records)

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from codec import coding
-from codec.coding import coding_arithmetic, quality_tensor, read
+from codec.coding import AnyCodec, coding_arithmetic, quality_tensor, read
 from codec.errors import ConfigError
 from codec.image import ImagePolicy, read_image
-from codec.model import Codec, Latents
+from codec.interface import Latents, rate
 from codec.pixels import Pixels, to_tensor
 from jobs.record import Record, append_line
 
@@ -29,7 +29,7 @@ class Split:
     refined_z_bytes_est: float
 
 
-def measure_split(record: Record, codec: Codec, policy: ImagePolicy) -> Split:
+def measure_split(record: Record, codec: AnyCodec, policy: ImagePolicy) -> Split:
     """Price both files of a record once more: the plain latents from the picture, the refined ones from their file.
 
     Raises:
@@ -57,10 +57,10 @@ def split_of(record: Record, plain_bits: tuple[float, float], refined_bits: tupl
     )
 
 
-def bits_of(codec: Codec, latents: Latents, quality: float) -> tuple[float, float]:
+def bits_of(codec: AnyCodec, latents: Latents, quality: float) -> tuple[float, float]:
     """The model's estimate for y and for z, in bits."""
     with coding_arithmetic():
-        y_bits, z_bits = codec.rate(latents.y, latents.y, latents.z, latents.z, quality_tensor(codec, quality))
+        y_bits, z_bits = rate(codec, latents, codec.level(quality))
     return float(y_bits), float(z_bits)
 
 
@@ -74,7 +74,7 @@ def read_original(record: Record, policy: ImagePolicy) -> Pixels:
     return read_image(_checked(Path(record.input), record.input_sha256), policy)
 
 
-def read_refined(record: Record, codec: Codec) -> Latents:
+def read_refined(record: Record, codec: AnyCodec) -> Latents:
     """The latents in a record's file.
 
     Raises:
@@ -84,7 +84,7 @@ def read_refined(record: Record, codec: Codec) -> Latents:
     return read(codec, _checked(Path(record.output), record.output_sha256))[1]
 
 
-def plain_latents(codec: Codec, pixels: Pixels, quality: float) -> Latents:
+def plain_latents(codec: AnyCodec, pixels: Pixels, quality: float) -> Latents:
     """What plain encoding writes."""
     level = quality_tensor(codec, quality)
     with coding_arithmetic():

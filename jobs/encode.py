@@ -9,7 +9,7 @@ from jobs import cli
 from jobs.hire import add_pool_flags
 
 if TYPE_CHECKING:
-    from codec.model import Codec
+    from codec.coding import AnyCodec
     from jobs.worker import EncodeConfig
     from rdo.config import RefineConfig
 
@@ -107,7 +107,7 @@ def encode(arguments: argparse.Namespace) -> int:
     return cli.SOME_FAILED if any(r.status == "failed" for r in records) else cli.DONE
 
 
-def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "Codec") -> "EncodeConfig":
+def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "AnyCodec") -> "EncodeConfig":
     """All that decides the bytes of a file, from the flags.
 
     Raises:
@@ -125,6 +125,7 @@ def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "Code
     targets = [name for name in given if name.startswith("target_")]
     if targets and "quality" in given:
         raise ConfigError(f"--quality and {targets[0]}: the target settles the quality, leave one out")
+    given.setdefault("quality", codec.default_quality)
     policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
     config = EncodeConfig(**given, refine=refine, policy=policy)
     quality_tensor(codec, config.quality)  # refuses what is out of range, once

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from codec.checkpoint import model_id
-from codec.coding import quality_tensor
+from codec.coding import AnyCodec, quality_tensor
 from codec.errors import RdoError
 from codec.image import ImagePolicy
 from codec.model import Codec
@@ -34,7 +34,7 @@ CLASSICAL, DETAILS, LOOK = "classical.jsonl", "details.jsonl", "look"
 def encode_ladder(
     inputs: list[str],
     folder: Path,
-    codec: Codec,
+    codec: AnyCodec,
     config: EncodeConfig,
     qualities: list[float],
     recipes: list[RefineConfig],
@@ -61,7 +61,7 @@ def encode_ladder(
     return records
 
 
-def measure_splits(records: list[Record], codec: Codec, policy: ImagePolicy, path: Path) -> list[Split]:
+def measure_splits(records: list[Record], codec: AnyCodec, policy: ImagePolicy, path: Path) -> list[Split]:
     """Where the bits of the greatest effort's files went; what is in the file `path` already is not measured again."""
     known = read_splits(path)
     found = []
@@ -127,10 +127,12 @@ def recognised(records: list[Record]) -> tuple[AnchorSet | None, list[str]]:
 
 
 def look(
-    records: list[Record], codec: Codec, policy: ImagePolicy, count: int, folder: Path
+    records: list[Record], codec: AnyCodec, policy: ImagePolicy, count: int, folder: Path
 ) -> tuple[list[View], list[str]]:
     """Pictures to look at, kept in `folder` for the next time, and a note where there are none."""
     scored = _greatest(records)
+    if not isinstance(codec, Codec):
+        return [], [f"No pictures to look at: {codec.config.name} has one quality, so none of equal bytes."]
     if count < 1 or not scored:
         return [], []
     foreign = {r.model for r in scored if r.model_id != model_id(codec).hex()}

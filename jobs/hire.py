@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from codec.model import Codec
+    from codec.coding import AnyCodec
     from jobs.pool import Pool
 
 
@@ -25,7 +25,7 @@ def add_pool_flags(flags: argparse.ArgumentParser) -> None:
     far.add_argument("--gpus-per-worker", type=float, metavar="F", help="share of a GPU for each (default: none)")
 
 
-def load_driver_codec(arguments: argparse.Namespace) -> "Codec":
+def load_driver_codec(arguments: argparse.Namespace) -> "AnyCodec":
     """The codec of the process that gives out the work; it needs no device where others do it.
 
     Raises:
@@ -40,7 +40,7 @@ def load_driver_codec(arguments: argparse.Namespace) -> "Codec":
 
 def hire(
     arguments: argparse.Namespace,
-    codec: "Codec",
+    codec: "AnyCodec",
     tasks: int,
     shared: Path | None = None,
     sources: tuple[Path, ...] = (),

@@ -11,7 +11,7 @@ from jobs import cli
 from jobs.decode import find_files
 
 if TYPE_CHECKING:
-    from codec.model import Codec
+    from codec.coding import AnyCodec
 
 EXAMPLES = """\
   rdo-info a.rdo
@@ -75,7 +75,7 @@ def show(arguments: argparse.Namespace) -> int:
     return cli.SOME_FAILED if failed else cli.DONE
 
 
-def inspect(name: str, data: bytes, codec: "Codec") -> Info:
+def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
     """Read a file's header and, with its own model, its symbols.
 
     Raises:
@@ -83,16 +83,15 @@ def inspect(name: str, data: bytes, codec: "Codec") -> Info:
     """
     from codec.bitstream import HEADER_BYTES, unpack
     from codec.checkpoint import model_id
-    from codec.coding import coding_arithmetic, quality_tensor, read
+    from codec.coding import read
+    from jobs.details import bits_of
 
     header, _ = unpack(data)
     known = header.model_id == model_id(codec)
     y_bytes = z_bytes = None
     if known:
         _, latents = read(codec, data)
-        with coding_arithmetic():
-            out = codec.evaluate(latents, quality_tensor(codec, header.quality))
-        y_bytes, z_bytes = float(out.y_bits) / 8, float(out.z_bits) / 8
+        y_bytes, z_bytes = (bits / 8 for bits in bits_of(codec, latents, header.quality))
     return Info(
         file=name,
         bytes=len(data),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
-from codec.model import Codec
+from codec.coding import AnyCodec
 from jobs.history import History, sole_writer
 from jobs.pool import Pool, Task
 from jobs.progress import Progress
@@ -18,7 +18,7 @@ RESULTS = "results.jsonl"
 
 def run(
     items: list[Item],
-    codec: Codec,
+    codec: AnyCodec,
     config: EncodeConfig,
     results: Path | None,
     overwrite: bool,
@@ -85,7 +85,7 @@ class InProcess:
 
     slots = 1
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: AnyCodec) -> None:
         self.codec = codec
         self.queue: deque[Task] = deque()
         self.on_step: Callable[[Task], None] = lambda task: None

@@ -97,7 +97,7 @@ def _fresh_codec(arguments: argparse.Namespace, seed: int) -> "Codec":
     """The codec of --init, or of --config with random weights."""
     import torch
 
-    from codec.checkpoint import load, model_config
+    from codec.checkpoint import load_own, model_config
     from codec.errors import ConfigError
     from codec.model import Codec
 
@@ -106,7 +106,7 @@ def _fresh_codec(arguments: argparse.Namespace, seed: int) -> "Codec":
         return Codec(model_config(arguments.config or "small"))
     if arguments.config:
         raise ConfigError("--init brings its own architecture: leave out --config")
-    return load(arguments.init).requires_grad_(True)
+    return load_own(arguments.init).requires_grad_(True)
 
 
 class _Watch:

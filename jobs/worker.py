@@ -13,14 +13,13 @@ from pathlib import Path
 
 import torch
 
-from codec.architecture import lmbda_of
 from codec.bitstream import VERSION
 from codec.checkpoint import first_line, load, model_id
-from codec.coding import decode, write
+from codec.coding import AnyCodec, decode, same_symbols, write
 from codec.errors import BitstreamError, ConfigError, RdoError
 from codec.files import write_atomically
 from codec.image import ImagePolicy, read_image
-from codec.model import Codec, Latents
+from codec.interface import Latents
 from codec.pixels import Pixels, to_tensor
 from codec.settings import config_hash
 from jobs.cli import check_device, keep_memory
@@ -85,7 +84,7 @@ class Verified:
     pixels: Pixels
 
 
-def set_up(model: str, device: str, threads: int = THREADS) -> Codec:
+def set_up(model: str, device: str, threads: int = THREADS) -> AnyCodec:
     """Make this process one that encodes, and load its model.
 
     Raises:
@@ -97,7 +96,7 @@ def set_up(model: str, device: str, threads: int = THREADS) -> Codec:
     return load(model, usable)
 
 
-def encode_one(item: Item, codec: Codec, config: EncodeConfig, progress: Callable[[int], None]) -> Record:
+def encode_one(item: Item, codec: AnyCodec, config: EncodeConfig, progress: Callable[[int], None]) -> Record:
     """Encode, refine, verify and write one picture. A failure is recorded, and leaves no file.
 
     Args:
@@ -132,7 +131,7 @@ def explain(error: Exception, subject: str = "") -> str:
     return f"{type(error).__name__}: {first_line(error)}: please report this picture and settings"
 
 
-def encode_hash(codec: Codec, config: EncodeConfig) -> str:
+def encode_hash(codec: AnyCodec, config: EncodeConfig) -> str:
     """Hash of settings, weights, mask and format: equal hashes and pictures give equal files on one machine.
 
     Of one number of threads, that is.
@@ -155,15 +154,15 @@ def distortion_of(config: EncodeConfig, device: torch.device) -> Distortion:
 
 
 def _encode(
-    pixels: Pixels, codec: Codec, config: EncodeConfig, record: Record, progress: Callable[[int], None]
+    pixels: Pixels, codec: AnyCodec, config: EncodeConfig, record: Record, progress: Callable[[int], None]
 ) -> tuple[Record, bytes]:
     """Scores and the better file's bytes."""
-    x = to_tensor(pixels).to(next(codec.parameters()).device)
+    x = to_tensor(pixels).to(codec.device)
     measure = distortion_of(config, x.device)
     if goal := config.goal(pixels.width * pixels.height):
         refined, quality, lmbda = refine_to(codec, x, goal, config.refine, pixels.grey, progress, measure)
     else:
-        quality, lmbda = config.quality, config.lmbda if config.lmbda is not None else lmbda_of(config.quality)
+        quality, lmbda = config.quality, config.lmbda if config.lmbda is not None else codec.lmbda_of(config.quality)
         refined = refine(codec, x, quality, config.refine, lmbda, progress, measure)
     plain_file = write_verified(codec, refined.plain, pixels, quality)
     best_file = write_verified(codec, refined.latents, pixels, quality) if refined.iters else plain_file
@@ -189,7 +188,7 @@ def _encode(
     return record, best_file.data
 
 
-def write_verified(codec: Codec, latents: Latents, pixels: Pixels, quality: float) -> Verified:
+def write_verified(codec: AnyCodec, latents: Latents, pixels: Pixels, quality: float) -> Verified:
     """Write a file and decode it from its bytes.
 
     Raises:
@@ -197,12 +196,12 @@ def write_verified(codec: Codec, latents: Latents, pixels: Pixels, quality: floa
     """
     data = write(codec, latents, pixels.width, pixels.height, quality, pixels.grey)
     decoded = decode(codec, data)
-    if not (torch.equal(decoded.latents.y, latents.y) and torch.equal(decoded.latents.z, latents.z)):
+    if not same_symbols(decoded.latents, latents):
         raise BitstreamError("the written file decodes to other symbols: please report this picture and settings")
     return Verified(data, decoded.pixels)
 
 
-def _blank(item: Item, codec: Codec, config: EncodeConfig) -> Record:
+def _blank(item: Item, codec: AnyCodec, config: EncodeConfig) -> Record:
     return Record(
         schema=SCHEMA,
         status="failed",
@@ -212,8 +211,8 @@ def _blank(item: Item, codec: Codec, config: EncodeConfig) -> Record:
         model_id=model_id(codec).hex(),
         config_hash=encode_hash(codec, config),
         quality=config.quality,
-        lmbda=config.lmbda if config.lmbda is not None else lmbda_of(config.quality),
-        device=str(next(codec.parameters()).device),
+        lmbda=config.lmbda if config.lmbda is not None else codec.lmbda_of(config.quality),
+        device=str(codec.device),
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-from codec.model import Latents
+from codec.interface import Latents
 from rdo.config import RefineConfig
 from rdo.objective import Best, Problem, keep_better, look
 from rdo.relaxations import EXACT, RELAXATIONS, Name, ste
@@ -43,7 +43,8 @@ def descend(
         temperature = geometric(config.temperature_start, config.temperature_end, t)
         exact = method in EXACT or t >= 1 - config.ste_tail
         relax = ste if exact else RELAXATIONS[method]
-        relaxed = Latents(*(relax(v, temperature, generator) for v in latents))
+        pairs = zip(latents, problem.grid(latents), strict=True)
+        relaxed = Latents(*(relax(v - g, temperature, generator) + g for v, g in pairs))
         now = problem.cost(relaxed)
         optimiser.zero_grad(set_to_none=True)
         now.total.sum().backward()

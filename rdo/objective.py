@@ -1,16 +1,13 @@
 """What refinement minimises: bpp + lmbda * distortion, on the image's own pixels, and the best latents found for it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from codec.coding import round_latents
-from codec.entropy import StepMixture
-from codec.model import Codec, Latents
+from codec.interface import Latents, Refinable, rounded
 from codec.pixels import crop
 from rdo.distortion import MSE, Distortion
-from rdo.strips import Strips
 
 
 class Cost(NamedTuple):
@@ -27,12 +24,12 @@ class Problem(NamedTuple):
     Attributes:
         codec: frozen.
         x: images (B, 3, H, W) in [0, 1], unpadded.
-        quality: (B,) in 1..8.
+        quality: (B,), as the codec's `level` makes it.
         lmbda: (B,), weight of the distortion (of mse on 0..255) against bits per pixel.
         measure: of distortion; the mse unless told otherwise.
     """
 
-    codec: Codec | Strips
+    codec: Refinable
     x: Tensor
     quality: Tensor
     lmbda: Tensor
@@ -43,6 +40,15 @@ class Problem(NamedTuple):
         """Of one image; rates in bits divided by it are bpp."""
         return self.x.shape[-2] * self.x.shape[-1]
 
+    @torch.no_grad()
+    def grid(self, latents: Latents) -> Latents:
+        """Where the writer's grid lies when these latents are coded."""
+        return self.codec.grid(latents, self.quality)
+
+    def rounded(self, latents: Latents) -> Latents:
+        """The nearest latents that a file can hold."""
+        return rounded(latents, self.grid(latents))
+
     def distortion(self, y: Tensor) -> Tensor:
         """Distortion (B,) of what y decodes to.
 
@@ -52,16 +58,24 @@ class Problem(NamedTuple):
         x_hat = crop(self.codec.synthesise(y, self.quality), *self.x.shape[-2:]).clamp(0, 1)
         return self.measure(x_hat, self.x)
 
-    def price(self, latents: Latents, own: Latents) -> tuple[Cost, StepMixture]:
+    def price(self, latents: Latents, own: Latents, riding: bool = False) -> tuple[Cost, Any]:
         """Differentiable cost per image, and the entropy parameters of y.
 
-        Decoder and context model see `latents`, relaxed or integer; `own` are what the parameters are asked to code.
-        The two are equal but for a caller who wants their gradients apart.
+        Decoder and context model see `latents`, relaxed or rounded; `own` are what the parameters are asked to code.
+        The two are equal but for a caller who wants their gradients apart, and that of y `riding` on its grid.
         """
         mixture = self.codec.mixture(latents.y, latents.z, self.quality)
-        bits = self.codec.y_bits(own.y, mixture).sum((1, 2, 3)) + self.codec.z_bits(own.z).sum((1, 2, 3))
-        bpp, distortion = bits / self.pixels, self.distortion(latents.y)
+        seen_y, own_y = (self.riding(y, mixture) if riding else y for y in (latents.y, own.y))
+        bits = self.codec.y_bits(own_y, mixture).sum((1, 2, 3)) + self.codec.z_bits(own.z).sum((1, 2, 3))
+        bpp, distortion = bits / self.pixels, self.distortion(seen_y)
         return Cost(bpp + self.lmbda * distortion, bpp, distortion), mixture
+
+    def riding(self, y: Tensor, mixture: Any) -> Tensor:
+        """y itself, with the gradient of one that keeps its symbol and moves with its grid."""
+        if not self.codec.grid_moves:
+            return y
+        shift = self.codec.shift(mixture)
+        return y + (shift - shift.detach())
 
     def cost(self, latents: Latents) -> Cost:
         """Differentiable cost of latents, per image."""
@@ -69,14 +83,14 @@ class Problem(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The best integer latents so far and their cost, per image."""
+    """The best rounded latents so far and their cost, per image."""
 
     latents: Latents
     cost: Cost
 
 
 def keep_better(best: Best, latents: Latents, candidate: Cost) -> Best:
-    """Per image, the cheaper of two integer latents; no device sync."""
+    """Per image, the cheaper of two rounded latents; no device sync."""
     better = candidate.total < best.cost.total  # (B,); False for a NaN
     costs = (torch.where(better, n, o).detach() for n, o in zip(candidate, best.cost, strict=True))
     return Best(select(better, latents, best.latents), Cost(*costs))
@@ -90,5 +104,5 @@ def select(chosen: Tensor, new: Latents, old: Latents) -> Latents:
 @torch.no_grad()
 def look(problem: Problem, best: Best, latents: Latents) -> Best:
     """Round latents, price them truly, keep what is better."""
-    rounded = round_latents(latents)
-    return keep_better(best, rounded, problem.cost(rounded))
+    found = problem.rounded(latents)
+    return keep_better(best, found, problem.cost(found))

@@ -18,25 +18,25 @@ Source: ours. Rate-distortion optimised quantisation of video encoders, as paral
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from codec.entropy import StepMixture
-from codec.model import Latents
+from codec.interface import Latents
 from rdo.config import RefineConfig
-from rdo.objective import Best, Cost, Problem, keep_better, select
+from rdo.objective import Best, Cost, Problem, keep_better, look, select
 from rdo.schedules import Clock, falling, geometric
 
 PROBES_MAX = 8  # of the curvature; one is enough where an image has many positions to average over
 POSITIONS = 96
+ASTRAY = 1.1  # times the first cost: how dear the search may become while there is heat
 HOT = 0.8  # the fraction of the budget with heat
 Z_SHARE = 0.3  # of the share of y: one z moves the rate of many y, and they answer to each other more
 
 
 class View(NamedTuple):
-    """Integer latents, and delta(v + 1) and delta(v - 1) of each of them, in bits of the image."""
+    """Rounded latents, and delta(v + 1) and delta(v - 1) of each of them, in bits of the image."""
 
     latents: Latents
     up: Latents
@@ -46,32 +46,32 @@ class View(NamedTuple):
 def search(problem: Problem, best: Best, config: RefineConfig, clock: Clock, progress: Callable[[int], None]) -> Best:
     """Search from `best` until the clock runs out.
 
-    While there is heat the search wanders. Without, where a round of moves made an image dearer it steps back, and half
-    as many latents may move in the next.
+    Where a round of moves made an image dearer than its limit, it steps back, and half as many latents may move in the
+    next. The limit is `ASTRAY` times the first cost while there is heat, for the search to wander; then the last cost.
     """
     generator = torch.Generator(problem.x.device).manual_seed(config.seed)
     bend = curvatures(problem, best.latents, generator)
-    latents, kept = best.latents, None
-    caution = torch.ones_like(best.cost.total)
+    latents, kept, limit = best.latents, None, ASTRAY * best.cost.total
+    caution = torch.ones_like(limit)
     while (t := clock.t) < 1:
-        cost, view = survey(problem, latents, bend)
-        best = keep_better(best, latents, cost)
+        at = problem.rounded(latents)
+        cost, view = survey(problem, at, bend)
+        best = keep_better(best, at, cost)
         heat = falling(config.heat, t / HOT)
+        better = cost.total <= limit
+        caution = torch.where(better, caution, caution / 2)
+        if kept is not None:
+            view = View(*(select(better, new, old) for new, old in zip(view, kept, strict=True)))
+        kept = view
         if heat == 0:
-            total = cost.total
-            if kept is not None:
-                better = total <= kept[0]
-                caution = torch.where(better, caution, caution / 2)
-                total = torch.where(better, total, kept[0])
-                view = View(*(select(better, new, old) for new, old in zip(view, kept[1], strict=True)))
-            kept = total, view
+            limit = torch.where(better, cost.total, limit)
         share = geometric(config.share_start, config.share_end, t) * caution
         moves = zip(*view, (share, Z_SHARE * share), strict=True)
-        latents = Latents(*(move(v, up, down, heat, s, generator) for v, up, down, s in moves))
+        moved = Latents(*(move(v, up, down, heat, s, generator) for v, up, down, s in moves))
+        latents = carry(problem, view.latents, moved)
         clock.step += 1
         progress(clock.step)
-    with torch.no_grad():
-        return keep_better(best, latents, problem.cost(latents))
+    return look(problem, best, latents)
 
 
 def move(v: Tensor, up: Tensor, down: Tensor, heat: float, share: Tensor, generator: torch.Generator) -> Tensor:
@@ -83,11 +83,21 @@ def move(v: Tensor, up: Tensor, down: Tensor, heat: float, share: Tensor, genera
     return torch.where(chosen, torch.where(up < down, v + 1, v - 1), v)
 
 
+@torch.no_grad()
+def carry(problem: Problem, before: Latents, after: Latents) -> Latents:
+    """Latents `after` a round of moves; where z moved the grid of y, y keeps its symbol and moves with it."""
+    codec = problem.codec
+    if not codec.grid_moves:
+        return after
+    there, here = (codec.shift(codec.mixture(before.y, z, problem.quality)) for z in (after.z, before.z))
+    return after._replace(y=after.y + (there - here))
+
+
 def survey(problem: Problem, latents: Latents, bend: Latents) -> tuple[Cost, View]:
-    """True cost of integer latents, and delta of all their neighbours: one forward and one backward pass."""
+    """True cost of rounded latents, and delta of all their neighbours: one forward and one backward pass."""
     seen = Latents(*(t.clone().requires_grad_() for t in latents))
-    cost, mixture = problem.price(seen, latents)
-    slope = Latents(*torch.autograd.grad(cost.total.sum() * problem.pixels, seen))
+    cost, mixture = problem.price(seen, latents, riding=True)
+    slope = Latents(*torch.autograd.grad(cost.total.sum() * problem.pixels, seen, materialize_grads=True))
     mixture = type(mixture)(*(t.detach() for t in mixture))
     here = _own_bits(problem, latents, mixture)
     deltas = []
@@ -99,7 +109,7 @@ def survey(problem: Problem, latents: Latents, bend: Latents) -> tuple[Cost, Vie
 
 
 @torch.no_grad()
-def _own_bits(problem: Problem, latents: Latents, mixture: StepMixture) -> Latents:
+def _own_bits(problem: Problem, latents: Latents, mixture: Any) -> Latents:
     return Latents(problem.codec.y_bits(latents.y, mixture), problem.codec.z_bits(latents.z))
 
 
@@ -110,10 +120,13 @@ def curvatures(problem: Problem, latents: Latents, generator: torch.Generator) -
     def distortion(at: Tensor) -> Tensor:
         return problem.lmbda * problem.distortion(at) * problem.pixels
 
-    def rate(at: Tensor) -> Tensor:
-        return problem.codec.y_bits(y, problem.codec.mixture(y, at, problem.quality)).sum((1, 2, 3))
+    def others(at: Tensor) -> Tensor:
+        mixture = problem.codec.mixture(y, at, problem.quality)
+        riding = problem.riding(y, mixture)
+        bits = problem.codec.y_bits(riding, mixture).sum((1, 2, 3))
+        return bits + distortion(riding) if problem.codec.grid_moves else bits
 
-    return Latents(curvature(distortion, y, generator), curvature(rate, z, generator))
+    return Latents(curvature(distortion, y, generator), curvature(others, z, generator))
 
 
 def curvature(function: Callable[[Tensor], Tensor], at: Tensor, generator: torch.Generator) -> Tensor:
@@ -122,6 +135,8 @@ def curvature(function: Callable[[Tensor], Tensor], at: Tensor, generator: torch
     Central differences of the gradient along random signs v: E[v * (H v)] is the diagonal. The noise of few probes is
     averaged out by taking the diagonal as (mean of the channel) * (mean of the position) / mean, for each image.
     """
+    if not at.numel():  # of a codec without z
+        return at
     probes = min(PROBES_MAX, -(-POSITIONS // (at.shape[2] * at.shape[3])))
     total = torch.zeros_like(at)
     for _ in range(probes):

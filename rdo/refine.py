@@ -15,9 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from codec.architecture import lmbda_of
-from codec.coding import quality_tensor, round_latents
-from codec.model import STRIDE, Codec, Latents
+from codec.interface import Latents, Refinable
 from codec.pixels import pad
 from rdo.config import Method, RefineConfig
 from rdo.descent import descend
@@ -53,7 +51,7 @@ class Refined:
 
 
 def refine(
-    codec: Codec,
+    codec: Refinable,
     x: Tensor,
     quality: float,
     config: RefineConfig,
@@ -72,12 +70,13 @@ def refine(
         ConfigError: quality outside 1..8, or a measure that does not suit the size of the images.
     """
     clock = Clock(config.iters, config.time_budget)
-    level = quality_tensor(codec, quality).expand(len(x))
-    weight = torch.full_like(level, lmbda_of(quality) if lmbda is None else lmbda)
+    level = codec.level(quality).expand(len(x))
+    weight = torch.full_like(level, codec.lmbda_of(quality) if lmbda is None else lmbda)
     problem = Problem(bounded(codec, x.shape, config.memory_gib), x, level, weight, measure)
     with torch.no_grad():
-        start = codec.analyse(pad(x, STRIDE), level)
-        plain = Best(round_latents(start), problem.cost(round_latents(start)))
+        start = codec.analyse(pad(x, codec.stride), level)
+        nearest = problem.rounded(start)
+        plain = Best(nearest, problem.cost(nearest))
     best, steps = _optimise(problem, start, plain, config, clock, progress)
     return Refined(best.latents, plain.latents, best.cost, plain.cost, config.method, steps, clock.seconds)
 

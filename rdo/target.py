@@ -17,11 +17,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from codec.architecture import QUALITY_FIRST, QUALITY_LAST, lmbda_of
+from codec.architecture import QUALITY_FIRST, QUALITY_LAST
 from codec.bitstream import HEADER_BYTES, on_header_grid
-from codec.coding import plain_latents, quality_tensor, write
+from codec.coding import AnyCodec, plain_latents, write
 from codec.errors import ConfigError
-from codec.model import Codec, Latents
+from codec.interface import Latents, rate
 from codec.pixels import crop
 from rdo.config import RefineConfig
 from rdo.distortion import MSE, Distortion
@@ -87,7 +87,7 @@ class Met(NamedTuple):
 class _Task(NamedTuple):
     """What is fixed while a goal is sought, for one image x (1, 3, H, W)."""
 
-    codec: Codec
+    codec: AnyCodec
     x: Tensor
     goal: Goal
     grey: bool
@@ -98,23 +98,23 @@ class _Task(NamedTuple):
         height, width = self.x.shape[-2:]
         if self.goal.kind == "bytes":
             return math.log(len(write(self.codec, latents, width, height, quality, self.grey)))
-        x_hat = crop(self.codec.synthesise(latents.y, quality_tensor(self.codec, quality)), height, width)
+        x_hat = crop(self.codec.synthesise(latents.y, self.codec.level(quality)), height, width)
         error = float((x_hat.clamp(0, 1).mul(255).round() - 255 * self.x).square().mean())
         return 10 * math.log10(255**2 / max(1e-9, error))
 
     @torch.no_grad()
     def measure_plain(self, quality: float) -> float:
         """The same of plain encoding, bytes by the model's estimate."""
-        level = quality_tensor(self.codec, quality)
+        level = self.codec.level(quality)
         latents = plain_latents(self.codec, self.x, level)
         if self.goal.kind == "psnr":
             return self.measure(latents, quality)
-        bits = sum(self.codec.rate(latents.y, latents.y, latents.z, latents.z, level))
+        bits = sum(rate(self.codec, latents, level))
         return math.log(float(bits) / 8 + HEADER_BYTES)
 
 
 def refine_to(
-    codec: Codec,
+    codec: AnyCodec,
     x: Tensor,
     goal: Goal,
     config: RefineConfig,
@@ -141,9 +141,9 @@ def refine_to(
         move = task.measure(probe.latents, quality) - task.measure(probe.plain, quality)
         quality = _plain_quality(task, goal.aim - move)
     refined = refine(codec, x, quality, config, None, counter.add(), measure)
-    lmbda = torch.tensor([lmbda_of(quality)], device=x.device)
-    problem = Problem(bounded(codec, x.shape, config.memory_gib), x, quality_tensor(codec, quality), lmbda, measure)
-    return _trim(task, problem, replace(config, heat=0.0), Met(refined, quality, lmbda_of(quality)), counter)
+    lmbda = torch.tensor([codec.lmbda_of(quality)], device=x.device)
+    problem = Problem(bounded(codec, x.shape, config.memory_gib), x, codec.level(quality), lmbda, measure)
+    return _trim(task, problem, replace(config, heat=0.0), Met(refined, quality, codec.lmbda_of(quality)), counter)
 
 
 def _check_reach(task: _Task, quality: float) -> None:

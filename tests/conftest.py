@@ -95,3 +95,44 @@ def make_photo(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
 def photo() -> Photo:
     """Gives `photo(height, width, seed=0)`: uint8 (H, W, 3), see `make_photo`."""
     return make_photo
+
+
+@pytest.fixture(scope="session")
+def make_zoo_codec() -> Callable[..., Any]:
+    """Gives CompressAI's model of a name, tiny and untrained, with medians, means and scales far from trivial."""
+    from compressai import models
+    from compressai.entropy_models import EntropyBottleneck
+    from torch.nn import Conv2d
+
+    from codec.zoo import MODELS, ZooCodec, ZooConfig
+
+    groups = {"groups": [2, 2, 4, 8]}
+    widths: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
+        "cheng2020-anchor": ((8,), {}), "cheng2020-attn": ((8,), {}), "cheng2020-anchor-checkerboard": ((8,), {}),
+        "elic2022-official": ((8, 16), groups), "elic2022-chandelier": ((8, 16), groups),
+    }  # fmt: skip
+
+    @torch.no_grad()
+    def make(name: str, seed: int = 0) -> ZooCodec:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            sizes, settings = widths.get(name, ((8, 16), {}))
+            model = MODELS[name](*sizes, **settings).eval()
+            bottleneck = next(m for m in model.modules() if isinstance(m, EntropyBottleneck))
+            bottleneck.quantiles[:, 0, 1] += torch.rand(bottleneck.channels) - 0.5
+            hyper = model.latent_codec["hyper"] if isinstance(model, models.SimpleVAECompressionModel) else model
+            _last_conv(model.g_a, Conv2d).weight.mul_(12)
+            if hasattr(hyper, "h_a"):
+                _last_conv(hyper.h_a, Conv2d).weight.mul_(20)
+            for part, module in model.named_modules():
+                if part.endswith("entropy_parameters") and any(True for _ in module.parameters()):
+                    _last_conv(module, Conv2d).bias.add_(1.3)
+            if not hasattr(model, "entropy_parameters") and hasattr(model, "h_s"):
+                _last_conv(model.h_s, Conv2d).bias.add_(1.3)
+        return ZooCodec(model, ZooConfig(name, 3))
+
+    return make
+
+
+def _last_conv(network: torch.nn.Module, kind: type) -> Any:
+    return [m for m in network.modules() if isinstance(m, kind)][-1]

@@ -1,0 +1,67 @@
+"""CompressAI's models from the command line: encoded, decoded, looked into and compared."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from codec.image import read_image, write_png
+from codec.pixels import Pixels
+from jobs import compare, decode, encode, info
+
+
+@pytest.fixture(scope="module")
+def model(make_zoo_codec, tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("weights") / "mean.pth.tar"
+    torch.save(make_zoo_codec("mbt2018-mean").model.state_dict(), path)
+    return f"compressai:mbt2018-mean:3:{path}"
+
+
+@pytest.fixture
+def photos(photo, tmp_path: Path) -> Path:
+    (tmp_path / "photos").mkdir()
+    for seed in (1, 2):
+        (tmp_path / "photos" / f"{seed}.png").write_bytes(write_png(Pixels(photo(70, 90, seed), grey=False)))
+    return tmp_path / "photos"
+
+
+def test_files_are_verified_decoded_and_explained(model, photos, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    assert encode.main(["--model", model, "--iters", "6", "-o", str(out), str(photos)]) == 0
+    records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert [r["verified"] for r in records] == [True, True]
+    assert {(r["model"], r["quality"], r["lmbda"]) for r in records} == {("compressai:mbt2018-mean:3", 3.0, 0.0067)}
+    for record in records:
+        assert record["refined"]["bytes"] == Path(record["output"]).stat().st_size
+        assert record["gain_percent"] >= 0
+    assert decode.main(["--model", model, "-o", str(tmp_path / "back"), str(out)]) == 0
+    assert len([read_image(path) for path in (tmp_path / "back").rglob("*.png")]) == 2
+    capsys.readouterr()
+    assert info.main(["--model", model, "--json", str(out / "1.png.rdo")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["model"] == "compressai:mbt2018-mean:3" and found["z_bytes_est"] > 0
+    assert info.main([str(out / "1.png.rdo")]) == 0
+    assert "another model" in capsys.readouterr().out
+
+
+def test_a_second_run_does_nothing(model, photos, tmp_path: Path) -> None:
+    line = ["--model", model, "--iters", "0", "-o", str(tmp_path / "out"), str(photos)]
+    assert encode.main(line) == 0
+    before = [path.stat().st_mtime_ns for path in sorted((tmp_path / "out").rglob("*.rdo"))]
+    assert encode.main(line) == 0
+    assert [path.stat().st_mtime_ns for path in sorted((tmp_path / "out").rglob("*.rdo"))] == before
+
+
+@pytest.mark.parametrize("flags", [["--quality", "4"], ["--target-bytes", "900"]])
+def test_other_qualities_and_targets_are_refused(model, photos, tmp_path: Path, capsys, flags: list[str]) -> None:
+    status = encode.main(["--model", model, *flags, "-o", str(tmp_path / "out"), str(photos)])
+    assert status != 0 and "has quality 3 alone: leave --quality and targets out" in capsys.readouterr().err
+
+
+def test_compare_reports_on_the_one_quality(model, photos, tmp_path: Path, capsys) -> None:
+    line = ["--model", model, "--iters", "4", "--codecs", "jpeg", "-o", str(tmp_path / "report"), str(photos)]
+    assert compare.main(line) == 0
+    shown = capsys.readouterr().out
+    assert "One quality only" in shown and "has one quality" in shown
+    assert (tmp_path / "report" / "report.html").is_file()

@@ -1,0 +1,143 @@
+"""Refinement of models whose grid moves: on the writer's grid, never worse, and a gain that survives their coder."""
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from codec.coding import decode, encode, same_symbols, write
+from codec.interface import Latents
+from codec.pixels import Pixels, pad, to_tensor
+from codec.zoo import MODELS, ZooCodec, ZooConfig
+from jobs.record import score
+from rdo import RefineConfig, refine
+from rdo.objective import Best, Problem
+from rdo.rdoq import carry, curvatures, survey
+
+HEIGHT, WIDTH = 70, 90
+LMBDA = 1e-3  # rate and distortion of untrained models weigh about the same
+
+
+@pytest.fixture(scope="module")
+def pixels(photo: Callable) -> Pixels:
+    return Pixels(photo(HEIGHT, WIDTH), grey=False)
+
+
+def problem_of(model: ZooCodec, x: Tensor, lmbda: float = LMBDA) -> tuple[Problem, Best]:
+    problem = Problem(model, x, model.level(3), torch.tensor([lmbda]))
+    with torch.no_grad():
+        plain = problem.rounded(model.analyse(pad(x, 64), model.level(3)))
+        return problem, Best(plain, problem.cost(plain))
+
+
+@pytest.mark.parametrize("method", ["rdoq", "sga", "ste"])
+@pytest.mark.parametrize("name", list(MODELS))
+def test_never_worse_and_on_the_writers_grid(make_zoo_codec, pixels, name: str, method) -> None:
+    model = make_zoo_codec(name)
+    x = to_tensor(pixels)
+    refined = refine(model, x, 3, RefineConfig(iters=4, method=method, lr_y=0.3, lr_z=0.3), LMBDA)
+    assert float(refined.cost_est.total) <= float(refined.plain_cost_est.total)
+    data = write(model, refined.latents, WIDTH, HEIGHT, 3, grey=False)
+    found = decode(model, data).latents
+    assert same_symbols(found, refined.latents)
+    with torch.no_grad():
+        cost = Problem(model, x, model.level(3), torch.tensor([LMBDA])).cost(found)
+    assert torch.allclose(cost.total, refined.cost_est.total, rtol=1e-4)
+    assert write(model, refined.plain, WIDTH, HEIGHT, 3, grey=False) == encode(model, pixels)
+
+
+@pytest.mark.parametrize("name", ["bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean"])
+def test_delta_is_what_a_single_move_really_changes(make_zoo_codec, pixels, name: str) -> None:
+    model = make_zoo_codec(name)
+    problem, plain = problem_of(model, to_tensor(pixels))
+    generator = torch.Generator().manual_seed(0)
+    _, view = survey(problem, plain.latents, curvatures(problem, plain.latents, generator))
+    rng = np.random.default_rng(0)
+    for part in ("y", "z") if plain.latents.z.numel() else ("y",):
+        predicted, true = [], []
+        values = getattr(plain.latents, part)
+        for place in rng.choice(values.numel(), 24, replace=False):
+            index = np.unravel_index(place, values.shape)
+            up, down = float(getattr(view.up, part)[index]), float(getattr(view.down, part)[index])
+            step = values.clone()
+            step[index] += 1 if up < down else -1
+            with torch.no_grad():
+                there = problem.rounded(carry(problem, plain.latents, plain.latents._replace(**{part: step})))
+                changed = problem.cost(there).total - plain.cost.total
+            predicted.append(min(up, down))
+            true.append(float(changed) * problem.pixels)
+        # a z moves the means of hundreds of y, so that its delta is a rougher guess
+        assert np.corrcoef(predicted, true)[0, 1] > {"y": 0.95, "z": 0.6}[part]
+
+
+def test_a_move_of_z_carries_y_with_its_symbols(make_zoo_codec, pixels) -> None:
+    model = make_zoo_codec("mbt2018-mean")
+    problem, plain = problem_of(model, to_tensor(pixels))
+    after = Latents(plain.latents.y, plain.latents.z + 1)
+    carried = carry(problem, plain.latents, after)
+    symbols = [(v.y - problem.grid(v).y).round() for v in (plain.latents, carried)]
+    assert torch.equal(*symbols) and not torch.allclose(carried.y, plain.latents.y, atol=0.01)
+
+
+def test_each_of_a_batch_is_refined_as_if_alone(make_zoo_codec, photo) -> None:
+    model = make_zoo_codec("mbt2018")
+    x = torch.cat([to_tensor(Pixels(photo(64, 64, seed), grey=False)) for seed in (1, 2)])
+    config = RefineConfig(iters=4)
+    together = refine(model, x, 3, config, LMBDA).cost_est.total
+    alone = torch.cat([refine(model, one[None], 3, config, LMBDA).cost_est.total for one in x])
+    assert torch.allclose(together, alone, rtol=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bmshj2018-hyperprior", "mbt2018-mean", "cheng2020-anchor"])
+@pytest.mark.parametrize("method", ["rdoq", "sga"])
+def test_gains_are_real_with_a_trained_model(trained: Callable[[str], ZooCodec], photo, name: str, method) -> None:
+    model = trained(name)
+    gains = []
+    for seed in (1, 2):
+        pixels = Pixels(photo(128, 128, seed), grey=False)
+        refined = refine(model, to_tensor(pixels), 4, RefineConfig(iters=60, method=method))
+        plain, best = (
+            score(pixels, decode(model, data).pixels, len(data), model.lmbda_of(4)).cost
+            for data in (write(model, v, 128, 128, 4, grey=False) for v in (refined.plain, refined.latents))
+        )
+        gains.append(100 * (1 - best / plain))
+    assert min(gains) > 0 and max(gains) > 1
+
+
+@pytest.fixture(scope="module")
+def trained(photo: Callable) -> Callable[[str], ZooCodec]:
+    """Trains a tiny model for a few hundred steps on synthetic photographs."""
+    known: dict[str, ZooCodec] = {}
+
+    def train(name: str) -> ZooCodec:
+        if name not in known:
+            known[name] = _train(name, photo)
+        return known[name]
+
+    return train
+
+
+def _train(name: str, photo: Callable, steps: int = 400) -> ZooCodec:
+    torch.manual_seed(0)
+    model = MODELS[name](*((16,) if "cheng" in name else (16, 24)))
+    model.g_s[-1][0].bias.data.fill_(0.5) if "cheng" in name else model.g_s[-1].bias.data.fill_(0.5)
+    weights = [p for key, p in model.named_parameters() if not key.endswith("quantiles")]
+    optimiser = torch.optim.Adam(weights, 2e-3)
+    photos = torch.cat([to_tensor(Pixels(photo(192, 192, 100 + i), grey=False)) for i in range(8)])
+    for _ in range(steps):
+        i, j = torch.randint(128, (2,)).tolist()
+        x = photos[torch.randint(8, (4,)), :, i : i + 64, j : j + 64]
+        out = model(x)
+        bits = sum(-likelihood.log2().sum() for likelihood in out["likelihoods"].values())
+        loss = bits / (4 * 64 * 64) + 0.013 * (255 * (out["x_hat"] - x)).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimiser.step()
+    model = copy.deepcopy(model).eval()
+    model.update(force=True, update_quantiles=True)
+    return ZooCodec(model, ZooConfig(name, 4))
