@@ -40,6 +40,10 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument("--time-budget", type=float, metavar="S", help="at most S seconds of refinement per picture")
     search.add_argument("--patience", type=int, help="stop a descent after this many looks without a gain (0: never)")
     search.add_argument("--seed", type=int, help="of the noise (default 0)")
+    search.add_argument(
+        "--memory-limit", type=float, metavar="GIB", dest="memory_gib",
+        help="of the whole process while it refines; less takes longer (default: strips of 2 megapixels)",
+    )  # fmt: skip
     cli.add_picture_flags(flags)
     run = flags.add_argument_group("run")
     run.add_argument("--overwrite", action="store_true", help="encode again what is done; replace existing files")

@@ -30,6 +30,8 @@ class RefineConfig:
         patience: of descent: stop after this many looks without a better one; 0 never stops.
         time_budget: seconds after which the run stops, with schedules compressed to fit; None has no limit.
         seed: of all noise.
+        memory_gib: largest memory of the process, on a GPU of its tensors: larger pictures are done in strips, which
+            takes about half as long again; None cuts strips of 2 megapixels.
     """
 
     iters: int = 40
@@ -50,6 +52,7 @@ class RefineConfig:
     patience: int = 0
     time_budget: float | None = None
     seed: int = 0
+    memory_gib: float | None = None
 
     def __post_init__(self) -> None:
         if min(self.iters, self.patience, self.tail) < 0 or self.checks < 1:
@@ -62,3 +65,5 @@ class RefineConfig:
             raise ValueError("heat must be at least 0, share_start and share_end in (0, 1]")
         if self.time_budget is not None and self.time_budget <= 0:
             raise ValueError(f"time_budget {self.time_budget}: must be positive")
+        if self.memory_gib is not None and self.memory_gib <= 0:
+            raise ValueError(f"memory_gib {self.memory_gib}: must be positive")

@@ -23,6 +23,7 @@ from rdo.distortion import MSE, Distortion
 from rdo.objective import Best, Cost, Problem
 from rdo.rdoq import search
 from rdo.schedules import Clock
+from rdo.strips import bounded
 
 Progress = Callable[[int], None]
 
@@ -71,7 +72,7 @@ def refine(
     clock = Clock(config.iters, config.time_budget)
     level = codec.level(quality).expand(len(x))
     weight = torch.full_like(level, codec.lmbda_of(quality) if lmbda is None else lmbda)
-    problem = Problem(codec, x, level, weight, measure)
+    problem = Problem(bounded(codec, x.shape, config.memory_gib), x, level, weight, measure)
     with torch.no_grad():
         start = codec.analyse(pad(x, codec.stride), level)
         nearest = problem.rounded(start)

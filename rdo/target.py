@@ -29,6 +29,7 @@ from rdo.objective import Best, Problem
 from rdo.rdoq import search
 from rdo.refine import Progress, Refined, refine
 from rdo.schedules import Clock
+from rdo.strips import bounded
 
 Kind = Literal["bytes", "psnr"]
 PROBE = 0.25  # of the steps, to learn what refinement changes
@@ -141,7 +142,7 @@ def refine_to(
         quality = _plain_quality(task, goal.aim - move)
     refined = refine(codec, x, quality, config, None, counter.add(), measure)
     lmbda = torch.tensor([codec.lmbda_of(quality)], device=x.device)
-    problem = Problem(codec, x, codec.level(quality), lmbda, measure)
+    problem = Problem(bounded(codec, x.shape, config.memory_gib), x, codec.level(quality), lmbda, measure)
     return _trim(task, problem, replace(config, heat=0.0), Met(refined, quality, codec.lmbda_of(quality)), counter)
 
 
