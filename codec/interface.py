@@ -24,29 +24,12 @@ class Latents(NamedTuple):
     z: Tensor
 
 
-class Refinable(Protocol):
-    """A frozen codec; `quality` is (B,) as `level` makes it."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-
-    @property
-    def stride(self) -> int:
-        """Pixels: sides of pictures are padded to multiples of it."""
+class Priced(Protocol):
+    """What decodes and prices latents on its grid; `quality` is (B,)."""
 
     @property
     def grid_moves(self) -> bool:
         """Whether the grid of y depends on what is coded; if not, the picture depends on y alone."""
-
-    def level(self, quality: float) -> Tensor:
-        """Quality (1,) on the codec's device, as a file can hold it; raises ConfigError for one it does not have."""
-
-    def lmbda_of(self, quality: float) -> float:
-        """Weight of the mse (0..255) against bpp that suits a quality."""
-
-    def analyse(self, x: Tensor, quality: Tensor) -> Latents:
-        """Latents of x (B, 3, H, W) in [0, 1], sides multiples of `stride`; not rounded."""
 
     def grid(self, latents: Latents, quality: Tensor) -> Latents:
         """Where the writer's grid lies when these latents are coded, to be broadcast to their shapes; no gradient."""
@@ -65,6 +48,27 @@ class Refinable(Protocol):
 
     def z_bits(self, z: Tensor) -> Tensor:
         """Bits of each z, on or off the grid."""
+
+
+class Refinable(Priced, Protocol):
+    """A whole codec, frozen; `quality` is as `level` makes it."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    @property
+    def stride(self) -> int:
+        """Pixels: sides of pictures are padded to multiples of it."""
+
+    def level(self, quality: float) -> Tensor:
+        """Quality (1,) on the codec's device, as a file can hold it; raises ConfigError for one it does not have."""
+
+    def lmbda_of(self, quality: float) -> float:
+        """Weight of the mse (0..255) against bpp that suits a quality."""
+
+    def analyse(self, x: Tensor, quality: Tensor) -> Latents:
+        """Latents of x (B, 3, H, W) in [0, 1], sides multiples of `stride`; not rounded."""
 
 
 class Foreign(Refinable, Protocol):
@@ -88,7 +92,7 @@ class Foreign(Refinable, Protocol):
         """Rounded latents of a picture of width x height pixels; raises BitstreamError."""
 
 
-def rate(codec: Refinable, latents: Latents, quality: Tensor) -> tuple[Tensor, Tensor]:
+def rate(codec: Priced, latents: Latents, quality: Tensor) -> tuple[Tensor, Tensor]:
     """Bits (B,) of rounded y and of z."""
     y_bits = codec.y_bits(latents.y, codec.mixture(latents.y, latents.z, quality))
     return y_bits.sum((1, 2, 3)), codec.z_bits(latents.z).sum((1, 2, 3))

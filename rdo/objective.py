@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from codec.interface import Latents, Refinable, rounded
+from codec.interface import Latents, Priced, rounded
 from codec.pixels import crop
 from rdo.distortion import MSE, Distortion
 
@@ -29,7 +29,7 @@ class Problem(NamedTuple):
         measure: of distortion; the mse unless told otherwise.
     """
 
-    codec: Refinable
+    codec: Priced
     x: Tensor
     quality: Tensor
     lmbda: Tensor

@@ -8,7 +8,7 @@ gradients. A strip keeps no activations (`torch.utils.checkpoint`); it is comput
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import psutil
 import torch
@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from codec.entropy import StepMixture
 from codec.errors import ConfigError
-from codec.interface import Latents, Refinable
+from codec.interface import Latents, Priced
 from codec.model import STRIDE, Codec
 
 STRIP_PIXELS = 1 << 21  # of all images together, where no limit of memory is given: 2048 x 1024
@@ -40,17 +40,20 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Strips:
-    """A codec that works on strips of `rows` rows of y, with `halo` rows above and below; both fit whole windows.
-
-    What is small, or done without gradients, is the codec's own.
-    """
+    """A codec that works on strips of `rows` rows of y, with `halo` rows above and below; both fit whole windows."""
 
     codec: Codec
     rows: int
     halo: int
+    grid_moves = False
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.codec, name)
+    def grid(self, latents: Latents, quality: Tensor) -> Latents:
+        """As `Codec.grid`."""
+        return self.codec.grid(latents, quality)
+
+    def shift(self, mixture: StepMixture) -> Tensor:
+        """As `Codec.shift`."""
+        return self.codec.shift(mixture)
 
     def synthesise(self, y_hat: Tensor, quality: Tensor) -> Tensor:
         """As `Codec.synthesise`."""
@@ -82,6 +85,10 @@ class Strips:
         parts = [_again(strip, *(t[:, :, s.begin : s.end] for t in (y, *mixture))) for s in spans]
         return torch.cat(parts, 2)
 
+    def z_bits(self, z: Tensor) -> Tensor:
+        """As `Codec.z_bits`."""
+        return self.codec.z_bits(z)
+
     def _spans(self, y: Tensor) -> Iterator[Span]:
         height = y.shape[2]
         for begin, end in pairwise([*range(0, height, self.rows), height]):
@@ -92,16 +99,18 @@ def _again(function: Callable[..., Any], *inputs: Any) -> Any:
     return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
-def bounded(codec: Refinable, shape: torch.Size, memory_gib: float | None) -> Refinable:
+def bounded(codec: Priced, shape: torch.Size, memory_gib: float | None) -> Priced:
     """The codec, or strips of it where images (B, 3, H, W) would need more memory than they may.
 
     Args:
         memory_gib: what the process, on a GPU its tensors, may take; None takes strips of 2048 x 1024 pixels.
 
     Raises:
-        ConfigError: not even the narrowest strips fit.
+        ConfigError: not even the narrowest strips fit, or the codec is another's, which is not cut.
     """
-    if not isinstance(codec, Codec):  # others' reach is not known
+    if not isinstance(codec, Codec):
+        if memory_gib is not None:
+            raise ConfigError("--memory-limit: only our own models are refined in strips: leave it out")
         return codec
     window = codec.config.window
     images, height, width = shape[0], *(-(-side // STRIDE) * STRIDE for side in shape[2:])
@@ -110,7 +119,7 @@ def bounded(codec: Refinable, shape: torch.Size, memory_gib: float | None) -> Re
     if memory_gib is None and height * row_pixels <= STRIP_PIXELS:
         return codec
     if memory_gib is None:
-        return _as_codec(Strips(codec, max(1, STRIP_PIXELS // row_pixels // window) * window, halo_rows(codec)))
+        return Strips(codec, max(1, STRIP_PIXELS // row_pixels // window) * window, halo_rows(codec))
     free = memory_gib * 2**30 - in_use(codec)
     whole, between = (TEMPORARIES * kept_bytes(way) for way in (codec, Strips(codec, window, 0)))
     if whole * height * row_pixels <= free:
@@ -120,11 +129,7 @@ def bounded(codec: Refinable, shape: torch.Size, memory_gib: float | None) -> Re
     if rows < window:
         least = in_use(codec) + between * height * row_pixels + whole * row_pixels * (window + 2 * halo)
         raise ConfigError(f"--memory-limit {memory_gib:g}: these pixels need at least {least / 2**30:.1f} GiB")
-    return _as_codec(Strips(codec, rows // window * window, halo))
-
-
-def _as_codec(strips: Strips) -> Refinable:
-    return cast(Refinable, strips)
+    return Strips(codec, rows // window * window, halo)
 
 
 def in_use(codec: Codec) -> int:
