@@ -2,7 +2,8 @@
 
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from codec.bitstream import unpack
 from codec.errors import BitstreamError
 from codec.model import Codec
+from jobs.pool import Task
 from jobs.record import SCHEMA, Record, append_record, read_records
 from jobs.worker import EncodeConfig, encode_hash, encode_one
 from jobs.worklist import STDIO, Item
@@ -47,6 +49,32 @@ def run(
                 append_record(results, record)
             bar.update(min(target, total) - bar.n)
             yield record
+
+
+class InProcess:
+    """A pool of one slot, this process: `wait` encodes."""
+
+    slots = 1
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self.queue: deque[Task] = deque()
+        self.on_step: Callable[[Task], None] = lambda task: None
+
+    def submit(self, task: Task) -> None:
+        """See `Pool`."""
+        self.queue.append(task)
+
+    def wait(self, timeout: float | None = None) -> list[tuple[Task, Record]]:  # noqa: ARG002  (never cut short)
+        """See `Pool`; a picture that was begun is finished, however long it takes."""
+        if not self.queue:
+            return []
+        task = self.queue.popleft()
+        return [(task, encode_one(task.item, self.codec, task.config, lambda step: self.on_step(task)))]
+
+    def close(self) -> None:
+        """See `Pool`."""
+        self.queue.clear()
 
 
 _BAR = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}, {remaining} left"

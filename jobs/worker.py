@@ -24,7 +24,7 @@ from codec.model import Codec, Latents
 from codec.pixels import Pixels, to_tensor
 from codec.settings import config_hash
 from jobs.record import SCHEMA, Record, score
-from jobs.worklist import STDIO, Item
+from jobs.worklist import NOWHERE, STDIO, Item
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion, weight_of_mask
 from rdo.refine import refine
@@ -204,7 +204,7 @@ def _write(output: str, data: bytes) -> None:
     if output == STDIO:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
-        return
-    path = Path(output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, data)
+    elif output != NOWHERE:
+        path = Path(output)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)

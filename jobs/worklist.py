@@ -8,11 +8,15 @@ from codec.folders import find_images
 from codec.image import image_size
 
 STDIO = "-"
+NOWHERE = ""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One picture: where it is, what to call it, where its file goes. `-` stands for standard input and output."""
+    """One picture: where it is, what to call it, where its file goes.
+
+    `-` stands for standard input and output; a file that goes NOWHERE is encoded, verified and scored all the same.
+    """
 
     input: str
     output: str
