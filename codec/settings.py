@@ -66,7 +66,7 @@ def load_yaml(path: Path) -> dict[str, object]:
 
 
 def build(cls: type[T], mapping: Mapping[str, object], source: str = "") -> T:
-    """Fills `cls` by its annotations: int, float, bool, str, Path, Literal, tuple, dict[str, ...], a dataclass, or | None.
+    """Fills `cls` by its annotations: int, float, bool, str, Path, Literal, tuple, dict by name, a dataclass; or None.
 
     Text may stand for a number, bool or tuple ("1e-3", "true", "1,2,3"), as PyYAML and flags give it.
 
