@@ -88,8 +88,8 @@ class Study:
         if len(attempt.records) == self.cases:
             self._tell(attempt, [means(attempt.records.values())[name] for name in self.config.objectives])
             return True
-        estimate = self._estimate(attempt) if self._is_single and attempt.trial.should_prune() else None
-        if estimate is None:
+        estimate = self._estimate(attempt) if self._is_single else None
+        if estimate is None or not attempt.trial.should_prune():
             return False
         self._tell(attempt, [estimate])
         return True
@@ -121,8 +121,11 @@ class Study:
         return len(self.config.objectives) == 1  # Optuna prunes no others
 
     def _estimate(self, attempt: Attempt) -> float | None:
-        """What a trial would come to, from its differences to the best; None if that is no worse."""
-        best = self.study.best_trial
+        """What a trial would come to, from its differences to the best; None if there is none, or that is no worse."""
+        finished = [t for t in self.study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
+        if not finished:
+            return None
+        best = max(finished, key=lambda t: t.value or 0.0)
         assert best.value is not None
         pairs = [(r.gain_percent or 0.0, best.intermediate_values.get(case)) for case, r in attempt.records.items()]
         behind = statistics.fmean(gain - other for gain, other in pairs if other is not None)
@@ -157,7 +160,10 @@ def open_study(
     Raises:
         ConfigError: the storage cannot be used, or holds a study of this name that was begun otherwise.
     """
-    import optuna
+    try:
+        import optuna
+    except ImportError as error:
+        raise ConfigError('studies need Optuna, which is not installed: pip install ".[tune]"') from error
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
@@ -196,7 +202,9 @@ def _load(storage: str, name: str, directions: list[Literal["maximize", "minimiz
             backend = JournalStorage(JournalRedisBackend(storage))
         else:
             backend = RDBStorage(storage)
-        return optuna.create_study(storage=backend, study_name=name, directions=directions, load_if_exists=True)
+        if name in optuna.get_all_study_names(backend):  # creating writes, even where there is one
+            return optuna.load_study(study_name=name, storage=backend)
+        return optuna.create_study(storage=backend, study_name=name, directions=directions)
     except ImportError as error:
         raise ConfigError(f"--storage {shown(storage)}: needs a driver that is not installed: {error}") from error
     except Exception as error:  # each database raises types of its own
