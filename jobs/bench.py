@@ -64,12 +64,11 @@ def bench(arguments: argparse.Namespace) -> int:
     """Encode what is missing, one row after another; 1 if any picture failed."""
     import json
 
-    from codec.checkpoint import load
-    from jobs.worker import EncodeConfig
+    from jobs.worker import EncodeConfig, set_up
 
     ways = settings(arguments)
     qualities = cli.numbers(arguments.qualities, "--qualities")
-    codec = load(arguments.model, cli.check_device(arguments.device))
+    codec = set_up(arguments.model, arguments.device)
     failed = False
     rows = []
     for quality in qualities:

@@ -71,13 +71,12 @@ def compare(arguments: argparse.Namespace, command: str) -> int:
 
 def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[View]]":
     """Everything that a report says, from files that are there already or are now written."""
-    from codec.checkpoint import load
     from codec.image import ImagePolicy
     from jobs import gather
     from jobs.anchors import load_anchors
     from jobs.points import load_records
     from jobs.report import build_report
-    from jobs.worker import EncodeConfig
+    from jobs.worker import EncodeConfig, set_up
 
     qualities = cli.numbers(arguments.qualities, "--qualities")
     iters = [cli.whole(value) for value in cli.numbers(arguments.iters, "--iters")]
@@ -85,7 +84,7 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
     asked = load_anchors(arguments.anchors) if arguments.anchors not in (None, "none") else None
     recipes = [refine_settings(argparse.Namespace(**{**vars(arguments), "effort": None, "iters": n})) for n in iters]
     policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
-    codec = load(arguments.model, cli.check_device(arguments.device))
+    codec = set_up(arguments.model, arguments.device)
     folder = output_folder(arguments)
     if arguments.records:
         records = load_records(arguments.records)

@@ -6,14 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs import cli
+from jobs.hire import add_pool_flags
 
 if TYPE_CHECKING:
+    from codec.model import Codec
+    from jobs.worker import EncodeConfig
     from rdo.config import RefineConfig
 
 EXAMPLES = """\
   rdo-encode --iters 500 photos/            rdo-out/**.rdo, rdo-out/results.jsonl
   rdo-encode --quality 6 -o a.rdo a.png     one file
   rdo-encode --iters 0 photos/              plain encoding, one pass
+  rdo-encode -j 4 photos/                   four pictures at a time
+  rdo-encode --ray --address head:6379 /share/photos/ -o /share/out
   rdo-encode - < a.png > a.rdo              standard input and output"""
 
 
@@ -46,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--dry-run", action="store_true", help="list what would be written")
     run.add_argument("--json", action="store_true", help="print records, a JSON object a line, instead of the table")
     cli.add_model_flags(run)
+    add_pool_flags(flags)
     return flags
 
 
@@ -66,40 +72,59 @@ def encode(arguments: argparse.Namespace) -> int:
             print(f"{item.input} -> {item.output}")
         return cli.DONE
 
-    from codec.checkpoint import load
+    from contextlib import closing
+
+    from codec.errors import ConfigError
+    from jobs.hire import elsewhere, hire, load_driver_codec
+    from jobs.local import RESULTS, run
+    from jobs.table import summary
+
+    standard = STDIO in (items[0].input, items[0].output)
+    if standard and elsewhere(arguments):
+        raise ConfigError("-: standard input and output belong to this process: leave out --ray, -j and time limits")
+    codec = load_driver_codec(arguments)
+    config = settings(arguments, refine_config, codec)
+    folder, results = Path(items[0].output).parent, None
+    if not names_one_file(arguments.output) and items[0].output != STDIO:
+        folder = Path(arguments.output or "rdo-out")
+        results = folder / RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = (Path(items[0].input), *([config.roi] if config.roi else []))
+    records = []
+    with closing(hire(arguments, codec, len(items), folder, sources)) as pool:
+        for record in run(items, codec, config, results, arguments.overwrite, pool):
+            records.append(record)
+            if record.error:
+                cli.say(f"{record.input}: {record.error}")
+            if arguments.json and items[0].output != STDIO:
+                print(record.to_json(), flush=True)
+    if not arguments.json and items[0].output != STDIO:
+        print(summary(records))
+    return cli.SOME_FAILED if any(r.status == "failed" for r in records) else cli.DONE
+
+
+def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "Codec") -> "EncodeConfig":
+    """All that decides the bytes of a file, from the flags.
+
+    Raises:
+        ConfigError: a value out of range, or two that do not go together.
+    """
     from codec.coding import quality_tensor
     from codec.errors import ConfigError
     from codec.image import ImagePolicy
-    from jobs.local import RESULTS, run
-    from jobs.table import summary
     from jobs.worker import EncodeConfig
 
-    codec = load(arguments.model, cli.check_device(arguments.device))
     if arguments.roi and not arguments.roi.is_file():
         raise ConfigError(f"--roi {arguments.roi}: no such file")
-    policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
     names = [f.name for f in fields(EncodeConfig)]
     given: dict[str, Any] = {n: getattr(arguments, n) for n in names if getattr(arguments, n, None) is not None}
     targets = [name for name in given if name.startswith("target_")]
     if targets and "quality" in given:
         raise ConfigError(f"--quality and {targets[0]}: the target settles the quality, leave one out")
-    config = EncodeConfig(**given, refine=refine_config, policy=policy)
+    policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
+    config = EncodeConfig(**given, refine=refine, policy=policy)
     quality_tensor(codec, config.quality)  # refuses what is out of range, once
-    results = None
-    if not names_one_file(arguments.output) and items[0].output != STDIO:
-        folder = Path(arguments.output or "rdo-out")
-        folder.mkdir(parents=True, exist_ok=True)
-        results = folder / RESULTS
-    records = []
-    for record in run(items, codec, config, results, arguments.overwrite):
-        records.append(record)
-        if record.error:
-            cli.say(f"{record.input}: {record.error}")
-        if arguments.json and items[0].output != STDIO:
-            print(record.to_json(), flush=True)
-    if not arguments.json and items[0].output != STDIO:
-        print(summary(records))
-    return cli.SOME_FAILED if any(r.status == "failed" for r in records) else cli.DONE
+    return config
 
 
 def refine_settings(arguments: argparse.Namespace) -> "RefineConfig":

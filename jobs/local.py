@@ -1,54 +1,83 @@
-"""A run in this process: pictures one after another, a bar over all their steps, records as they come."""
+"""A run over many pictures: one loop for every pool, a bar over all their steps, records as they come."""
 
-import hashlib
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import partial
+from contextlib import nullcontext
 from pathlib import Path
-from typing import NoReturn
 
-from tqdm import tqdm
-
-from codec.bitstream import unpack
-from codec.errors import BitstreamError
 from codec.model import Codec
-from jobs.pool import Task
-from jobs.record import SCHEMA, Record, append_record, read_records
-from jobs.worker import EncodeConfig, encode_hash, encode_one
-from jobs.worklist import STDIO, Item
+from jobs.history import History, sole_writer
+from jobs.pool import Pool, Task
+from jobs.progress import Progress
+from jobs.record import Record, append_record, read_records
+from jobs.worker import OUT_OF_MEMORY, EncodeConfig, encode_hash, encode_one
+from jobs.worklist import Item
 
 RESULTS = "results.jsonl"
 
 
 def run(
-    items: list[Item], codec: Codec, config: EncodeConfig, results: Path | None, overwrite: bool, quiet: bool = False
+    items: list[Item],
+    codec: Codec,
+    config: EncodeConfig,
+    results: Path | None,
+    overwrite: bool,
+    pool: Pool | None = None,
+    quiet: bool = False,
 ) -> Iterator[Record]:
     """Encode every item that is not done yet, yielding a record for each; one failure does not stop the rest.
 
     Args:
         results: where records are appended; None keeps none.
         overwrite: encode again what is done, and replace files in folders that hold no results of ours.
+        pool: who encodes, with the same model as `codec`; None is this process.
+
+    Raises:
+        ConfigError: another run writes there, or no worker can work at all.
     """
-    before = History([] if results is None else read_records(results), results is not None and results.exists())
-    if results is not None:
-        results.touch()
-    steps = max(1, config.refine.iters)
-    total = sum(item.pixels for item in items) * steps / 1e6
+    pool = pool or InProcess(codec)
     config_hash = encode_hash(codec, config)
-    with tqdm(total=total, unit="MP", disable=quiet or None, file=sys.stderr, bar_format=_BAR) as bar:
-        for index, item in enumerate(items, 1):
-            bar.set_description(f"{index}/{len(items)} {Path(item.input).name[:30]}")
-            share = item.pixels / 1e6
-            target = bar.n + steps * share
-            record = None if overwrite else _settled(item, before, config_hash)
-            if record is None:
-                record = encode_one(item, codec, config, partial(_advance, bar, share))
+    known = results is not None and results.exists()
+    with sole_writer(results) if results else nullcontext(), Progress(items, config.refine.iters, quiet) as progress:
+        before = History(read_records(results) if results else [], known)
+        pool.on_step = progress.step
+        settle = (lambda item: None) if overwrite else (lambda item: before.settled(item, config_hash))
+        for item, record in _work_through(items, config, pool, settle):
             if results is not None and record.status != "skipped":
                 append_record(results, record)
-            bar.update(min(target, total) - bar.n)
+            progress.finish(item, record)
             yield record
+
+
+def _work_through(
+    items: list[Item], config: EncodeConfig, pool: Pool, settle: Callable[[Item], Record | None]
+) -> Iterator[tuple[Item, Record]]:
+    """Each item and its record, in the order of their ends.
+
+    Where there are several workers one more task is under way, so that none waits for the next to be decided on. What
+    ran out of memory in company is tried again alone, after all others.
+    """
+    todo, starved = deque(items), list[Task]()
+    under_way = 0
+    while todo or under_way or starved:
+        if todo and under_way < pool.slots + (pool.slots > 1):
+            item = todo.popleft()
+            if record := settle(item):
+                yield item, record
+            else:
+                pool.submit(Task(item, config))
+                under_way += 1
+            continue
+        if not under_way:
+            pool.submit(starved.pop())
+            under_way += 1
+        in_company = bool(todo) or under_way > 1
+        for task, record in pool.wait():
+            under_way -= 1
+            if in_company and pool.slots > 1 and (record.error or "").startswith(OUT_OF_MEMORY):
+                starved.append(task)
+            else:
+                yield task.item, record
 
 
 class InProcess:
@@ -75,57 +104,3 @@ class InProcess:
     def close(self) -> None:
         """See `Pool`."""
         self.queue.clear()
-
-
-_BAR = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}, {remaining} left"
-
-
-def _advance(bar: "tqdm[NoReturn]", megapixels: float, _: int) -> None:
-    bar.update(min(megapixels, (bar.total or 0) - bar.n))
-
-
-class History:
-    """What earlier runs recorded in an output folder."""
-
-    def __init__(self, records: list[Record], exists: bool) -> None:
-        self.exists = exists
-        done = [r for r in records if r.status == "done"]
-        self.finished = {(r.input_sha256, r.output_sha256, r.config_hash): r for r in done}
-        written = {Path(r.output).absolute() for r in done}
-        self.failed = {Path(r.output).absolute() for r in records} - written
-
-    def owns(self, output: Path) -> bool:
-        """Whether a file that matches no record is ours to replace: what other settings or a killed run left.
-
-        A killed run leaves an intact file that no record names. One that was refused before stays refused.
-        """
-        return self.exists and output.absolute() not in self.failed and _intact(output)
-
-
-def _settled(item: Item, before: History, config_hash: str) -> Record | None:
-    """A record for what needs no work: a pair that matches a finished one by hash, or a file not ours to replace."""
-    output = Path(item.output)
-    if item.output == STDIO or not output.exists():
-        return None
-    found = before.finished.get((_sha256(Path(item.input)), _sha256(output), config_hash))
-    if found is not None:
-        return replace(found, status="skipped", input=item.input, output=item.output)
-    if before.owns(output):
-        return None
-    text = f"{item.output} exists, and no record here shows it to be a result of ours: pass --overwrite to replace it"
-    return Record(schema=SCHEMA, status="failed", input=item.input, output=item.output, error=text)
-
-
-def _intact(path: Path) -> bool:
-    try:
-        unpack(path.read_bytes())
-    except (BitstreamError, OSError):
-        return False
-    return True
-
-
-def _sha256(path: Path) -> str | None:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return None

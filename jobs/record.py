@@ -37,7 +37,7 @@ class Record:
 
     `gain_percent` is the fall of cost from `plain` to `refined`; `verified` says that the written bytes were
     decoded and gave the very latents that were meant. `seconds` is all of the image's wall time, reading to writing;
-    `refine_seconds` is refinement's part of it.
+    `refine_seconds` is refinement's part of it. `input_stamp` is the input's size and times, see `jobs.history.stamp`.
     """
 
     schema: str
@@ -62,6 +62,7 @@ class Record:
     verified: bool = False
     error: str | None = None
     refine_seconds: float | None = None
+    input_stamp: str | None = None
 
     def to_json(self) -> str:
         """One line of JSON; numbers are finite or null."""

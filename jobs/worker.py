@@ -15,7 +15,7 @@ import torch
 
 from codec.architecture import lmbda_of
 from codec.bitstream import VERSION
-from codec.checkpoint import first_line, model_id
+from codec.checkpoint import first_line, load, model_id
 from codec.coding import decode, write
 from codec.errors import BitstreamError, ConfigError, RdoError
 from codec.files import write_atomically
@@ -23,12 +23,17 @@ from codec.image import ImagePolicy, read_image
 from codec.model import Codec, Latents
 from codec.pixels import Pixels, to_tensor
 from codec.settings import config_hash
+from jobs.cli import check_device, keep_memory
+from jobs.history import stamp
 from jobs.record import SCHEMA, Record, score
 from jobs.worklist import NOWHERE, STDIO, Item
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion, weight_of_mask
 from rdo.refine import refine
 from rdo.target import Goal, refine_to
+
+THREADS = 2  # of torch in every process that encodes; a fixed number, for sums in another order end in other files
+OUT_OF_MEMORY = "out of memory"
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,18 @@ class Verified:
     pixels: Pixels
 
 
+def set_up(model: str, device: str, threads: int = THREADS) -> Codec:
+    """Make this process one that encodes, and load its model.
+
+    Raises:
+        RdoError: no such model or device.
+    """
+    keep_memory()
+    usable = check_device(device)
+    torch.set_num_threads(threads)
+    return load(model, usable)
+
+
 def encode_one(item: Item, codec: Codec, config: EncodeConfig, progress: Callable[[int], None]) -> Record:
     """Encode, refine, verify and write one picture. A failure is recorded, and leaves no file.
 
@@ -89,8 +106,9 @@ def encode_one(item: Item, codec: Codec, config: EncodeConfig, progress: Callabl
     begin = time.monotonic()
     record = _blank(item, codec, config)
     try:
+        before = stamp(Path(item.input))
         source = _read_source(item)
-        record = replace(record, input_sha256=hashlib.sha256(source).hexdigest())
+        record = replace(record, input_sha256=hashlib.sha256(source).hexdigest(), input_stamp=before)
         pixels = read_image(source, config.policy)
         encoded, data = _encode(pixels, codec, config, record, progress)
         _write(item.output, data)
@@ -110,12 +128,15 @@ def explain(error: Exception, subject: str = "") -> str:
         return f"{where}{error.strerror}: {mend}"
     # on the CPU torch reports exhausted memory as a RuntimeError of its allocator
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "alloc" in str(error):
-        return "out of memory: downscale the picture or use a machine with more"
+        return f"{OUT_OF_MEMORY}: downscale the picture or use a machine with more"
     return f"{type(error).__name__}: {first_line(error)}: please report this picture and settings"
 
 
 def encode_hash(codec: Codec, config: EncodeConfig) -> str:
-    """Hash of settings, weights, mask and format: equal hashes and pictures give equal files on one machine."""
+    """Hash of settings, weights, mask and format: equal hashes and pictures give equal files on one machine.
+
+    Of one number of threads, that is.
+    """
     mask = Path(hashlib.sha256(config.roi.read_bytes()).hexdigest()) if config.roi else None
     return config_hash(replace(config, model=f"{model_id(codec).hex()}-{VERSION}", roi=mask))
 

@@ -53,6 +53,7 @@ def settings_of_the_process() -> Iterator[None]:
     for number, handler in before.items():
         signal.signal(number, handler)
     torch.set_flush_denormal(False)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def rdo_encode(model: str, folder: Path) -> Command:
     """`rdo-encode` with the tiny codec."""
     from jobs.encode import main
 
-    return lambda *argv: main(["--model", model, *map(str, argv)])
+    return lambda *argv: main(["--model", model, "--threads", "1", *map(str, argv)])
 
 
 @pytest.fixture

@@ -1,0 +1,216 @@
+"""Workers on a Ray cluster: `rdo-encode --ray`. The only file that knows Ray, and it imports it when asked for.
+
+Paths and settings go through Ray, never pictures: all machines must see the same folders under the same names, which
+every worker proves before it is given work.
+"""
+
+import logging
+import math
+import os
+import signal
+import socket
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from codec.checkpoint import installed_models
+from codec.errors import ConfigError
+from codec.model import Codec
+from jobs.pool import Answer, Crew, Lost, Ready, Task
+from jobs.record import Record
+from jobs.worker import THREADS, encode_one, explain, set_up
+from jobs.worklist import NOWHERE
+
+ANSWER_S = 5.0  # for the machine behind an address
+MEND = "give the path of a folder that all machines share"
+
+
+@dataclass(eq=False)
+class Actor:
+    """A worker somewhere, and the answer that is due from it."""
+
+    remote: Any
+    due: Any = None
+
+
+class RayPool(Crew[Actor]):
+    """Actors on a cluster that is running, or on one of this machine alone that is started for them.
+
+    Args:
+        address: `host:port` or `auto`; None takes RAY_ADDRESS, a cluster of this machine, or starts one.
+        workers: how many; None as many as the cluster has room for.
+        gpus_per_worker: share of a GPU for each.
+        shared: an output folder that all workers must see.
+        sources: files that all workers must see.
+
+    Raises:
+        ConfigError: nobody answers, or the cluster has no such GPUs.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        device: str = "cpu",
+        address: str | None = None,
+        workers: int | None = None,
+        gpus_per_worker: float = 0.0,
+        shared: Path | None = None,
+        sources: tuple[Path, ...] = (),
+        seconds_max: float = math.inf,
+        threads: int = THREADS,
+    ) -> None:
+        self.ours = connect(address)
+        super().__init__(workers or room(gpus_per_worker, threads), seconds_max)
+        model = model if model in installed_models() else str(Path(model).absolute())
+        self.equipment = model, device, threads
+        self.gpus = gpus_per_worker
+        self.token = ExitStack()
+        if shared:  # a name that no other machine can have by chance
+            mark = tempfile.NamedTemporaryFile(prefix=".rdo-", suffix=".part", dir=shared)  # noqa: SIM115  (closed later)
+            sources = (Path(self.token.enter_context(mark).name), *sources)
+        self.must_see = [str(path.absolute()) for path in sources]
+
+    def start(self) -> Actor:
+        """See `Crew`."""
+        import ray
+
+        quiet_waits = {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}}
+        kind = ray.remote(num_cpus=1, num_gpus=self.gpus, scheduling_strategy="SPREAD", runtime_env=quiet_waits)(
+            Encoder
+        )
+        remote: Any = kind.remote()
+        return Actor(remote, remote.ready.remote(*self.equipment, self.must_see))
+
+    def give(self, handle: Actor, task: Task) -> None:
+        """See `Crew`."""
+        name = f"encode {Path(task.item.input).name}"  # what the dashboard shows
+        handle.due = handle.remote.encode.options(name=name).remote(everywhere(task))
+
+    def listen(self, timeout: float | None) -> list[tuple[Actor, Answer]]:
+        """See `Crew`."""
+        import ray
+
+        handles = {worker.handle.due: worker.handle for worker in self.workers if worker.handle.due}
+        ready, _ = ray.wait(list(handles), timeout=timeout)
+        answers = []
+        for due in ready:
+            handles[due].due = None
+            try:
+                answer = ray.get(due)
+            except ray.exceptions.RayError as error:
+                answer = Lost(explain_loss(error))
+            answers.append((handles[due], answer))
+        return answers
+
+    def kill(self, handle: Actor) -> None:
+        """See `Crew`."""
+        import ray
+
+        ray.kill(handle.remote)
+
+    def close(self) -> None:
+        """See `Pool`."""
+        import ray
+
+        super().close()
+        self.token.close()
+        if self.ours:
+            ray.shutdown()
+            self.ours = False
+
+
+class Encoder:
+    """What runs in an actor: one model, one picture at a time."""
+
+    codec: Codec
+
+    def ready(self, model: str, device: str, threads: int, must_see: list[str]) -> Answer:
+        """Load the model, and look for what must be seen from here."""
+        unseen = [path for path in must_see if not Path(path).exists()]
+        if unseen:
+            where = Path(unseen[0]).parent
+            return Lost(f"{where}: not the same folder on {socket.gethostname()} as here: {MEND}", hopeless=True)
+        try:
+            self.codec = set_up(model, device, threads)
+        except Exception as error:  # whatever it is, the next worker would meet it too
+            return Lost(explain(error), hopeless=True)
+        return Ready()
+
+    def encode(self, task: Task) -> Record:
+        """See `encode_one`."""
+        return encode_one(task.item, self.codec, task.config, lambda step: None)
+
+
+def connect(address: str | None) -> bool:
+    """Join or start a cluster; whether that was done here, and is to be undone.
+
+    Raises:
+        ConfigError: Ray is not installed, or nobody answers.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError('--ray: Ray is not installed: pip install "rdo[cluster]"') from None
+
+    if ray.is_initialized():
+        return False
+    address = address or os.environ.get("RAY_ADDRESS")
+    check_answers(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no command of ours tells anyone of its use
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"--address {address}: no Ray cluster: {error}: start one with `ray start --head`") from error
+    finally:
+        signal.signal(signal.SIGTERM, handler)  # Ray puts one of its own in place
+    return True
+
+
+def check_answers(address: str | None) -> None:
+    """Ray waits minutes for an address that is nobody's; here it is asked first.
+
+    Raises:
+        ConfigError: it is no address, or nobody answers.
+    """
+    if address in (None, "auto", "local"):
+        return
+    host, _, port = str(address).removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), ANSWER_S).close()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--address {address}: nobody answers ({error}): write HOST:PORT of a head node") from error
+
+
+def room(gpus_per_worker: float, threads: int) -> int:
+    """How many workers the cluster can hold.
+
+    Raises:
+        ConfigError: none.
+    """
+    import ray
+
+    have = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    if not gpus_per_worker:
+        return max(1, int(have.get("CPU", 0)) // threads)
+    workers = int(have.get("GPU", 0) / gpus_per_worker)
+    if not workers:
+        raise ConfigError(f"--gpus-per-worker {gpus_per_worker:g}: the cluster has {have.get('GPU', 0):g} GPUs")
+    return workers
+
+
+def everywhere(task: Task) -> Task:
+    """The same task with paths that hold whatever the working directory."""
+    item, config = task.item, task.config
+    output = item.output if item.output == NOWHERE else str(Path(item.output).absolute())
+    item = replace(item, input=str(Path(item.input).absolute()), output=output)
+    return task._replace(item=item, config=replace(config, roi=config.roi and config.roi.absolute()))
+
+
+def explain_loss(error: Exception) -> str:
+    """Ray's account of a death, which goes on for pages, in a line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(("class_name", "actor_id", "pid", "namespace", "ip"))]
+    return " ".join(told)[:200] or type(error).__name__

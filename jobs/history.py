@@ -1,0 +1,107 @@
+"""What earlier runs left in an output folder: which pictures need no work, and which files are not ours to replace.
+
+Done means that picture, settings and file match a record by hash. Hashing ten thousand photographs takes minutes, so a
+picture whose size and times are those that its record states is taken to be the same; its file, small, is always read.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from codec.bitstream import unpack
+from codec.errors import BitstreamError, ConfigError
+from jobs.record import SCHEMA, Record
+from jobs.worklist import NOWHERE, STDIO, Item
+
+STAMP_AGE_S = 2.0  # past the coarsest clock of a file system in use, FAT's
+
+
+class History:
+    """What earlier runs recorded in an output folder."""
+
+    def __init__(self, records: list[Record], exists: bool) -> None:
+        self.exists = exists
+        done = [r for r in records if r.status == "done"]
+        self.finished = {(r.input_sha256, r.output_sha256, r.config_hash): r for r in done}
+        self.hashes = {(Path(r.input).absolute(), r.input_stamp): r.input_sha256 for r in done if r.input_stamp}
+        written = {Path(r.output).absolute() for r in done}
+        self.failed = {Path(r.output).absolute() for r in records} - written
+
+    def settled(self, item: Item, config_hash: str) -> Record | None:
+        """A record for what needs no work: what is done, or a file not ours to replace."""
+        output = Path(item.output)
+        if item.output in (STDIO, NOWHERE) or not output.exists():
+            return None
+        found = self.finished.get((self._input_hash(Path(item.input)), _sha256(output), config_hash))
+        if found is not None:
+            return replace(found, status="skipped", input=item.input, output=item.output)
+        if self._owns(output):
+            return None
+        text = f"{item.output} exists, and no record here shows it to be a result of ours: pass --overwrite to replace"
+        return Record(schema=SCHEMA, status="failed", input=item.input, output=item.output, error=f"{text} it")
+
+    def _input_hash(self, path: Path) -> str | None:
+        found = stamp(path)
+        return (found and self.hashes.get((path.absolute(), found))) or _sha256(path)
+
+    def _owns(self, output: Path) -> bool:
+        """Whether a file that matches no record is ours to replace: what other settings or a killed run left.
+
+        A killed run leaves an intact file that no record names. One that was refused before stays refused.
+        """
+        return self.exists and output.absolute() not in self.failed and _intact(output)
+
+
+def stamp(path: Path) -> str | None:
+    """Size and times of a file: while they stay, so does what is in it. None where they cannot tell.
+
+    Clocks of file systems are too coarse to tell two changes in a row apart: a file just changed has no stamp.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    if time.time() - max(found.st_mtime, found.st_ctime) < STAMP_AGE_S:
+        return None
+    return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}"
+
+
+@contextmanager
+def sole_writer(results: Path) -> Iterator[None]:
+    """Keep other runs out of a results file's folder for as long as this process lives.
+
+    Where the file system knows no locks nobody is kept out. Two runs then do the same work twice and lose none:
+    files are replaced whole and records are added a line at a time.
+
+    Raises:
+        ConfigError: another run writes there.
+    """
+    with open(results, "ab") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = "another run writes here: wait for its end, or name another folder with -o"
+            raise ConfigError(f"{results.parent}: {text}") from None
+        except (ImportError, OSError):
+            pass
+        yield
+
+
+def _intact(path: Path) -> bool:
+    try:
+        unpack(path.read_bytes())
+    except (BitstreamError, OSError):
+        return False
+    return True
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
