@@ -5,7 +5,6 @@ every value behind it was measured with the settings, photos and model that the 
 """
 
 import random
-import socket
 import statistics
 import warnings
 from collections import deque
@@ -14,19 +13,17 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
 
 from codec.errors import ConfigError
 from jobs.record import Record
 from jobs.space import Objective, StudyConfig, Value
+from jobs.storage import check_answers, mend_journal, shown
 from rdo.config import RefineConfig
 
 if TYPE_CHECKING:
     import optuna
 
 DIRECTIONS: dict[Objective, Literal["maximize", "minimize"]] = {"gain_percent": "maximize", "seconds": "minimize"}
-PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "redis": 6379, "rediss": 6379}
-CONNECT_S = 5.0
 PRUNE_P = 0.1  # chance to be wrong at which a trial is given up
 
 
@@ -181,22 +178,16 @@ def open_study(
     return Study(config, study, cases)
 
 
-def shown(storage: str) -> str:
-    """A storage's name without its password."""
-    url = urlsplit(storage)
-    return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl() if url.password else storage
-
-
 def _load(storage: str, name: str, directions: list[Literal["maximize", "minimize"]]) -> "optuna.Study":
     import optuna
     from optuna.storages import BaseStorage, JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
 
-    _check_answers(storage)
+    check_answers(storage)
     try:
         backend: BaseStorage
         if "://" not in storage:
-            _mend_journal(Path(storage))
+            mend_journal(Path(storage))
             backend = JournalStorage(JournalFileBackend(storage))
         elif storage.startswith("redis"):
             backend = JournalStorage(JournalRedisBackend(storage))
@@ -210,24 +201,6 @@ def _load(storage: str, name: str, directions: list[Literal["maximize", "minimiz
     except Exception as error:  # each database raises types of its own
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConfigError(f"--storage {shown(storage)}: cannot be used: {reason}: check the URL") from error
-
-
-def _check_answers(storage: str) -> None:
-    """A server that is not there is found out now: drivers wait for minutes."""
-    try:
-        url = urlsplit(storage)
-        port = url.port or PORTS.get(url.scheme.partition("+")[0])
-        if "://" in storage and url.hostname and port:
-            socket.create_connection((url.hostname, port), CONNECT_S).close()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--storage {shown(storage)}: nobody answers ({error}): check address and port") from error
-
-
-def _mend_journal(path: Path) -> None:
-    """Cut off a last line that a killed run left incomplete: the next one would be appended to it."""
-    if path.is_file() and (data := path.read_bytes()) and not data.endswith(b"\n"):
-        with open(path, "r+b") as file:
-            file.truncate(data.rfind(b"\n") + 1)
 
 
 def _check_setup(study: "optuna.Study", setup: Mapping[str, object], where: str) -> None:

@@ -4,18 +4,16 @@ import argparse
 import hashlib
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import cli
+from jobs.hire import add_pool_flags
 
 if TYPE_CHECKING:
     from codec.image import ImagePolicy
-    from codec.model import Codec
-    from jobs.pool import Pool
     from jobs.space import StudyConfig
     from jobs.study import Study
     from jobs.trials import Bench, Case
@@ -48,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     run = flags.add_argument_group("run")
     run.add_argument("--json", action="store_true", help="print the summary as JSON instead of its table")
     cli.add_model_flags(run)
+    add_pool_flags(flags)
     return flags
 
 
@@ -59,25 +58,28 @@ def main(argv: list[str] | None = None) -> int:
 
 def tune(arguments: argparse.Namespace) -> int:
     """Search, then compare on held-out photos and write what was found; 1 if a photo could not be used."""
-    from codec.checkpoint import load, model_id
+    from codec.checkpoint import model_id
     from codec.coding import quality_tensor
     from codec.image import ImagePolicy
+    from jobs.hire import hire, load_driver_codec
+    from jobs.history import sole_writer
+    from jobs.local import RESULTS
     from jobs.space import load_study, study_path
     from jobs.study import open_study
     from jobs.trials import Bench
     from jobs.verdict import as_json, as_text, judge, write
     from jobs.worker import EncodeConfig
 
-    begin = time.monotonic()
+    deadline = time.monotonic() + (float("inf") if arguments.time_budget is None else arguments.time_budget)
     config = load_study(arguments.study)
     if arguments.trials is not None:
         config = replace(config, trials=arguments.trials)
-    codec = load(arguments.model, cli.check_device(arguments.device))
+    codec = load_driver_codec(arguments)
     for quality in config.qualities:
         quality_tensor(codec, quality)  # refuses what is out of range, once
     folder, policy = arguments.output, ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
     folder.mkdir(parents=True, exist_ok=True)
-    with _sole_user(folder):
+    with sole_writer(folder / RESULTS):
         tuned, held, failures = gather(arguments, config, policy)
         study = open_study(
             config,
@@ -87,9 +89,10 @@ def tune(arguments: argparse.Namespace) -> int:
             len(tuned),
             arguments.seed,
         )
-        with closing(_pool(codec)) as pool:
+        sources = (tuned[0].photo.path,)
+        with closing(hire(arguments, codec, config.trials * len(tuned), folder, sources)) as pool:
             bench = Bench(pool, codec, EncodeConfig(arguments.model, policy=policy), folder)
-            _search(study, bench, tuned, begin + (arguments.time_budget or float("inf")))
+            _search(study, bench, tuned, deadline)
             verdicts = judge(study, bench, held, folder)
         write(folder, study, verdicts)
     print(as_json(study, verdicts) if arguments.json else as_text(study, verdicts))
@@ -166,28 +169,3 @@ def _share(given: str | None, default: float) -> float | None:
     if not 0 <= share < 1:
         raise ConfigError(f"--holdout {given}: a share must lie in [0, 1); or name a folder")
     return share
-
-
-def _pool(codec: "Codec") -> "Pool":
-    from jobs.local import InProcess
-
-    return InProcess(codec)
-
-
-@contextmanager
-def _sole_user(folder: Path) -> Iterator[None]:
-    """Hold a study's folder: a second driver would take this one's trials for a killed run's.
-
-    Raises:
-        ConfigError: another process holds it.
-    """
-    import fcntl
-
-    from codec.errors import ConfigError
-
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"{folder}: another rdo-tune is at work there: wait, or take another -o") from None
-        yield

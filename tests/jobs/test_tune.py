@@ -2,8 +2,6 @@
 
 import csv
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +11,11 @@ import optuna
 import pytest
 
 import jobs.local
+from jobs.history import sole_writer
 from jobs.record import read_records
 from jobs.tune import main
 
-ROOT = Path(__file__).parents[2]
+ROWS = "study/trials.csv"
 STUDY = """\
 search:
   lr_y: {low: 0.1, high: 1, log: true}
@@ -36,10 +35,10 @@ def tune(model: str, save_photo: Any, folder: Path) -> Tune:
     for seed in range(4):
         save_photo(f"in/{seed}.png", 32, 40, seed)
     (folder / "mine.yaml").write_text(STUDY)
-    return lambda *flags: main(["mine.yaml", "in", "-o", "study", "--model", model, *map(str, flags)])
+    return lambda *flags: main(["mine.yaml", "in", "-o", "study", "--threads", "1", "--model", model, *map(str, flags)])
 
 
-def rows(file: str = "study/trials.csv") -> list[dict[str, str]]:
+def rows(file: str = ROWS) -> list[dict[str, str]]:
     with open(file, newline="") as lines:
         return list(csv.DictReader(lines))
 
@@ -64,7 +63,7 @@ def test_a_study_leaves_its_best_recipe_and_what_it_is_worth(tune: Tune, rdo_enc
     records = read_records(Path("study/results.jsonl"))
     assert all(record.verified and record.output == "" for record in records)
     assert Path("study/best.yaml").read_text().startswith("# 2 steps: rdo-encode --config study/best.yaml photos/\n")
-    assert rdo_encode("--config", "study/best.yaml", "--quality", 4, "study/crops") == 0
+    assert rdo_encode("--config", "study/best.yaml", "--threads", 1, "--quality", 4, "study/crops") == 0
     again = {r.input_sha256: r for r in read_records(Path("rdo-out/results.jsonl"))}
     ours = [r for r in records if r.config_hash == again[r.input_sha256].config_hash]
     assert len(ours) == 4 and all(r.gain_percent == again[r.input_sha256].gain_percent for r in ours)
@@ -103,12 +102,12 @@ def test_a_killed_study_goes_on_and_encodes_nothing_twice(tune: Tune, monkeypatc
 
 
 def test_the_same_study_twice_is_the_same(tune: Tune) -> None:
-    assert tune("--trials", 2) == 0
+    assert tune("--trials", 2, "--holdout", 0) == 0
     first = [(row["lr_y"], row["gain_percent"]) for row in rows()]
-    assert tune("--trials", 2, "-o", "again") == 0
+    assert tune("--trials", 2, "--holdout", 0, "-o", "again") == 0
     assert [(row["lr_y"], row["gain_percent"]) for row in rows("again/trials.csv")] == first
-    assert tune("--trials", 2, "-o", "other", "--seed", 7) == 0
-    assert [(row["lr_y"], row["gain_percent"]) for row in rows("other/trials.csv")] != first
+    assert tune("--trials", 1, "--holdout", 0, "-o", "other", "--seed", 7) == 0
+    assert [(row["lr_y"], row["gain_percent"]) for row in rows("other/trials.csv")] != first[:1]
 
 
 def test_a_front_has_a_recipe_for_every_point(tune: Tune) -> None:
@@ -125,8 +124,8 @@ def test_a_front_has_a_recipe_for_every_point(tune: Tune) -> None:
 
 
 def test_studies_share_a_database(tune: Tune) -> None:
-    assert tune("--trials", 1, "--storage", "sqlite:///all.db") == 0
-    assert tune("--trials", 1, "--storage", "sqlite:///all.db", "--name", "other", "-o", "second") == 0
+    flags = ("--trials", 1, "--holdout", 0, "--storage", "sqlite:///all.db")
+    assert tune(*flags) == 0 and tune(*flags, "--name", "other", "-o", "second") == 0
     assert set(optuna.get_all_study_names("sqlite:///all.db")) == {"mine", "other"}
     assert not list(Path("study").glob("*.journal"))
 
@@ -196,17 +195,20 @@ def test_a_folder_without_photos(tune: Tune, folder: Path, capsys: Any) -> None:
     assert "empty: no pictures found" in capsys.readouterr().err
 
 
-def test_one_driver_a_folder(tune: Tune, folder: Path, model: str) -> None:
-    from jobs.tune import _sole_user
-
+def test_one_driver_a_folder(tune: Tune, folder: Path, capsys: Any) -> None:
     (folder / "study").mkdir()
-    with _sole_user(folder / "study"):
-        code = "import sys; from jobs.tune import main; sys.exit(main())"
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", code, "mine.yaml", "in", "-o", "study", "--model", model],
-            env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-        )  # fmt: skip
-    assert done.returncode == 2 and "another rdo-tune is at work there" in done.stderr
+    with sole_writer(Path("study/results.jsonl")):  # locks of one process exclude each other, too
+        assert tune() == 2
+    assert "study: another run writes here" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_worker_processes_measure_the_same(tune: Tune) -> None:
+    assert tune("--trials", 2, "--holdout", 0) == 0
+    assert tune("--trials", 2, "--holdout", 0, "-o", "two", "-j", 2) == 0
+    one, two = ({r["lr_y"]: (r["beta1"], r["gain_percent"]) for r in rows(f)} for f in (ROWS, "two/trials.csv"))
+    shared = one.keys() & two.keys()  # with two at work the second is asked for before the first is told
+    assert shared and all(one[key] == two[key] for key in shared)
 
 
 def test_without_optuna_it_says_how_to_get_it(tune: Tune, monkeypatch: Any, capsys: Any) -> None:
