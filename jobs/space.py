@@ -80,8 +80,10 @@ class StudyConfig:
             raise ValueError("objectives: gain_percent, or gain_percent and seconds")
         if not self.qualities or len(set(self.qualities)) < len(self.qualities):
             raise ValueError("qualities: name at least one, each once")
-        if not 0 <= self.holdout < 1 or self.trials < 1:
-            raise ValueError("holdout must lie in [0, 1), trials be at least 1")
+        if not 0 <= self.holdout < 1:
+            raise ValueError(f"holdout {self.holdout}: must lie in [0, 1)")
+        if self.trials < 1:
+            raise ValueError(f"trials {self.trials}: must be at least 1")
         if self.crop is not None and self.crop < 1:
             raise ValueError(f"crop {self.crop}: must be at least 1 px")
 

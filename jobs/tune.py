@@ -5,7 +5,6 @@ import hashlib
 import sys
 import time
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +60,7 @@ def tune(arguments: argparse.Namespace) -> int:
     from codec.checkpoint import model_id
     from codec.coding import quality_tensor
     from codec.image import ImagePolicy
+    from codec.settings import override
     from jobs.hire import hire, load_driver_codec
     from jobs.history import sole_writer
     from jobs.local import RESULTS
@@ -73,7 +73,7 @@ def tune(arguments: argparse.Namespace) -> int:
     deadline = time.monotonic() + (float("inf") if arguments.time_budget is None else arguments.time_budget)
     config = load_study(arguments.study)
     if arguments.trials is not None:
-        config = replace(config, trials=arguments.trials)
+        config = override(config, {"trials": arguments.trials})
     codec = load_driver_codec(arguments)
     for quality in config.qualities:
         quality_tensor(codec, quality)  # refuses what is out of range, once

@@ -79,7 +79,7 @@ def test_presets_take_part_where_they_lie_in_the_space(folder: Path) -> None:
         (HEAT + "objectives: [gain]\n", "unknown value 'gain'; did you mean 'gain_percent'"),
         (HEAT + "objectives: [seconds]\n", "objectives: gain_percent, or"),
         (HEAT + "qualities: []\n", "qualities: name at least one"),
-        (HEAT + "holdout: 1\n", "holdout must lie in"),
+        (HEAT + "holdout: 1\n", "holdout 1.0: must lie in"),
         (HEAT + "crop: 0\n", "crop 0: must be at least 1 px"),
     ],
 )

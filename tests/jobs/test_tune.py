@@ -49,11 +49,11 @@ def encoded() -> list[tuple[str | None, str | None]]:
 
 def test_a_study_leaves_its_best_recipe_and_what_it_is_worth(tune: Tune, rdo_encode: Any, capsys: Any) -> None:
     Path("mine.yaml").write_text(STUDY.replace("[6]", "[4, 6]"))
-    assert tune() == 0
+    assert tune("--trials", 2) == 0
     told = capsys.readouterr().out
     summary = json.loads(Path("study/summary.json").read_text())
     [best] = summary["best"]
-    assert summary["states"]["done"] + summary["states"]["pruned"] == 4 == len(rows())
+    assert summary["states"]["done"] + summary["states"]["pruned"] == 2 == len(rows())
     whole = {int(row["trial"]): row for row in rows() if row["state"] == "done"}
     assert best["gain_percent"] == max(float(row["gain_percent"]) for row in whole.values())
     assert all(row["cases"] == "4" for row in whole.values())  # two photos at two qualities
@@ -178,7 +178,7 @@ def test_a_changed_space_is_refused_and_nothing_is_touched(tune: Tune, capsys: A
         (("--holdout", "1.5"), "--holdout 1.5: a share must lie in"),
         (("--holdout", "nowhere"), "nowhere: no such file or folder"),
         (("--storage", "sqlite:///no/where.db"), "--storage sqlite:///no/where.db: cannot be used"),
-        (("--trials", "0"), "trials be at least 1"),
+        (("--trials", "0"), "trials 0: must be at least 1"),
         (("--model", "nonesuch"), "nonesuch: no such model"),
     ],
 )
