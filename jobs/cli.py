@@ -70,9 +70,7 @@ def guarded(command: Callable[[], int]) -> int:
     """Run a command: a user's error is one line and status 2, Ctrl-C or SIGTERM is status 130."""
     from codec.errors import RdoError
 
-    # before torch is imported: threads that wait by spinning starve each other where other work shares the cores
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+    before_torch()
     keep_memory()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -86,6 +84,13 @@ def guarded(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         say("interrupted: what was finished is kept")
         return INTERRUPTED
+
+
+def before_torch() -> None:
+    """What torch reads or says while it is imported."""
+    # threads that wait by spinning starve each other where other work shares the cores
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
 
 
 def flag_on_signal() -> threading.Event:

@@ -1,23 +1,20 @@
 """Worker processes on this machine, each with a model of its own: `rdo-encode -j N`.
 
-They end with the process that started them, however it ends: a worker that outlived it could write over what a later
-run has made.
+What they do is in `jobs.child`.
 """
 
 import math
-import os
 import signal
-import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import NamedTuple
 
-from jobs.pool import Answer, Crew, Lost, Ready, Step, Task
-from jobs.worker import THREADS, encode_one, explain, set_up
+from jobs import child
+from jobs.pool import Answer, Crew, Lost, Task
+from jobs.worker import THREADS
 
 GRACE_S = 2.0  # for a worker that was asked to end, to remove its temporary file
 
@@ -42,7 +39,7 @@ class Processes(Crew[Process]):
         """See `Crew`."""
         context = get_context("spawn")  # a fork would inherit torch's threads in no usable state
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, *self.equipment), daemon=True)
+        process = context.Process(target=child.work, args=(theirs, *self.equipment), daemon=True)
         with _interrupts_kept_from_children():
             process.start()
         theirs.close()  # so that a worker's death ends the pipe
@@ -99,25 +96,3 @@ def _interrupts_kept_from_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _work(pipe: "Connection[Answer, Task]", model: str, device: str, threads: int) -> None:
-    """What a worker process does, until its pipe ends."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        codec = set_up(model, device, threads)
-    except Exception as error:  # whatever it is, the next worker would meet it too
-        pipe.send(Lost(explain(error), hopeless=True))
-        return
-    pipe.send(Ready())
-    while True:
-        task = pipe.recv()
-        pipe.send(encode_one(task.item, codec, task.config, lambda step: pipe.send(Step())))
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-    os._exit(1)

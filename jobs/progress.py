@@ -28,7 +28,7 @@ class Progress:
         self.images, self.images_total = 0, len(items)
         self.pixels, self.pixels_total = 0, sum(item.pixels for item in items)
         self.done, self.work = 0.0, self.steps * self.pixels_total / 1e6
-        self.gains: list[float] = []
+        self.gained, self.gain = 0, 0.0  # pictures with a gain, and its mean, in percent
         self.seen: Counter[Item] = Counter()
         self.begin = self.told = time.monotonic()
         self.bar = tqdm(total=self.work, disable=quiet or None, file=sys.stderr, bar_format=_BAR, smoothing=0)
@@ -43,7 +43,7 @@ class Progress:
         """Count a refinement step; those beyond the plan, as a search for a target may take, count nothing."""
         if self.seen[task.item] < self.steps:
             self.seen[task.item] += 1
-            self._advance(task.item.pixels / 1e6)
+            self._advance(task.item, task.item.pixels / 1e6)
 
     def finish(self, item: Item, record: Record) -> None:
         """Count a picture."""
@@ -53,15 +53,17 @@ class Progress:
         if record.status == "skipped":
             self.bar.total = self.work = self.work - rest
         else:
-            self._advance(rest)
-            self.gains += [record.gain_percent] if record.gain_percent is not None else []
-        self.bar.set_description(f"{self} {Path(item.input).name[:30]}", refresh=False)
+            if record.gain_percent is not None:
+                self.gained += 1
+                self.gain += (record.gain_percent - self.gain) / self.gained
+            self._advance(item, rest)
         if self.bar.disable and not self.quiet and time.monotonic() - self.told >= LINE_S:
             self.told = time.monotonic()
             say(f"{self}, {tqdm.format_interval(self.seconds_left)} left")
 
-    def _advance(self, work: float) -> None:
+    def _advance(self, item: Item, work: float) -> None:
         self.done += work
+        self.bar.set_description_str(f"{self} {Path(item.input).name[:30]}", refresh=False)
         self.bar.update(min(work, self.work - self.bar.n))  # sums of floats may end beyond the total
 
     @property
@@ -70,6 +72,6 @@ class Progress:
         return (time.monotonic() - self.begin) * max(0.0, self.work / self.done - 1) if self.done else 0.0
 
     def __str__(self) -> str:
-        gain = f", gain {sum(self.gains) / len(self.gains):.2f} %" if self.gains else ""
+        gain = f", gain {self.gain:.2f} %" if self.gained else ""
         size = f"{self.pixels / 1e6:.1f}/{self.pixels_total / 1e6:.1f} MP"
         return f"{self.images}/{self.images_total} images, {size}{gain}"

@@ -71,7 +71,7 @@ def test_two_processes_write_the_same_bytes_as_one(save_photo: Any, rdo_encode: 
 def test_what_always_kills_its_worker_is_recorded_and_the_rest_done(
     processes: Make, save_photo: Any, folder: Path
 ) -> None:
-    pool, found, kills = processes(2), dict[str, Record](), 0
+    pool, found, killed = processes(2), dict[str, Record](), set[int]()
     pool.submit(hanging(folder))
     for i in range(4):
         pool.submit(Task(Item(str(save_photo(f"{i}.png", 10, 10)), f"out/{i}.rdo", 100), PLAIN))
@@ -79,10 +79,10 @@ def test_what_always_kills_its_worker_is_recorded_and_the_rest_done(
         found |= {task.item.output: record for task, record in pool.wait(0.2)}
         for worker in pool.workers:
             if worker.task and worker.task.item.output == NOWHERE:
-                os.kill(worker.handle.process.pid or 0, signal.SIGKILL)
-                kills += 1
-                break
-    assert kills == 3
+                pid = worker.handle.process.pid or 0
+                os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+    assert len(killed) == 3
     assert "its worker died 3 times (SIGKILL, as when memory runs out)" in str(found.pop(NOWHERE).error)
     assert {record.status for record in found.values()} == {"done"} and len(files("out")) == 4
 

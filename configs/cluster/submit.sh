@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# HEAD=http://head:8265 bash submit.sh /share/photos -o /share/rdo-out --effort 6 --workers 16
+#
+# Runs rdo-encode as a job of a Ray cluster that is up: it goes on when this terminal is closed, and submitted again it
+# does only what is missing. All machines have rdo[cluster] installed and see /share under this name.
+#   ray job list --address "$HEAD"             what runs
+#   ray job stop --address "$HEAD" ID          end it; what was finished is kept
+set -euo pipefail
+: "${HEAD:?set it to the dashboard of the head node, as HEAD=http://head:8265}"
+exec ray job submit --address "$HEAD" -- rdo-encode --ray "$@"

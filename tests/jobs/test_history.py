@@ -1,0 +1,83 @@
+"""What needs no work is found without reading every picture; two runs never share a folder."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codec.errors import ConfigError
+from jobs import history
+from jobs.history import sole_writer, stamp
+from jobs.record import read_records
+
+
+def age(path: Path) -> None:
+    """Let a file be old: its clock is put back, and what that changed is waited out."""
+    os.utime(path, (1e9, 1e9))
+    time.sleep(max(0.0, history.STAMP_AGE_S - time.time() + path.stat().st_ctime + 0.01))
+
+
+def test_a_stamp_tells_files_apart_that_differ_in_size_or_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder / "a"
+    path.write_bytes(b"one")
+    assert stamp(path) is None  # may still change within one tick of the clock
+    assert stamp(folder / "missing") is None
+    monkeypatch.setattr(history, "STAMP_AGE_S", -1.0)
+    before = stamp(path)
+    assert before is not None and before == stamp(path)
+    path.write_bytes(b"two!")
+    assert stamp(path) != before
+    same_size = stamp(path)
+    time.sleep(0.02)
+    path.write_bytes(b"too!")
+    os.utime(path, ns=(0, int(str(same_size).split("-")[1])))  # a forged time: the change of it is seen
+    assert stamp(path) not in (before, same_size)
+
+
+def test_a_picture_that_stayed_is_not_read_again_and_its_file_is(
+    save_photo: Any, rdo_encode: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    source = save_photo("in/a.png", 10, 10)
+    age(source)
+    assert rdo_encode("--iters", 0, "in") == 0
+    [record] = read_records(Path("rdo-out/results.jsonl"))
+    assert record.input_stamp == stamp(source) is not None
+    read, honest = list[Path](), history._sha256
+    monkeypatch.setattr(history, "_sha256", lambda path: read.append(path) or honest(path))
+    assert rdo_encode("--iters", 0, "in") == 0
+    assert "1 of 1 were done before" in capsys.readouterr().out and read == [Path("rdo-out/a.png.rdo")]
+
+    os.utime(source)  # touched, and the same all the same
+    assert rdo_encode("--iters", 0, "in") == 0
+    assert "1 of 1 were done before" in capsys.readouterr().out and source.relative_to(Path.cwd()) in read
+
+
+def test_records_of_before_stamps_are_matched_by_hash(save_photo: Any, rdo_encode: Any, capsys: Any) -> None:
+    save_photo("in/a.png", 10, 10)
+    assert rdo_encode("--iters", 0, "in") == 0
+    log = Path("rdo-out/results.jsonl")
+    assert read_records(log)[0].input_stamp is None  # the picture was written just before
+    assert rdo_encode("--iters", 0, "in") == 0 and "1 of 1 were done before" in capsys.readouterr().out
+
+
+def test_a_second_run_into_one_folder_is_refused_and_nothing_is_touched(
+    save_photo: Any, rdo_encode: Any, capsys: Any
+) -> None:
+    save_photo("in/a.png", 10, 10)
+    assert rdo_encode("--iters", 0, "in") == 0
+    before = {p: p.read_bytes() for p in Path("rdo-out").iterdir()}
+    with sole_writer(Path("rdo-out/results.jsonl")):
+        assert rdo_encode("--iters", 1, "in") == 2
+        assert "rdo-out: another run writes here: wait for its end" in capsys.readouterr().err
+        assert rdo_encode("--iters", 0, "-o", "other", "in") == 0
+    assert {p: p.read_bytes() for p in Path("rdo-out").iterdir()} == before
+    assert rdo_encode("--iters", 1, "in") == 0
+
+
+def test_the_lock_goes_with_its_holder(folder: Path) -> None:
+    with sole_writer(folder / "results.jsonl"), pytest.raises(ConfigError), sole_writer(folder / "results.jsonl"):
+        pass
+    with sole_writer(folder / "results.jsonl"):
+        pass
