@@ -66,7 +66,7 @@ def load_yaml(path: Path) -> dict[str, object]:
 
 
 def build(cls: type[T], mapping: Mapping[str, object], source: str = "") -> T:
-    """Fills `cls` by its annotations: int, float, bool, str, Path, Literal, tuple, a dataclass, or one of them | None.
+    """Fills `cls` by its annotations: int, float, bool, str, Path, Literal, tuple, dict by name, a dataclass; or None.
 
     Text may stand for a number, bool or tuple ("1e-3", "true", "1,2,3"), as PyYAML and flags give it.
 
@@ -143,9 +143,12 @@ def _coerce(kind: Any, value: Any, at: str, base: object) -> object:
         if not isinstance(items, list | tuple) or len(items) != len(kinds):
             raise ConfigError(f"{at}: expected a list{'' if ... in args else f' of {len(args)}'}, got {value!r}")
         return tuple(_coerce(kinds[i], item, f"{at}[{i}]", base) for i, item in enumerate(items))
-    if isinstance(kind, type) and is_dataclass(kind):
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{at}: expected a mapping, got {value!r}")
+    is_settings = isinstance(kind, type) and is_dataclass(kind)
+    if (origin is dict or is_settings) and not isinstance(value, Mapping):
+        raise ConfigError(f"{at}: expected a mapping, got {value!r}")
+    if origin is dict:
+        return {name: _coerce(args[1], item, f"{at}.{name}", MISSING) for name, item in value.items()}
+    if is_settings:
         return _make(kind, value, f"{at}.", base)
     assert kind in _NOUNS, f"{at}: settings cannot hold {kind}"
     try:

@@ -22,6 +22,7 @@ class RefineConfig:
         share_start, share_end: of `rdoq`: of the latents that want to move, the share that may, in 0..1.
         lr_y, lr_z: of descent: Adam's rates for y and z at the start, in quantisation steps.
         lr_end: of descent: the rates' last value as a fraction of their first.
+        lr_fall: of descent: the way there, half a cosine or a constant factor a step (the paper's, lr_end^(1/iters)).
         temperature_start, temperature_end: of descent's relaxation.
         beta1, beta2: of descent: Adam's averages; short runs want a beta2 that warms up within them.
         ste_tail: of descent: fraction of the steps, at the end, that round straight through.
@@ -42,6 +43,7 @@ class RefineConfig:
     lr_y: float = 5e-2
     lr_z: float = 1e-2
     lr_end: float = 0.1
+    lr_fall: Literal["cosine", "geometric"] = "cosine"
     temperature_start: float = 0.8
     temperature_end: float = 0.1
     beta1: float = 0.9

@@ -18,6 +18,8 @@ from rdo.objective import Best, Problem, keep_better, look
 from rdo.relaxations import EXACT, RELAXATIONS, Name, ste
 from rdo.schedules import Clock, cosine, geometric
 
+FALLS = {"cosine": cosine, "geometric": geometric}  # of the learning rates
+
 
 def descend(
     problem: Problem,
@@ -39,7 +41,7 @@ def descend(
     stale, seen = 0, best.cost.total
     while (t := clock.t) < 1:
         for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-            group["lr"] = cosine(peak, peak * config.lr_end, t)
+            group["lr"] = FALLS[config.lr_fall](peak, peak * config.lr_end, t)
         temperature = geometric(config.temperature_start, config.temperature_end, t)
         exact = method in EXACT or t >= 1 - config.ste_tail
         relax = ste if exact else RELAXATIONS[method]

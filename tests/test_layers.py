@@ -14,7 +14,7 @@ OWNERS = {
     "yaml": {"codec/settings.py"},
     "skimage": {"jobs/demo.py"},
     "ray": {"jobs/cluster.py"},
-    "optuna": {"jobs/tune.py"},
+    "optuna": {"jobs/study.py"},
     "matplotlib": {"jobs/report.py", "jobs/bench.py"},
 }
 
@@ -73,6 +73,6 @@ def test_one_file_owns_each_dependency(dependency: str) -> None:
     assert users <= OWNERS[dependency], f"{dependency} belongs to {', '.join(sorted(OWNERS[dependency]))}"
 
 
-@pytest.mark.parametrize("dependency", ["constriction", "PIL", "yaml"])
+@pytest.mark.parametrize("dependency", ["constriction", "PIL", "yaml", "optuna"])
 def test_owners_exist(dependency: str) -> None:
     assert all(dependency in SOURCES[owner] for owner in OWNERS[dependency])

@@ -64,6 +64,7 @@ class Level:
 @dataclasses.dataclass(frozen=True)
 class Many:
     stages: tuple[Transforms, ...]
+    named: dict[str, Transforms] = dataclasses.field(default_factory=dict)
 
 
 BASE = Config(Transforms(8))
@@ -206,6 +207,10 @@ def test_build_fills_dataclasses_in_tuples_and_defaults() -> None:
     assert build(Config, {"transforms": {"width": 8}}) == BASE
     assert build(Many, {"stages": [{"width": 1}, {"width": 2}]}) == Many((Transforms(1), Transforms(2)))
     assert build(Empty, {}) == Empty()
+    many = build(Many, {"stages": [], "named": {"a": {"width": "3"}}})
+    assert many == Many((), {"a": Transforms(3)}) and build(Many, to_mapping(many)) == many
+    with pytest.raises(ConfigError, match=r"named\.a\.widht: unknown key; did you mean 'width'"):
+        build(Many, {"stages": [], "named": {"a": {"widht": 1}}})
 
 
 QUOTE = ": put it in quotes (bare yes, no, on, off, numbers and dates are not text in YAML)"

@@ -18,7 +18,7 @@ from jobs.record import read_records
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-COMMANDS = ("encode", "decode", "info", "train")
+COMMANDS = ("encode", "decode", "info", "train", "tune")
 HELP = """
 import sys
 for name in sys.argv[1:]:

@@ -142,6 +142,21 @@ def test_looks_lie_in_the_second_half() -> None:
         assert all(iters / 2 <= step < iters for step in look_steps(iters, 10))
 
 
+def test_the_papers_rate_falls_by_a_constant_factor(tiny_codec, picture, monkeypatch) -> None:
+    rates: list[list[float]] = []
+    honest = torch.optim.Adam.step
+
+    def step(optimiser: torch.optim.Adam, *args: object) -> object:
+        rates.append([group["lr"] for group in optimiser.param_groups])
+        return honest(optimiser, *args)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    gamma = 0.6
+    paper = RefineConfig(iters=26, method="ste", lr_y=0.06, lr_z=0.03, lr_end=gamma**26, lr_fall="geometric")
+    refine(tiny_codec, picture(20, 20), 4.0, paper, LMBDA)
+    assert rates == [pytest.approx([0.06 * gamma**n, 0.03 * gamma**n]) for n in range(26)]
+
+
 def test_the_codec_is_left_as_it_was(tiny_codec, picture) -> None:
     before = {k: v.clone() for k, v in tiny_codec.state_dict().items()}
     refine(tiny_codec, picture(20, 20), 4.0, QUICK, LMBDA)

@@ -1,0 +1,169 @@
+"""Studies in real storages: resumed, refused, pruned; gains are made up here, Optuna is not."""
+
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from codec.errors import ConfigError
+from jobs.record import SCHEMA, Record
+from jobs.space import Dimension, StudyConfig
+from jobs.storage import shown
+from jobs.study import Attempt, Study, open_study
+
+CASES = 12
+SPACE = StudyConfig({"heat": Dimension(0.0, 2.0), "share_start": Dimension(0.1, 0.9)})
+SETUP: dict[str, Any] = {"search": {"heat": {"low": 0.0, "high": 2.0}}, "photos": "12 (cafe)", "qualities": [4.0]}
+
+
+def opened(storage: str = "s.journal", setup: dict[str, Any] = SETUP, config: StudyConfig = SPACE) -> Study:
+    return open_study(config, setup, storage, "mine", CASES, seed=0)
+
+
+def record(gain: float, seconds: float = 1.0) -> Record:
+    return Record(SCHEMA, "done", "a.png", "", gain_percent=gain, refine_seconds=seconds, verified=True)
+
+
+def run(study: Study, gain: Callable[[Attempt, int], float]) -> Attempt:
+    """One trial, to its end."""
+    attempt = study.ask()
+    while not study.note(attempt, case := attempt.todo.popleft(), record(gain(attempt, case))):
+        pass
+    return attempt
+
+
+def peak(attempt: Attempt, case: int) -> float:
+    """Greatest at heat 1.5, other for each case."""
+    return 5 - (1 + 0.03 * case) * (attempt.recipe.heat - 1.5) ** 2 + 0.3 * case
+
+
+def test_the_search_finds_what_is_best_and_gives_up_what_is_not(folder: Path) -> None:
+    study = opened()
+    runs = [run(study, peak) for _ in range(25)]
+    trials, [best] = study.trials(), study.best()
+    heats = [attempt.recipe.heat for attempt in runs]
+    assert abs(heats[best.number] - 1.5) < 0.2 and best.cases == CASES and best.values
+    assert sum(len(attempt.records) for attempt in runs) < 0.75 * 25 * CASES
+    pruned = [t for t in trials if t.state == "pruned"]
+    assert len(pruned) > 5 and all(4 <= t.cases < CASES for t in pruned)
+    for trial in pruned:
+        truth = 5 - 1.165 * (heats[trial.number] - 1.5) ** 2 + 0.3 * 5.5  # the mean over all cases
+        assert trial.values and trial.values["gain_percent"] == pytest.approx(truth, abs=0.2)
+        assert trial.values["gain_percent"] < best.values["gain_percent"]
+
+
+def test_each_trial_has_an_order_of_its_own(folder: Path) -> None:
+    study = opened()
+    orders = {tuple(study.ask().todo) for _ in range(5)}
+    assert len(orders) == 5 and all(sorted(order) == list(range(CASES)) for order in orders)
+
+
+def test_a_failed_case_fails_the_trial_and_says_why(folder: Path) -> None:
+    study = opened()
+    attempt = study.ask()
+    assert study.note(attempt, 0, Record(SCHEMA, "failed", "a.png", "", error="out of memory"))
+    [trial] = study.trials()
+    assert (trial.state, trial.values, trial.error) == ("failed", None, "a.png: out of memory")
+    assert study.finished == 0 and study.best() == [] and "out of memory" in study.line(trial.number)
+
+
+@pytest.mark.parametrize("storage", ["s.journal", "sqlite:///s.db"])
+def test_a_study_goes_on_and_what_was_left_running_is_tried_again(folder: Path, storage: str) -> None:
+    study = opened(storage)
+    for _ in range(3):
+        run(study, peak)
+    left = study.ask()
+    again = opened(storage)
+    assert again.finished == 3
+    assert again.ask().trial.params == left.trial.params
+    fresh = again.ask().trial.params
+    assert fresh not in [t.params for t in again.trials()]  # the sampler does not repeat its draws
+    states = [trial.state.name for trial in again.study.get_trials()]
+    assert states == ["COMPLETE"] * 3 + ["FAIL", "RUNNING", "RUNNING"]
+
+
+@pytest.mark.parametrize("storage", ["s.journal", "sqlite:///s.db"])
+def test_another_reader_finds_names_directions_and_notes(folder: Path, storage: str) -> None:
+    config = StudyConfig(SPACE.search, objectives=("gain_percent", "seconds"))
+    study = opened(storage, config=config)
+    run(study, peak)
+    backend: Any = storage
+    if "://" not in storage:
+        backend = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(storage))
+    found = optuna.load_study(study_name="mine", storage=backend)
+    assert [d.name for d in found.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert found.metric_names == ["gain_percent", "seconds"] and found.user_attrs["setup"] == SETUP
+    [trial] = found.trials
+    assert trial.user_attrs["cases"] == "12 of 12" and trial.user_attrs["seconds"] == 1.0
+    assert list(trial.params) == ["heat", "share_start"] and len(trial.values) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"search": {"heat": {"low": 0.0, "high": 4.0}}}, "search.heat.high 2.0, not 4.0"),
+        ({"search": {"heat": {"low": 0.0, "high": 2.0}, "share_end": {}}}, "search.share_end None, not {}"),
+        ({"photos": "11 (beef)"}, "photos 12 (cafe), not 11 (beef)"),
+        ({"qualities": [4.0, 6.0]}, "qualities None, not 6.0"),
+    ],
+)
+def test_a_study_that_was_begun_otherwise_is_refused_and_left_alone(folder: Path, change: Any, text: str) -> None:
+    run(opened(), peak)
+    before = Path("s.journal").read_bytes()
+    with pytest.raises(ConfigError, match="was begun with") as caught:
+        opened(setup={**SETUP, **change})
+    assert text in str(caught.value) and "another -o or --name" in str(caught.value)
+    assert Path("s.journal").read_bytes() == before
+
+
+def test_a_strangers_study_is_refused(folder: Path) -> None:
+    study = optuna.create_study(storage="sqlite:///s.db", study_name="mine", direction="maximize")
+    study.tell(study.ask(), 1.0)
+    with pytest.raises(ConfigError, match="was not begun by rdo-tune"):
+        opened("sqlite:///s.db")
+
+
+def test_a_line_that_was_cut_by_a_crash_does_not_spoil_the_journal(folder: Path) -> None:
+    run(opened(), peak)
+    whole = Path("s.journal").read_bytes()
+    Path("s.journal").write_bytes(whole + b'{"op_code":4,"work')
+    study = opened()
+    run(study, peak)
+    assert study.finished == 2 and opened().finished == 2
+
+
+@pytest.mark.parametrize(
+    ("storage", "text"),
+    [
+        ("postgresql://me:secret@127.0.0.1:1/db", "postgresql://127.0.0.1:1/db: nobody answers"),
+        ("redis://127.0.0.1:1", "nobody answers"),
+        ("sqlite:///missing/s.db", "cannot be used: "),
+        ("nonesuch://x", "cannot be used: "),
+        ("missing/s.journal", "cannot be used: "),
+    ],
+)
+def test_a_storage_that_cannot_be_is_a_line_within_seconds(folder: Path, storage: str, text: str) -> None:
+    begin = time.monotonic()
+    with pytest.raises(ConfigError) as caught, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # of SQLAlchemy's own failed connection
+        opened(storage)
+    assert text in str(caught.value) and "\n" not in str(caught.value) and "secret" not in str(caught.value)
+    assert time.monotonic() - begin < 10
+
+
+def test_passwords_are_not_shown() -> None:
+    assert shown("mysql+pymysql://me:secret@host:3306/db") == "mysql+pymysql://host:3306/db"
+    assert shown("sqlite:///s.db") == "sqlite:///s.db" and shown("a/s.journal") == "a/s.journal"
+
+
+def test_a_front_holds_what_nothing_beats(folder: Path) -> None:
+    study = opened(config=StudyConfig(SPACE.search, objectives=("gain_percent", "seconds")))
+    for gain, seconds in [(1, 1), (3, 5), (2, 6), (2, 3), (2, 3)]:
+        attempt = study.ask()
+        while not study.note(attempt, attempt.todo.popleft(), record(gain, seconds)):
+            pass
+    assert [t.number for t in study.best()] == [1, 3, 0]
