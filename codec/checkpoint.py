@@ -18,6 +18,7 @@ from torch import Tensor
 from codec.architecture import ModelConfig
 from codec.errors import CheckpointError, ConfigError
 from codec.files import write_atomically
+from codec.kept import while_untouched
 from codec.model import Codec
 from codec.settings import build, load_yaml, to_mapping
 
@@ -92,6 +93,7 @@ def _half(tensor: Tensor) -> Tensor:
     return tensor.half() if tensor.is_floating_point() else tensor
 
 
+@while_untouched
 def model_id(codec: Codec) -> bytes:
     """Four bytes that stand for configuration and weights."""
     digest = hashlib.sha256(json.dumps(to_mapping(codec.config), sort_keys=True).encode())

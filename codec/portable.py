@@ -17,8 +17,10 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from codec.coder import RowCoder
+from codec.kept import while_untouched
 from codec.model import Codec
 from codec.tables import GridPositions
 
@@ -28,9 +30,14 @@ BLOCK = 1 << 16  # symbols that share a shift
 MARGIN = 2.0**-24  # grid steps, for parameters near zero; over 1000 times the drift measured between settings
 
 
+@while_untouched
 def in_double(codec: Codec) -> Codec:
-    """A copy whose arithmetic is in double precision; the weights keep their values."""
-    return deepcopy(codec).double()
+    """A copy that computes in double precision, without what makes pixels; the weights keep their values.
+
+    It is shared between calls: not to be changed.
+    """
+    left_out = {id(part): nn.Identity() for part in (codec.g_a, codec.g_s, codec.h_a)}
+    return deepcopy(codec, left_out).double()
 
 
 def margin(positions: NDArray[np.float64]) -> NDArray[np.float64]:
