@@ -21,7 +21,6 @@ from codec.checkpoint import model_id
 from codec.coder import SYMBOL_MAX, RowCoder, SymbolReader, SymbolWriter, transfer_mixture, transfer_table
 from codec.entropy import Z_REACH, StepMixture, in_steps
 from codec.errors import BitstreamError, ConfigError
-from codec.groups import restore, valid_tokens
 from codec.model import STRIDE, Codec, Latents
 from codec.pixels import Pixels, crop, from_tensor, pad, to_tensor
 from codec.portable import BLOCK, SHIFT_STEP, in_double, safe_shift, transfer_shift
@@ -171,19 +170,19 @@ def _schedule(
     z = _code_z(codec, coder, z_shape(codec, width, height), None if latents is None else latents.z)
     quality = quality.double()
     shape = y_shape(codec, width, height)
-    model, gains = codec.context, codec.group_gains(quality)
+    model, layout = codec.context, codec.context.layout(*shape[2:])
+    gains = codec.group_gains(quality, layout.segments)
     rate_bias = codec.context_rate(quality)
-    valid = valid_tokens(shape[2], shape[3], torch.device("cpu"))
-    known = None if latents is None else codec.tokens(latents.y)
+    known = None if latents is None else model.tokens(latents.y)
     state = model.start(codec.features(z.to(quality), quality), rate_bias)
     coded = []
-    for group, colour in enumerate(model.colours):
+    for group, valid in enumerate(layout.valid):
         gain = gains[:, group : group + 1]
         mixture = in_steps(model.mixture(state), gain)
-        token = _code_group(coder, mixture, valid[colour], None if known is None else known[:, group])
+        token = _code_group(coder, mixture, valid, None if known is None else known[:, group])
         coded.append(token)
         state = model.step(state, token.to(quality) / gain.squeeze(4), rate_bias)
-    y = restore(torch.cat(coded, 1), shape[3], codec.config.segments, codec.config.order)
+    y = model.latents(torch.cat(coded, 1), *shape[2:])
     return Latents(y.to(quality.device), z.to(quality.device))
 
 
