@@ -10,6 +10,8 @@ zero and counts as known, so that sliding windows need no masks. None has traine
 """
 
 from dataclasses import replace
+from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +25,21 @@ from codec.groups import Layout
 WINDOWS_AT_ONCE = 64  # of the serial model's single pass: a window is 16x8 latents deep in memory
 
 
+def variants(config: ModelConfig) -> dict[str, ModelConfig]:
+    """What the paper compares: eContextformer with every set of its switches, pContextformer, Contextformer."""
+    switches = {"EGR": "rearranged", "SFG": "skip_first", "cache": "cached"}
+    found = {}
+    for on in product((False, True), repeat=len(switches)):
+        chosen: dict[str, Any] = dict(zip(switches.values(), on, strict=True))
+        name = " + ".join(name for name, is_on in zip(switches, on, strict=True) if is_on)
+        found[name or "plain groups"] = replace(config, context="econtextformer", **chosen)
+    off: dict[str, Any] = {"rearranged": True, "skip_first": False, "cached": False, "window": 2 * config.window}
+    for stride in (2 * config.window, config.window, config.window // 2, 1):
+        found[f"pContextformer, stride {stride}"] = replace(config, context="pcontextformer", stride=stride, **off)
+    found["Contextformer"] = replace(config, context="contextformer", stride=1, **off)
+    return found
+
+
 def make_context(config: ModelConfig) -> ContextModel:
     """The context model that a configuration asks for."""
     if config.context == "econtextformer":
@@ -33,7 +50,8 @@ def make_context(config: ModelConfig) -> ContextModel:
 class UnsqueezedContext(ContextModel):
     """Without EGR: a segment is processed as K x K windows of both colours, whichever of them are coded.
 
-    In the squeezed layout those are the same windows with the missing planes empty and masked, which is what runs here.
+    In the squeezed layout those are the same windows with the missing planes empty and masked, which is what runs here;
+    without SFG the start plane takes up one colour of a segment.
     """
 
     def whole(self, planes: int) -> int:
@@ -135,11 +153,11 @@ class SerialContext(ContextModel):
         mixture = self.head(by_segment, context[:, :, None], list(range(self.config.segments)))
         return Mixture(*(self._walk(t[:, :, 0].unflatten(2, (height, width)))[:, :, None, None] for t in mixture))
 
-    def start(self, features: Tensor, rate_bias: Tensor) -> CodingState:
+    def start(self, features: Tensor, rate_bias: Tensor) -> CodingState:  # noqa: ARG002  (nothing is embedded yet)
         """State before the first token is coded."""
-        height, width = features.shape[2:]
-        empty = features.new_zeros(len(features), self.config.segments, height, width, self.config.segment_width)
-        planes = torch.zeros_like(self._embedded(empty, rate_bias))
+        segments, half = self.config.segments, self.config.window // 2
+        height, width = features.shape[2] + 2 * half - 1, features.shape[3] + half - 1
+        planes = features.new_zeros(len(features), segments, height, width, self.config.context_width)
         state = CodingState(features, self._biases(features), [], planes, None, 0)
         return self._look(state)
 
