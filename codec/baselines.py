@@ -118,7 +118,7 @@ class SerialContext(ContextModel):
         for block in self.blocks:
             block.shifted = False
         rows, cols = config.window, config.window // 2
-        index = torch.arange(config.segments * rows * cols).unflatten(0, (config.segments, rows, cols))
+        index = torch.arange(config.segments * rows * cols, device="cpu").view(config.segments, rows, cols)
         walk = index.permute(0, 2, 1) if config.order == "sfo" else index.permute(2, 1, 0)
         order = walk.flatten().argsort()  # window token -> its place in the walk
         self.before = walk.flatten()[order[index[:, rows // 2, cols - 1]] - 1].tolist()  # of each segment's target

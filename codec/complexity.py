@@ -48,6 +48,10 @@ class ContextMacs(NamedTuple):
         """Forward and backward to the inputs."""
         return 2 * self.total + self.products
 
+    def only(self, *parts: str) -> "ContextMacs":
+        """These parts alone."""
+        return ContextMacs(**{part: getattr(self, part) for part in parts})
+
     def plus(self, other: "ContextMacs") -> "ContextMacs":
         """Sum, part by part."""
         return ContextMacs(*(a + b for a, b in zip(self, other, strict=True)))

@@ -47,11 +47,12 @@ def margin(positions: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def safe_shift(positions: GridPositions) -> int:
     """Index of the first shift with every position outside its margin, or of the shift that comes closest to that."""
-    values = np.concatenate([p.ravel() for p in positions])
-    above = values - np.floor(values) - 0.5  # from the boundary, -1/2 .. 1/2
-    needed = margin(values)
-    near = np.abs(above) <= SHIFTS * SHIFT_STEP + needed  # the only ones that any shift brings to the boundary
-    above, needed = above[near], needed[near]
+    values = np.concatenate([p.ravel(order="K") for p in positions])
+    widest = margin(np.array([max(values.max(initial=0), -values.min(initial=0))]))
+    above = values - np.floor(values)
+    above -= 0.5  # from the boundary, -1/2 .. 1/2
+    near = np.flatnonzero(np.abs(above) <= SHIFTS * SHIFT_STEP + widest)  # no shift brings others to the boundary
+    above, needed = above[near], margin(values[near])
     slack = [float(np.min(np.abs(above + i * SHIFT_STEP) / needed, initial=np.inf)) for i in range(SHIFTS)]
     return next((i for i, room in enumerate(slack) if room > 1), int(np.argmax(slack)))
 
