@@ -12,6 +12,7 @@ LAMBDA_RATIO = 29.0  # ... to its highest, 0.058
 QUALITY_FIRST, QUALITY_LAST = 1.0, 8.0
 
 Order = Literal["sfo", "cfo"]
+Context = Literal["econtextformer", "pcontextformer", "contextformer"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class ModelConfig:
         window: K, side of an attention window in latents; even.
         head_width: hidden units of the entropy-parameter MLP.
         levels: rate levels with gains of their own, spread evenly over quality 1..8 (1 = a fixed-rate model).
+        context: the context model; the last two are the paper's baselines, see `codec.baselines`.
+        rearranged: EGR, checkerboards are squeezed so that no attention is spent on empty positions.
+        cached: keys and values of coded groups are kept; without, every step computes them again.
+        stride: latents that a window of `pcontextformer` is moved by.
     """
 
     name: str
@@ -55,6 +60,10 @@ class ModelConfig:
     mlp_ratio: int = 4
     window: int = 8
     levels: int = 8
+    context: Context = "econtextformer"
+    rearranged: bool = True
+    cached: bool = True
+    stride: int = 1
 
     def __post_init__(self) -> None:
         if min(self.mixtures, self.levels, self.context_depth, self.segments, self.heads, self.window) < 1:
@@ -65,6 +74,12 @@ class ModelConfig:
             raise ValueError(f"context_width {self.context_width} is no multiple of heads {self.heads}")
         if self.window % 4:
             raise ValueError(f"window {self.window} is no multiple of 4 (half of it is shifted, squeezed by 2)")
+        if self.context != "econtextformer" and (self.cached or not self.rearranged):
+            raise ValueError(f"{self.context} has no switches: give it cached: false, rearranged: true")
+        if self.context == "contextformer" and self.skip_first:
+            raise ValueError("contextformer has no first group to skip: give it skip_first: false")
+        if not 1 <= self.stride <= self.window:
+            raise ValueError(f"stride {self.stride} must lie between 1 and window {self.window}")
 
     @property
     def segment_width(self) -> int:

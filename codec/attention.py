@@ -95,9 +95,12 @@ class RelativeBias(nn.Module):
 
     def forward(self, tokens: int) -> Tensor:
         """(heads, T, T) bias of the first `tokens` tokens of a window, block-causal mask included."""
+        return self.learned(tokens) + self.causal[:tokens, :tokens]
+
+    def learned(self, tokens: int) -> Tensor:
+        """The same without the mask; later planes have the bias of a token's own plane."""
         index = self.index[:tokens, :tokens]
-        bias = self.table.index_select(1, index.flatten()).unflatten(1, index.shape)
-        return bias + self.causal[:tokens, :tokens]
+        return self.table.index_select(1, index.flatten()).unflatten(1, index.shape)
 
 
 class Block(nn.Module):

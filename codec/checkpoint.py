@@ -7,6 +7,7 @@ it, and a decoder with other weights refuses.
 
 import hashlib
 import json
+from dataclasses import fields
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from torch import Tensor
 from codec.architecture import ModelConfig
 from codec.errors import CheckpointError, ConfigError
 from codec.files import write_atomically
+from codec.kept import while_untouched
 from codec.model import Codec
 from codec.settings import build, load_yaml, to_mapping
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 FORMAT = "rdo-codec-1"
 FOREIGN = "compressai:"
+LATER = ("context", "rearranged", "cached", "stride")  # fields that came after models had been published
 
 
 def installed_models() -> dict[str, Path]:
@@ -98,7 +101,7 @@ def publish(codec: Codec, path: Path, notes: dict[str, str] | None = None) -> No
     rounded.load_state_dict({k: _half(t).to(t.dtype) for k, t in codec.state_dict().items()})
     rounded.prior.freeze()  # from the weights as they will be loaded
     tensors = {k: _half(t).contiguous() for k, t in rounded.state_dict().items()}
-    metadata = {**(notes or {}), "format": FORMAT, "config": json.dumps(to_mapping(codec.config))}
+    metadata = {**(notes or {}), "format": FORMAT, "config": json.dumps(_identity(codec.config))}
     write_atomically(path, save(tensors, metadata))
 
 
@@ -111,12 +114,19 @@ def _half(tensor: Tensor) -> Tensor:
     return tensor.half() if tensor.is_floating_point() else tensor
 
 
+@while_untouched
 def model_id(codec: "AnyCodec") -> bytes:
     """Four bytes that stand for configuration and weights."""
-    digest = hashlib.sha256(json.dumps(to_mapping(codec.config), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(_identity(codec.config), sort_keys=True).encode())
     for name, tensor in sorted(codec.state_dict().items()):
         digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return digest.digest()[:4]
+
+
+def _identity(config: ModelConfig) -> dict[str, object]:
+    """The configuration without those `LATER` fields that are as they always were: old models keep their ids."""
+    defaults = {field.name: field.default for field in fields(ModelConfig) if field.name in LATER}
+    return {k: v for k, v in to_mapping(config).items() if k not in defaults or v != defaults[k]}
 
 
 def model_config(name: str) -> ModelConfig:

@@ -106,7 +106,7 @@ def transfer_mixture(coder: RowCoder, grid: GridMixture, symbols: Ints | None) -
         if not len(chosen):
             continue
         centre = window.centre[chosen]
-        table = rows(GridMixture(*(g[chosen] for g in grid)), centre, reach)
+        table = rows(GridMixture(*(g.T.take(chosen, axis=1).T for g in grid)), centre, reach)
         out[chosen] = _transfer(coder, table, centre, reach, None if symbols is None else symbols[chosen])
     return out
 

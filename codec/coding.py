@@ -21,7 +21,6 @@ from codec.checkpoint import model_id
 from codec.coder import SYMBOL_MAX, RowCoder, SymbolReader, SymbolWriter, transfer_mixture, transfer_table
 from codec.entropy import Z_REACH, StepMixture, in_steps
 from codec.errors import BitstreamError, ConfigError
-from codec.groups import restore, valid_tokens
 from codec.interface import Foreign, Latents, Refinable, rounded
 from codec.model import STRIDE, Codec
 from codec.pixels import Pixels, crop, from_tensor, pad, to_tensor
@@ -207,43 +206,45 @@ def _schedule(
 
     `codec` computes in double; latents and what is returned are fp32.
     """
-    z = _code_z(codec, coder, z_shape(codec, width, height), None if latents is None else latents.z)
+    z = code_z(codec, coder, z_shape(codec, width, height), None if latents is None else latents.z)
     quality = quality.double()
     shape = y_shape(codec, width, height)
-    model, gains = codec.context, codec.group_gains(quality)
+    model, layout = codec.context, codec.context.layout(*shape[2:])
+    gains = codec.group_gains(quality, layout.segments)
     rate_bias = codec.context_rate(quality)
-    valid = valid_tokens(shape[2], shape[3], torch.device("cpu"))
-    known = None if latents is None else codec.tokens(latents.y)
+    known = None if latents is None else model.tokens(latents.y)
     state = model.start(codec.features(z.to(quality), quality), rate_bias)
     coded = []
-    for group, colour in enumerate(model.colours):
+    for group, valid in enumerate(layout.valid):
         gain = gains[:, group : group + 1]
         mixture = in_steps(model.mixture(state), gain)
-        token = _code_group(coder, mixture, valid[colour], None if known is None else known[:, group])
+        token = code_group(coder, mixture, valid, None if known is None else known[:, group])
         coded.append(token)
         state = model.step(state, token.to(quality) / gain.squeeze(4), rate_bias)
-    y = restore(torch.cat(coded, 1), shape[3], codec.config.segments, codec.config.order)
+    y = model.latents(torch.cat(coded, 1), *shape[2:])
     return Latents(y.to(quality.device), z.to(quality.device))
 
 
-def _code_z(codec: Codec, coder: RowCoder, shape: tuple[int, ...], z: Tensor | None) -> Tensor:
+def code_z(codec: Codec, coder: RowCoder, shape: tuple[int, ...], z: Tensor | None) -> Tensor:
     """z (1, C, h, w), every channel with its own fixed row."""
     table = codec.prior.rows.cpu().numpy().astype(np.float32).repeat(shape[2] * shape[3], axis=0)
     symbols = transfer_table(coder, table, Z_REACH, None if z is None else _symbols(z))
     return torch.from_numpy(symbols).float().reshape(shape)
 
 
-def _code_group(coder: RowCoder, mixture: StepMixture, valid: Tensor, token: Tensor | None) -> Tensor:
+def code_group(coder: RowCoder, mixture: StepMixture, valid: Tensor, token: Tensor | None) -> Tensor:
     """One group (1, 1, h, w, p), in blocks; positions that an odd width left empty stay zero and cost nothing."""
     at = positions(mixture)
     width = mixture.means.shape[-1]
     real = np.flatnonzero(valid.flatten().repeat_interleave(width).numpy())
-    values = np.zeros(len(at.means), dtype=np.int64)
-    symbols = None if token is None else _symbols(token)
+    if len(real) < len(at.means):
+        at = GridPositions(*(p.T.take(real, axis=1).T for p in at))
+    symbols = None if token is None else _symbols(token)[real]
+    values = np.zeros(valid.numel() * width, dtype=np.int64)
     for start in range(0, len(real), BLOCK):
-        block = real[start : start + BLOCK]
+        block = slice(start, start + BLOCK)
         part = GridPositions(*(p[block] for p in at))
-        values[block] = _code_block(coder, part, None if symbols is None else symbols[block])
+        values[real[block]] = _code_block(coder, part, None if symbols is None else symbols[block])
     return torch.from_numpy(values).float().reshape(1, 1, *valid.shape, width)
 
 

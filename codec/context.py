@@ -8,7 +8,7 @@ and G planes run. Three ways through, equal up to float rounding:
 
 - `masked`: one pass over all planes with a block-causal mask. Training, refinement.
 - `start` / `step`: one plane at a time against cached keys and values. Writing and reading files.
-- `naive_step`: everything again for each group, without a cache. The reference.
+- the same with `cached: false`: everything again for each group. The reference.
 
 Source: eContextformer (arXiv:2306.14287), figures of the architecture and of the optimised coding order.
 """
@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from codec.architecture import ModelConfig
 from codec.attention import Block, Cache
-from codec.groups import coding_groups, split_colours, valid_tokens
+from codec.groups import Layout, coding_groups, rearrange, restore, split_colours, valid_tokens
 
 
 class Mixture(NamedTuple):
@@ -45,6 +45,7 @@ class CodingState:
         features: hyper-features by colour (B, 2, H, W/2, F).
         biases: attention bias of each block.
         caches: keys and values of each block, None before the first plane.
+        planes: all planes so far (B, n, H, W/2, d_e), kept only by a model without caches.
         context: (B, 1, H, W/2, d_e), what the head sees for the next group; None for the skipped first group.
         group: index of the group to be coded next.
     """
@@ -52,6 +53,7 @@ class CodingState:
     features: Tensor
     biases: list[Tensor]
     caches: list[Cache | None]
+    planes: Tensor | None
     context: Tensor | None
     group: int
 
@@ -118,6 +120,18 @@ class ContextModel(nn.Module):
         self.norm = nn.LayerNorm(config.context_width)
         self.head = EntropyHead(config)
 
+    def layout(self, height: int, width: int) -> Layout:
+        """The coding steps of latents (height, width)."""
+        return Layout(self.segments, valid_tokens(height, width, torch.device("cpu"))[self.colours])
+
+    def tokens(self, y: Tensor) -> Tensor:
+        """y (B, M, H, W) in coding order (B, G, H, ceil(W/2), p)."""
+        return rearrange(y, self.config.segments, self.config.order)
+
+    def latents(self, tokens: Tensor, height: int, width: int) -> Tensor:  # noqa: ARG002  (others need the height)
+        """Inverse of `tokens`: (B, M, height, width)."""
+        return restore(tokens, width, self.config.segments, self.config.order)
+
     def masked(self, tokens: Tensor, features: Tensor, rate_bias: Tensor) -> Mixture:
         """Every group's mixture in one block-causal pass.
 
@@ -126,12 +140,9 @@ class ContextModel(nn.Module):
             features: hyper-features (B, F, H, W).
             rate_bias: (B, d_e), what the quality adds to every token.
         """
-        by_colour, biases = self._prepare(features)
         x = self._planes(tokens[:, :-1], rate_bias)
-        for block, bias in zip(self.blocks, biases, strict=True):
-            x = block(x, bias)
-        x = self.norm(x)
-        by_group = by_colour[:, self.colours]
+        x = self.norm(self._through(x, self._biases(features)))
+        by_group = split_colours(features)[:, self.colours]
         if not self.config.skip_first:
             return self.head(by_group, x, self.segments)
         first = self.head(by_group[:, :1], None, self.segments[:1])
@@ -140,8 +151,8 @@ class ContextModel(nn.Module):
 
     def start(self, features: Tensor, rate_bias: Tensor) -> CodingState:
         """State before the first group is coded, from hyper-features (B, F, H, W)."""
-        by_colour, biases = self._prepare(features)
-        state = CodingState(by_colour, biases, [None] * self.config.context_depth, None, 0)
+        by_colour, biases = split_colours(features), self._biases(features)
+        state = CodingState(by_colour, biases, [None] * self.config.context_depth, None, None, 0)
         if self.config.skip_first:
             return state
         empty = by_colour.new_empty(by_colour.shape[0], 0, *by_colour.shape[2:4], self.config.segment_width)
@@ -159,28 +170,15 @@ class ContextModel(nn.Module):
             return coded
         return self._advance(coded, self._plane(token, state.group, rate_bias))
 
-    def naive_step(self, tokens: Tensor, features: Tensor, rate_bias: Tensor) -> Mixture:
-        """Mixture (B, 1, ...) of group n from the n groups before it, tokens (B, n, H, W/2, p), without any cache."""
-        by_colour, biases = self._prepare(features)
-        group = tokens.shape[1]
-        context = None
-        if group or not self.config.skip_first:
-            x = self._planes(tokens, rate_bias)
-            for block, bias in zip(self.blocks, biases, strict=True):
-                size = x.shape[1] * block.window * block.window // 2
-                x = block(x, bias[:, :, :size, :size])
-            context = self.norm(x)[:, -1:]
-        return self.head(by_colour[:, self.colours[group], None], context, [self.segments[group]])
-
-    def _prepare(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Hyper-features by colour and every block's attention bias."""
+    def _biases(self, features: Tensor) -> list[Tensor]:
+        """Every block's attention bias, for latents of the size of these features (B, F, H, W)."""
         valid = valid_tokens(features.shape[2], features.shape[3], features.device)
         colours = self.colours[: len(self.plane)] if self.config.skip_first else [1, *self.colours[:-1]]
         # the start plane is real everywhere; its colour matters only for the padding of an odd width
         planes = valid[colours]
         if not self.config.skip_first:
             planes[0] = True
-        return split_colours(features), [block.bias(planes) for block in self.blocks]
+        return [block.bias(planes) for block in self.blocks]
 
     def _planes(self, tokens: Tensor, rate_bias: Tensor) -> Tensor:
         """Embed the first n groups (B, n, H, W/2, p) as planes (B, n or n + 1, H, W/2, d_e)."""
@@ -196,8 +194,18 @@ class ContextModel(nn.Module):
         index = group if self.config.skip_first else group + 1
         return self.embed(token, [self.segments[group]]) + self.plane[index] + rate_bias[:, None, None, None]
 
+    def _through(self, x: Tensor, biases: list[Tensor]) -> Tensor:
+        """The first n planes (B, n, H, W/2, d_e) through all blocks at once."""
+        for block, bias in zip(self.blocks, biases, strict=True):
+            size = x.shape[1] * block.window * block.window // 2
+            x = block(x, bias[:, :, :size, :size])
+        return x
+
     def _advance(self, state: CodingState, x: Tensor) -> CodingState:
         """Run one plane (B, 1, H, W/2, d_e) through the blocks against the caches."""
+        if not self.config.cached:
+            planes = x if state.planes is None else torch.cat([state.planes, x], 1)
+            return replace(state, planes=planes, context=self.norm(self._through(planes, state.biases)[:, -1:]))
         caches: list[Cache | None] = []
         for block, bias, cache in zip(self.blocks, state.biases, state.caches, strict=True):
             x, grown = block.step(x, bias, cache)

@@ -26,6 +26,13 @@ class Group(NamedTuple):
     colour: int
 
 
+class Layout(NamedTuple):
+    """The coding steps of latents of one size: the segment of each step, and (G, H, W) which of its tokens are real."""
+
+    segments: list[int]
+    valid: Tensor
+
+
 def coding_groups(segments: int, order: Order) -> list[Group]:
     """The coding order: sfo is (s0,A)(s0,B)(s1,A)...; cfo is (s0,A)(s1,A)...(s0,B)..."""
     if order == "sfo":

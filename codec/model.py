@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from codec.architecture import QUALITY_FIRST, QUALITY_LAST, ModelConfig, lmbda_of
+from codec.baselines import make_context
 from codec.bitstream import on_header_grid
-from codec.context import ContextModel, Mixture
+from codec.context import Mixture
 from codec.entropy import FactorisedPrior, StepMixture, in_steps, mixture_bits
 from codec.errors import ConfigError
-from codec.groups import rearrange, restore
 from codec.interface import Latents as Latents  # others know it from here
 from codec.klt import KltAnalysis, KltSynthesis
 from codec.transforms import HyperAnalysis, HyperSynthesis, PaperAnalysis, PaperSynthesis, RateTable
@@ -53,7 +53,7 @@ class Codec(nn.Module):
         self.g_s = KltSynthesis(config) if klt else PaperSynthesis(config)
         self.h_a = HyperAnalysis(config)
         self.h_s = HyperSynthesis(config)
-        self.context = ContextModel(config)
+        self.context = make_context(config)
         self.context_rate = RateTable(config.levels, config.context_width)
         self.prior = FactorisedPrior(config.hyper_width)
         self.log_gain = RateTable(config.levels, config.latent)
@@ -103,19 +103,15 @@ class Codec(nn.Module):
         features: Tensor = self.h_s(z_hat, quality)
         return features
 
-    def group_gains(self, quality: Tensor) -> Tensor:
-        """Gains in coding order (B, G, 1, 1, 1, p)."""
+    def group_gains(self, quality: Tensor, segments: list[int]) -> Tensor:
+        """Gains of each step's segment (B, G, 1, 1, 1, p)."""
         by_segment = self.gains(quality).unflatten(1, (self.config.segments, -1))
-        return by_segment[:, self.context.segments][:, :, None, None, None]
-
-    def tokens(self, y: Tensor) -> Tensor:
-        """y (B, M, h, w) in coding order (B, G, h, ceil(w/2), p)."""
-        return rearrange(y, self.config.segments, self.config.order)
+        return by_segment[:, segments][:, :, None, None, None]
 
     def mixture(self, y_hat: Tensor, z_hat: Tensor, quality: Tensor) -> StepMixture:
         """Parameters of every latent in coding order, (B, G, h, w/2, k, p), by one masked pass."""
-        gains = self.group_gains(quality)
-        tokens = self.tokens(y_hat) / gains.squeeze(4)
+        gains = self.group_gains(quality, self.context.layout(*y_hat.shape[2:]).segments)
+        tokens = self.context.tokens(y_hat) / gains.squeeze(4)
         raw = self.context.masked(tokens, self.features(z_hat, quality), self.context_rate(quality))
         # likelihoods need fp32 even where the networks ran in bf16
         return in_steps(Mixture(*(t.float() for t in raw)), gains)
@@ -135,8 +131,8 @@ class Codec(nn.Module):
     def y_bits(self, y: Tensor, mixture: StepMixture) -> Tensor:
         """Bits of each latent y (B, M, h, w), on or off the integer grid, under parameters of `mixture`."""
         with torch.autocast(y.device.type, enabled=False):  # tails of likelihoods need fp32
-            bits = mixture_bits(self.tokens(y), mixture)
-        return restore(bits, y.shape[-1], self.config.segments, self.config.order)
+            bits = mixture_bits(self.context.tokens(y), mixture)
+        return self.context.latents(bits, *y.shape[2:])
 
     def z_bits(self, z: Tensor) -> Tensor:
         """Bits of each hyper-latent z (B, N_h, h/4, w/4), on or off the integer grid."""

@@ -17,8 +17,10 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from codec.coder import RowCoder
+from codec.kept import while_untouched
 from codec.model import Codec
 from codec.tables import GridPositions
 
@@ -28,9 +30,14 @@ BLOCK = 1 << 16  # symbols that share a shift
 MARGIN = 2.0**-24  # grid steps, for parameters near zero; over 1000 times the drift measured between settings
 
 
+@while_untouched
 def in_double(codec: Codec) -> Codec:
-    """A copy whose arithmetic is in double precision; the weights keep their values."""
-    return deepcopy(codec).double()
+    """A copy that computes in double precision, without what makes pixels; the weights keep their values.
+
+    It is shared between calls: not to be changed.
+    """
+    left_out = {id(part): nn.Identity() for part in (codec.g_a, codec.g_s, codec.h_a)}
+    return deepcopy(codec, left_out).double()
 
 
 def margin(positions: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -40,11 +47,12 @@ def margin(positions: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def safe_shift(positions: GridPositions) -> int:
     """Index of the first shift with every position outside its margin, or of the shift that comes closest to that."""
-    values = np.concatenate([p.ravel() for p in positions])
-    above = values - np.floor(values) - 0.5  # from the boundary, -1/2 .. 1/2
-    needed = margin(values)
-    near = np.abs(above) <= SHIFTS * SHIFT_STEP + needed  # the only ones that any shift brings to the boundary
-    above, needed = above[near], needed[near]
+    values = np.concatenate([p.ravel(order="K") for p in positions])
+    widest = margin(np.array([max(values.max(initial=0), -values.min(initial=0))]))
+    above = values - np.floor(values)
+    above -= 0.5  # from the boundary, -1/2 .. 1/2
+    near = np.flatnonzero(np.abs(above) <= SHIFTS * SHIFT_STEP + widest)  # no shift brings others to the boundary
+    above, needed = above[near], margin(values[near])
     slack = [float(np.min(np.abs(above + i * SHIFT_STEP) / needed, initial=np.inf)) for i in range(SHIFTS)]
     return next((i for i, room in enumerate(slack) if room > 1), int(np.argmax(slack)))
 

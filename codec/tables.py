@@ -32,6 +32,7 @@ ROW_BITS = 22
 _PHI_BITS, _T_BITS, _T_MAX, _CELLS = 24, 16, 8, 256
 _RECIPROCAL_BITS = 24
 _FAR = 1 << 29  # grid steps beyond which every scale's t is saturated
+_NEAR_SCALE = 60  # index of deviation 8: their table has 100,000 entries
 _CHUNK = 1 << 16  # table cells worked on at a time, so that temporaries stay in cache
 
 Ints = NDArray[np.int64]
@@ -74,13 +75,14 @@ def positions(mixture: StepMixture) -> GridPositions:
 
 def on_grid(at: GridPositions, shift: float = 0.0) -> GridMixture:
     """Round to the nearest index of a grid that is shifted by -`shift` steps, at most 1/4."""
-    cumulative, means, scales = (np.rint(p + shift).astype(np.int64) for p in at)
-    return GridMixture(np.diff(cumulative, prepend=0), means, scales)
+    weights, means, scales = (np.rint(p + shift).astype(np.int64) for p in at)
+    weights[:, 1:] -= weights[:, :-1].copy()
+    return GridMixture(weights, means, scales)
 
 
 def _columns(parameter: Tensor) -> NDArray[np.float64]:
-    """(..., k, p) -> (N, k)."""
-    return parameter.transpose(-1, -2).flatten(0, -2).cpu().numpy()
+    """(..., k, p) -> (N, k), each component's N in one piece: what follows runs along them."""
+    return parameter.movedim(-2, 0).flatten(1).cpu().numpy().T
 
 
 def support(grid: GridMixture) -> Support:
@@ -104,13 +106,32 @@ def rows(grid: GridMixture, centre: Ints, reach: int) -> NDArray[np.float32]:
 
 
 def _fill_rows(table: NDArray[np.float32], grid: GridMixture, centre: Ints, reach: int) -> None:
-    """The formula of the module's docstring, in int32: every product below stays under 2^31."""
-    edges = MEAN_STEPS * np.arange(-reach, reach + 2) - MEAN_STEPS // 2  # (E,)
-    limit = _offset_limits()[grid.scales]  # (N, k): offsets where t saturates
-    offset = (MEAN_STEPS * centre[:, None] - grid.means).clip(-_FAR, _FAR).astype(np.int32)
-    t = edges.astype(np.int32) + offset[..., None]  # (N, k, E), grid steps
-    np.minimum(np.maximum(t, -limit[..., None], out=t), limit[..., None], out=t)
-    t *= _reciprocals()[grid.scales][..., None]  # 2^-24
+    """The formula of the module's docstring, in int32: every sum below stays under 2^31.
+
+    Arrays are (E, N), so that each operation runs along many symbols.
+    """
+    edges = (MEAN_STEPS * np.arange(-reach, reach + 2) - MEAN_STEPS // 2).astype(np.int32)[:, None]
+    mixed = np.zeros((len(edges), len(centre)), dtype=np.int32)
+    for weights, means, scales in zip(*(g.T for g in grid), strict=True):
+        offset = (MEAN_STEPS * centre - means).clip(-_FAR, _FAR).astype(np.int32)
+        limit = _offset_limits().take(scales)  # in grid steps, where t saturates
+        near = scales.max(initial=0) <= _NEAR_SCALE
+        zero = _near_table()[1].take(scales) if near else 0
+        t = edges + (offset + zero)
+        np.minimum(np.maximum(t, zero - limit, out=t), zero + limit, out=t)
+        phi = _near_table()[0].take(t, out=t, mode="clip") if near else _phi(t, scales)
+        phi *= weights.astype(np.int32)
+        mixed += phi
+    mixed >>= _PHI_BITS + 6 - ROW_BITS
+    frequencies = table.T
+    np.subtract(mixed[1:], mixed[:-1], out=frequencies[:-1], casting="unsafe")
+    frequencies[-1] = (1 << ROW_BITS) - (mixed[-1] - mixed[0])
+    table += 1
+
+
+def _phi(t: NDArray[np.int32], scales: Ints) -> NDArray[np.int32]:
+    """Phi in 2^-24 at t (E, N) in grid steps, which is overwritten; every product stays under 2^31."""
+    t *= _reciprocals().take(scales)  # 2^-24
     t >>= _RECIPROCAL_BITS - _T_BITS
     t += _T_MAX << _T_BITS
     rest = t & ((1 << _T_BITS) // _CELLS - 1)
@@ -118,10 +139,18 @@ def _fill_rows(table: NDArray[np.float32], grid: GridMixture, centre: Ints, reac
     rest *= _normal_steps().take(t)
     rest >>= _T_BITS - _CELLS.bit_length() + 1
     rest += _normal_table().take(t)
-    mixed = np.einsum("nke,nk->ne", rest, grid.weights.astype(np.int32)) >> (_PHI_BITS + 6 - ROW_BITS)
-    np.subtract(mixed[:, 1:], mixed[:, :-1], out=table[:, :-1], casting="unsafe")
-    table[:, -1] = (1 << ROW_BITS) - (mixed[:, -1] - mixed[:, 0])
-    table += 1
+    return rest
+
+
+@cache
+def _near_table() -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """`_phi` at every t of each small scale, in a row, and where its t = 0 lies; it stays in a core's cache."""
+    parts, zero, length = [], [], 0
+    for scale, limit in enumerate(_offset_limits()[: _NEAR_SCALE + 1].tolist()):
+        parts.append(_phi(np.arange(-limit, limit + 1, dtype=np.int32), np.array([scale])))
+        zero.append(length + limit)
+        length += 2 * limit + 1
+    return np.concatenate(parts), np.array(zero, dtype=np.int32)
 
 
 @cache

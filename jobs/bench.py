@@ -1,13 +1,16 @@
-"""`rdo-bench refine`: gain against seconds of every way to refine, from written files, and a step against its floor."""
+"""`rdo-bench`: what refinement gains for its seconds, and what the codec costs in operations and time.
+
+`refine` is here: gain against seconds of every way to refine, from written files, and a step against its floor. The
+others have a module each.
+"""
 
 import argparse
 import statistics
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs import cli
+from jobs import bench_complexity, bench_speed, cli, roofline
 from jobs.encode import refine_settings
 
 if TYPE_CHECKING:
@@ -20,7 +23,10 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   rdo-bench refine photos/                                          rdoq and sga, 10 to 100 steps, qualities 2, 4, 6
   rdo-bench refine --methods rdoq,sga,ste,soft.yaml --iters 25,100 photos/ -o bench/
-  rdo-bench refine --vary heat=0,1,2 --iters 40 photos/             one setting at a time"""
+  rdo-bench refine --vary heat=0,1,2 --iters 40 photos/             one setting at a time
+  rdo-bench complexity                                              operations and parameters of each part
+  rdo-bench speed --model base --sizes kodak,4k --plot speed.svg    seconds and memory of each stage
+  rdo-bench roofline --model small                                  each stage against this machine's floor"""
 FLOOR_REPEATS = 5
 
 
@@ -40,8 +46,16 @@ class Row:
 
 def build_parser() -> argparse.ArgumentParser:
     """All flags of the command."""
-    flags = cli.parser("rdo-bench", "Measure ways to refine against each other.", EXAMPLES)
-    flags.add_argument("what", choices=("refine",), help="what is measured")
+    flags = cli.parser("rdo-bench", "Measure refinement, operations, speed.", EXAMPLES)
+    commands = flags.add_subparsers(dest="what", required=True, metavar="WHAT")
+    _add_refine_flags(commands.add_parser("refine", help="gain against seconds of ways to refine"))
+    bench_complexity.add_flags(commands.add_parser("complexity", help="parameters and operations of each part"))
+    bench_speed.add_flags(commands.add_parser("speed", help="seconds and memory of each stage, by size of picture"))
+    roofline.add_flags(commands.add_parser("roofline", help="each stage against the floor of this machine"))
+    return flags
+
+
+def _add_refine_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("inputs", nargs="+", metavar="PICTURE", help="files or folders; a second run does the rest only")
     flags.add_argument("-o", "--output", type=Path, default=Path("rdo-bench"), help="folder (default rdo-bench)")
     flags.add_argument("--methods", default="rdoq,sga", help="methods, or YAML files as in configs/refine")
@@ -51,13 +65,13 @@ def build_parser() -> argparse.ArgumentParser:
     flags.add_argument("--seed", type=int, help="of the noise (default 0)")
     flags.add_argument("--json", action="store_true", help="print rows as JSON, one a line")
     cli.add_model_flags(flags)
-    return flags
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; see `cli` for exit statuses."""
     arguments = build_parser().parse_args(argv)
-    return cli.guarded(lambda: bench(arguments))
+    commands = {"refine": bench, "complexity": bench_complexity.run, "speed": bench_speed.run, "roofline": roofline.run}
+    return cli.guarded(lambda: commands[arguments.what](arguments))
 
 
 def bench(arguments: argparse.Namespace) -> int:
@@ -152,24 +166,9 @@ def first_picture(inputs: list[str]) -> "Pixels":
 
 def floor_seconds(codec: "AnyCodec", pixels: "Pixels", quality: float) -> float:
     """Least time of one forward and backward pass of rate and distortion through the frozen networks."""
-    import torch
-
-    from codec.coding import plain_latents, quality_tensor
-    from codec.model import Latents
-    from codec.pixels import to_tensor
-    from rdo.objective import Problem
+    from codec.coding import quality_tensor
+    from jobs.measure import measure
+    from jobs.stages import refinement_step
 
     level = quality_tensor(codec, quality)
-    x = to_tensor(pixels).to(level.device)
-    problem = Problem(codec, x, level, torch.full_like(level, codec.lmbda_of(quality)))
-    with torch.no_grad():
-        latents = plain_latents(codec, x, level)
-    times = []
-    for _ in range(FLOOR_REPEATS):
-        free = Latents(*(v.clone().requires_grad_() for v in latents))
-        begin = time.monotonic()
-        problem.cost(free).total.sum().backward()
-        if level.device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.monotonic() - begin)
-    return min(times)
+    return measure(refinement_step(codec, pixels, level), level.device, FLOOR_REPEATS).seconds_least

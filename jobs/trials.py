@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from codec.coding import AnyCodec
 from codec.errors import ConfigError
-from codec.model import Codec
 from jobs.local import RESULTS
 from jobs.photos import Photo
 from jobs.pool import Pool, Task
@@ -34,7 +34,7 @@ class Case(NamedTuple):
 class Bench:
     """Encodes cases for their records alone: by the pool, or from what an earlier run left in `folder`."""
 
-    def __init__(self, pool: Pool, codec: Codec, config: EncodeConfig, folder: Path) -> None:
+    def __init__(self, pool: Pool, codec: AnyCodec, config: EncodeConfig, folder: Path) -> None:
         self.pool, self.codec, self.config, self.results = pool, codec, config, folder / RESULTS
         done = [record for record in read_records(self.results) if record.gain_percent is not None]
         self.hashes: dict[EncodeConfig, str] = {}  # of all weights, hence slow

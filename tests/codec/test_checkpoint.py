@@ -207,3 +207,18 @@ def test_model_config_reads_a_file_of_ones_own(tmp_path: Path) -> None:
 def test_an_unknown_model_configuration_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="small, or name a" if name in ("nope", "") else "cannot be read"):
         model_config(name)
+
+
+def test_what_came_later_counts_only_where_it_is_used(published: Path, make_codec: Callable[..., Codec]) -> None:
+    """Ids of before hold, and checkpoints say nothing that older programs would refuse."""
+    assert model_id(load("small")).hex() == "72e38697"
+    config = json.loads(read_checkpoint(published)[2]["config"])
+    assert not set(checkpoint.LATER) & set(config)
+    ids = {model_id(make_codec(**c)) for c in ({}, {"cached": False}, {"rearranged": False}, {"stride": 2})}
+    assert len(ids) == 4
+
+
+def test_a_later_field_is_published_and_loaded(tmp_path: Path, make_codec: Callable[..., Codec]) -> None:
+    codec = make_codec(cached=False)
+    publish(codec, tmp_path / "a.safetensors")
+    assert load(tmp_path / "a.safetensors").config == codec.config
