@@ -10,6 +10,8 @@ from typing import Literal
 LAMBDA_FIRST = 0.002  # the paper's lowest rate, on the 255 scale
 LAMBDA_RATIO = 29.0  # ... to its highest, 0.058
 QUALITY_FIRST, QUALITY_LAST = 1.0, 8.0
+MS_SSIM_SCALE = 1280.0  # 1 - MS-SSIM on the scale of an mse, so that lambda keeps its meaning; see `rdo.distortion`
+MS_SSIM_SIDE_MIN = 161  # pixels; four halvings must leave a window of 11
 
 Order = Literal["sfo", "cfo"]
 

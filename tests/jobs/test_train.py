@@ -14,8 +14,8 @@ import yaml
 from codec.checkpoint import load, read_checkpoint
 from codec.coding import decode, encode
 from codec.image import read_image
-from jobs import train as command
 from jobs.train import main
+from jobs.watch import QUALITIES, Watch
 
 Train = Callable[..., int]
 
@@ -54,7 +54,7 @@ def test_a_new_model(rdo_train: Train, folder: Path, capsys) -> None:
     pixels = read_image(folder / "shown/a.png")
     assert decode(codec, encode(codec, pixels)).pixels.data.shape == (40, 50, 3)
     row = log("run")[0]["rows"][0]
-    assert log("run")[0]["step"] == 4 and len(log("run")[0]["rows"]) == len(command.QUALITIES)
+    assert log("run")[0]["step"] == 4 and len(log("run")[0]["rows"]) == len(QUALITIES)
     assert set(row) == {"quality", "bpp_est", "psnr_db", "cost_est"}
     assert "step 4: quality 1:" in capsys.readouterr().out
 
@@ -73,7 +73,7 @@ def test_a_rerun_does_no_more_and_a_longer_one_goes_on(rdo_train_on: Train) -> N
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_resumes_as_if_unbroken(rdo_train_on: Train, monkeypatch, number: int) -> None:
     assert rdo_train_on("--steps", 4, "-o", "whole", "photos") == 0
-    honest = command._Watch.__call__
+    honest = Watch.__call__
 
     def watch(self, trainer, loss) -> None:
         honest(self, trainer, loss)
@@ -81,7 +81,7 @@ def test_an_interrupted_run_resumes_as_if_unbroken(rdo_train_on: Train, monkeypa
             os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(command._Watch, "__call__", watch)
+        patch.setattr(Watch, "__call__", watch)
         assert rdo_train_on("--steps", 4, "-o", "broken", "photos") == 130
     assert log("broken")[-1]["step"] == 2 and load("broken/tiny.safetensors")
     assert rdo_train_on("--steps", 4, "-o", "broken", "photos") == 0
