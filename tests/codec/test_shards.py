@@ -12,7 +12,7 @@ from codec.errors import CheckpointError
 from codec.model import Codec
 from codec.shards import read_shards, write_shards
 
-LIMIT = 30_000
+LIMIT = 60_000
 
 
 @pytest.fixture
@@ -120,8 +120,8 @@ def test_an_export_cut_off_leaves_the_one_before(
 
 
 def test_a_tensor_larger_than_a_shard_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="wide has 40000 bytes, a shard at most 30000"):
-        write_shards({"wide": torch.zeros(10_000)}, {}, tmp_path / "x.json", LIMIT)
+    with pytest.raises(CheckpointError, match="wide has 80000 bytes, a shard at most 60000"):
+        write_shards({"wide": torch.zeros(20_000)}, {}, tmp_path / "x.json", LIMIT)
 
 
 def test_every_shard_keeps_to_its_limit(tmp_path: Path) -> None:
