@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from codec import training
 from codec.architecture import ModelConfig, lmbda_of
@@ -205,6 +206,59 @@ def test_a_batch_too_large_for_memory_is_cut_and_gives_the_same_step(
     gradients = ([p.grad for p in t.codec.parameters() if p.grad is not None] for t in (roomy, cramped))
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
+
+
+class NoWaiting(TorchDispatchMode):
+    """Fails where a value is fetched from the device: there the host would wait for it."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        name = str(function)
+        assert "_local_scalar_dense" not in name and "nonzero" not in name, f"{name} waits for the device"
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("transform", ["klt", "paper"])
+def test_a_step_fetches_nothing_from_the_device(
+    tiny_config: Callable[..., ModelConfig], album: Album, tmp_path: Path, transform: str
+) -> None:
+    trainer = Trainer(Codec(tiny_config(transform=transform)), album, SHORT, tmp_path)
+    trainer.train_step()  # the first one makes the optimiser's state
+    with NoWaiting():
+        trainer.train_step()
+    with NoWaiting(), pytest.raises(AssertionError, match="waits for the device"):
+        trainer._check()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("transform", ["klt", "paper"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_step_on_a_gpu_never_waits(
+    fresh: Fresh, photos: list[np.ndarray], tmp_path: Path, transform: str, precision: str
+) -> None:
+    device = torch.device("cuda")
+    config = TrainConfig(steps=6, crop=64, batch=2, warmup=2, precision=precision)  # type: ignore[arg-type]
+    trainer = Trainer(fresh(transform=transform).to(device), Album(photos, device), config, tmp_path)
+    trainer.train_step()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        trainer.train_step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert int(trainer.bad_steps) == 0 and trainer.step == 2
+
+
+@pytest.mark.gpu
+def test_a_state_moves_between_cpu_and_gpu(
+    fresh: Fresh, photos: list[np.ndarray], album: Album, tmp_path: Path
+) -> None:
+    device = torch.device("cuda")
+    first = Trainer(fresh(), album, SHORT, tmp_path)
+    first.run(nothing, pause=lambda: first.step == 2)
+    second = Trainer(fresh(seed=5).to(device), Album(photos, device), SHORT, tmp_path)
+    second.run(nothing, pause=lambda: second.step == 4)
+    third = Trainer(fresh(seed=6), album, SHORT, tmp_path)
+    third.run(nothing)
+    assert third.step == 6 and all(bool(t.isfinite().all()) for t in third.codec.parameters())
 
 
 def test_one_crop_too_large_for_memory_is_a_message(fresh: Fresh, album: Album, tmp_path: Path) -> None:
