@@ -73,7 +73,8 @@ class TrainConfig:
     phases: tuple[Phase, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.lr, self.lr_transform, self.lr_linear) <= 0 or (self.time_budget or 1) <= 0:
+        budget = 1.0 if self.time_budget is None else self.time_budget
+        if min(self.steps, budget, self.lr, self.lr_transform, self.lr_linear) <= 0:
             raise ValueError("steps, time_budget and learning rates must be positive")
         for phase in _resolved(self):
             _check(phase)
@@ -82,6 +83,11 @@ class TrainConfig:
     def crops(self) -> set[int]:
         """Every crop size that some phase uses."""
         return {phase.crop for phase in _resolved(self) if phase.crop}
+
+    @property
+    def batches(self) -> set[int]:
+        """Every batch size that some phase uses."""
+        return {phase.batch for phase in _resolved(self) if phase.batch}
 
 
 def phase_at(config: TrainConfig, progress: float) -> Phase:

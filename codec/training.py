@@ -42,10 +42,16 @@ class Trainer:
     Args:
         source: crops on the codec's device.
         folder: where the state is kept; a state found there is resumed.
+
+    Raises:
+        CheckpointError: that state cannot be resumed.
+        ConfigError: several processes cannot share the batches evenly.
     """
 
     def __init__(self, codec: Codec, source: CropSource, config: TrainConfig, folder: Path) -> None:
         self.config, self.source, self.folder, self.peers = config, source, folder, peers()
+        if any(batch % self.peers.world for batch in config.batches):
+            raise ConfigError(f"batches of {config.batches}: make them multiples of {self.peers.world}, the processes")
         self.device = next(codec.parameters()).device
         self.codec = codec.train().to(memory_format=torch.channels_last)
         self.optimiser = torch.optim.AdamW(

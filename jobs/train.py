@@ -91,7 +91,7 @@ def schedule(arguments: argparse.Namespace) -> "TrainConfig":
 
     names = {f.name for f in fields(TrainConfig)} - {"crop", "batch"}
     given: dict[str, object] = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
-    if arguments.steps and not arguments.time_budget:
+    if arguments.steps is not None and arguments.time_budget is None:
         given["time_budget"] = "none"  # of --schedule
     base = named_schedule(arguments.schedule) if arguments.schedule else TrainConfig()
     return for_all_phases(override(base, given), arguments.crop, arguments.batch)
@@ -155,6 +155,8 @@ def _photos(
     from codec.errors import ConfigError
     from codec.stream import Stream
 
+    if arguments.stream is not None and arguments.stream < 1:
+        raise ConfigError(f"--stream {arguments.stream}: keep at least one photo")
     limit = SAMPLE if arguments.stream else None
     photos = load_photos(arguments.photos, min(config.crops), quiet=peers().rank > 0, limit=limit)
     if all(min(photo.shape[:2]) < max(config.crops) for photo in photos):
@@ -164,3 +166,7 @@ def _photos(
     if arguments.stream:
         return Stream(arguments.photos, arguments.stream, device), photos
     return Album(photos, device), photos
+
+
+if __name__ == "__main__":  # for torchrun -m jobs.train
+    raise SystemExit(main())
