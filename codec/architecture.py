@@ -22,7 +22,8 @@ class ModelConfig:
 
     Attributes:
         name: what the model is called on a command line.
-        transform: `paper` (strided convolutions with GDN) or `klt` (linear lapped path plus a nonlinear residual).
+        transform: `paper` (strided convolutions with GDN), `klt` (linear lapped path plus a narrow nonlinear residual)
+            or `skip` (the paper's networks beside that linear path, which learns far faster).
         width: N, channels inside `g_a` and `g_s`.
         analysis_blocks, synthesis_blocks: residual blocks of the `klt` transforms; the paper's are fixed.
         latent: M, channels of y; a multiple of `segments`.
@@ -39,7 +40,7 @@ class ModelConfig:
     """
 
     name: str
-    transform: Literal["paper", "klt"]
+    transform: Literal["paper", "klt", "skip"]
     width: int
     latent: int
     hyper_width: int

@@ -24,10 +24,8 @@ from codec.dataset import CropSource, send
 from codec.distributed import agree, peers
 from codec.errors import CheckpointError, ConfigError
 from codec.files import write_atomically
-from codec.klt import KltAnalysis, KltSynthesis, initialise_klt
 from codec.loss import Batch, Loss, Objective, uniform_noise
-from codec.model import Codec, set_gains_from_deviation
-from codec.pixels import Samples
+from codec.model import Codec
 from codec.schedule import Phase, TrainConfig, phase_at, rate_factor
 
 STATE_FILE = "state.pt"
@@ -227,9 +225,9 @@ def _peaks(config: TrainConfig) -> tuple[float, float, float]:
 def _parameter_groups(codec: Codec, config: TrainConfig) -> list[dict[str, Any]]:
     """Entropy networks, nonlinear transforms, and what starts well and must move slowly."""
     entropy, nonlinear, slow = list[Tensor](), list[Tensor](), list[Tensor]()
-    klt = codec.config.transform == "klt"
+    linear = codec.config.transform != "paper"
     for name, parameter in codec.named_parameters():
-        if name.startswith("log_gain") or (klt and name.startswith(("g_a.l", "g_s.unlap", "g_s.linear"))):
+        if name.startswith("log_gain") or (linear and name.startswith(("g_a.l", "g_s.unlap", "g_s.linear"))):
             slow.append(parameter)
         elif name.startswith(("g_a", "g_s")):
             nonlinear.append(parameter)
@@ -237,10 +235,3 @@ def _parameter_groups(codec: Codec, config: TrainConfig) -> list[dict[str, Any]]
             entropy.append(parameter)
     groups = zip((entropy, nonlinear, slow), _peaks(config), strict=True)
     return [{"params": params, "lr": peak, "peak": peak} for params, peak in groups]
-
-
-def initialise(codec: Codec, photos: list[Samples]) -> None:
-    """Before the first step: KLT of the training photos, and gains that suit its deviations."""
-    if isinstance(codec.g_a, KltAnalysis) and isinstance(codec.g_s, KltSynthesis):
-        initialise_klt(codec.g_a, codec.g_s, photos)
-        set_gains_from_deviation(codec, codec.g_a.deviation)

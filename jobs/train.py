@@ -102,7 +102,8 @@ def _run(arguments: argparse.Namespace, config: "TrainConfig", device: "torch.de
 
     from codec.dataset import load_photos
     from codec.distributed import peers
-    from codec.training import STATE_FILE, Trainer, initialise
+    from codec.initialisation import initialise
+    from codec.training import STATE_FILE, Trainer
     from jobs.watch import Watch
 
     if config.precision == "bf16":

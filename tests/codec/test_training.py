@@ -17,10 +17,9 @@ from codec.architecture import ModelConfig, lmbda_of
 from codec.dataset import Album
 from codec.errors import CheckpointError, ConfigError
 from codec.loss import Batch, Loss, straight_through, training_loss, uniform_noise
-from codec.model import STRIDE, Codec, level_steps
-from codec.pixels import pad
+from codec.model import Codec
 from codec.schedule import TrainConfig, rate_factor
-from codec.training import BAD_STEPS_MAX, CHECK_EVERY, SETBACKS_MAX, STATE_FILE, Trainer, initialise
+from codec.training import BAD_STEPS_MAX, CHECK_EVERY, SETBACKS_MAX, STATE_FILE, Trainer
 from codec.validation import validate
 
 Photo = Callable[..., NDArray[np.uint8]]
@@ -48,13 +47,6 @@ def fresh(tiny_config: Callable[..., ModelConfig]) -> Fresh:
             return Codec(tiny_config(**changes))
 
     return make
-
-
-@pytest.fixture(scope="module")
-def initialised(fresh: Fresh, photos: list[np.ndarray]) -> Codec:
-    codec = fresh(latent=192)
-    initialise(codec, photos * 10_001)  # so many that each gives one patch of 30,003, not 60,000 in all: half the time
-    return codec.eval().requires_grad_(False)
 
 
 def nothing(trainer: Trainer, loss: Loss) -> None:
@@ -369,30 +361,3 @@ def test_straight_through_rounds_with_the_gradient_of_the_identity() -> None:
 def test_an_impossible_schedule_is_refused(changes: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"crop .* is no multiple of 64|must be positive"):
         TrainConfig(**changes)  # type: ignore[arg-type]
-
-
-def test_initialise_makes_a_transform_that_rebuilds_its_pictures(initialised: Codec, photos: list[np.ndarray]) -> None:
-    for at, photo in enumerate(photos):
-        x = pad(torch.from_numpy(photo).permute(2, 0, 1)[None] / 255, STRIDE)
-        quality = torch.tensor([4.0])
-        x_hat = initialised.g_s(initialised.g_a(x, quality), quality)
-        psnr_db = -10 * math.log10(float((x_hat - x).square().mean()))
-        assert psnr_db > 25, f"photo {at}"
-
-
-def test_initialise_sorts_channels_and_gives_each_unit_deviation(initialised: Codec, photos: list[np.ndarray]) -> None:
-    deviation = initialised.g_a.deviation
-    assert torch.equal(deviation, initialised.g_s.deviation) and bool((deviation.diff() <= 0).all())
-    kernel = initialised.g_a.linear.weight.flatten(1)
-    torch.testing.assert_close(kernel @ kernel.T, torch.eye(192), atol=1e-4, rtol=0)
-    x = torch.cat([torch.from_numpy(p[:96, :128]).permute(2, 0, 1)[None] / 255 for p in photos])
-    inner = initialised.g_a(x, torch.full((3,), 4.0))[:, :24, 1:-1, 1:-1]
-    spread = inner.square().mean((0, 2, 3)).sqrt()
-    assert 0.5 < float(spread.mean()) < 2
-
-
-def test_initialise_sets_the_step_of_each_level_on_the_scale_of_pixels(initialised: Codec) -> None:
-    steps = initialised.g_a.deviation / initialised.gains(torch.tensor([1.0, 8.0]))
-    expected = level_steps(8)[[0, 7], None].expand(2, 192)
-    torch.testing.assert_close(steps, expected, rtol=1e-4, atol=0)
-    assert float(expected[0, 0]) == pytest.approx((26 / 0.002) ** 0.5, rel=1e-4)

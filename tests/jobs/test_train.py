@@ -100,7 +100,7 @@ def test_a_run_may_start_from_a_model(rdo_train_on: Train, model) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--config", "nonesuch", "photos"], "nonesuch: no such model configuration; there are base, small"),
+        (["--config", "nonesuch", "photos"], "nonesuch: no such model configuration; there are base, base-skip, small"),
         (["--config", "missing.yaml", "photos"], "missing.yaml: cannot be read"),
         (["--config", "typo.yaml", "photos"], "typo.yaml: widht: unknown key; did you mean 'width'"),
         (["empty"], "empty: no photo with sides of at least 64 pixels"),
