@@ -6,25 +6,24 @@ import time
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from codec.architecture import lmbda_of
+from codec.architecture import ModelConfig, lmbda_of
 from codec.loss import Batch, training_loss, uniform_noise
 from codec.model import Codec
 
 SECONDS = 0.3  # of matrix products that are timed
 
 
-def crop_flops(codec: Codec, crop: int) -> int:
+def crop_flops(config: ModelConfig, crop: int, device: torch.device) -> int:
     """Floating point operations of forward and backward for one crop: matrix products, convolutions and attention.
 
-    Counted by running them once, on the codec's device; its gradients stay as they are.
+    Counted by running them once, in a codec of their own.
     """
-    device = next(codec.parameters()).device
+    codec = Codec(config).to(device)
     noise = torch.Generator(device).manual_seed(0)
     x, quality = torch.rand(1, 3, crop, crop, generator=noise, device=device), torch.full((1,), 4.0, device=device)
     batch = Batch(x, quality, torch.full_like(quality, lmbda_of(4.0)), *uniform_noise(codec, x, noise))
-    trained = [p for p in codec.parameters() if p.requires_grad]
     with FlopCounterMode(display=False) as counter:
-        torch.autograd.grad(training_loss(codec, batch).weighted, trained, allow_unused=True)
+        training_loss(codec, batch).weighted.backward()
     return int(counter.get_total_flops())
 
 

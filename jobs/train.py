@@ -73,6 +73,7 @@ def train(arguments: argparse.Namespace, start: float) -> int:
     import torch
 
     from codec import distributed
+    from codec.errors import ConfigError
 
     config = schedule(arguments)
     if arguments.threads:
@@ -80,6 +81,8 @@ def train(arguments: argparse.Namespace, start: float) -> int:
     device = cli.check_device(distributed.join(arguments.device))
     try:
         return _run(arguments, config, torch.device(device), start)
+    except torch.OutOfMemoryError as error:  # elsewhere than in a step, which cuts its batch
+        raise ConfigError(f"{device}: out of memory: take a smaller --batch or --crop, or --stream") from error
     finally:
         distributed.leave()
 

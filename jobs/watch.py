@@ -52,7 +52,8 @@ class Watch:
         self.loss = 0.0
         self.step, self.elapsed, self.crops, self.flops = trainer.step, trainer.elapsed, 0, 0
         dtype = torch.bfloat16 if trainer.config.precision == "bf16" else torch.float32
-        self.crop_flops = {} if quiet else {crop: crop_flops(trainer.codec, crop) for crop in trainer.config.crops}
+        model, crops = trainer.codec.config, () if quiet else trainer.config.crops
+        self.crop_flops = {crop: crop_flops(model, crop, trainer.device) for crop in crops}
         self.matmul_flops = 0.0 if quiet else matmul_rate(trainer.device, dtype)
 
     def __enter__(self) -> Self:
