@@ -10,6 +10,8 @@ from typing import Literal
 LAMBDA_FIRST = 0.002  # the paper's lowest rate, on the 255 scale
 LAMBDA_RATIO = 29.0  # ... to its highest, 0.058
 QUALITY_FIRST, QUALITY_LAST = 1.0, 8.0
+MS_SSIM_SCALE = 1280.0  # 1 - MS-SSIM on the scale of an mse, so that lambda keeps its meaning; see `rdo.distortion`
+MS_SSIM_SIDE_MIN = 161  # pixels; four halvings must leave a window of 11
 
 Order = Literal["sfo", "cfo"]
 Context = Literal["econtextformer", "pcontextformer", "contextformer"]
@@ -21,7 +23,8 @@ class ModelConfig:
 
     Attributes:
         name: what the model is called on a command line.
-        transform: `paper` (strided convolutions with GDN) or `klt` (linear lapped path plus a nonlinear residual).
+        transform: `paper` (strided convolutions with GDN), `klt` (linear lapped path plus a narrow nonlinear residual)
+            or `skip` (the paper's networks beside that linear path, which learns far faster).
         width: N, channels inside `g_a` and `g_s`.
         analysis_blocks, synthesis_blocks: residual blocks of the `klt` transforms; the paper's are fixed.
         latent: M, channels of y; a multiple of `segments`.
@@ -42,7 +45,7 @@ class ModelConfig:
     """
 
     name: str
-    transform: Literal["paper", "klt"]
+    transform: Literal["paper", "klt", "skip"]
     width: int
     latent: int
     hyper_width: int

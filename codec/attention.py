@@ -51,12 +51,13 @@ class Windows(NamedTuple):
             x = x.roll((self.down, self.right), (2, 3))
         return x[:, :, : self.height, : self.width]
 
-    def mask(self, valid: Tensor) -> Tensor | None:
+    def mask(self, valid: Tensor, whole: bool = False) -> Tensor | None:
         """Additive mask (nW, T, T), T = P * rows * cols, over tokens that are real (`valid` (P, H, W)) and not wrapped.
 
-        None where nothing needs masking: unshifted whole windows of real tokens.
+        None where nothing needs masking: unshifted whole windows of real tokens. A caller who knows that all are real
+        says so (`whole`), for to look is to wait for the device.
         """
-        if not self.down and self.pad == (0, 0) and bool(valid.all()):
+        if not self.down and self.pad == (0, 0) and (whole or bool(valid.all())):
             return None
         region = torch.zeros(valid.shape[1:], device=valid.device)
         region[: self.down] += 1  # rows that the shift wraps round to the last windows
@@ -121,11 +122,14 @@ class Block(nn.Module):
         rows, cols = self.window, self.window // 2
         return Windows(height, width, rows, cols, rows // 2 * self.shifted, cols // 2 * self.shifted)
 
-    def bias(self, valid: Tensor) -> Tensor:
-        """Additive attention bias (1 or nW, heads, T, T) for planes whose real tokens `valid` (P, H, W) marks."""
+    def bias(self, valid: Tensor, whole: bool = False) -> Tensor:
+        """Additive attention bias (1 or nW, heads, T, T) for planes whose real tokens `valid` (P, H, W) marks.
+
+        `whole`: all of them are.
+        """
         grid = self.windows(*valid.shape[1:])
         relative = self.relative(valid.shape[0] * grid.rows * grid.cols)[None]
-        mask = grid.mask(valid)
+        mask = grid.mask(valid, whole)
         return relative if mask is None else relative + mask[:, None]
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:

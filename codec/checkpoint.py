@@ -2,7 +2,8 @@
 
 A published checkpoint holds fp16 weights and the integer rows of p(z); loading makes them fp32 again, which every
 machine does alike. The model id is the first four bytes of a SHA-256 over configuration and tensors: a .rdo file names
-it, and a decoder with other weights refuses.
+it, and a decoder with other weights refuses. A large checkpoint is a manifest (.json) and its shards, see
+`codec.shards`.
 """
 
 import hashlib
@@ -23,6 +24,7 @@ from codec.files import write_atomically
 from codec.kept import while_untouched
 from codec.model import Codec
 from codec.settings import build, load_yaml, to_mapping
+from codec.shards import SHARD_BYTES, read_shards, write_shards
 
 if TYPE_CHECKING:
     from codec.coding import AnyCodec
@@ -35,15 +37,44 @@ LATER = ("context", "rearranged", "cached", "stride")  # fields that came after 
 def installed_models() -> dict[str, Path]:
     """Name -> file of every checkpoint that came with the package."""
     folder = Path(str(resources.files("codec") / "weights"))
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    return {path.stem: path for path in sorted(folder.glob("*")) if path.suffix in (".safetensors", ".json")}
+
+
+def find_model(model: str | Path) -> Path:
+    """The file of an installed model's name, or of a path.
+
+    Raises:
+        CheckpointError: no such model or file.
+    """
+    installed = installed_models()
+    path = installed.get(str(model), Path(model))
+    if not path.is_file():
+        raise CheckpointError(f"{model}: no such model or file; installed models: {', '.join(installed) or 'none'}")
+    return path
+
+
+def check_sha256(path: Path, expected: str) -> None:
+    """Refuse a checkpoint whose file, or manifest of shards, is not the one that was meant.
+
+    Raises:
+        CheckpointError: it has another SHA-256.
+    """
+    found = file_sha256(path)
+    if found != expected.lower():
+        raise CheckpointError(f"{path}: SHA-256 {found}, expected {expected}: another file, or damaged: fetch it again")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits; that of a manifest stands for its shards, whose hashes it lists."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def load(model: str | Path = "small", device: str | torch.device = "cpu") -> "AnyCodec":
     """A codec ready to encode and decode: frozen, in evaluation mode, on `device`.
 
     Args:
-        model: the name of an installed model, the path of a .safetensors checkpoint, or one of CompressAI's models as
-            `compressai:NAME:QUALITY:FILE`; without FILE its published weights are downloaded (`codec.zoo`).
+        model: as of `load_own`, or one of CompressAI's models as `compressai:NAME:QUALITY:FILE`; without FILE its
+            published weights are downloaded (`codec.zoo`).
 
     Raises:
         CheckpointError: no such model, or the file is corrupt or does not fit its configuration.
@@ -55,16 +86,19 @@ def load(model: str | Path = "small", device: str | torch.device = "cpu") -> "An
     return load_own(model, device)
 
 
-def load_own(model: str | Path = "small", device: str | torch.device = "cpu") -> Codec:
-    """The same of our own architecture only.
+def load_own(model: str | Path = "small", device: str | torch.device = "cpu", sha256: str | None = None) -> Codec:
+    """The same of our own architecture.
+
+    Args:
+        model: the name of an installed model, or the path of a .safetensors checkpoint or of a manifest of shards.
+        sha256: what the file's SHA-256 must be.
 
     Raises:
-        CheckpointError: no such model, or the file is corrupt or does not fit its configuration.
+        CheckpointError: no such model, or the file is corrupt, not the one meant, or does not fit its configuration.
     """
-    installed = installed_models()
-    path = installed.get(str(model), Path(model))
-    if not path.is_file():
-        raise CheckpointError(f"{model}: no such model or file; installed models: {', '.join(installed) or 'none'}")
+    path = find_model(model)
+    if sha256 is not None:
+        check_sha256(path, sha256)
     config, tensors, _ = read_checkpoint(path)
     codec = Codec(config)
     try:
@@ -78,14 +112,9 @@ def read_checkpoint(path: Path) -> tuple[ModelConfig, dict[str, Tensor], dict[st
     """Configuration, fp32 tensors and metadata of a checkpoint.
 
     Raises:
-        CheckpointError: unreadable, not safetensors, or not one of ours.
+        CheckpointError: unreadable, not safetensors, not one of ours, or a shard is missing or altered.
     """
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: cannot be read as safetensors: {error}") from error
+    tensors, metadata = read_shards(path) if path.suffix == ".json" else _read_file(path)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format {metadata.get('format')!r}, expected {FORMAT!r}: not a codec checkpoint")
     try:
@@ -95,14 +124,37 @@ def read_checkpoint(path: Path) -> tuple[ModelConfig, dict[str, Tensor], dict[st
     return config, {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}, metadata
 
 
+def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118  (not a dict)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be read as safetensors: {error}") from error
+
+
 def publish(codec: Codec, path: Path, notes: dict[str, str] | None = None) -> None:
-    """Write a checkpoint for use: rows of p(z) frozen, weights rounded to fp16, `notes` in the metadata."""
+    """Write a checkpoint for use, as one file or, where `path` ends in .json, as shards: weights rounded to fp16.
+
+    Rows of p(z) are frozen, and `notes` go into the metadata.
+    """
     rounded = Codec(codec.config)
     rounded.load_state_dict({k: _half(t).to(t.dtype) for k, t in codec.state_dict().items()})
     rounded.prior.freeze()  # from the weights as they will be loaded
     tensors = {k: _half(t).contiguous() for k, t in rounded.state_dict().items()}
     metadata = {**(notes or {}), "format": FORMAT, "config": json.dumps(_identity(codec.config))}
-    write_atomically(path, save(tensors, metadata))
+    if path.suffix == ".json":
+        write_shards(tensors, metadata, path)
+    else:
+        write_atomically(path, save(tensors, metadata))
+
+
+def export(codec: Codec, folder: Path, notes: dict[str, str] | None = None) -> Path:
+    """Publish under the model's name: in one file if that is no larger than a shard may be."""
+    halved = sum(2 * t.numel() if t.is_floating_point() else t.nbytes for t in codec.state_dict().values())
+    path = folder / f"{codec.config.name}{'.safetensors' if halved < SHARD_BYTES else '.json'}"
+    publish(codec, path, notes)
+    return path
 
 
 def first_line(error: Exception) -> str:

@@ -58,6 +58,12 @@ class CodingState:
     group: int
 
 
+def pick(x: Tensor, places: list[int], dim: int) -> Tensor:
+    """Slices of x along `dim`; unlike an index list it makes no copy to the device, for which the host would wait."""
+    slices = x.unbind(dim)
+    return torch.stack([slices[place] for place in places], dim)
+
+
 class SegmentLinear(nn.Module):
     """A linear layer with weights of its own for each channel segment, since segments differ in their statistics."""
 
@@ -70,7 +76,7 @@ class SegmentLinear(nn.Module):
     def forward(self, x: Tensor, segments: list[int]) -> Tensor:
         """(B, G, H, W, in) -> (B, G, H, W, out), group g through the weights of segment `segments[g]`."""
         flat = x.transpose(0, 1).flatten(1, 3)  # (G, B*H*W, in)
-        out = torch.baddbmm(self.bias[segments], flat, self.weight[segments])
+        out = torch.baddbmm(pick(self.bias, segments, 0), flat, pick(self.weight, segments, 0))
         return out.unflatten(1, (x.shape[0], x.shape[2], x.shape[3])).transpose(0, 1)
 
 
@@ -142,7 +148,7 @@ class ContextModel(nn.Module):
         """
         x = self._planes(tokens[:, :-1], rate_bias)
         x = self.norm(self._through(x, self._biases(features)))
-        by_group = split_colours(features)[:, self.colours]
+        by_group = pick(split_colours(features), self.colours, 1)
         if not self.config.skip_first:
             return self.head(by_group, x, self.segments)
         first = self.head(by_group[:, :1], None, self.segments[:1])
@@ -175,10 +181,11 @@ class ContextModel(nn.Module):
         valid = valid_tokens(features.shape[2], features.shape[3], features.device)
         colours = self.colours[: len(self.plane)] if self.config.skip_first else [1, *self.colours[:-1]]
         # the start plane is real everywhere; its colour matters only for the padding of an odd width
-        planes = valid[colours]
+        planes = pick(valid, colours, 0)
         if not self.config.skip_first:
             planes[0] = True
-        return [block.bias(planes) for block in self.blocks]
+        whole = features.shape[3] % 2 == 0
+        return [block.bias(planes, whole) for block in self.blocks]
 
     def _planes(self, tokens: Tensor, rate_bias: Tensor) -> Tensor:
         """Embed the first n groups (B, n, H, W/2, p) as planes (B, n or n + 1, H, W/2, d_e)."""

@@ -1,14 +1,16 @@
-"""Training photographs: decoded once, kept in memory as uint8, cropped and flipped at random.
+"""Training photographs: decoded once, kept on the training device as uint8, cropped and flipped there.
 
-Every batch is a pure function of (seed, step), so a resumed run draws what an unbroken one would have drawn.
+Every batch is a pure function of (seed, step), so a resumed run draws what an unbroken one would have drawn, and the
+processes of a parallel run cut their shares from one common draw.
 """
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -20,54 +22,96 @@ from codec.pixels import Samples
 POLICY = ImagePolicy(alpha="blend", depth=8, first_frame=True)
 
 
-def load_photos(folder: Path, smallest: int, quiet: bool = True) -> list[Samples]:
+class CropSource(Protocol):
+    """Where a trainer's crops come from."""
+
+    def crops(self, size: int, batch: int, seed: int, step: int, share: slice) -> Tensor:
+        """The rows `share` of the `batch` crops of a step, uint8 (b, 3, size, size) on the training device."""
+        ...
+
+
+class Draw(NamedTuple):
+    """One crop: its top left pixel in a photo, and whether it is mirrored and transposed."""
+
+    photo: int
+    row: int
+    col: int
+    mirror: bool
+    transpose: bool
+
+
+def draw_crops(sides: NDArray[np.int64], size: int, batch: int, rng: np.random.Generator) -> list[Draw]:
+    """Random crops of photos with `sides` (N, 2), rows and columns; each pixel of a photo that fits is as likely.
+
+    Raises:
+        ConfigError: no photo has both sides of at least `size`.
+    """
+    weights = sides.prod(1) * (sides.min(1) >= size).astype(np.float64)
+    if not weights.any():
+        raise ConfigError(f"no photo with sides of at least {size} pixels: name other photographs or a smaller --crop")
+    draws = []
+    for index in rng.choice(len(sides), size=batch, p=weights / weights.sum()):
+        row, col = (int(rng.integers(0, side - size + 1)) for side in sides[index])
+        draws.append(Draw(int(index), row, col, bool(rng.random() < 0.5), bool(rng.random() < 0.5)))
+    return draws
+
+
+class Album:
+    """Photos (H, W, 3) uint8 as one array of pixels on `device`, from which crops are gathered there."""
+
+    def __init__(self, photos: list[Samples], device: torch.device) -> None:
+        self.sides = np.array([photo.shape[:2] for photo in photos], dtype=np.int64)
+        self.starts = np.concatenate([[0], self.sides.prod(1).cumsum()[:-1]])
+        pixels = torch.empty(int(self.sides.prod(1).sum()), 3, dtype=torch.uint8)
+        for start, photo in zip(self.starts, photos, strict=True):
+            pixels[start : start + photo.shape[0] * photo.shape[1]] = torch.tensor(photo).flatten(0, 1)
+        self.pixels = pixels.to(device)
+
+    def crops(self, size: int, batch: int, seed: int, step: int, share: slice) -> Tensor:
+        """See `CropSource`."""
+        draws = draw_crops(self.sides, size, batch, np.random.default_rng((seed, step)))[share]
+        # pixel (i, j) of crop b lies at first + i * down + j * along
+        plan = torch.tensor([_addresses(d, self.starts[d.photo], self.sides[d.photo, 1], size) for d in draws])
+        first, down, along = send(plan, self.pixels.device).T[..., None, None]
+        steps = torch.arange(size, device=self.pixels.device)
+        return self.pixels[first + steps[:, None] * down + steps * along].permute(0, 3, 1, 2)  # channels last in memory
+
+
+def _addresses(draw: Draw, start: int, width: int, size: int) -> tuple[int, int, int]:
+    """Address of a crop's first pixel, and the strides down and along it."""
+    first = int(start) + draw.row * int(width) + draw.col
+    down, along = int(width), 1
+    if draw.mirror:
+        first, along = first + size - 1, -1
+    return (first, along, down) if draw.transpose else (first, down, along)
+
+
+def send(x: Tensor, device: torch.device) -> Tensor:
+    """`x` on `device`, without waiting for it."""
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
+
+
+def read_photo(path: Path) -> Samples | None:
+    """uint8 (H, W, 3), None if unreadable."""
+    try:
+        return read_image(path, POLICY).data
+    except ImageError:
+        return None
+
+
+def load_photos(folder: Path, smallest: int, quiet: bool = True, limit: int | None = None) -> list[Samples]:
     """Photos of a folder as uint8 (H, W, 3); those unreadable or with a side below `smallest` are left out.
+
+    `limit` takes about as many, evenly from the sorted list.
 
     Raises:
         ConfigError: the folder does not exist or holds no usable photo.
     """
     paths = find_images(folder)
-
-    def read(path: Path) -> Samples | None:
-        try:
-            return read_image(path, POLICY).data
-        except ImageError:
-            return None
-
+    paths = paths[:: max(1, len(paths) // limit)] if limit else paths
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
-        decoded = list(tqdm(pool.map(read, paths), total=len(paths), desc="photos", disable=quiet))
+        decoded = list(tqdm(pool.map(read_photo, paths), total=len(paths), desc="photos", disable=quiet))
     photos = [p for p in decoded if p is not None and min(p.shape[:2]) >= smallest]
     if not photos:
         raise ConfigError(f"{folder}: no photo with sides of at least {smallest} pixels; name a folder of photographs")
     return photos
-
-
-def crop_batch(photos: list[Samples], size: int, batch: int, rng: np.random.Generator) -> Tensor:
-    """Random square crops, each flipped and transposed at random: uint8 (B, 3, size, size)."""
-    weights = np.array([p.shape[0] * p.shape[1] for p in photos], dtype=np.float64)
-    crops = []
-    for index in rng.choice(len(photos), size=batch, p=weights / weights.sum()):
-        photo = photos[index]
-        row, col = (int(rng.integers(0, side - size + 1)) for side in photo.shape[:2])
-        crop = photo[row : row + size, col : col + size]
-        if rng.random() < 0.5:
-            crop = crop[:, ::-1]
-        if rng.random() < 0.5:
-            crop = crop.transpose(1, 0, 2)
-        crops.append(crop)
-    return torch.from_numpy(np.ascontiguousarray(np.stack(crops).transpose(0, 3, 1, 2)))
-
-
-def crop_stream(photos: list[Samples], size: int, batch: int, seed: int, step: int) -> Iterator[Tensor]:
-    """Batches for `step`, `step + 1`, ...; each drawn one ahead in a thread, so that training never waits for it."""
-
-    def draw(at: int) -> Tensor:
-        return crop_batch(photos, size, batch, np.random.default_rng((seed, at)))
-
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        ready = pool.submit(draw, step)
-        while True:
-            step += 1
-            ahead = pool.submit(draw, step)
-            yield ready.result()
-            ready = ahead

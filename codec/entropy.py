@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 from compressai.entropy_models import EntropyBottleneck
-from compressai.ops import LowerBound
+from compressai.ops.bound_ops import LowerBoundFunction
 from torch import Tensor
 
 from codec.context import Mixture
@@ -47,7 +47,7 @@ def mixture_bits(y: Tensor, mixture: StepMixture) -> Tensor:
 
 def lower_bound(x: Tensor, bound: float) -> Tensor:
     """max(x, bound), letting gradients through that would lift x over the bound (CompressAI's `LowerBound`)."""
-    limited: Tensor = LowerBound(bound).to(x.device)(x)
+    limited: Tensor = LowerBoundFunction.apply(x, torch.full((1,), bound, device=x.device))  # made there: no wait
     return limited
 
 

@@ -6,10 +6,13 @@
 `lap` mixes pixels across the borders of 16x16 blocks, so that basis functions overlap and low rates show no blocks; the
 KLT is that of training patches after `lap`. From random weights this saves hours of training. Both matrices stay
 trainable. Measured on 20,400 training patches with static Laplace statistics, lapping lowers the bits of the plain
-block KLT by 3 % (37 dB) to 6 % (27.7 dB) at slightly better PSNR.
+block KLT by 3 % (37 dB) to 6 % (27.7 dB) at slightly better PSNR. `SkipAnalysis` and `SkipSynthesis` put the same
+linear path beside the paper's networks.
 
 Source: time-domain lapped transforms, Tran, Liang and Tu, IEEE TSP 51(6), 2003, with a diagonal scaling of 1.3.
 """
+
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -18,7 +21,9 @@ from torch.nn import functional as F
 
 from codec.architecture import ModelConfig
 from codec.pixels import Samples
-from codec.transforms import RateTable, Residual
+from codec.transforms import PaperAnalysis, PaperSynthesis, RateTable, Residual
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 BLOCK = 16
 LAP_SCALE = (
@@ -46,8 +51,7 @@ class KltAnalysis(nn.Module):
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         """x (B, 3, H, W) in [0, 1] -> y (B, M, H/16, W/16) in units of deviation."""
         centred = x - 0.5
-        blocks = F.pixel_unshuffle(lap(centred, self.lap), BLOCK)
-        linear = F.conv2d(blocks, _as_matrix(self.linear)) * (255 / self.deviation)[:, None, None]
+        linear = _analyse(centred, self.lap, self.linear, self.deviation)
         cells = self.cells(F.pixel_unshuffle(centred, CELL)) + self.rate(quality)[..., None, None]
         residual: Tensor = self.out(F.pixel_unshuffle(self.blocks(cells), BLOCK // CELL))
         return linear + residual
@@ -72,12 +76,61 @@ class KltSynthesis(nn.Module):
 
     def forward(self, y: Tensor, quality: Tensor) -> Tensor:
         """y (B, M, h, w) in units of deviation -> x_hat (B, 3, 16h, 16w), not clamped."""
-        blocks = F.conv2d(y * (self.deviation / 255)[:, None, None], _as_matrix(self.linear).transpose(0, 1))
-        linear = lap(F.pixel_shuffle(blocks, BLOCK), self.unlap)
+        linear = _synthesise(y, self.unlap, self.linear, self.deviation)
         cells = F.pixel_shuffle(self.latents(y), BLOCK // CELL) + self.picture(F.pixel_unshuffle(linear, CELL))
         cells = cells + self.rate(quality)[..., None, None]
         cells = self.blocks(cells.contiguous(memory_format=torch.channels_last))  # 3x3 on a CPU: 0.7 of the time
         return linear + F.pixel_shuffle(self.out(cells), CELL) + 0.5
+
+
+class SkipAnalysis(nn.Module):
+    """`g_a`: lapped KLT beside the paper's network, whose output starts at zero."""
+
+    deviation: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.lap = nn.Parameter(lapping_matrix().float())
+        self.linear = nn.Conv2d(3, config.latent, BLOCK, stride=BLOCK, bias=False)
+        self.register_buffer("deviation", torch.ones(config.latent))
+        self.network = PaperAnalysis(config)
+        _zeroed(self.network.tail[-1])
+
+    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
+        """x (B, 3, H, W) in [0, 1] -> y (B, M, H/16, W/16) in units of deviation."""
+        y: Tensor = _analyse(x - 0.5, self.lap, self.linear, self.deviation) + self.network(x, quality)
+        return y
+
+
+class SkipSynthesis(nn.Module):
+    """`g_s`: the transposed lapped KLT beside the paper's network, whose output starts at zero."""
+
+    deviation: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.unlap = nn.Parameter(torch.linalg.inv(lapping_matrix()).float())
+        self.linear = nn.ConvTranspose2d(config.latent, 3, BLOCK, stride=BLOCK, bias=False)
+        self.register_buffer("deviation", torch.ones(config.latent))
+        self.network = PaperSynthesis(config)
+        _zeroed(self.network.up[-1])
+
+    def forward(self, y: Tensor, quality: Tensor) -> Tensor:
+        """y (B, M, h, w) in units of deviation -> x_hat (B, 3, 16h, 16w), not clamped."""
+        x_hat: Tensor = _synthesise(y, self.unlap, self.linear, self.deviation) + 0.5 + self.network(y, quality)
+        return x_hat
+
+
+def _analyse(centred: Tensor, matrix: Tensor, layer: nn.Conv2d, deviation: Tensor) -> Tensor:
+    """Lapped transform of pixels (B, 3, H, W) around 0, each channel in units of its deviation."""
+    blocks = F.pixel_unshuffle(lap(centred, matrix), BLOCK)
+    return F.conv2d(blocks, _as_matrix(layer)) * (255 / deviation)[:, None, None]
+
+
+def _synthesise(y: Tensor, matrix: Tensor, layer: nn.ConvTranspose2d, deviation: Tensor) -> Tensor:
+    """The transposed one: pixels (B, 3, 16h, 16w) around 0 of y (B, M, h, w)."""
+    blocks = F.conv2d(y * (deviation / 255)[:, None, None], _as_matrix(layer).transpose(0, 1))
+    return lap(F.pixel_shuffle(blocks, BLOCK), matrix)
 
 
 def lap(x: Tensor, matrix: Tensor) -> Tensor:
@@ -109,9 +162,25 @@ def lapping_matrix(size: int = BLOCK, scale: float = LAP_SCALE) -> Tensor:
     return butterfly @ torch.block_diag(eye, odd) @ butterfly
 
 
+class Linear(Protocol):
+    """What `g_a` and `g_s` with a linear path have in common."""
+
+    linear: nn.Module
+    deviation: Tensor
+
+
 @torch.no_grad()
-def initialise_klt(analysis: KltAnalysis, synthesis: KltSynthesis, photos: list[Samples], seed: int = 0) -> None:
-    """Set both linear paths to the Karhunen-Loeve basis of lapped patches, largest variance first.
+def initialise_klt(analysis: Linear, synthesis: Linear, photos: list[Samples]) -> None:
+    """Set both linear paths to the Karhunen-Loeve basis of lapped patches of photos (H, W, 3), see `klt_basis`."""
+    kernel, deviation = klt_basis(photos, len(analysis.deviation))
+    for transform in (analysis, synthesis):
+        cast(nn.Conv2d, transform.linear).weight.copy_(kernel)
+        transform.deviation.copy_(deviation)
+
+
+@torch.no_grad()
+def klt_basis(photos: list[Samples], channels: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """The directions of largest variance of lapped patches, (M, 3, 16, 16), and their deviations (M,) on 0..255.
 
     Args:
         photos: uint8 (H, W, 3), each side at least 48 pixels; about 60,000 patches are drawn from them.
@@ -123,18 +192,15 @@ def initialise_klt(analysis: KltAnalysis, synthesis: KltSynthesis, photos: list[
         for _ in range(max(1, 60_000 // len(photos))):
             row, col = (rng.integers(0, side - margin + 1) for side in photo.shape[:2])
             drawn.append(photo[row : row + margin, col : col + margin])
+    matrix = lapping_matrix().float()
     covariance = torch.zeros(3 * BLOCK**2, 3 * BLOCK**2, dtype=torch.float64)
     for start in range(0, len(drawn), 2048):
         x = torch.from_numpy(np.stack(drawn[start : start + 2048])).permute(0, 3, 1, 2) / 255 - 0.5
-        middle = lap(x, analysis.lap)[:, :, BLOCK : 2 * BLOCK, BLOCK : 2 * BLOCK].flatten(1).double()
+        middle = lap(x, matrix)[:, :, BLOCK : 2 * BLOCK, BLOCK : 2 * BLOCK].flatten(1).double()
         covariance += middle.T @ middle
     variances, basis = torch.linalg.eigh(covariance / len(drawn))
-    channels = len(analysis.deviation)
     kernel = basis.flip(1).T[:channels].unflatten(1, (3, BLOCK, BLOCK)).float()
-    deviation = variances.flip(0)[:channels].clamp(min=1e-8).sqrt().float() * 255
-    for transform in (analysis, synthesis):
-        transform.linear.weight.copy_(kernel)
-        transform.deviation.copy_(deviation)
+    return kernel, variances.flip(0)[:channels].clamp(min=1e-8).sqrt().float() * 255
 
 
 def _as_matrix(layer: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
@@ -145,8 +211,7 @@ def _as_matrix(layer: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
     return layer.weight.flatten(1)[..., None, None]
 
 
-def _zeroed(layer: nn.Conv2d) -> nn.Conv2d:
-    nn.init.zeros_(layer.weight)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
+def _zeroed(layer: Layer) -> Layer:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
     return layer

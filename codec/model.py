@@ -24,9 +24,14 @@ from codec.context import Mixture
 from codec.entropy import FactorisedPrior, StepMixture, in_steps, mixture_bits
 from codec.errors import ConfigError
 from codec.interface import Latents as Latents  # others know it from here
-from codec.klt import KltAnalysis, KltSynthesis
+from codec.klt import KltAnalysis, KltSynthesis, SkipAnalysis, SkipSynthesis
 from codec.transforms import HyperAnalysis, HyperSynthesis, PaperAnalysis, PaperSynthesis, RateTable
 
+TRANSFORMS: dict[str, tuple[type[nn.Module], type[nn.Module]]] = {
+    "paper": (PaperAnalysis, PaperSynthesis),
+    "klt": (KltAnalysis, KltSynthesis),
+    "skip": (SkipAnalysis, SkipSynthesis),
+}
 STRIDE = 64  # image sides are padded to a multiple of this: 16 for y, 4 more for z
 
 
@@ -48,9 +53,8 @@ class Codec(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        klt = config.transform == "klt"
-        self.g_a = KltAnalysis(config) if klt else PaperAnalysis(config)
-        self.g_s = KltSynthesis(config) if klt else PaperSynthesis(config)
+        analysis, synthesis = TRANSFORMS[config.transform]
+        self.g_a, self.g_s = analysis(config), synthesis(config)
         self.h_a = HyperAnalysis(config)
         self.h_s = HyperSynthesis(config)
         self.context = make_context(config)

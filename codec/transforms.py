@@ -34,15 +34,25 @@ class RateTable(nn.Module):
         return torch.lerp(self.table[low], self.table[high], (position - low)[:, None])
 
 
+class Gdn(GDN):  # type: ignore[misc]
+    """GDN in single precision whatever runs around it: squares lose half their digits in bfloat16."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> the same."""
+        with torch.autocast(x.device.type, enabled=False):
+            normalised: Tensor = super().forward(x.to(self.beta.dtype))
+        return normalised
+
+
 class PaperAnalysis(nn.Module):
     """`g_a` of the paper; `rate` shifts its features by quality."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         n, m = config.width, config.latent
-        self.head = nn.Sequential(_down(3, n, 3), GDN(n), AttentionBlock(n), _down(n, n, 3), GDN(n))
+        self.head = nn.Sequential(_down(3, n, 3), Gdn(n), AttentionBlock(n), _down(n, n, 3), Gdn(n))
         self.rate = RateTable(config.levels, n)
-        self.tail = nn.Sequential(_down(n, n, 3), GDN(n), _down(n, m, 3))
+        self.tail = nn.Sequential(_down(n, n, 3), Gdn(n), _down(n, m, 3))
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         """x (B, 3, H, W) in [0, 1] -> y (B, M, H/16, W/16)."""
@@ -60,8 +70,8 @@ class PaperSynthesis(nn.Module):
         self.blocks = nn.Sequential(ResidualBlock(m, n), ResidualBlock(n, n))
         self.rate = RateTable(config.levels, n)
         self.up = nn.Sequential(
-            _up(n, n, 3), GDN(n, inverse=True), _up(n, n, 3), GDN(n, inverse=True),
-            _up(n, n, 3), AttentionBlock(n), GDN(n, inverse=True), _up(n, 3, 3),
+            _up(n, n, 3), Gdn(n, inverse=True), _up(n, n, 3), Gdn(n, inverse=True),
+            _up(n, n, 3), AttentionBlock(n), Gdn(n, inverse=True), _up(n, 3, 3),
         )  # fmt: skip
 
     def forward(self, y: Tensor, quality: Tensor) -> Tensor:

@@ -4,22 +4,26 @@ import argparse
 import time
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from jobs import cli
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
+    import torch
 
+    from codec.dataset import CropSource
     from codec.model import Codec
     from codec.pixels import Samples
-    from codec.training import Loss, Trainer, Validation
+    from codec.schedule import TrainConfig
 
 EXAMPLES = """\
   rdo-train --config small photos/ -o run/                      run/small.safetensors, run/state.pt, run/log.jsonl
   rdo-train --config small --time-budget 3600 photos/ -o run/   one hour; the same line resumes a killed run
-  rdo-train --config base --device cuda --precision bf16 --compile --crop 256 --batch 16 photos/ -o run/"""
-QUALITIES = (1.0, 2.75, 4.5, 6.25, 8.0)
+  rdo-train --config base --schedule h200 --device cuda --stop-after 540 photos/ -o run/
+                                                                nine minutes of a schedule of half an hour of one GPU
+  torchrun --nproc-per-node 8 -m jobs.train --config base --schedule paper --device cuda photos/ -o run/"""
+
+SAMPLE = 200  # photos of a stream that are looked at before it starts
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -32,13 +36,18 @@ def build_parser() -> argparse.ArgumentParser:
     flags.add_argument("--config", help="architecture: a name in configs/models, or a YAML file (built in: small)")
     flags.add_argument("--init", help="start from the weights of this model or checkpoint, with a new optimiser")
     flags.add_argument("--validation", type=Path, help="folder validated on (default: eight training photographs)")
+    flags.add_argument("--stream", type=int, metavar="N", help="keep N decoded photos in memory, not all on the device")
+    flags.add_argument("--stop-after", type=float, metavar="S", help="pause this call S seconds after it started")
     flags.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     flags.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
-    schedule = flags.add_argument_group("schedule (built-in values: see TrainConfig)")
+    schedule = flags.add_argument_group("schedule (flags win over --schedule; built-in values: see TrainConfig)")
+    schedule.add_argument("--schedule", help="a name in configs/train, or a YAML file")
     schedule.add_argument("--steps", type=int, help="length of the schedule")
-    schedule.add_argument("--time-budget", type=float, metavar="S", help="seconds of training instead of steps")
-    schedule.add_argument("--crop", type=int, help="side of the crops in pixels, a multiple of 64")
-    schedule.add_argument("--batch", type=int, help="crops a step")
+    schedule.add_argument(
+        "--time-budget", type=float, metavar="S", help="length of the schedule in seconds of training, over all calls"
+    )
+    schedule.add_argument("--crop", type=int, help="side of the crops in pixels, a multiple of 64, in all phases")
+    schedule.add_argument("--batch", type=int, help="crops a step, over all processes, in all phases")
     schedule.add_argument("--lr", type=float, help="peak rate of the entropy networks")
     schedule.add_argument("--lr-transform", type=float, help="... of the nonlinear transforms")
     schedule.add_argument("--lr-linear", type=float, help="... of linear paths and gains")
@@ -54,43 +63,75 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; see `cli` for exit statuses."""
+    start = time.monotonic()
     arguments = build_parser().parse_args(argv)
-    return cli.guarded(lambda: train(arguments))
+    return cli.guarded(lambda: train(arguments, start))
 
 
-def train(arguments: argparse.Namespace) -> int:
-    """Train until the schedule ends; Ctrl-C and SIGTERM end it after the step at hand, and keep the state."""
+def train(arguments: argparse.Namespace, start: float) -> int:
+    """Train until the schedule ends; Ctrl-C, SIGTERM and --stop-after pause it after the step at hand."""
     import torch
-    from tqdm import tqdm
 
-    from codec.dataset import load_photos
-    from codec.settings import override
-    from codec.training import STATE_FILE, TrainConfig, Trainer, initialise
+    from codec import distributed
+    from codec.errors import ConfigError
 
-    names = {f.name for f in fields(TrainConfig)}
-    given = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
-    config = override(TrainConfig(), given)
+    config = schedule(arguments)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    device = cli.check_device(arguments.device)
+    device = cli.check_device(distributed.join(arguments.device))
+    try:
+        return _run(arguments, config, torch.device(device), start)
+    except torch.OutOfMemoryError as error:  # elsewhere than in a step, which cuts its batch
+        raise ConfigError(f"{device}: out of memory: take a smaller --batch or --crop, or --stream") from error
+    finally:
+        distributed.leave()
+
+
+def schedule(arguments: argparse.Namespace) -> "TrainConfig":
+    """The schedule of --schedule, with what other flags say put over it."""
+    from codec.schedule import TrainConfig, for_all_phases, named_schedule
+    from codec.settings import override
+
+    names = {f.name for f in fields(TrainConfig)} - {"crop", "batch"}
+    given: dict[str, object] = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
+    if arguments.steps is not None and arguments.time_budget is None:
+        given["time_budget"] = "none"  # of --schedule
+    base = named_schedule(arguments.schedule) if arguments.schedule else TrainConfig()
+    return for_all_phases(override(base, given), arguments.crop, arguments.batch)
+
+
+def _run(arguments: argparse.Namespace, config: "TrainConfig", device: "torch.device", start: float) -> int:
+    import torch
+
+    from codec.dataset import load_photos
+    from codec.distributed import peers
+    from codec.initialisation import initialise
+    from codec.training import STATE_FILE, Trainer
+    from jobs.watch import Watch
+
+    if config.precision == "bf16":
+        torch.set_float32_matmul_precision("high")  # what stays in single precision may use TF32
+    torch.backends.cudnn.benchmark = True
     codec = _fresh_codec(arguments, config.seed)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    photos = load_photos(arguments.photos, config.crop, quiet=False)
+    source, photos = _photos(arguments, config, device)
     shown = load_photos(arguments.validation, 1) if arguments.validation else photos[:: max(1, len(photos) // 8)][:8]
     if not arguments.init and not (arguments.output / STATE_FILE).is_file():
         initialise(codec, photos)
-    trainer = Trainer(codec.to(device), photos, config, arguments.output)
+    trainer = Trainer(codec.to(device), source, config, arguments.output)
     if trainer.progress >= 1:
-        cli.say(
-            f"{arguments.output}: finished at step {trainer.step}; a longer --steps or --time-budget goes on from there"
-        )
+        done = f"finished at step {trainer.step}; a longer --steps or --time-budget goes on from there"
+        cli.say(f"{arguments.output}: {done}")
         return cli.DONE
-    with tqdm(total=1.0, initial=trainer.progress, bar_format=_BAR, disable=None) as bar:
-        watch = _Watch(config.validate_every, shown, arguments.output, bar)
-        interrupted = cli.flag_on_signal()
-        trainer.run(watch, pause=interrupted.is_set)
+    interrupted = cli.flag_on_signal()
+    with Watch(trainer, shown, quiet=peers().rank > 0) as watch:
+        trainer.run(watch, pause=lambda: interrupted.is_set() or _is_over(arguments.stop_after, start))
         watch.validate(trainer)
     return cli.INTERRUPTED if interrupted.is_set() else cli.DONE
+
+
+def _is_over(stop_after: float | None, start: float) -> bool:
+    return stop_after is not None and time.monotonic() - start > stop_after
 
 
 def _fresh_codec(arguments: argparse.Namespace, seed: int) -> "Codec":
@@ -109,44 +150,27 @@ def _fresh_codec(arguments: argparse.Namespace, seed: int) -> "Codec":
     return load_own(arguments.init).requires_grad_(True)
 
 
-class _Watch:
-    """Follows a run: the bar after each step; validation, log line and published weights every so often."""
+def _photos(
+    arguments: argparse.Namespace, config: "TrainConfig", device: "torch.device"
+) -> "tuple[CropSource, list[Samples]]":
+    """Where crops come from, and photos to start the codec from and to validate it on."""
+    from codec.dataset import Album, load_photos
+    from codec.distributed import peers
+    from codec.errors import ConfigError
+    from codec.stream import Stream
 
-    def __init__(self, every: float, photos: "list[Samples]", folder: Path, bar: "tqdm[NoReturn]") -> None:
-        self.every, self.photos, self.folder, self.bar = every, photos, folder, bar
-        self.last = time.monotonic()
-        self.loss = 0.0
-
-    def __call__(self, trainer: "Trainer", loss: "Loss") -> None:
-        if trainer.step % 20 == 0 or not self.loss:  # reading the loss waits for the device
-            self.loss = float(loss.weighted)
-        self.bar.update(trainer.progress - self.bar.n)
-        self.bar.set_description(f"step {trainer.step}, {trainer.elapsed / trainer.step:.2f} s, loss {self.loss:.2f}")
-        if time.monotonic() - self.last > self.every:
-            self.validate(trainer)
-            self.last = time.monotonic()
-
-    def validate(self, trainer: "Trainer") -> "list[Validation]":
-        """Measure and publish the averaged weights, calibrated once the schedule is done."""
-        import json
-
-        from codec.calibration import calibrate
-        from codec.checkpoint import publish
-        from codec.training import validate
-
-        codec = trainer.averaged()
-        if trainer.progress >= 1:
-            calibrate(codec, self.photos)
-        rows = validate(codec, self.photos, QUALITIES)
-        notes = {"steps": str(trainer.step), "train_seconds": f"{trainer.elapsed:.0f}"}
-        publish(codec, self.folder / f"{codec.config.name}.safetensors", notes)
-        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
-            line = {"step": trainer.step, "seconds": round(trainer.elapsed, 1), "rows": [r._asdict() for r in rows]}
-            log.write(json.dumps(line) + "\n")
-        for row in rows:
-            text = f"{row.bpp_est:.3f} bpp, {row.psnr_db:.2f} dB, cost {row.cost_est:.3f} (estimates)"
-            self.bar.write(f"step {trainer.step}: quality {row.quality:g}: {text}")
-        return rows
+    if arguments.stream is not None and arguments.stream < 1:
+        raise ConfigError(f"--stream {arguments.stream}: keep at least one photo")
+    limit = SAMPLE if arguments.stream else None
+    photos = load_photos(arguments.photos, min(config.crops), quiet=peers().rank > 0, limit=limit)
+    if all(min(photo.shape[:2]) < max(config.crops) for photo in photos):
+        raise ConfigError(
+            f"{arguments.photos}: no photo with sides of at least {max(config.crops)} pixels: take a smaller --crop"
+        )
+    if arguments.stream:
+        return Stream(arguments.photos, arguments.stream, device), photos
+    return Album(photos, device), photos
 
 
-_BAR = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}, {remaining} left"
+if __name__ == "__main__":  # for torchrun -m jobs.train
+    raise SystemExit(main())

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pytorch_msssim import ms_ssim
 from torch import Tensor
 
+from codec.architecture import MS_SSIM_SCALE, MS_SSIM_SIDE_MIN
 from codec.errors import ConfigError
-
-MS_SSIM_SCALE = 1280.0
-MS_SSIM_SIDE_MIN = 161  # pixels; four halvings must leave a window of 11
 
 
 @dataclass(frozen=True)

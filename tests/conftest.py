@@ -25,6 +25,12 @@ settings.register_profile("steady", deadline=None, max_examples=30, derandomize=
 settings.load_profile("steady")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests of a GPU are skipped where there is none."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
 @pytest.fixture(autouse=True)
 def same_noise_each_run() -> None:
     """A threshold that held once holds always."""

@@ -14,8 +14,8 @@ import yaml
 from codec.checkpoint import load, read_checkpoint
 from codec.coding import decode, encode
 from codec.image import read_image
-from jobs import train as command
-from jobs.train import main
+from jobs.train import build_parser, main, schedule
+from jobs.watch import QUALITIES, Watch
 
 Train = Callable[..., int]
 
@@ -54,7 +54,7 @@ def test_a_new_model(rdo_train: Train, folder: Path, capsys) -> None:
     pixels = read_image(folder / "shown/a.png")
     assert decode(codec, encode(codec, pixels)).pixels.data.shape == (40, 50, 3)
     row = log("run")[0]["rows"][0]
-    assert log("run")[0]["step"] == 4 and len(log("run")[0]["rows"]) == len(command.QUALITIES)
+    assert log("run")[0]["step"] == 4 and len(log("run")[0]["rows"]) == len(QUALITIES)
     assert set(row) == {"quality", "bpp_est", "psnr_db", "cost_est"}
     assert "step 4: quality 1:" in capsys.readouterr().out
 
@@ -73,7 +73,7 @@ def test_a_rerun_does_no_more_and_a_longer_one_goes_on(rdo_train_on: Train) -> N
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_resumes_as_if_unbroken(rdo_train_on: Train, monkeypatch, number: int) -> None:
     assert rdo_train_on("--steps", 4, "-o", "whole", "photos") == 0
-    honest = command._Watch.__call__
+    honest = Watch.__call__
 
     def watch(self, trainer, loss) -> None:
         honest(self, trainer, loss)
@@ -81,7 +81,7 @@ def test_an_interrupted_run_resumes_as_if_unbroken(rdo_train_on: Train, monkeypa
             os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(command._Watch, "__call__", watch)
+        patch.setattr(Watch, "__call__", watch)
         assert rdo_train_on("--steps", 4, "-o", "broken", "photos") == 130
     assert log("broken")[-1]["step"] == 2 and load("broken/tiny.safetensors")
     assert rdo_train_on("--steps", 4, "-o", "broken", "photos") == 0
@@ -100,7 +100,7 @@ def test_a_run_may_start_from_a_model(rdo_train_on: Train, model) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--config", "nonesuch", "photos"], "nonesuch: no such model configuration; there are base, small"),
+        (["--config", "nonesuch", "photos"], "nonesuch: no such model configuration; there are base, base-skip, small"),
         (["--config", "missing.yaml", "photos"], "missing.yaml: cannot be read"),
         (["--config", "typo.yaml", "photos"], "typo.yaml: widht: unknown key; did you mean 'width'"),
         (["empty"], "empty: no photo with sides of at least 64 pixels"),
@@ -110,6 +110,9 @@ def test_a_run_may_start_from_a_model(rdo_train_on: Train, model) -> None:
         (["--steps", "0", "photos"], "must be positive"),
         (["--init", "nonesuch", "photos"], "nonesuch: no such model"),
         (["--device", "nonesuch", "photos"], "--device nonesuch: not usable here"),
+        (["--schedule", "nonesuch", "photos"], "nonesuch: no such schedule; there are cpu, h200, paper"),
+        (["--time-budget", "0", "photos"], "must be positive"),
+        (["--stream", "0", "photos"], "--stream 0: keep at least one photo"),
     ],
 )
 def test_usage_errors_are_status_2(rdo_train: Train, flags: list[str], message: str, capsys) -> None:
@@ -118,6 +121,48 @@ def test_usage_errors_are_status_2(rdo_train: Train, flags: list[str], message: 
     assert rdo_train("--steps", 1, "-o", "run", *flags) == 2
     assert f"error: {message}" in (told := capsys.readouterr().err) or message in told.splitlines()[-1]
     assert not Path("run/state.pt").exists()
+
+
+def test_a_call_stops_after_its_seconds_and_the_next_goes_on(rdo_train_on: Train, capsys) -> None:
+    assert rdo_train_on("--steps", 5, "--stop-after", 0, "-o", "run", "photos") == 0
+    assert log("run")[-1]["step"] == 0 and Path("run/state.pt").exists()
+    assert rdo_train_on("--steps", 5, "--stop-after", 600, "-o", "run", "photos") == 0
+    assert log("run")[-1]["step"] == 5
+
+
+def test_speed_share_and_memory_are_told(rdo_train_on: Train, capsys) -> None:
+    assert rdo_train_on("--steps", 3, "-o", "run", "photos") == 0
+    assert " steps/s, " in capsys.readouterr().out
+    line = log("run")[-1]
+    assert line["steps_per_s"] == pytest.approx(3 / line["seconds"], rel=0.1)
+    assert line["crops_per_s"] == pytest.approx(line["steps_per_s"])
+    assert 0 < line["flops_share"] < 1 and line["memory_bytes"] > 1e8
+
+
+def test_a_schedule_of_phases_from_a_file_and_flags_over_it(rdo_train_on: Train) -> None:
+    phases = [{"share": 1}, {"share": 1, "crop": 128, "rounding": "hard"}]
+    Path("mine.yaml").write_text(yaml.safe_dump({"time_budget": 9999, "batch": 2, "phases": phases}))
+    flags = ["--schedule", "mine.yaml", "--steps", "6", "--crop", "64", "photos", "-o", "run"]
+    config = schedule(build_parser().parse_args(flags))
+    assert (config.steps, config.time_budget, config.batch, config.crops) == (6, None, 2, {64})
+    assert [phase.rounding for phase in config.phases] == ["noise", "hard"]
+    assert rdo_train_on("--schedule", "mine.yaml", "--steps", 3, "-o", "run", "photos") == 0
+    assert log("run")[-1]["step"] == 3
+
+
+def test_a_phase_whose_crops_no_photo_has_is_refused_before_it_starts(rdo_train_on: Train, capsys) -> None:
+    Path("large.yaml").write_text(yaml.safe_dump({"phases": [{"crop": 64}, {"crop": 256}]}))
+    folder = ["-o", "run", "photos"]
+    assert main(["--config", "tiny.yaml", "--schedule", "large.yaml", *folder]) == 2
+    assert "photos: no photo with sides of at least 256 pixels: take a smaller --crop" in capsys.readouterr().err
+
+
+def test_a_stream_trains_and_resumes_as_if_unbroken(rdo_train_on: Train) -> None:
+    stream = ["--stream", 2, "photos"]
+    assert rdo_train_on("--steps", 4, "-o", "whole", *stream) == 0
+    assert rdo_train_on("--steps", 4, "--stop-after", 0, "-o", "broken", *stream) == 0
+    assert rdo_train_on("--steps", 4, "-o", "broken", *stream) == 0
+    assert all(torch.equal(tensor, weights("broken")[name]) for name, tensor in weights("whole").items())
 
 
 def test_a_damaged_state_is_not_trained_over(rdo_train_on: Train, capsys) -> None:

@@ -1,0 +1,94 @@
+"""What training minimises: lmbda^-0.5 * (bpp + lmbda * D) of crops, each at a quality of its own.
+
+D is the mse on 0..255, or `MS_SSIM_SCALE` * (1 - MS-SSIM). Rounding is straight-through for what `g_s`, `h_s` and the
+context model see; for the rate it is uniform noise or, with `hard`, straight-through too. No operation here waits for
+the device.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from pytorch_msssim import ms_ssim
+from torch import Tensor, nn
+
+from codec.architecture import MS_SSIM_SCALE
+from codec.model import STRIDE, Codec
+
+Distortion = Literal["mse", "ms_ssim"]
+Rounding = Literal["noise", "hard"]
+
+
+class Loss(NamedTuple):
+    """Means over a batch: what is minimised, and its parts."""
+
+    weighted: Tensor
+    bpp: Tensor
+    mse: Tensor
+
+
+class Batch(NamedTuple):
+    """What one step learns from; `split` cuts every field along the first axis.
+
+    Attributes:
+        x: crops (B, 3, H, W) in [0, 1].
+        quality, lmbda: (B,).
+        y_noise, z_noise: uniform in -1/2..1/2, of the shapes of y and z.
+    """
+
+    x: Tensor
+    quality: Tensor
+    lmbda: Tensor
+    y_noise: Tensor
+    z_noise: Tensor
+
+    def split(self, parts: int) -> list["Batch"]:
+        """At most `parts` batches, in order."""
+        return [Batch(*fields) for fields in zip(*(value.chunk(parts) for value in self), strict=True)]
+
+
+def uniform_noise(codec: Codec, x: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Noise for y and z of crops x (B, 3, H, W)."""
+    batch, _, height, width = x.shape
+    shapes = (
+        (batch, codec.config.latent, 4 * (height // STRIDE), 4 * (width // STRIDE)),
+        (batch, codec.config.hyper_width, height // STRIDE, width // STRIDE),
+    )
+    y_noise, z_noise = (torch.rand(shape, generator=noise, device=x.device) - 0.5 for shape in shapes)
+    return y_noise, z_noise
+
+
+def training_loss(codec: Codec, batch: Batch, distortion: Distortion = "mse", rounding: Rounding = "noise") -> Loss:
+    """Weighted rate-distortion loss of a batch; its mse is reported whatever is minimised."""
+    y, z = (latent.float() for latent in codec.analyse(batch.x, batch.quality))
+    y_hat, z_hat = straight_through(y), straight_through(z)
+    y_seen, z_seen = (y_hat, z_hat) if rounding == "hard" else (y + batch.y_noise, z + batch.z_noise)
+    y_bits, z_bits = codec.rate(y_seen, y_hat, z_seen, z_hat, batch.quality)
+    x_hat = codec.synthesise(y_hat, batch.quality).float()
+    bpp = (y_bits + z_bits) / (batch.x.shape[2] * batch.x.shape[3])
+    mse = 255**2 * (x_hat - batch.x).square().mean((1, 2, 3))
+    error = mse if distortion == "mse" else _ms_ssim_error(x_hat, batch.x)
+    weighted = (batch.lmbda**-0.5 * (bpp + batch.lmbda * error)).mean()
+    return Loss(weighted, bpp.mean(), mse.mean())
+
+
+def straight_through(x: Tensor) -> Tensor:
+    """round(x), with the gradient of the identity."""
+    return x + (x.round() - x).detach()
+
+
+def _ms_ssim_error(x_hat: Tensor, x: Tensor) -> Tensor:
+    with torch.autocast(x.device.type, enabled=False):  # variances are differences of near equals
+        error: Tensor = MS_SSIM_SCALE * (1 - ms_ssim(x_hat, x, data_range=1.0, size_average=False))
+    return error
+
+
+class Objective(nn.Module):
+    """The loss as a module, which is what torch's DDP wraps."""
+
+    def __init__(self, codec: Codec) -> None:
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, batch: Batch, distortion: Distortion, rounding: Rounding) -> Loss:
+        """See `training_loss`."""
+        return training_loss(self.codec, batch, distortion, rounding)

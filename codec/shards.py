@@ -1,0 +1,96 @@
+"""A checkpoint in shards: safetensors files of a bounded size and a manifest that names each by its SHA-256.
+
+The manifest is JSON: {"format", "metadata", "shards": [{"file", "bytes", "sha256"}, ...]}. A shard's own name holds the
+start of its hash and the manifest is written last, so that a new export never touches the shards of the one before:
+whatever second a run is killed in, a manifest and its shards agree.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from codec.errors import CheckpointError
+from codec.files import write_atomically
+
+FORMAT = "rdo-shards-1"
+SHARD_BYTES = 15_000_000  # largest shard, but for one tensor larger than this
+SUFFIX = ".shard"
+
+
+def write_shards(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path, limit: int = SHARD_BYTES) -> None:
+    """Write tensors as shards of at most `limit` bytes beside the manifest `path`; shards of an older one are removed.
+
+    Raises:
+        CheckpointError: one tensor alone is larger than a shard may be.
+    """
+    listed = []
+    for group in _groups(tensors, limit, path):
+        data = save(group)
+        digest = hashlib.sha256(data).hexdigest()
+        name = f"{path.stem}.{digest[:8]}{SUFFIX}"
+        write_atomically(path.with_name(name), data)
+        listed.append({"file": name, "bytes": len(data), "sha256": digest})
+    manifest = {"format": FORMAT, "metadata": metadata, "shards": listed}
+    write_atomically(path, json.dumps(manifest, indent=1).encode())
+    kept = {shard["file"] for shard in listed}
+    for old in path.parent.glob(f"{path.stem}.????????{SUFFIX}"):
+        if old.name not in kept:
+            old.unlink()
+
+
+def read_shards(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a manifest, each shard checked against its hash.
+
+    Raises:
+        CheckpointError: the manifest is no manifest, or a shard is missing or altered.
+    """
+    try:
+        manifest = json.loads(path.read_bytes())
+        shards, metadata = manifest["shards"], manifest["metadata"]
+        named = [(str(shard["file"]), str(shard["sha256"])) for shard in shards]
+        good = manifest["format"] == FORMAT and all(isinstance(value, str) for value in metadata.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read as a manifest of shards: {error!r}") from error
+    if not good:
+        raise CheckpointError(f"{path}: format {manifest['format']!r}, expected {FORMAT!r}: not a manifest of shards")
+    tensors: dict[str, Tensor] = {}
+    for name, digest in named:
+        tensors |= _read_shard(path, name, digest)
+    return tensors, metadata
+
+
+def _read_shard(manifest: Path, name: str, digest: str) -> dict[str, Tensor]:
+    if Path(name).name != name:
+        raise CheckpointError(f"{manifest}: shard {name!r} is no plain file name: not a manifest to trust")
+    path = manifest.with_name(name)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: shard cannot be read: {error.strerror}: fetch it again") from error
+    if (found := hashlib.sha256(data).hexdigest()) != digest:
+        raise CheckpointError(f"{path}: shard has SHA-256 {found}, expected {digest}: fetch it again")
+    try:
+        return dict[str, Any](load(data))
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: shard is no safetensors file: {error}") from error
+
+
+def _groups(tensors: dict[str, Tensor], limit: int, path: Path) -> list[dict[str, Tensor]]:
+    """Tensors in order, as many to a group as fit."""
+    groups: list[dict[str, Tensor]] = []
+    room = 0
+    for name, tensor in tensors.items():
+        need = tensor.nbytes + 200 + len(name)  # its line in the shard's header
+        if need > limit:
+            raise CheckpointError(f"{path}: {name} has {tensor.nbytes} bytes, a shard at most {limit}")
+        if need > room or not groups:
+            groups.append({})
+            room = limit - 100
+        groups[-1][name] = tensor
+        room -= need
+    return groups
