@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from codec.checkpoint import check_sha256, export, file_sha256, load, model_id, publish, read_checkpoint
+from codec.checkpoint import check_sha256, export, file_sha256, load_own, model_id, publish, read_checkpoint
 from codec.errors import CheckpointError
 from codec.model import Codec
 from codec.shards import read_shards, write_shards
@@ -33,14 +33,14 @@ def test_a_sharded_model_is_the_one_in_one_file(
     publish(make_codec(), tmp_path / "one.safetensors")
     assert len(shards(manifest)) > 3
     assert all(0 < path.stat().st_size <= LIMIT for path in shards(manifest))
-    assert model_id(load(manifest)) == model_id(load(tmp_path / "one.safetensors"))
+    assert model_id(load_own(manifest)) == model_id(load(tmp_path / "one.safetensors"))
     assert read_checkpoint(manifest)[2]["licence"] == "any"
 
 
 def test_a_missing_shard_is_refused(manifest: Path) -> None:
     shards(manifest)[1].unlink()
     with pytest.raises(CheckpointError, match=r"tiny\.[0-9a-f]{8}\.shard: shard cannot be read: .*: fetch it again"):
-        load(manifest)
+        load_own(manifest)
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "swapped", "empty"])
@@ -56,7 +56,7 @@ def test_an_altered_shard_is_refused_by_its_hash(manifest: Path, damage: str) ->
         }[damage]
     )
     with pytest.raises(CheckpointError, match=r"shard has SHA-256 [0-9a-f]{64}, expected [0-9a-f]{64}"):
-        load(manifest)
+        load_own(manifest)
 
 
 def test_a_shard_elsewhere_is_not_read(manifest: Path, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_forged_shard_that_is_no_safetensors_is_refused(manifest: Path) -> Non
     content["shards"][0]["sha256"] = file_sha256(path)
     manifest.write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match="is no safetensors file"):
-        load(manifest)
+        load_own(manifest)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_new_export_leaves_no_old_shards(manifest: Path, make_codec: Callable[
     before = set(shards(manifest))
     publish(make_codec(seed=1), manifest)
     assert set(manifest.parent.iterdir()) == {manifest, *shards(manifest)}
-    assert before.isdisjoint(shards(manifest)) and load(manifest)
+    assert before.isdisjoint(shards(manifest)) and load_own(manifest)
 
 
 def test_an_export_cut_off_leaves_the_one_before(
@@ -106,7 +106,7 @@ def test_an_export_cut_off_leaves_the_one_before(
 ) -> None:
     from codec import shards as module
 
-    honest, before = module.write_atomically, model_id(load(manifest))
+    honest, before = module.write_atomically, model_id(load_own(manifest))
 
     def killed(path: Path, data: bytes) -> None:
         if path == manifest:
@@ -116,7 +116,7 @@ def test_an_export_cut_off_leaves_the_one_before(
     monkeypatch.setattr(module, "write_atomically", killed)
     with pytest.raises(KeyboardInterrupt):
         publish(make_codec(seed=1), manifest)
-    assert model_id(load(manifest)) == before
+    assert model_id(load_own(manifest)) == before
 
 
 def test_a_tensor_larger_than_a_shard_is_refused(tmp_path: Path) -> None:
@@ -143,9 +143,9 @@ def test_export_takes_shards_only_for_what_is_large(
 
 def test_a_file_is_loaded_only_if_it_is_the_one_meant(manifest: Path) -> None:
     digest = file_sha256(manifest)
-    assert load(manifest, sha256=digest.upper())
+    assert load_own(manifest, sha256=digest.upper())
     with pytest.raises(CheckpointError, match=f"SHA-256 {digest}, expected 00: another file, or damaged"):
-        load(manifest, sha256="00")
+        load_own(manifest, sha256="00")
     manifest.write_bytes(manifest.read_bytes() + b" ")
     with pytest.raises(CheckpointError, match="another file, or damaged"):
         check_sha256(manifest, digest)
