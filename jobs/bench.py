@@ -63,6 +63,7 @@ def _add_refine_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--qualities", default="2,4,6")
     flags.add_argument("--vary", metavar="KEY=A,B", help="values of one setting, each with every method")
     flags.add_argument("--seed", type=int, help="of the noise (default 0)")
+    flags.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw gain against seconds")
     flags.add_argument("--json", action="store_true", help="print rows as JSON, one a line")
     cli.add_model_flags(flags)
 
@@ -78,6 +79,8 @@ def bench(arguments: argparse.Namespace) -> int:
     """Encode what is missing, one row after another; 1 if any picture failed."""
     import json
 
+    from codec.files import write_atomically
+    from jobs.plot import front_plot
     from jobs.worker import EncodeConfig, set_up
 
     ways = settings(arguments)
@@ -94,6 +97,8 @@ def bench(arguments: argparse.Namespace) -> int:
             if row := summarise(name, quality, refine, records):
                 rows.append(row)
                 print(json.dumps(asdict(row)) if arguments.json else line(row), flush=True)
+    if arguments.plot and rows:
+        write_atomically(arguments.plot, front_plot(lines(rows)).encode())
     floor = floor_seconds(codec, first_picture(arguments.inputs), qualities[0])
     cli.say(f"a bare forward and backward pass of the first picture takes {floor:.3f} s")
     return cli.SOME_FAILED if failed else cli.DONE
@@ -148,6 +153,14 @@ def summarise(name: str, quality: float, refine: "RefineConfig", records: "list[
     spread = statistics.stdev(gains) if len(gains) > 1 else 0.0
     mean = statistics.fmean
     return Row(name, quality, refine.iters, len(done), mean(gains), spread, mean(seconds), mean(steps))
+
+
+def lines(rows: list[Row]) -> dict[str, list[tuple[float, float]]]:
+    """Seconds and gain of each way at each quality, over its numbers of steps."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        found.setdefault(f"{row.name}, quality {row.quality:g}", []).append((row.seconds, row.gain_percent))
+    return found
 
 
 def line(row: Row) -> str:

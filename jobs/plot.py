@@ -1,6 +1,7 @@
-"""Time against pixels as an SVG picture: logarithmic axes, so that linear growth is a line of slope one."""
+"""Measurements as an SVG picture: lines through points, each axis linear or logarithmic."""
 
 import math
+from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT, MARGIN, LEGEND = 640, 420, 56, 190
@@ -9,14 +10,49 @@ COLOURS = ("#1b6ca8", "#d1495b", "#3a7d44", "#8a5a9e", "#c77d18", "#4c5b61", "#0
 Points = list[tuple[float, float]]
 
 
+class Axis(NamedTuple):
+    """Both ends, as values or as their log10, and where they lie in the picture."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    logarithmic: bool
+
+    def place(self, value: float) -> float:
+        """Where a value lies in the picture."""
+        at = math.log10(value) if self.logarithmic else value
+        return self.start + (at - self.low) / (self.high - self.low) * (self.end - self.start)
+
+    def marks(self) -> list[float]:
+        """Round values: 1, 2, 5, 10, ..., or multiples of one of them."""
+        if self.logarithmic:
+            decades = range(math.floor(self.low), math.ceil(self.high) + 1)
+            values = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
+            return [value for value in values if self.low <= math.log10(value) <= self.high]
+        decade = 10.0 ** math.floor(math.log10((self.high - self.low) / 2))
+        step = next(s * decade for s in (5, 2, 1) if (self.high - self.low) / (s * decade) >= 3)
+        return [step * k for k in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
+
+
 def time_plot(lines: dict[str, Points]) -> str:
-    """An SVG of (megapixels, seconds) for each named line; all values are positive."""
-    x = _axis([p for points in lines.values() for p, _ in points], MARGIN, WIDTH - LEGEND)
-    y = _axis([s for points in lines.values() for _, s in points], HEIGHT - MARGIN, 16)
-    parts = [_ticks(x, y), _text(WIDTH // 2 - LEGEND // 2, HEIGHT - 12, "megapixels"), _text(8, 12, "seconds")]
+    """Seconds against megapixels, both logarithmic, so that linear growth is a line of slope one; all above 0."""
+    return plot(lines, "megapixels", "seconds", logarithmic=(True, True))
+
+
+def front_plot(lines: dict[str, Points]) -> str:
+    """Gain in percent against seconds, above 0, on a logarithmic axis."""
+    return plot(lines, "seconds", "gain, %", logarithmic=(True, False))
+
+
+def plot(lines: dict[str, Points], x_name: str, y_name: str, logarithmic: tuple[bool, bool]) -> str:
+    """An SVG of (x, y) for each named line; `logarithmic` says which axes are."""
+    x = _axis([a for points in lines.values() for a, _ in points], MARGIN, WIDTH - LEGEND, logarithmic[0])
+    y = _axis([b for points in lines.values() for _, b in points], HEIGHT - MARGIN, 16, logarithmic[1])
+    parts = [_ticks(x, y), _text(WIDTH // 2 - LEGEND // 2, HEIGHT - 12, x_name), _text(8, 12, y_name)]
     for i, (name, points) in enumerate(lines.items()):
         colour = COLOURS[i % len(COLOURS)]
-        at = [(_place(x, p), _place(y, s)) for p, s in sorted(points)]
+        at = [(x.place(a), y.place(b)) for a, b in sorted(points)]
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in at)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5" fill="{colour}"/>' for a, b in at]
@@ -28,37 +64,26 @@ def time_plot(lines: dict[str, Points]) -> str:
     )
 
 
-Axis = tuple[float, float, float, float]  # log10 of both ends, and where they lie
-
-
-def _axis(values: list[float], start: float, end: float) -> Axis:
+def _axis(values: list[float], start: float, end: float, logarithmic: bool) -> Axis:
     """Widened a little, so that no point lies on the frame."""
-    low, high = math.log10(min(values)), math.log10(max(values))
+    low, high = min(values), max(values)
+    if logarithmic:
+        low, high = math.log10(low), math.log10(high)
     room = max(0.08 * (high - low), 0.05)
-    return low - room, high + room, start, end
-
-
-def _place(axis: Axis, value: float) -> float:
-    low, high, start, end = axis
-    return start + (math.log10(value) - low) / (high - low) * (end - start)
-
-
-def _marks(axis: Axis) -> list[float]:
-    """1, 2, 5, 10, ... inside the axis."""
-    decades = range(math.floor(axis[0]), math.ceil(axis[1]) + 1)
-    values = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
-    return [value for value in values if axis[0] <= math.log10(value) <= axis[1]]
+    return Axis(low - room, high + room, start, end, logarithmic)
 
 
 def _ticks(x: Axis, y: Axis) -> str:
     """Grid lines with their values."""
     parts = []
-    for value in _marks(x):
-        at = _place(x, value)
-        parts.append(f'<path d="M{at:.1f} {y[2]}V{y[3]}" stroke="#ddd"/>{_text(at - 8, y[2] + 18, f"{value:g}")}')
-    for value in _marks(y):
-        at = _place(y, value)
-        parts.append(f'<path d="M{x[2]} {at:.1f}H{x[3]}" stroke="#ddd"/>{_text(6, at + 4, f"{value:g}")}')
+    for value in x.marks():
+        at = x.place(value)
+        parts.append(
+            f'<path d="M{at:.1f} {y.start}V{y.end}" stroke="#ddd"/>{_text(at - 8, y.start + 18, f"{value:g}")}'
+        )
+    for value in y.marks():
+        at = y.place(value)
+        parts.append(f'<path d="M{x.start} {at:.1f}H{x.end}" stroke="#ddd"/>{_text(6, at + 4, f"{value:g}")}')
     return "\n".join(parts)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from codec.checkpoint import check_sha256, export, file_sha256, load_own, model_id, publish, read_checkpoint
+from codec.checkpoint import check_sha256, export, file_sha256, load, load_own, model_id, publish, read_checkpoint
 from codec.errors import CheckpointError
 from codec.model import Codec
 from codec.shards import read_shards, write_shards

@@ -1,12 +1,15 @@
 """`rdo-bench refine`: a row for each way, from files, resumed, and refusals."""
 
 import json
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobs import bench
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture
@@ -23,7 +26,7 @@ def rdo_bench(model: str, save_photo, capsys) -> Any:
 
 
 def test_a_row_for_each_way_from_written_files(rdo_bench) -> None:
-    flags = ("--methods", "rdoq,ste", "--iters", "2,4", "--qualities", "3,5")
+    flags = ("--methods", "rdoq,ste", "--iters", "2,4", "--qualities", "3,5", "--plot", "front.svg")
     status, rows = rdo_bench(*flags)
     assert status == 0 and len(rows) == 8
     assert {(r["name"], r["iters"], r["quality"]) for r in rows} == {
@@ -34,6 +37,8 @@ def test_a_row_for_each_way_from_written_files(rdo_bench) -> None:
         gains = [json.loads(text)["gain_percent"] for text in found.read_text().splitlines()]
         assert row["gain_percent"] == pytest.approx(sum(gains) / 2) and row["pictures"] == 2
         assert 0 < row["step_seconds"] <= row["seconds"]
+    drawn = ET.parse("front.svg").iter(SVG + "polyline")
+    assert [len((line.get("points") or "").split()) for line in drawn] == [2] * 4
     assert rdo_bench(*flags) == (0, rows)  # nothing is encoded again, nothing changes
 
 

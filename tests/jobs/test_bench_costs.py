@@ -14,7 +14,7 @@ from codec.model import Codec
 from codec.pixels import to_tensor
 from jobs import bench, stages
 from jobs.measure import bench_codec, measure, picture
-from jobs.plot import time_plot
+from jobs.plot import front_plot, time_plot
 
 
 @pytest.fixture
@@ -137,3 +137,14 @@ def test_a_plot_puts_equal_factors_at_equal_distances() -> None:
     assert at[1][0] - at[0][0] == pytest.approx(at[2][0] - at[1][0], abs=0.2) and at[0][0] < at[1][0]
     assert at[1][1] - at[0][1] == pytest.approx(at[2][1] - at[1][1], abs=0.2) and at[0][1] > at[1][1]
     assert "a < b" in {t.text for t in root.iter("{http://www.w3.org/2000/svg}text")}
+
+
+def test_a_front_is_linear_in_gain_and_marks_round_values() -> None:
+    root = ET.fromstring(front_plot({"a": [(1, -0.5), (10, 2), (100, 4.5)]}))
+    line = root.find("{http://www.w3.org/2000/svg}polyline")
+    assert line is not None
+    at = [tuple(map(float, pair.split(","))) for pair in line.get("points", "").split()]
+    for axis in (0, 1):
+        assert at[1][axis] - at[0][axis] == pytest.approx(at[2][axis] - at[1][axis], abs=0.2)
+    shown = {t.text for t in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"0", "2", "4", "10", "seconds", "gain, %"} <= shown
