@@ -106,6 +106,8 @@ def read(codec: AnyCodec, data: bytes) -> tuple[Header, Latents]:
         BitstreamError: the bytes are no intact file of this model, or decode differently on this machine.
     """
     header, words = unpack(data)
+    if isinstance(codec, Codec):
+        _check_frozen(codec)
     if header.model_id != model_id(codec):
         raise BitstreamError(
             f"written by model {header.model_id.hex()}, this is {codec.config.name} {model_id(codec).hex()}: "
@@ -114,7 +116,6 @@ def read(codec: AnyCodec, data: bytes) -> tuple[Header, Latents]:
     if not isinstance(codec, Codec):
         return header, _read_foreign(codec, header, words)
     quality = codec.level(header.quality)
-    _check_frozen(codec)
     _check_length(codec, header, len(words))
     reader = SymbolReader(words)
     try:
