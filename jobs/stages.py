@@ -29,7 +29,7 @@ from codec.portable import in_double
 from rdo.objective import Problem
 
 Stage = Callable[[], object]
-SERIAL_CROP = 64  # pixels: the serial model's steps are timed on this corner, and stand for those of the whole picture
+SERIAL_CROP = 32  # pixels: the serial model steps through this corner, every step a whole window, for the whole picture
 
 
 class Subject(NamedTuple):

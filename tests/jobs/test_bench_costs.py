@@ -60,7 +60,8 @@ def test_speed_times_every_stage_and_draws_them(rdo_bench, model: str) -> None:
     assert [row["stage"] for row in rows] == 2 * expected
     for row in rows:
         assert 0 < row["seconds_least"] <= row["seconds"] <= row["seconds_most"]
-        assert row["scaled"] == (2 if row["stage"] == "context, serial" and row["size"] == "128x64" else 1)
+        corners = {"64x64": 4, "128x64": 8}[row["size"]]
+        assert row["scaled"] == (corners if row["stage"] == "context, serial" else 1)
     assert "64x64: serial context model over cached" in err and "2.0 times the pixels" in err
     lines = ET.parse("a.svg").getroot().findall("{http://www.w3.org/2000/svg}polyline")
     assert len(lines) == len(expected)
