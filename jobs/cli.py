@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 
 DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+THREADS = 2  # of torch in every process that encodes: a fixed number, for sums in another order end in other files
 
 
 def parser(name: str, purpose: str, examples: str) -> argparse.ArgumentParser:

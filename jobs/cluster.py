@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from codec.checkpoint import installed_models
+from codec.checkpoint import first_line, installed_models
 from codec.errors import ConfigError
 from codec.model import Codec
+from jobs.cli import THREADS
 from jobs.pool import Answer, Crew, Lost, Ready, Task
 from jobs.record import Record
-from jobs.worker import THREADS, encode_one, explain, set_up
+from jobs.worker import encode_one, explain, set_up
 from jobs.worklist import NOWHERE
 
 ANSWER_S = 5.0  # for the machine behind an address
@@ -162,8 +163,9 @@ def connect(address: str | None) -> bool:
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"--address {address}: no Ray cluster: {error}: start one with `ray start --head`") from error
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        text = f"--address {address}: cannot be joined: {first_line(error)}"
+        raise ConfigError(f"{text}: start a cluster with `ray start --head`") from error
     finally:
         signal.signal(signal.SIGTERM, handler)  # Ray puts one of its own in place
     return True

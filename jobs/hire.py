@@ -5,6 +5,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs import cli
+
 if TYPE_CHECKING:
     from codec.model import Codec
     from jobs.pool import Pool
@@ -14,9 +16,7 @@ def add_pool_flags(flags: argparse.ArgumentParser) -> None:
     """Flags of every command that encodes many pictures."""
     here = flags.add_argument_group("workers")
     here.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="pictures at a time, a process for each")
-    here.add_argument(
-        "--threads", type=int, metavar="N", help="of each worker (default 2); files depend on it a little"
-    )
+    here.add_argument("--threads", type=int, default=cli.THREADS, help="of each worker; files depend on it a little")
     here.add_argument("--max-seconds-per-image", type=float, metavar="S", help="stop what takes longer, and record it")
     far = flags.add_argument_group('workers on a Ray cluster (needs pip install "rdo[cluster]")')
     far.add_argument("--ray", action="store_true", help="encode there")
@@ -31,11 +31,11 @@ def load_driver_codec(arguments: argparse.Namespace) -> "Codec":
     Raises:
         RdoError: flags that do not go together, no such model or device.
     """
-    from jobs.worker import THREADS, set_up
+    from jobs.worker import set_up
 
     _check(arguments)
     device = "cpu" if elsewhere(arguments) else arguments.device
-    return set_up(arguments.model, device, arguments.threads or THREADS)
+    return set_up(arguments.model, device, arguments.threads)
 
 
 def hire(
@@ -56,15 +56,16 @@ def hire(
     Raises:
         ConfigError: the cluster cannot be reached.
     """
-    from jobs.local import InProcess
-    from jobs.processes import Processes
-    from jobs.worker import THREADS
-
     if not elsewhere(arguments):
+        from jobs.local import InProcess
+
         return InProcess(codec)
-    seconds_max, threads = arguments.max_seconds_per_image or math.inf, arguments.threads or THREADS
+    seconds_max = arguments.max_seconds_per_image or math.inf
     if not arguments.ray:
-        return Processes(arguments.model, arguments.device, min(arguments.jobs, tasks), seconds_max, threads)
+        from jobs.processes import Processes
+
+        jobs = min(arguments.jobs, tasks)
+        return Processes(arguments.model, arguments.device, jobs, seconds_max, arguments.threads)
     from jobs.cluster import RayPool
 
     device = "cuda" if arguments.gpus_per_worker and arguments.device == "cpu" else arguments.device
@@ -77,7 +78,7 @@ def hire(
         shared,
         sources,
         seconds_max,
-        threads,
+        arguments.threads,
     )
 
 

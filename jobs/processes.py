@@ -13,8 +13,8 @@ from multiprocessing.context import SpawnProcess
 from typing import NamedTuple
 
 from jobs import child
+from jobs.cli import THREADS
 from jobs.pool import Answer, Crew, Lost, Task
-from jobs.worker import THREADS
 
 GRACE_S = 2.0  # for a worker that was asked to end, to remove its temporary file
 

@@ -23,7 +23,7 @@ from codec.image import ImagePolicy, read_image
 from codec.model import Codec, Latents
 from codec.pixels import Pixels, to_tensor
 from codec.settings import config_hash
-from jobs.cli import check_device, keep_memory
+from jobs.cli import THREADS, check_device, keep_memory
 from jobs.history import stamp
 from jobs.record import SCHEMA, Record, score
 from jobs.worklist import NOWHERE, STDIO, Item
@@ -32,7 +32,6 @@ from rdo.distortion import Distortion, weight_of_mask
 from rdo.refine import refine
 from rdo.target import Goal, refine_to
 
-THREADS = 2  # of torch in every process that encodes; a fixed number, for sums in another order end in other files
 OUT_OF_MEMORY = "out of memory"
 
 

@@ -7,4 +7,6 @@
 #   ray job stop --address "$HEAD" ID          end it; what was finished is kept
 set -euo pipefail
 : "${HEAD:?set it to the dashboard of the head node, as HEAD=http://head:8265}"
+# newer Ray guards a cluster by a token, which a client sends only when told to; `ray get-auth-token --generate` makes one
+[ ! -e ~/.ray/auth_token ] || export RAY_AUTH_MODE="${RAY_AUTH_MODE:-token}"
 exec ray job submit --address "$HEAD" -- rdo-encode --ray "$@"
