@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     schedule.add_argument("--validate-every", type=float, metavar="S", help="seconds")
     schedule.add_argument("--save-every", type=float, metavar="S", help="seconds")
     schedule.add_argument("--precision", choices=("fp32", "bf16"), help="bf16 autocast: for GPUs, slow on most CPUs")
-    schedule.add_argument("--compile", action="store_true", default=None, help="torch.compile the loss")
+    schedule.add_argument("--compile", action=argparse.BooleanOptionalAction, help="torch.compile the loss")
     return flags
 
 

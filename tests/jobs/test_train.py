@@ -141,12 +141,12 @@ def test_speed_share_and_memory_are_told(rdo_train_on: Train, capsys) -> None:
 
 def test_a_schedule_of_phases_from_a_file_and_flags_over_it(rdo_train_on: Train) -> None:
     phases = [{"share": 1}, {"share": 1, "crop": 128, "rounding": "hard"}]
-    Path("mine.yaml").write_text(yaml.safe_dump({"time_budget": 9999, "batch": 2, "phases": phases}))
-    flags = ["--schedule", "mine.yaml", "--steps", "6", "--crop", "64", "photos", "-o", "run"]
+    Path("mine.yaml").write_text(yaml.safe_dump({"time_budget": 9999, "batch": 2, "compile": True, "phases": phases}))
+    flags = ["--schedule", "mine.yaml", "--steps", "6", "--crop", "64", "--no-compile", "photos", "-o", "run"]
     config = schedule(build_parser().parse_args(flags))
-    assert (config.steps, config.time_budget, config.batch, config.crops) == (6, None, 2, {64})
+    assert (config.steps, config.time_budget, config.batch, config.crops) == (6, None, 2, {64}) and not config.compile
     assert [phase.rounding for phase in config.phases] == ["noise", "hard"]
-    assert rdo_train_on("--schedule", "mine.yaml", "--steps", 3, "-o", "run", "photos") == 0
+    assert rdo_train_on("--schedule", "mine.yaml", "--no-compile", "--steps", 3, "-o", "run", "photos") == 0
     assert log("run")[-1]["step"] == 3
 
 
