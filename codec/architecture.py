@@ -24,7 +24,7 @@ class ModelConfig:
     Attributes:
         name: what the model is called on a command line.
         transform: `paper` (strided convolutions with GDN), `klt` (linear lapped path plus a narrow nonlinear residual)
-            or `skip` (the paper's networks beside that linear path, which learns far faster).
+            or `skip` (the paper's networks beside that linear path, which starts far better).
         width: N, channels inside `g_a` and `g_s`.
         analysis_blocks, synthesis_blocks: residual blocks of the `klt` transforms; the paper's are fixed.
         latent: M, channels of y; a multiple of `segments`.

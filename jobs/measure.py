@@ -89,7 +89,7 @@ def sizes(text: str) -> dict[str, tuple[int, int]]:
 
 
 def picture(width: int, height: int) -> Pixels:
-    """Noise with a spectrum like that of photographs, the same in every run; about 0.5 bpp of `small` at quality 4."""
+    """Noise with a spectrum like that of photographs, the same in every run."""
     rng = np.random.default_rng(0)
     rows, cols = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
     frequency = np.maximum(np.hypot(rows, cols), 1 / max(width, height))
