@@ -1,7 +1,7 @@
 """Before the first step: a codec that starts as a good transform coder, or at least with latents of a useful size.
 
-Measured on a small sibling of `base` (N = 32, M = 64) after 250 steps, cost at quality 4.5: the paper's networks as they
-are drawn 20.3; scaled to latents of unit deviation 6.5; beside a linear path, which needs no learning to be there, 1.2.
+Measured on a small sibling of `base` (N = 32, M = 64) after 250 steps, cost at quality 4.5: the paper's networks as
+drawn 20.3; scaled to latents of unit deviation 6.5; beside a linear path, which needs no learning to be there, 1.2.
 """
 
 import numpy as np
