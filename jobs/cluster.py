@@ -18,7 +18,7 @@ from typing import Any
 from codec.checkpoint import first_line, installed_models
 from codec.coding import AnyCodec
 from codec.errors import ConfigError
-from jobs.cli import THREADS
+from jobs.cli import THREADS, interrupts_kept_from_children
 from jobs.pool import Answer, Crew, Lost, Ready, Task
 from jobs.record import Record
 from jobs.worker import encode_one, explain, set_up
@@ -40,7 +40,7 @@ class RayPool(Crew[Actor]):
     """Actors on a cluster that is running, or on one of this machine alone that is started for them.
 
     Args:
-        address: `host:port` or `auto`; None takes RAY_ADDRESS, a cluster of this machine, or starts one.
+        address: `host:port`, or `auto` for one that runs on this machine; None takes RAY_ADDRESS, else starts one.
         workers: how many; None as many as the cluster has room for.
         gpus_per_worker: share of a GPU for each.
         shared: an output folder that all workers must see.
@@ -157,12 +157,13 @@ def connect(address: str | None) -> bool:
 
     if ray.is_initialized():
         return False
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
     check_answers(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no command of ours tells anyone of its use
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        with interrupts_kept_from_children():  # a cluster that dies first leaves its driver waiting for it
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         text = f"--address {address}: cannot be joined: {first_line(error)}"
         raise ConfigError(f"{text}: start a cluster with `ray start --head`") from error
@@ -171,15 +172,17 @@ def connect(address: str | None) -> bool:
     return True
 
 
-def check_answers(address: str | None) -> None:
-    """Ray waits minutes for an address that is nobody's; here it is asked first.
+def check_answers(address: str) -> None:
+    """Ray waits minutes for an address that is nobody's, as a killed cluster's; here it is asked first.
 
     Raises:
         ConfigError: it is no address, or nobody answers.
     """
-    if address in (None, "auto", "local"):
+    note = Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster"  # where Ray looks for `auto`
+    found = note.read_text(encoding="utf-8").strip() if address == "auto" and note.is_file() else address
+    if found in ("auto", "local"):
         return
-    host, _, port = str(address).removeprefix("ray://").rpartition(":")
+    host, _, port = found.removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host, int(port)), ANSWER_S).close()
     except (OSError, ValueError) as error:

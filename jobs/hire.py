@@ -20,7 +20,7 @@ def add_pool_flags(flags: argparse.ArgumentParser) -> None:
     here.add_argument("--max-seconds-per-image", type=float, metavar="S", help="stop what takes longer, and record it")
     far = flags.add_argument_group('workers on a Ray cluster (needs pip install "rdo[cluster]")')
     far.add_argument("--ray", action="store_true", help="encode there")
-    far.add_argument("--address", help="HOST:PORT of its head (default: one of this machine, started if need be)")
+    far.add_argument("--address", help="HOST:PORT of its head, auto for this machine's (default: start one)")
     far.add_argument("--workers", type=int, metavar="N", help="pictures at a time (default: what the cluster holds)")
     far.add_argument("--gpus-per-worker", type=float, metavar="F", help="share of a GPU for each (default: none)")
 

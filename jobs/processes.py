@@ -5,15 +5,13 @@ What they do is in `jobs.child`.
 
 import math
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import NamedTuple
 
-from jobs import child
-from jobs.cli import THREADS
+from jobs import child, cli
 from jobs.pool import Answer, Crew, Lost, Task
 
 GRACE_S = 2.0  # for a worker that was asked to end, to remove its temporary file
@@ -30,7 +28,7 @@ class Processes(Crew[Process]):
     """Up to `jobs` processes."""
 
     def __init__(
-        self, model: str, device: str, jobs: int, seconds_max: float = math.inf, threads: int = THREADS
+        self, model: str, device: str, jobs: int, seconds_max: float = math.inf, threads: int = cli.THREADS
     ) -> None:
         super().__init__(jobs, seconds_max)
         self.equipment = model, device, threads
@@ -40,7 +38,7 @@ class Processes(Crew[Process]):
         context = get_context("spawn")  # a fork would inherit torch's threads in no usable state
         ours, theirs = context.Pipe()
         process = context.Process(target=child.work, args=(theirs, *self.equipment), daemon=True)
-        with _interrupts_kept_from_children():
+        with cli.interrupts_kept_from_children():
             process.start()
         theirs.close()  # so that a worker's death ends the pipe
         return Process(process, ours)
@@ -86,13 +84,3 @@ def _manner(code: int) -> str:
         return f"exit status {code}"
     name = signal.Signals(-code).name
     return f"{name}, as when memory runs out" if -code == signal.SIGKILL else name
-
-
-@contextmanager
-def _interrupts_kept_from_children() -> Iterator[None]:
-    """Ctrl-C goes to all processes of a terminal; children born in here leave it to their parent."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

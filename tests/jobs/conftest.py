@@ -3,6 +3,7 @@
 import io
 import json
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,17 @@ def make_record() -> Callable[..., Record]:
         )  # fmt: skip
 
     return make
+
+
+@pytest.fixture(scope="session")
+def living() -> Callable[[int], list[str]]:
+    """Gives `living(session)`: the processes of a session that are not yet dead."""
+
+    def look(session: int) -> list[str]:
+        found = subprocess.run(["ps", "-s", str(session), "-o", "stat=,args="], capture_output=True, text=True).stdout
+        return [line for line in found.splitlines() if not line.startswith("Z")]
+
+    return look
 
 
 @pytest.fixture(scope="session")

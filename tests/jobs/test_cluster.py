@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ import pytest
 from codec.errors import ConfigError
 from jobs.cluster import RayPool, check_answers
 from jobs.pool import Task
-from jobs.record import Record
+from jobs.record import Record, read_records
 from jobs.worker import EncodeConfig
 from jobs.worklist import NOWHERE, Item
 from rdo.config import RefineConfig
 
+Living = Callable[[int], list[str]]
 ROOT = Path(__file__).parents[2]
 PLAIN = EncodeConfig(refine=RefineConfig(iters=0))
 BRIEF = EncodeConfig(refine=RefineConfig(iters=100_000, method="ste", time_budget=2.0))
@@ -36,7 +37,7 @@ sys.exit(status)
 def two_cpus() -> Iterator[None]:
     """A cluster of this machine."""
     ray = pytest.importorskip("ray")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 
@@ -68,6 +69,15 @@ def test_an_address_that_nobody_answers_is_told_at_once(address: str) -> None:
     assert time.monotonic() - begin < 6
 
 
+def test_a_cluster_that_was_killed_here_is_told_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    check_answers("auto")  # nothing is known of one: Ray itself says so at once
+    (folder / "ray").mkdir()
+    (folder / "ray/ray_current_cluster").write_text("127.0.0.1:1\n")
+    with pytest.raises(ConfigError, match="--address auto: nobody answers"):
+        check_answers("auto")
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -86,6 +96,35 @@ def test_flags_that_do_not_go_together(
     save_photo("in/a.png", 10, 10)
     assert rdo_encode(*flags, "in") == 2
     assert message in capsys.readouterr().err and not Path("rdo-out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_ended_leaves_no_cluster_behind(
+    save_photo: Any, model: str, folder: Path, living: Living, number: signal.Signals
+) -> None:
+    for i in range(12):
+        save_photo(f"in/{i}.png", 20, 20, seed=i)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    program = "import sys; from jobs.encode import main; sys.exit(main(sys.argv[1:]))"
+    flags = ("--iters", "100000", "--method", "ste", "--time-budget", "3", "--ray", "--workers", "2", "--threads", "1")
+    run = subprocess.Popen(
+        [sys.executable, "-W", "error", "-W", "ignore::FutureWarning", "-c", program, "--model", model, *flags, "in"],
+        env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    log = folder / "rdo-out/results.jsonl"
+    deadline = time.monotonic() + 200
+    while len(read_records(log)) < 2 and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(run.pid, number) if number == signal.SIGINT else run.send_signal(number)
+    _, told = run.communicate(timeout=100)
+    assert run.returncode == 130 and b"Traceback" not in told, told.decode()
+    while living(run.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    done = read_records(log)
+    assert not living(run.pid) and 2 <= len(done) < 12 and {r.status for r in done} == {"done"}
+    left = {p.name for p in (folder / "rdo-out").iterdir()}
+    assert left >= {Path(r.output).name for r in done} and not [name for name in left if name.startswith(".rdo-")]
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from jobs.worker import EncodeConfig
 from jobs.worklist import NOWHERE, Item
 from rdo.config import RefineConfig
 
+Living = Callable[[int], list[str]]
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 WARNINGS = ("-W", "error", "-W", "ignore::FutureWarning")
@@ -117,7 +118,7 @@ def test_a_worker_out_of_memory_says_so_and_lives_on(processes: Make, save_photo
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_ended_takes_its_workers_along(
-    save_photo: Any, rdo_encode: Any, model: str, folder: Path, number: signal.Signals
+    save_photo: Any, rdo_encode: Any, model: str, folder: Path, living: Living, number: signal.Signals
 ) -> None:
     for i in range(COUNT):
         save_photo(f"in/{i}.png", 20, 20, seed=i)
@@ -146,12 +147,6 @@ def test_a_run_that_is_ended_takes_its_workers_along(
     assert {Path(r.output).name for r in done} <= set(kept)
     assert rdo_encode(*settings) == 0
     assert len(files("rdo-out")) == COUNT and kept.items() <= files("rdo-out").items()
-
-
-def living(session: int) -> list[str]:
-    """Processes of a session that are not yet dead."""
-    found = subprocess.run(["ps", "-s", str(session), "-o", "stat=,args="], capture_output=True, text=True).stdout
-    return [line for line in found.splitlines() if not line.startswith("Z")]
 
 
 def test_workers_without_their_device_are_a_users_error(save_photo: Any, rdo_encode: Any, capsys: Any) -> None:
