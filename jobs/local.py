@@ -44,9 +44,17 @@ def run(
         settle = (lambda item: None) if overwrite else (lambda item: before.settled(item, config_hash))
         for item, record in _work_through(items, config, pool, settle):
             if results is not None and record.status != "skipped":
-                append_record(results, record)
+                _keep(record, results)
             progress.finish(item, record)
             yield record
+
+
+def _keep(record: Record, results: Path) -> None:
+    try:
+        append_record(results, record)
+    except OSError as error:  # a run that can keep no record is over; say of which file
+        error.filename = error.filename or str(results)
+        raise
 
 
 def _work_through(
