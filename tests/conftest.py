@@ -1,7 +1,10 @@
 """A tiny random codec and synthetic photographs: what every test of the codec works on, the same in each run."""
 
+import os
 from collections.abc import Callable
 from typing import Any, Literal
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that spin starve each other on few cores
 
 import numpy as np
 import pytest
@@ -33,8 +36,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True)
 def same_noise_each_run() -> None:
-    """A threshold that held once holds always."""
+    """A threshold that held once holds always; and no test's threads slow the next."""
     torch.manual_seed(0)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
