@@ -8,7 +8,6 @@ own, CompressAI's. Rates are priced by its own likelihoods on its own grid, and 
 of the refined latents.
 """
 
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,7 +214,7 @@ def _read(source: str, read: Callable[[], Any]) -> dict[str, Tensor]:
 
     try:
         found = read()
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # whatever a damaged file makes zipfile, the unpickler or torch raise
         mend = "download it elsewhere and name the file after the quality" if "://" in source else "name other weights"
         raise CheckpointError(f"{source}: {first_line(error)}: {mend}") from error
     weights = found.get("state_dict", found) if isinstance(found, dict) else {}

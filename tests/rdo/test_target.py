@@ -16,7 +16,7 @@ from codec.pixels import Pixels, to_tensor
 from rdo import RefineConfig, effort, refine
 from rdo.target import Goal, Met, refine_to
 
-HEIGHT, WIDTH = 90, 120
+HEIGHT, WIDTH = 130, 190
 
 
 @pytest.fixture(scope="module")
