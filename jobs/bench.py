@@ -10,14 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs import bench_complexity, bench_speed, cli, roofline
+from jobs import cli
 from jobs.encode import refine_settings
+from jobs.measuring import complexity, roofline, speed
 
 if TYPE_CHECKING:
     from codec.coding import AnyCodec
     from codec.pixels import Pixels
     from jobs.record import Record
-    from jobs.worker import EncodeConfig
+    from jobs.running.worker import EncodeConfig
     from rdo.config import RefineConfig
 
 EXAMPLES = """\
@@ -49,8 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     flags = cli.parser("rdo-bench", "Measure refinement, operations, speed.", EXAMPLES)
     commands = flags.add_subparsers(dest="what", required=True, metavar="WHAT")
     _add_refine_flags(commands.add_parser("refine", help="gain against seconds of ways to refine"))
-    bench_complexity.add_flags(commands.add_parser("complexity", help="parameters and operations of each part"))
-    bench_speed.add_flags(commands.add_parser("speed", help="seconds and memory of each stage, by size of picture"))
+    complexity.add_flags(commands.add_parser("complexity", help="parameters and operations of each part"))
+    speed.add_flags(commands.add_parser("speed", help="seconds and memory of each stage, by size of picture"))
     roofline.add_flags(commands.add_parser("roofline", help="each stage against the floor of this machine"))
     return flags
 
@@ -71,7 +72,7 @@ def _add_refine_flags(flags: argparse.ArgumentParser) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Entry point; see `cli` for exit statuses."""
     arguments = build_parser().parse_args(argv)
-    commands = {"refine": bench, "complexity": bench_complexity.run, "speed": bench_speed.run, "roofline": roofline.run}
+    commands = {"refine": bench, "complexity": complexity.run, "speed": speed.run, "roofline": roofline.run}
     return cli.guarded(lambda: commands[arguments.what](arguments))
 
 
@@ -80,8 +81,8 @@ def bench(arguments: argparse.Namespace) -> int:
     import json
 
     from codec.files import write_atomically
-    from jobs.plot import front_plot
-    from jobs.worker import EncodeConfig, set_up
+    from jobs.measuring.plot import front_plot
+    from jobs.running.worker import EncodeConfig, set_up
 
     ways = settings(arguments)
     qualities = cli.numbers(arguments.qualities, "--qualities")
@@ -131,7 +132,7 @@ def settings(arguments: argparse.Namespace) -> "list[tuple[str, RefineConfig]]":
 
 def encode(inputs: list[str], target: Path, codec: "AnyCodec", config: "EncodeConfig") -> "list[Record]":
     """Records of one configuration; what is done already is taken from its records."""
-    from jobs.local import RESULTS, run
+    from jobs.running.local import RESULTS, run
     from jobs.worklist import build_worklist
 
     target.mkdir(parents=True, exist_ok=True)
@@ -180,8 +181,8 @@ def first_picture(inputs: list[str]) -> "Pixels":
 def floor_seconds(codec: "AnyCodec", pixels: "Pixels", quality: float) -> float:
     """Least time of one forward and backward pass of rate and distortion through the frozen networks."""
     from codec.coding import quality_tensor
-    from jobs.measure import measure
-    from jobs.stages import refinement_step
+    from jobs.measuring.measure import measure
+    from jobs.measuring.stages import refinement_step
 
     level = quality_tensor(codec, quality)
     return measure(refinement_step(codec, pixels, level), level.device, FLOOR_REPEATS).seconds_least

@@ -10,8 +10,8 @@ from jobs import cli
 from jobs.encode import refine_settings
 
 if TYPE_CHECKING:
-    from jobs.pictures import View
-    from jobs.report import Report
+    from jobs.comparing.pictures import View
+    from jobs.comparing.report import Report
     from rdo.config import RefineConfig
 
 LADDER = "1,2.75,4.5,6.25,8"
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 def compare(arguments: argparse.Namespace, command: str) -> int:
     """Encode what is missing, then report; 1 if any picture failed."""
     from codec.errors import ConfigError
-    from jobs.export import as_markdown
+    from jobs.comparing.export import as_markdown
 
     if bool(arguments.inputs) == bool(arguments.records):
         raise ConfigError("name pictures or folders to encode, or finished runs with --records, not both")
@@ -75,11 +75,11 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
     """Everything that a report says, from files that are there already or are now written."""
     from codec.image import ImagePolicy
     from codec.model import Codec
-    from jobs import gather
-    from jobs.anchors import load_anchors
-    from jobs.points import load_records
-    from jobs.report import build_report
-    from jobs.worker import EncodeConfig, set_up
+    from jobs.comparing import gather
+    from jobs.comparing.anchors import load_anchors
+    from jobs.comparing.points import load_records
+    from jobs.comparing.report import build_report
+    from jobs.running.worker import EncodeConfig, set_up
 
     iters = [cli.whole(value) for value in cli.numbers(arguments.iters, "--iters")]
     names, notes = codec_names(arguments.codecs, bool(arguments.records))
@@ -113,8 +113,8 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
 def write_report(folder: Path, report: "Report", views: "list[View]") -> None:
     """report.html, .json, .csv and .md, each whole or not at all."""
     from codec.files import write_atomically
-    from jobs.export import as_csv, as_markdown
-    from jobs.page import render
+    from jobs.comparing.export import as_csv, as_markdown
+    from jobs.comparing.page import render
 
     texts = {"html": render(report, views), "json": report.to_json(), "csv": as_csv(report), "md": as_markdown(report)}
     for suffix, text in texts.items():
@@ -138,7 +138,7 @@ def codec_names(text: str | None, finished: bool) -> tuple[list[str], list[str]]
         ConfigError: an unknown name.
     """
     from codec.errors import ConfigError
-    from jobs.classical import LADDERS, available
+    from jobs.comparing.classical import LADDERS, available
 
     if text == "none" or (text is None and finished):
         return [], []

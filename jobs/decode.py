@@ -43,7 +43,7 @@ def decode_all(arguments: argparse.Namespace) -> int:
     from codec.errors import ConfigError
     from codec.files import write_atomically
     from codec.image import write_png
-    from jobs.worker import explain
+    from jobs.running.worker import explain
 
     codec = load(arguments.model, cli.check_device(arguments.device))
     failed = 0

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs import cli
-from jobs.hire import add_pool_flags
+from jobs.running.hire import add_pool_flags
 
 if TYPE_CHECKING:
     from codec.coding import AnyCodec
-    from jobs.worker import EncodeConfig
+    from jobs.running.worker import EncodeConfig
     from rdo.config import RefineConfig
 
 EXAMPLES = """\
@@ -79,8 +79,8 @@ def encode(arguments: argparse.Namespace) -> int:
     from contextlib import closing
 
     from codec.errors import ConfigError
-    from jobs.hire import elsewhere, hire, load_driver_codec
-    from jobs.local import RESULTS, run
+    from jobs.running.hire import elsewhere, hire, load_driver_codec
+    from jobs.running.local import RESULTS, run
     from jobs.table import summary
 
     standard = STDIO in (items[0].input, items[0].output)
@@ -116,7 +116,7 @@ def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "AnyC
     from codec.coding import quality_tensor
     from codec.errors import ConfigError
     from codec.image import ImagePolicy
-    from jobs.worker import EncodeConfig
+    from jobs.running.worker import EncodeConfig
 
     if arguments.roi and not arguments.roi.is_file():
         raise ConfigError(f"--roi {arguments.roi}: no such file")

@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 def show(arguments: argparse.Namespace) -> int:
     """Print every file's information; 1 if any could not be read."""
     from codec.checkpoint import load
-    from jobs.worker import explain
+    from jobs.running.worker import explain
 
     codec = load(arguments.model, cli.check_device(arguments.device))
     failed = 0
@@ -84,7 +84,7 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
     from codec.bitstream import HEADER_BYTES, unpack
     from codec.checkpoint import model_id
     from codec.coding import read
-    from jobs.details import bits_of
+    from jobs.comparing.details import bits_of
 
     header, _ = unpack(data)
     known = header.model_id == model_id(codec)

@@ -37,7 +37,8 @@ class Record:
 
     `gain_percent` is the fall of cost from `plain` to `refined`; `verified` says that the written bytes were
     decoded and gave the very latents that were meant. `seconds` is all of the image's wall time, reading to writing;
-    `refine_seconds` is refinement's part of it. `input_stamp` is the input's size and times, see `jobs.history.stamp`.
+    `refine_seconds` is refinement's part of it. `input_stamp` is the input's size and times, see
+    `jobs.running.history.stamp`.
     """
 
     schema: str

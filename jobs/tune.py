@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import cli
-from jobs.hire import add_pool_flags
+from jobs.running.hire import add_pool_flags
 
 if TYPE_CHECKING:
     from codec.image import ImagePolicy
-    from jobs.space import StudyConfig
-    from jobs.study import Study
-    from jobs.trials import Bench, Case
+    from jobs.tuning.space import StudyConfig
+    from jobs.tuning.study import Study
+    from jobs.tuning.trials import Bench, Case
 
 EXAMPLES = """\
   rdo-tune rdoq photos/ -o study/                  schedules of the discrete search; run again, it goes on
@@ -61,14 +61,14 @@ def tune(arguments: argparse.Namespace) -> int:
     from codec.coding import quality_tensor
     from codec.image import ImagePolicy
     from codec.settings import override
-    from jobs.hire import hire, load_driver_codec
-    from jobs.history import sole_writer
-    from jobs.local import RESULTS
-    from jobs.space import load_study, study_path
-    from jobs.study import open_study
-    from jobs.trials import Bench
-    from jobs.verdict import as_json, as_text, judge, write
-    from jobs.worker import EncodeConfig
+    from jobs.running.hire import hire, load_driver_codec
+    from jobs.running.history import sole_writer
+    from jobs.running.local import RESULTS
+    from jobs.running.worker import EncodeConfig
+    from jobs.tuning.space import load_study, study_path
+    from jobs.tuning.study import open_study
+    from jobs.tuning.trials import Bench
+    from jobs.tuning.verdict import as_json, as_text, judge, write
 
     deadline = time.monotonic() + (float("inf") if arguments.time_budget is None else arguments.time_budget)
     config = load_study(arguments.study)
@@ -108,8 +108,8 @@ def gather(
         ConfigError: no photos, or a hold-out that is none.
     """
     from codec.errors import ConfigError
-    from jobs.photos import find_photos, prepare, split
-    from jobs.trials import Case
+    from jobs.tuning.photos import find_photos, prepare, split
+    from jobs.tuning.trials import Case
 
     found = find_photos(arguments.photos)
     share = _share(arguments.holdout, config.holdout)
@@ -146,7 +146,7 @@ def _search(study: "Study", bench: "Bench", cases: "list[Case]", deadline: float
     """Under a bar of trials, with a line for each."""
     from tqdm import tqdm
 
-    from jobs.trials import Search
+    from jobs.tuning.trials import Search
 
     total = study.config.trials
     with tqdm(total=total, initial=study.finished, unit="trial", disable=None, file=sys.stderr) as bar:

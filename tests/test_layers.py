@@ -13,9 +13,9 @@ OWNERS = {
     "PIL": {"codec/image.py"},
     "yaml": {"codec/settings.py"},
     "skimage": {"jobs/demo.py"},
-    "ray": {"jobs/cluster.py"},
-    "optuna": {"jobs/study.py"},
-    "matplotlib": {"jobs/report.py", "jobs/bench.py"},
+    "ray": {"jobs/running/cluster.py"},
+    "optuna": {"jobs/tuning/study.py"},
+    "matplotlib": {"jobs/comparing/report.py", "jobs/bench.py"},
 }
 
 

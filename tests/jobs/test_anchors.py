@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import jobs.anchors
+import jobs.comparing.anchors
 from codec.errors import ConfigError
 from codec.image import read_image
 from codec.pixels import Pixels
-from jobs.anchors import AnchorSet, installed_anchors, load_anchors, pixels_hash, recognise
+from jobs.comparing.anchors import AnchorSet, installed_anchors, load_anchors, pixels_hash, recognise
 
 
 @pytest.mark.parametrize("name", ["kodak", "tecnick", "clic"])
@@ -38,8 +38,8 @@ def test_pixels_are_recognised_in_any_lossless_file(save_photo: Any, monkeypatch
     path = save_photo("a.png")
     digest = pixels_hash(read_image(path))
     known = AnchorSet("own", "Own", "", "x", (), {digest: "one", "0" * 64: "one", "f": "two"}, {})
-    monkeypatch.setattr(jobs.anchors, "installed_anchors", lambda: {"own": Path("own.json")})
-    monkeypatch.setattr(jobs.anchors, "load_anchors", lambda name: known)
+    monkeypatch.setattr(jobs.comparing.anchors, "installed_anchors", lambda: {"own": Path("own.json")})
+    monkeypatch.setattr(jobs.comparing.anchors, "load_anchors", lambda name: known)
     bmp, other = save_photo("same.bmp"), save_photo("b.png", seed=1)
     assert recognise({str(bmp): None}) == (known, {"one"})
     assert recognise({str(bmp): None, "gone.png": "f"}) == (known, {"one", "two"})

@@ -12,9 +12,10 @@ from codec.checkpoint import load, model_config
 from codec.coding import encode, plain_latents, quality_tensor, read
 from codec.model import Codec
 from codec.pixels import to_tensor
-from jobs import bench, stages
-from jobs.measure import bench_codec, measure, picture
-from jobs.plot import front_plot, time_plot
+from jobs import bench
+from jobs.measuring import stages
+from jobs.measuring.measure import bench_codec, measure, picture
+from jobs.measuring.plot import front_plot, time_plot
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import jobs.classical
+import jobs.comparing.classical
 from codec.pixels import Pixels
-from jobs.classical import LADDERS, ClassicalRecord, append, available, encode_ladders, read, settings_text
+from jobs.comparing.classical import LADDERS, ClassicalRecord, append, available, encode_ladders, read, settings_text
 
 
 def need(name: str) -> None:
@@ -63,9 +63,11 @@ def test_what_is_done_is_not_encoded_again(pixels: Pixels, tmp_path: Path, monke
     done = {r.key: r for r in read(path)}
     assert len(done) == 4
     worked = []
-    honest = jobs.classical.encode_setting
+    honest = jobs.comparing.classical.encode_setting
     monkeypatch.setattr(
-        jobs.classical, "encode_setting", lambda task, pixels: worked.append(task.setting) or honest(task, pixels)
+        jobs.comparing.classical,
+        "encode_setting",
+        lambda task, pixels: worked.append(task.setting) or honest(task, pixels),
     )
     again = list(encode_ladders("renamed.png", pixels, "hash", ["JPEG"], done))
     assert sorted(worked) == ["quality 70", "quality 88"]

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from codec.errors import ConfigError
-from jobs.cluster import RayPool, check_answers
-from jobs.pool import Task
 from jobs.record import Record, read_records
-from jobs.worker import EncodeConfig
+from jobs.running.cluster import RayPool, check_answers
+from jobs.running.pool import Task
+from jobs.running.worker import EncodeConfig
 from jobs.worklist import NOWHERE, Item
 from rdo.config import RefineConfig
 

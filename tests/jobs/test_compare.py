@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-import jobs.classical
-import jobs.gather
+import jobs.comparing.classical
+import jobs.comparing.gather
 from codec.bitstream import unpack
 from codec.image import read_image
-from jobs.anchors import AnchorCurve, AnchorSet, pixels_hash
 from jobs.cli import numbers
 from jobs.compare import main
-from jobs.pictures import choose
+from jobs.comparing.anchors import AnchorCurve, AnchorSet, pixels_hash
+from jobs.comparing.pictures import choose
 
 LADDER = ("--qualities", "2,5,8", "--iters", 2, "--codecs", "jpeg,webp", "--pictures", 1)
 
@@ -65,7 +65,11 @@ def test_bits_add_up_to_the_file(photos: str, rdo_compare: Any) -> None:
 def test_a_second_run_encodes_nothing(photos: str, rdo_compare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert rdo_compare(*LADDER, photos) == 0
     first = report()
-    for module, name in ((jobs.classical, "encode_setting"), (jobs.gather, "measure_split"), (jobs.gather, "view")):
+    for module, name in (
+        (jobs.comparing.classical, "encode_setting"),
+        (jobs.comparing.gather, "measure_split"),
+        (jobs.comparing.gather, "view"),
+    ):
         monkeypatch.setattr(module, name, None)
     before = {p: p.stat().st_mtime_ns for p in Path("rdo-compare").rglob("*.rdo")}
     assert rdo_compare(*LADDER, photos) == 0
@@ -96,8 +100,8 @@ def test_pictures_of_a_known_set_bring_their_published_curves(
     hashes = {pixels_hash(read_image(Path(f"in/{name}.png"))): name for name in "abc"}
     curves = {"VTM": AnchorCurve("traditional", "a paper", (0.1, 1.0, 20.0), (5.0, 30.0, 60.0))}
     own = AnchorSet("own", "Own", "note", "VTM", ("VTM",), {**hashes, "else": "d"}, curves)
-    monkeypatch.setattr("jobs.anchors.installed_anchors", lambda: {"own": Path()})
-    monkeypatch.setattr("jobs.anchors.load_anchors", lambda name: own)
+    monkeypatch.setattr("jobs.comparing.anchors.installed_anchors", lambda: {"own": Path()})
+    monkeypatch.setattr("jobs.comparing.anchors.load_anchors", lambda name: own)
     assert rdo_compare(*LADDER, photos) == 0
     found = report()
     assert found["anchors"]["title"] == "Own" and [p["codec"] for p in found["published"]][:2] == ["plain", "refined"]
@@ -147,8 +151,8 @@ def test_pictures_of_different_sizes_are_noted(photos: str, save_photo: Any, rdo
 
 
 def test_a_missing_codec_is_noted(photos: str, rdo_compare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    ladder = jobs.classical.LADDERS["JPEG XL"]._replace(plugin="no_such_module")
-    monkeypatch.setitem(jobs.classical.LADDERS, "JPEG XL", ladder)
+    ladder = jobs.comparing.classical.LADDERS["JPEG XL"]._replace(plugin="no_such_module")
+    monkeypatch.setitem(jobs.comparing.classical.LADDERS, "JPEG XL", ladder)
     assert rdo_compare("--qualities", "3,6", "--iters", 0, "--codecs", "jpegxl", photos) == 0
     assert any("JPEG XL is left out: not installed" in note for note in report()["notes"])
 

@@ -11,8 +11,8 @@ from codec.coding import decode
 from codec.errors import ConfigError, ImageError
 from codec.image import STRICT, ImagePolicy, read_image
 from codec.model import Codec
-from jobs.details import append_split, measure_split, plain_latents, read_original, read_refined, read_splits
-from jobs.points import load_records
+from jobs.comparing.details import append_split, measure_split, plain_latents, read_original, read_refined, read_splits
+from jobs.comparing.points import load_records
 
 
 @pytest.fixture

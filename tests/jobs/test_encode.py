@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import jobs.worker
+import jobs.running.worker
 from codec.architecture import lmbda_of
 from codec.bitstream import unpack
 from codec.checkpoint import config_folder, model_id
@@ -21,7 +21,7 @@ from codec.coding import decode, encode
 from codec.errors import ConfigError
 from codec.image import read_image
 from jobs.encode import build_parser, main, refine_settings
-from jobs.worker import explain
+from jobs.running.worker import explain
 from rdo import RefineConfig, effort, recipe
 
 
@@ -103,13 +103,13 @@ def test_refining_with_its_own_lmbda_is_never_worse_in_true_cost(save_photo, rdo
 
 def test_refinement_that_loses_on_the_file_is_dropped(save_photo, rdo_encode, codec, records, monkeypatch) -> None:
     source = save_photo("a.png")
-    honest = jobs.worker.refine
+    honest = jobs.running.worker.refine
 
     def refine(*args: Any) -> Any:
         refined = honest(*args)
         return replace(refined, latents=type(refined.plain)(*(t + 3 for t in refined.plain)))
 
-    monkeypatch.setattr(jobs.worker, "refine", refine)
+    monkeypatch.setattr(jobs.running.worker, "refine", refine)
     assert rdo_encode("--iters", 1, source) == 0
     record = records()["rdo-out/a.png.rdo"]
     assert record["refined"] == record["plain"] and (record["gain_percent"], record["iters"]) == (0, 1)
@@ -213,7 +213,7 @@ def test_a_failure_in_between_does_not_disown_the_file(save_photo, rdo_encode, c
 def test_a_run_killed_before_its_record_is_made_good(save_photo, rdo_encode, monkeypatch, capsys) -> None:
     save_photo("in/a.png", 10, 10)
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.local.append_record", interrupt)
+        patch.setattr("jobs.running.local.append_record", interrupt)
         assert rdo_encode("--iters", 0, "in") == 130
     for status in ("done", "skipped"):
         assert rdo_encode("--iters", 0, "--json", "in") == 0
@@ -466,30 +466,30 @@ def test_ctrl_c_keeps_what_is_done(save_photo, rdo_encode, monkeypatch, folder: 
     save_photo("in/big.png", 30, 30)
     save_photo("in/mid.png", 25, 25)
     save_photo("in/small.png", 20, 20)
-    honest, calls = jobs.worker.refine, []
+    honest, calls = jobs.running.worker.refine, []
 
     def refine(*args: Any) -> Any:
         calls.append(args)
         return honest(*args) if len(calls) == 1 else interrupt()
 
-    monkeypatch.setattr(jobs.worker, "refine", refine)
+    monkeypatch.setattr(jobs.running.worker, "refine", refine)
     assert rdo_encode("--iters", 0, "in") == 130
     assert names(folder) == {"rdo-out/big.png.rdo"} == set(records()) and not leftovers(folder)
     assert "interrupted" in capsys.readouterr().err
-    monkeypatch.setattr(jobs.worker, "refine", honest)
+    monkeypatch.setattr(jobs.running.worker, "refine", honest)
     assert rdo_encode("--iters", 0, "--json", "in") == 0
     assert statuses(capsys.readouterr().out) == ["skipped", "done", "done"]
 
 
 def test_a_file_that_decodes_to_others_symbols_is_not_written(save_photo, rdo_encode, monkeypatch, folder) -> None:
-    honest = jobs.worker.decode
+    honest = jobs.running.worker.decode
 
     def decode_wrongly(*args: Any) -> Any:
         found = honest(*args)
         found.latents.y[0, 0, 0, 0] += 1
         return found
 
-    monkeypatch.setattr(jobs.worker, "decode", decode_wrongly)
+    monkeypatch.setattr(jobs.running.worker, "decode", decode_wrongly)
     assert rdo_encode("--iters", 0, save_photo("a.png", 10, 10)) == 1
     assert not names(folder)
 
@@ -509,14 +509,14 @@ def test_errors_are_explained_in_a_line(error: Exception, text: str) -> None:
 def test_out_of_memory_is_that_pictures_verdict(save_photo, rdo_encode, monkeypatch, folder: Path) -> None:
     save_photo("in/big.png", 30, 30)
     save_photo("in/small.png", 20, 20)
-    honest = jobs.worker.refine
+    honest = jobs.running.worker.refine
 
     def refine(codec: Any, x: Any, *args: Any) -> Any:
         if x.shape[-1] == 30:
             x.new_empty(10**15)  # what torch raises where a tensor does not fit
         return honest(codec, x, *args)
 
-    monkeypatch.setattr(jobs.worker, "refine", refine)
+    monkeypatch.setattr(jobs.running.worker, "refine", refine)
     assert rdo_encode("--iters", 0, "in") == 1
     assert names(folder) == {"rdo-out/small.png.rdo"}
 
@@ -525,14 +525,14 @@ def test_out_of_memory_is_that_pictures_verdict(save_photo, rdo_encode, monkeypa
 def test_our_own_mistakes_are_that_pictures_verdict(save_photo, rdo_encode, monkeypatch, folder, capsys, error) -> None:
     save_photo("in/big.png", 30, 30)
     save_photo("in/small.png", 20, 20)
-    honest = jobs.worker.refine
+    honest = jobs.running.worker.refine
 
     def refine(codec: Any, x: Any, *args: Any) -> Any:
         if x.shape[-1] == 30:
             raise error
         return honest(codec, x, *args)
 
-    monkeypatch.setattr(jobs.worker, "refine", refine)
+    monkeypatch.setattr(jobs.running.worker, "refine", refine)
     assert rdo_encode("--iters", 0, "in") == 1
     assert f"in/big.png: {type(error).__name__}: {error}: please report" in capsys.readouterr().err
     assert names(folder) == {"rdo-out/small.png.rdo"}

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.figures import at_quality, compare, count
-from jobs.points import Series, series_of
+from jobs.comparing.figures import at_quality, compare, count
+from jobs.comparing.points import Series, series_of
 
 QUALITIES = (1, 3, 5, 7)
 

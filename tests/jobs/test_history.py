@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from codec.errors import ConfigError
-from jobs import history
-from jobs.history import sole_writer, stamp
 from jobs.record import read_records
+from jobs.running import history
+from jobs.running.history import sole_writer, stamp
 
 
 def age(path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from jobs.compare import main
-from jobs.page import render
-from jobs.report import build_report
+from jobs.comparing.page import render
+from jobs.comparing.report import build_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")

@@ -8,7 +8,7 @@ import pytest
 
 from codec.errors import ConfigError
 from codec.image import STRICT, ImagePolicy, read_image
-from jobs.photos import Photo, find_photos, prepare, split
+from jobs.tuning.photos import Photo, find_photos, prepare, split
 
 
 def nobody(path: Path, reason: str) -> None:

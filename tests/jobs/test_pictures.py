@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import jobs.pictures
+import jobs.comparing.pictures
 from codec.coding import coding_arithmetic, encode, quality_tensor
 from codec.image import STRICT, read_image
 from codec.model import Codec
 from codec.pixels import Pixels
-from jobs.details import plain_latents
-from jobs.pictures import View, heat, quality_of_bits, store, stored, view
-from jobs.points import load_records
+from jobs.comparing.details import plain_latents
+from jobs.comparing.pictures import View, heat, quality_of_bits, store, stored, view
+from jobs.comparing.points import load_records
 
 
 def decoded(uri: str) -> Any:
@@ -45,7 +45,7 @@ def test_layers_are_of_one_size_and_carry_their_figures(shown: View, codec: Code
 def test_a_large_picture_shows_its_middle_on_whole_blocks(
     save_photo: Any, rdo_encode: Any, codec: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs.pictures, "SIDE_MAX", 64)
+    monkeypatch.setattr(jobs.comparing.pictures, "SIDE_MAX", 64)
     source = save_photo("a.png", 100, 130)
     assert rdo_encode("--iters", 0, "a.png") == 0
     found = view(load_records(["rdo-out"])[0], codec, STRICT)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from codec.errors import ConfigError
-from jobs.classical import ClassicalRecord
-from jobs.points import complete, efforts, load_records, series_of
+from jobs.comparing.classical import ClassicalRecord
+from jobs.comparing.points import complete, efforts, load_records, series_of
 from jobs.record import append_record
 
 

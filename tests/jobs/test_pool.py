@@ -10,10 +10,10 @@ import pytest
 
 from codec.errors import ConfigError
 from codec.model import Codec
-from jobs.local import InProcess
-from jobs.pool import Answer, Crew, Lost, Ready, Task
 from jobs.record import SCHEMA, Record
-from jobs.worker import EncodeConfig
+from jobs.running.local import InProcess
+from jobs.running.pool import Answer, Crew, Lost, Ready, Task
+from jobs.running.worker import EncodeConfig
 from jobs.worklist import NOWHERE, Item
 from rdo.config import RefineConfig
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from codec.errors import ConfigError
-from jobs.pool import Task
-from jobs.processes import Processes
 from jobs.record import Record, read_records
-from jobs.worker import EncodeConfig
+from jobs.running.pool import Task
+from jobs.running.processes import Processes
+from jobs.running.worker import EncodeConfig
 from jobs.worklist import NOWHERE, Item
 from rdo.config import RefineConfig
 

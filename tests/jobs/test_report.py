@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from jobs.anchors import load_anchors
-from jobs.classical import ClassicalRecord
-from jobs.export import as_csv, as_markdown
-from jobs.report import Report, build_report
+from jobs.comparing.anchors import load_anchors
+from jobs.comparing.classical import ClassicalRecord
+from jobs.comparing.export import as_csv, as_markdown
+from jobs.comparing.report import Report, build_report
 
 QUALITIES = (1, 3, 5, 7)
 

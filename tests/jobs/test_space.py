@@ -6,7 +6,7 @@ import pytest
 
 from codec.checkpoint import config_folder
 from codec.errors import ConfigError
-from jobs.space import StudyConfig, load_study
+from jobs.tuning.space import StudyConfig, load_study
 from rdo import effort
 
 HEAT = "search:\n  heat: {low: 0, high: 2}\n"

@@ -11,9 +11,9 @@ import pytest
 
 from codec.errors import ConfigError
 from jobs.record import SCHEMA, Record
-from jobs.space import Dimension, StudyConfig
-from jobs.storage import shown
-from jobs.study import Attempt, Study, open_study
+from jobs.tuning.space import Dimension, StudyConfig
+from jobs.tuning.storage import shown
+from jobs.tuning.study import Attempt, Study, open_study
 
 CASES = 12
 SPACE = StudyConfig({"heat": Dimension(0.0, 2.0), "share_start": Dimension(0.1, 0.9)})

@@ -10,9 +10,9 @@ from typing import Any
 import optuna
 import pytest
 
-import jobs.local
-from jobs.history import sole_writer
+import jobs.running.local
 from jobs.record import read_records
+from jobs.running.history import sole_writer
 from jobs.tune import main
 
 ROWS = "study/trials.csv"
@@ -77,7 +77,7 @@ def test_a_study_leaves_its_best_recipe_and_what_it_is_worth(tune: Tune, rdo_enc
 
 
 def test_a_killed_study_goes_on_and_encodes_nothing_twice(tune: Tune, monkeypatch: Any, capsys: Any) -> None:
-    honest, calls = jobs.local.encode_one, list[int]()
+    honest, calls = jobs.running.local.encode_one, list[int]()
 
     def encode_one(*args: Any) -> Any:
         calls.append(1)
@@ -85,7 +85,7 @@ def test_a_killed_study_goes_on_and_encodes_nothing_twice(tune: Tune, monkeypatc
             raise KeyboardInterrupt
         return honest(*args)
 
-    monkeypatch.setattr(jobs.local, "encode_one", encode_one)
+    monkeypatch.setattr(jobs.running.local, "encode_one", encode_one)
     assert [tune(), tune(), tune()] == [130, 130, 0]
     finished = rows()
     assert sum(row["state"] in ("done", "pruned") for row in finished) == 4
@@ -156,7 +156,7 @@ def test_where_every_trial_fails_the_study_stops(tune: Tune, monkeypatch: Any, c
     def refine(*args: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr("jobs.worker.refine", refine)
+    monkeypatch.setattr("jobs.running.worker.refine", refine)
     assert tune() == 2
     told = capsys.readouterr().err
     assert "3 trials in a row failed, the last on study/crops/" in told and "out of memory" in told

@@ -9,8 +9,8 @@ from types import TracebackType
 from tqdm import tqdm
 
 from jobs.cli import say
-from jobs.pool import Task
 from jobs.record import Record
+from jobs.running.pool import Task
 from jobs.worklist import Item
 
 LINE_S = 30.0  # between lines in a log

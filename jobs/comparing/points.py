@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.errors import ConfigError
-from jobs.classical import LADDERS, ClassicalRecord
-from jobs.local import RESULTS
+from jobs.comparing.classical import LADDERS, ClassicalRecord
 from jobs.record import Record, Score, read_records
+from jobs.running.local import RESULTS
 
 PLAIN, REFINED = "plain", "refined"
 Floats = NDArray[np.float64]

@@ -23,8 +23,8 @@ from codec.interface import Latents
 from codec.pixels import Pixels, to_tensor
 from codec.settings import config_hash
 from jobs.cli import THREADS, check_device, keep_memory
-from jobs.history import stamp
 from jobs.record import SCHEMA, Record, score
+from jobs.running.history import stamp
 from jobs.worklist import NOWHERE, STDIO, Item
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion, weight_of_mask

@@ -1,4 +1,4 @@
-"""A worker process: what `jobs.processes` starts. It imports little until it has set what torch reads on import.
+"""A worker process, started by `processes`. It imports little until it has set what torch reads on import.
 
 It ends with the process that started it, however that ends: a worker that outlived it could write over what a later
 run has made.
@@ -17,7 +17,7 @@ from jobs import cli
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from jobs.pool import Answer, Task
+    from jobs.running.pool import Answer, Task
 
 
 def work(pipe: "Connection[Answer, Task]", model: str, device: str, threads: int) -> None:
@@ -25,8 +25,8 @@ def work(pipe: "Connection[Answer, Task]", model: str, device: str, threads: int
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exception, so that temporary files are removed
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cli.before_torch()
-    from jobs.pool import Lost, Ready, Step
-    from jobs.worker import encode_one, explain, set_up
+    from jobs.running.pool import Lost, Ready, Step
+    from jobs.running.worker import encode_one, explain, set_up
 
     with suppress(EOFError, OSError):  # nobody is there any more
         try:

@@ -15,16 +15,16 @@ from codec.coding import AnyCodec, quality_tensor
 from codec.errors import RdoError
 from codec.image import ImagePolicy
 from codec.model import Codec
-from jobs import classical
-from jobs.anchors import AnchorSet, pixels_hash, recognise
-from jobs.classical import LADDERS, ClassicalRecord
 from jobs.cli import say
-from jobs.details import Split, append_split, measure_split, read_original, read_splits
-from jobs.local import RESULTS, run
-from jobs.pictures import View, choose, store, stored, view
-from jobs.points import efforts
+from jobs.comparing import classical
+from jobs.comparing.anchors import AnchorSet, pixels_hash, recognise
+from jobs.comparing.classical import LADDERS, ClassicalRecord
+from jobs.comparing.details import Split, append_split, measure_split, read_original, read_splits
+from jobs.comparing.pictures import View, choose, store, stored, view
+from jobs.comparing.points import efforts
 from jobs.record import Record
-from jobs.worker import EncodeConfig, explain
+from jobs.running.local import RESULTS, run
+from jobs.running.worker import EncodeConfig, explain
 from jobs.worklist import build_worklist
 from rdo.config import RefineConfig
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jobs import cli
 
 if TYPE_CHECKING:
-    from jobs.stages import Stage, Subject
+    from jobs.measuring.stages import Stage, Subject
 
 WAYS = {"cached": "EGR + SFG + cache", "naive": "EGR + SFG", "plain": "plain groups", "serial": "Contextformer"}
 CODING = ("encode", "decode", "entropy coding", "entropy decoding", "refinement step")
@@ -52,9 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Time every stage at every size; then what the paper prints."""
     from codec.errors import ConfigError
     from codec.files import write_atomically
-    from jobs.measure import bench_codec, picture, sizes
-    from jobs.plot import time_plot
-    from jobs.stages import subject
+    from jobs.measuring.measure import bench_codec, picture, sizes
+    from jobs.measuring.plot import time_plot
+    from jobs.measuring.stages import subject
 
     if unknown := set(arguments.ways.split(",")) - set(WAYS) - {""}:
         raise ConfigError(f"--ways {', '.join(sorted(unknown))}: choose from {', '.join(WAYS)}")
@@ -81,8 +81,8 @@ def time_stages(on: "Subject", name: str, ways: list[str], repeats: int) -> Iter
     """Rows as they are measured."""
     import torch
 
-    from jobs.measure import measure
-    from jobs.stages import coding_stages, context_stage
+    from jobs.measuring.measure import measure
+    from jobs.measuring.stages import coding_stages, context_stage
 
     device = on.level.device
     stages: dict[str, tuple[Stage, float]] = {stage: (call, 1.0) for stage, call in coding_stages(on).items()}

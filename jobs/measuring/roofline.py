@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from codec.architecture import ModelConfig
-    from jobs.stages import Subject
+    from jobs.measuring.stages import Subject
 
 MATRIX, COPY_BYTES = 2048, 1 << 28  # sides of the product; bytes copied, far more than caches hold
 CACHED = "EGR + SFG + cache"
@@ -67,8 +67,8 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure the ceilings, then every stage."""
     from codec.errors import ConfigError
-    from jobs.measure import bench_codec, picture, sizes
-    from jobs.stages import subject
+    from jobs.measuring.measure import bench_codec, picture, sizes
+    from jobs.measuring.stages import subject
 
     if arguments.repeats < 1:
         raise ConfigError(f"--repeats {arguments.repeats}: must be at least 1")
@@ -89,7 +89,7 @@ def measure_ceilings(device: "torch.device", repeats: int) -> Ceilings:
     """The most that plain torch reaches on this device."""
     import torch
 
-    from jobs.measure import measure
+    from jobs.measuring.measure import measure
 
     def product_rate(dtype: torch.dtype) -> float:
         matrix = torch.randn(MATRIX, MATRIX, device=device, dtype=dtype)
@@ -103,8 +103,8 @@ def measure_ceilings(device: "torch.device", repeats: int) -> Ceilings:
 
 def rows(on: "Subject", name: str, ceilings: Ceilings, repeats: int) -> list[Row]:
     """Every network's stage, a step of refinement, and decoding as a whole but for its entropy coder."""
-    from jobs.measure import measure
-    from jobs.stages import context_stage, refinement_step, transform_stages
+    from jobs.measuring.measure import measure
+    from jobs.measuring.stages import context_stage, refinement_step, transform_stages
 
     device = on.level.device
     stages = transform_stages(on)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from codec.errors import ConfigError
-from jobs.points import Series, complete
+from jobs.comparing.points import Series, complete
 from jobs.record import Record, Score
 from rdo.gains import Interval, bd_rate, paired_bootstrap, saving_at_equal_quality
 

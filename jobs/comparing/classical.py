@@ -22,7 +22,7 @@ import torch
 from codec.image import can_write, library_versions, read_as, write_as
 from codec.pixels import Pixels
 from jobs.record import append_line, score
-from jobs.worker import explain
+from jobs.running.worker import explain
 
 
 class Ladder(NamedTuple):

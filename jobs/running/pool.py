@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from codec.errors import ConfigError
 from jobs.record import SCHEMA, Record
-from jobs.worker import EncodeConfig
+from jobs.running.worker import EncodeConfig
 from jobs.worklist import Item
 
 RETRIES = 2  # of a task whose worker died

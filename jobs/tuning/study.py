@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Literal
 
 from codec.errors import ConfigError
 from jobs.record import Record
-from jobs.space import Objective, StudyConfig, Value
-from jobs.storage import check_answers, mend_journal, shown
+from jobs.tuning.space import Objective, StudyConfig, Value
+from jobs.tuning.storage import check_answers, mend_journal, shown
 from rdo.config import RefineConfig
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
-from jobs.anchors import AnchorSet
-from jobs.classical import LADDERS, ClassicalRecord, settings_text
-from jobs.details import Split
-from jobs.figures import AtQuality, Comparison, Published, at_quality, compare, delta
-from jobs.notes import cautions, size_note
-from jobs.points import PLAIN, REFINED, Series, complete, efforts, series_of
+from jobs.comparing.anchors import AnchorSet
+from jobs.comparing.classical import LADDERS, ClassicalRecord, settings_text
+from jobs.comparing.details import Split
+from jobs.comparing.figures import AtQuality, Comparison, Published, at_quality, compare, delta
+from jobs.comparing.notes import cautions, size_note
+from jobs.comparing.points import PLAIN, REFINED, Series, complete, efforts, series_of
 from jobs.record import Record
 
 SCHEMA = "rdo-report-1"

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from codec.coding import AnyCodec
 from codec.errors import ConfigError
-from jobs.local import RESULTS
-from jobs.photos import Photo
-from jobs.pool import Pool, Task
 from jobs.record import Record, append_record, read_records
-from jobs.study import Attempt, Study
-from jobs.worker import EncodeConfig, encode_hash
+from jobs.running.local import RESULTS
+from jobs.running.pool import Pool, Task
+from jobs.running.worker import EncodeConfig, encode_hash
+from jobs.tuning.photos import Photo
+from jobs.tuning.study import Attempt, Study
 from jobs.worklist import NOWHERE, Item
 from rdo.config import RefineConfig
 

@@ -18,7 +18,7 @@ from codec.files import write_atomically
 from codec.image import ImagePolicy, write_as, write_png
 from codec.model import Codec, Latents
 from codec.pixels import Pixels, crop, from_tensor
-from jobs.details import Split, bits_of, plain_latents, read_original, read_refined, split_of
+from jobs.comparing.details import Split, bits_of, plain_latents, read_original, read_refined, split_of
 from jobs.record import Record, Score, psnr_db
 
 SIDE_MAX = 1024  # px shown; a multiple of a block

@@ -3,9 +3,9 @@
 import csv
 import io
 
-from jobs.figures import Comparison, Published, Saving
-from jobs.points import PLAIN, REFINED
-from jobs.report import Report
+from jobs.comparing.figures import Comparison, Published, Saving
+from jobs.comparing.points import PLAIN, REFINED
+from jobs.comparing.report import Report
 from rdo.gains import Interval
 
 COLUMNS = ("image", "codec", "setting", "bytes", "bpp", "psnr_db", "ms_ssim", "seconds")

@@ -19,9 +19,9 @@ from codec.checkpoint import first_line, installed_models
 from codec.coding import AnyCodec
 from codec.errors import ConfigError
 from jobs.cli import THREADS, interrupts_kept_from_children
-from jobs.pool import Answer, Crew, Lost, Ready, Task
 from jobs.record import Record
-from jobs.worker import encode_one, explain, set_up
+from jobs.running.pool import Answer, Crew, Lost, Ready, Task
+from jobs.running.worker import encode_one, explain, set_up
 from jobs.worklist import NOWHERE
 
 ANSWER_S = 5.0  # for the machine behind an address

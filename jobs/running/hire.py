@@ -9,7 +9,7 @@ from jobs import cli
 
 if TYPE_CHECKING:
     from codec.coding import AnyCodec
-    from jobs.pool import Pool
+    from jobs.running.pool import Pool
 
 
 def add_pool_flags(flags: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def load_driver_codec(arguments: argparse.Namespace) -> "AnyCodec":
     Raises:
         RdoError: flags that do not go together, no such model or device.
     """
-    from jobs.worker import set_up
+    from jobs.running.worker import set_up
 
     _check(arguments)
     device = "cpu" if elsewhere(arguments) else arguments.device
@@ -57,16 +57,16 @@ def hire(
         ConfigError: the cluster cannot be reached.
     """
     if not elsewhere(arguments):
-        from jobs.local import InProcess
+        from jobs.running.local import InProcess
 
         return InProcess(codec)
     seconds_max = arguments.max_seconds_per_image or math.inf
     if not arguments.ray:
-        from jobs.processes import Processes
+        from jobs.running.processes import Processes
 
         jobs = min(arguments.jobs, tasks)
         return Processes(arguments.model, arguments.device, jobs, seconds_max, arguments.threads)
-    from jobs.cluster import RayPool
+    from jobs.running.cluster import RayPool
 
     device = "cuda" if arguments.gpus_per_worker and arguments.device == "cpu" else arguments.device
     return RayPool(

@@ -4,10 +4,10 @@ import json
 from dataclasses import asdict
 from importlib import resources
 
-from jobs.pictures import View
-from jobs.report import Report
+from jobs.comparing.pictures import View
+from jobs.comparing.report import Report
 
-ASSETS = resources.files("jobs") / "assets"
+ASSETS = resources.files("jobs.comparing") / "assets"
 SCRIPTS = ("base.js", "charts.js", "curves.js", "tables.js", "viewer.js", "start.js")
 
 

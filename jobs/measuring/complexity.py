@@ -61,7 +61,7 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print every row, then the ratios."""
     from codec.checkpoint import model_config
-    from jobs.measure import sizes
+    from jobs.measuring.measure import sizes
 
     chosen = sizes(arguments.sizes)
     for config in [model_config(name) for name in arguments.models.split(",")]:

@@ -1,6 +1,6 @@
 """Worker processes on this machine, each with a model of its own: `rdo-encode -j N`.
 
-What they do is in `jobs.child`.
+What they do is in `jobs.running.child`.
 """
 
 import math
@@ -11,8 +11,9 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import NamedTuple
 
-from jobs import child, cli
-from jobs.pool import Answer, Crew, Lost, Task
+from jobs import cli
+from jobs.running import child
+from jobs.running.pool import Answer, Crew, Lost, Task
 
 GRACE_S = 2.0  # for a worker that was asked to end, to remove its temporary file
 

@@ -14,8 +14,8 @@ import numpy as np
 from codec.files import write_atomically
 from codec.settings import to_mapping
 from jobs.record import Record
-from jobs.study import Study, Trial, means
-from jobs.trials import Bench, Case
+from jobs.tuning.study import Study, Trial, means
+from jobs.tuning.trials import Bench, Case
 from rdo.config import RefineConfig
 from rdo.efforts import recipe as preset
 from rdo.gains import Interval, paired_bootstrap

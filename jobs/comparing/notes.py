@@ -1,7 +1,7 @@
 """What a reader must know before believing a report, in sentences: gaps, small overlaps, what was left out."""
 
-from jobs.figures import OVERLAP_MIN, Comparison, Published
-from jobs.points import PLAIN, Series
+from jobs.comparing.figures import OVERLAP_MIN, Comparison, Published
+from jobs.comparing.points import PLAIN, Series
 from jobs.record import Record
 
 FEW = 10  # pictures; below, a bootstrap has little to resample

@@ -6,11 +6,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from codec.coding import AnyCodec
-from jobs.history import History, sole_writer
-from jobs.pool import Pool, Task
-from jobs.progress import Progress
 from jobs.record import Record, append_record, read_records
-from jobs.worker import OUT_OF_MEMORY, EncodeConfig, encode_hash, encode_one
+from jobs.running.history import History, sole_writer
+from jobs.running.pool import Pool, Task
+from jobs.running.progress import Progress
+from jobs.running.worker import OUT_OF_MEMORY, EncodeConfig, encode_hash, encode_one
 from jobs.worklist import Item
 
 RESULTS = "results.jsonl"

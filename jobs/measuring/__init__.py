@@ -1,0 +1,1 @@
+"""What `rdo-bench` counts and times: operations, seconds, memory, and the floor under them."""

@@ -1,0 +1,1 @@
+"""Pictures through workers: in this process, in others or on a Ray cluster, with nothing lost."""
