@@ -110,7 +110,7 @@ def load_photos(folder: Path, smallest: int, quiet: bool = True, limit: int | No
     paths = find_images(folder)
     paths = paths[:: max(1, len(paths) // limit)] if limit else paths
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
-        decoded = list(tqdm(pool.map(read_photo, paths), total=len(paths), desc="photos", disable=quiet))
+        decoded = list(tqdm(pool.map(read_photo, paths), total=len(paths), desc="photos", disable=quiet or None))
     photos = [p for p in decoded if p is not None and min(p.shape[:2]) >= smallest]
     if not photos:
         raise ConfigError(f"{folder}: no photo with sides of at least {smallest} pixels; name a folder of photographs")

@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument("--iters", type=int, help="steps, with the schedules that suit them; 0 is plain encoding")
     search.add_argument("--method", help="rdoq, or for comparison a relaxation: ste, sga, ... (default rdoq)")
     search.add_argument("--time-budget", type=float, metavar="S", help="at most S seconds of refinement per picture")
-    search.add_argument("--patience", type=int, help="stop a descent after this many looks without a gain (0: never)")
+    search.add_argument("--patience", type=int, help="stop after this many looks without a gain (0: never)")
     search.add_argument("--seed", type=int, help="of the noise (default 0)")
     search.add_argument(
         "--memory-limit", type=float, metavar="GIB", dest="memory_gib",

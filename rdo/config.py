@@ -28,11 +28,12 @@ class RefineConfig:
         ste_tail: of descent: fraction of the steps, at the end, that round straight through.
         tail: steps of `rdoq` without heat after a descent, beyond `iters`.
         checks: of descent: how often the true rounded cost is looked at in the second half of the run.
-        patience: of descent: stop after this many looks without a better one; 0 never stops.
+        patience: stop after this many looks without a better one, of `rdoq` rounds without heat; 0 never stops.
         time_budget: seconds after which the run stops, with schedules compressed to fit; None has no limit.
         seed: of all noise.
         memory_gib: largest memory of the process, on a GPU of its tensors: larger pictures are done in strips, which
-            takes about half as long again; None cuts strips of 2 megapixels.
+            takes about half as long again; None cuts strips of `strip_pixels`.
+        strip_pixels: of all images together, where no limit of memory is given.
     """
 
     iters: int = 40
@@ -55,6 +56,7 @@ class RefineConfig:
     time_budget: float | None = None
     seed: int = 0
     memory_gib: float | None = None
+    strip_pixels: int = 1 << 21
 
     def __post_init__(self) -> None:
         if min(self.iters, self.patience, self.tail) < 0 or self.checks < 1:
@@ -69,3 +71,5 @@ class RefineConfig:
             raise ValueError(f"time_budget {self.time_budget}: must be positive")
         if self.memory_gib is not None and self.memory_gib <= 0:
             raise ValueError(f"memory_gib {self.memory_gib}: must be positive")
+        if self.strip_pixels < 1:
+            raise ValueError(f"strip_pixels {self.strip_pixels}: must be positive")

@@ -14,7 +14,7 @@ import torch
 
 from codec.interface import Latents
 from rdo.config import RefineConfig
-from rdo.objective import Best, Problem, keep_better, look
+from rdo.objective import Best, Patience, Problem, keep_better, look
 from rdo.relaxations import EXACT, RELAXATIONS, Name, ste
 from rdo.schedules import Clock, cosine, geometric
 
@@ -38,7 +38,7 @@ def descend(
     )
     generator = torch.Generator(problem.x.device).manual_seed(config.seed)
     looks = look_steps(config.iters, config.checks)
-    stale, seen = 0, best.cost.total
+    patience = Patience(config.patience, best)
     while (t := clock.t) < 1:
         for group, peak in zip(optimiser.param_groups, peaks, strict=True):
             group["lr"] = FALLS[config.lr_fall](peak, peak * config.lr_end, t)
@@ -57,11 +57,8 @@ def descend(
         progress(clock.step)
         if clock.step in looks:
             best = look(problem, best, latents)
-            if config.patience:
-                stale = 0 if bool((best.cost.total < seen).any()) else stale + 1
-                seen = best.cost.total
-                if stale >= config.patience:
-                    break
+            if patience.spent(best):
+                break
     return look(problem, best, latents)
 
 

@@ -96,6 +96,21 @@ def keep_better(best: Best, latents: Latents, candidate: Cost) -> Best:
     return Best(select(better, latents, best.latents), Cost(*costs))
 
 
+class Patience:
+    """Counts looks at the best that found none of its images better; `spent` at the limit, never where that is 0."""
+
+    def __init__(self, limit: int, best: Best) -> None:
+        self.limit, self.stale, self.seen = limit, 0, best.cost.total
+
+    def spent(self, best: Best) -> bool:
+        """Look at the best; this waits for the device, unless there is no limit."""
+        if not self.limit:
+            return False
+        self.stale = 0 if bool((best.cost.total < self.seen).any()) else self.stale + 1
+        self.seen = best.cost.total
+        return self.stale >= self.limit
+
+
 def select(chosen: Tensor, new: Latents, old: Latents) -> Latents:
     """`new` for the images that `chosen` (B,) marks, `old` for the others."""
     return Latents(*(torch.where(chosen[:, None, None, None], n, o) for n, o in zip(new, old, strict=True)))

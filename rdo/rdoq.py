@@ -25,7 +25,7 @@ from torch import Tensor
 
 from codec.interface import Latents
 from rdo.config import RefineConfig
-from rdo.objective import Best, Cost, Problem, keep_better, look, select
+from rdo.objective import Best, Cost, Patience, Problem, keep_better, look, select
 from rdo.schedules import Clock, falling, geometric
 
 PROBES_MAX = 8  # of the curvature; one is enough where an image has many positions to average over
@@ -44,7 +44,7 @@ class View(NamedTuple):
 
 
 def search(problem: Problem, best: Best, config: RefineConfig, clock: Clock, progress: Callable[[int], None]) -> Best:
-    """Search from `best` until the clock runs out.
+    """Search from `best` until the clock runs out or, without heat, patience does.
 
     Where a round of moves made an image dearer than its limit, it steps back, and half as many latents may move in the
     next. The limit is `ASTRAY` times the first cost while there is heat, for the search to wander; then the last cost.
@@ -53,6 +53,7 @@ def search(problem: Problem, best: Best, config: RefineConfig, clock: Clock, pro
     bend = curvatures(problem, best.latents, generator)
     latents, kept, limit = best.latents, None, ASTRAY * best.cost.total
     caution = torch.ones_like(limit)
+    patience = Patience(config.patience, best)
     while (t := clock.t) < 1:
         at = problem.rounded(latents)
         cost, view = survey(problem, at, bend)
@@ -65,6 +66,8 @@ def search(problem: Problem, best: Best, config: RefineConfig, clock: Clock, pro
         kept = view
         if heat == 0:
             limit = torch.where(better, cost.total, limit)
+            if patience.spent(best):
+                break
         share = geometric(config.share_start, config.share_end, t) * caution
         moves = zip(*view, (share, Z_SHARE * share), strict=True)
         moved = Latents(*(move(v, up, down, heat, s, generator) for v, up, down, s in moves))

@@ -72,7 +72,7 @@ def refine(
     clock = Clock(config.iters, config.time_budget)
     level = codec.level(quality).expand(len(x))
     weight = torch.full_like(level, codec.lmbda_of(quality) if lmbda is None else lmbda)
-    problem = Problem(bounded(codec, x.shape, config.memory_gib), x, level, weight, measure)
+    problem = Problem(bounded(codec, x.shape, config), x, level, weight, measure)
     with torch.no_grad():
         start = codec.analyse(pad(x, codec.stride), level)
         nearest = problem.rounded(start)

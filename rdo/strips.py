@@ -19,8 +19,8 @@ from codec.entropy import StepMixture
 from codec.errors import ConfigError
 from codec.interface import Latents, Priced
 from codec.model import STRIDE, Codec
+from rdo.config import RefineConfig
 
-STRIP_PIXELS = 1 << 21  # of all images together, where no limit of memory is given: 2048 x 1024
 CELL = 16  # pixels of a latent's side
 TEMPORARIES = 2  # what forward and backward need for a moment, for each byte kept between them: 1.7 to 2.1 measured
 
@@ -99,15 +99,13 @@ def _again(function: Callable[..., Any], *inputs: Any) -> Any:
     return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
-def bounded(codec: Priced, shape: torch.Size, memory_gib: float | None) -> Priced:
-    """The codec, or strips of it where images (B, 3, H, W) would need more memory than they may.
-
-    Args:
-        memory_gib: what the process, on a GPU its tensors, may take; None takes strips of 2048 x 1024 pixels.
+def bounded(codec: Priced, shape: torch.Size, config: RefineConfig) -> Priced:
+    """The codec, or strips of it where images (B, 3, H, W) would need more memory than `config` lets them.
 
     Raises:
         ConfigError: not even the narrowest strips fit, or the codec is another's, which is not cut.
     """
+    memory_gib = config.memory_gib
     if not isinstance(codec, Codec):
         if memory_gib is not None:
             raise ConfigError("--memory-limit: only our own models are refined in strips: leave it out")
@@ -116,10 +114,10 @@ def bounded(codec: Priced, shape: torch.Size, memory_gib: float | None) -> Price
     images, height, width = shape[0], *(-(-side // STRIDE) * STRIDE for side in shape[2:])
     row_pixels = images * width * CELL
     height //= CELL
-    if memory_gib is None and height * row_pixels <= STRIP_PIXELS:
+    if memory_gib is None and height * row_pixels <= config.strip_pixels:
         return codec
     if memory_gib is None:
-        return Strips(codec, max(1, STRIP_PIXELS // row_pixels // window) * window, halo_rows(codec))
+        return Strips(codec, max(1, config.strip_pixels // row_pixels // window) * window, halo_rows(codec))
     free = memory_gib * 2**30 - in_use(codec)
     whole, between = (TEMPORARIES * kept_bytes(way) for way in (codec, Strips(codec, window, 0)))
     if whole * height * row_pixels <= free:

@@ -142,7 +142,7 @@ def refine_to(
         quality = _plain_quality(task, goal.aim - move)
     refined = refine(codec, x, quality, config, None, counter.add(), measure)
     lmbda = torch.tensor([codec.lmbda_of(quality)], device=x.device)
-    problem = Problem(bounded(codec, x.shape, config.memory_gib), x, codec.level(quality), lmbda, measure)
+    problem = Problem(bounded(codec, x.shape, config), x, codec.level(quality), lmbda, measure)
     return _trim(task, problem, replace(config, heat=0.0), Met(refined, quality, codec.lmbda_of(quality)), counter)
 
 

@@ -32,6 +32,7 @@ from rdo.refine import refine
 from rdo.target import Goal, refine_to
 
 OUT_OF_MEMORY = "out of memory"
+STRIP_MIN = 1 << 16  # pixels; narrower strips would save nothing beside their halo
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def encode_one(item: Item, codec: AnyCodec, config: EncodeConfig, progress: Call
         source = _read_source(item)
         record = replace(record, input_sha256=hashlib.sha256(source).hexdigest(), input_stamp=before)
         pixels = read_image(source, config.policy)
-        encoded, data = _encode(pixels, codec, config, record, progress)
+        encoded, data = _encode_in_memory(pixels, codec, config, record, progress)
         _write(item.output, data)
     except Exception as error:  # whatever it is, it is this picture's verdict, and the run goes on
         return replace(record, error=explain(error, item.input), seconds=time.monotonic() - begin)
@@ -124,10 +125,14 @@ def explain(error: Exception, subject: str = "") -> str:
         where = f"{error.filename}: " if error.filename and error.filename != subject else ""
         mend = "check the path" if isinstance(error, FileNotFoundError) else "check the disk and the permissions"
         return f"{where}{error.strerror}: {mend}"
-    # on the CPU torch reports exhausted memory as a RuntimeError of its allocator
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "alloc" in str(error):
+    if exhausted(error):
         return f"{OUT_OF_MEMORY}: downscale the picture or use a machine with more"
     return f"{type(error).__name__}: {first_line(error)}: please report this picture and settings"
+
+
+def exhausted(error: Exception) -> bool:
+    """Whether memory ran out; on the CPU torch says so with a RuntimeError of its allocator."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "alloc" in str(error)
 
 
 def encode_hash(codec: AnyCodec, config: EncodeConfig) -> str:
@@ -150,6 +155,20 @@ def distortion_of(config: EncodeConfig, device: torch.device) -> Distortion:
         mask = read_image(config.roi, ImagePolicy("drop", 8), str(config.roi))
         weight = weight_of_mask(to_tensor(mask).mean(1, keepdim=True).to(device), config.roi_weight)
     return Distortion(config.ms_ssim, weight)
+
+
+def _encode_in_memory(
+    pixels: Pixels, codec: AnyCodec, config: EncodeConfig, record: Record, progress: Callable[[int], None]
+) -> tuple[Record, bytes]:
+    """`_encode`, begun again in ever narrower strips when memory runs out."""
+    try:
+        return _encode(pixels, codec, config, record, progress)
+    except Exception as error:
+        strip = min(config.refine.strip_pixels, pixels.width * pixels.height) // 4
+        if not exhausted(error) or not config.refine.iters or strip < STRIP_MIN:
+            raise
+    narrower = replace(config, refine=replace(config.refine, memory_gib=None, strip_pixels=strip))
+    return _encode_in_memory(pixels, codec, narrower, record, progress)
 
 
 def _encode(

@@ -521,6 +521,23 @@ def test_out_of_memory_is_that_pictures_verdict(save_photo, rdo_encode, monkeypa
     assert names(folder) == {"rdo-out/small.png.rdo"}
 
 
+@pytest.mark.parametrize(("iters", "status", "tried"), [(1, 0, [1 << 21, 520 * 520 // 4]), (0, 1, [1 << 21])])
+def test_out_of_memory_is_tried_again_in_narrow_strips(
+    iters: int, status: int, tried: list[int], save_photo, rdo_encode, monkeypatch
+) -> None:
+    honest, strips = jobs.running.worker.refine, []
+
+    def refine(codec: Any, x: Any, quality: float, config: RefineConfig, *args: Any) -> Any:
+        strips.append(config.strip_pixels)
+        if config.strip_pixels > 100_000:
+            x.new_empty(10**15)
+        return honest(codec, x, quality, config, *args)
+
+    monkeypatch.setattr(jobs.running.worker, "refine", refine)
+    assert rdo_encode("--iters", iters, save_photo("a.png", 520, 520)) == status
+    assert strips == tried
+
+
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), ZeroDivisionError("division by zero")])
 def test_our_own_mistakes_are_that_pictures_verdict(save_photo, rdo_encode, monkeypatch, folder, capsys, error) -> None:
     save_photo("in/big.png", 30, 30)

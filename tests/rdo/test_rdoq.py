@@ -12,7 +12,7 @@ from codec.model import Codec, Latents
 from codec.pixels import Pixels, pad, to_tensor
 from rdo.config import RefineConfig
 from rdo.objective import Best, Problem
-from rdo.rdoq import curvature, curvatures, move, search, survey
+from rdo.rdoq import HOT, curvature, curvatures, move, search, survey
 from rdo.schedules import Clock
 
 LMBDA = 1e-3
@@ -134,3 +134,24 @@ def test_a_move_that_fails_makes_the_next_round_smaller(tiny_codec, photo) -> No
         for n in (2, 4, 8, 16)
     ]
     assert costs == sorted(costs, reverse=True) and costs[-1] < float(plain.cost.total)
+
+
+def test_patience_ends_a_search_that_finds_nothing_more(tiny_codec, photo) -> None:
+    problem, plain = problem_of(tiny_codec, photo)
+
+    def run(patience: int, steps: int = 400) -> tuple[int, float]:
+        clock = Clock(steps, None)
+        config = RefineConfig(iters=steps, heat=0.0, patience=patience)
+        best = search(problem, plain, config, clock, lambda step: None)
+        return clock.step, float(best.cost.total)
+
+    (_, long), (steps, short) = run(0), run(16)
+    assert 16 < steps < 400
+    assert short <= long + 0.05 * (float(plain.cost.total) - long)
+
+
+def test_patience_waits_until_the_heat_is_gone(tiny_codec, photo) -> None:
+    problem, plain = problem_of(tiny_codec, photo)
+    clock = Clock(100, None)
+    search(problem, plain, RefineConfig(iters=100, heat=2.0, patience=1), clock, lambda step: None)
+    assert clock.step > HOT * 100

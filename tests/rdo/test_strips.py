@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -9,7 +10,6 @@ import torch
 from codec.errors import ConfigError
 from codec.model import Codec, Latents
 from codec.pixels import Pixels, to_tensor
-from rdo import strips
 from rdo.config import RefineConfig
 from rdo.refine import refine
 from rdo.strips import Strips, bounded, halo_rows, in_use, kept_bytes
@@ -65,31 +65,28 @@ def test_strips_keep_less(tiny_codec: Codec) -> None:
 
 
 def test_small_pictures_are_done_whole(tiny_codec: Codec) -> None:
-    assert bounded(tiny_codec, torch.Size((1, 3, 2048, 1024)), None) is tiny_codec
-    large = bounded(tiny_codec, torch.Size((1, 3, 2049, 1024)), None)
-    assert isinstance(large, Strips) and large.rows == strips.STRIP_PIXELS // 1024 // 16
-    pair = bounded(tiny_codec, torch.Size((2, 3, 2049, 1024)), None)
+    assert bounded(tiny_codec, torch.Size((1, 3, 2048, 1024)), RefineConfig()) is tiny_codec
+    large = bounded(tiny_codec, torch.Size((1, 3, 2049, 1024)), RefineConfig())
+    assert isinstance(large, Strips) and large.rows == RefineConfig().strip_pixels // 1024 // 16
+    pair = bounded(tiny_codec, torch.Size((2, 3, 2049, 1024)), RefineConfig())
     assert isinstance(pair, Strips) and pair.rows == large.rows // 2
 
 
 def test_less_memory_gives_lower_strips(tiny_codec: Codec) -> None:
     shape = torch.Size((1, 3, 4096, 4096))
     now = in_use(tiny_codec) / 2**30
-    found = [bounded(tiny_codec, shape, now + gib) for gib in (1, 1.5, 50)]
+    found = [bounded(tiny_codec, shape, RefineConfig(memory_gib=now + gib)) for gib in (1, 1.5, 50)]
     assert isinstance(found[0], Strips) and isinstance(found[1], Strips) and found[2] is tiny_codec
     assert found[0].rows < found[1].rows
     with pytest.raises(ConfigError, match="need at least"):
-        bounded(tiny_codec, shape, now / 2)
+        bounded(tiny_codec, shape, RefineConfig(memory_gib=now / 2))
 
 
-def test_a_refinement_in_strips_finds_what_one_without_finds(
-    tiny_codec: Codec, photo: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refinement_in_strips_finds_what_one_without_finds(tiny_codec: Codec, photo: Callable[..., Any]) -> None:
     x = to_tensor(Pixels(photo(200, 150), grey=False))
     config = RefineConfig(iters=4, method="sga", lr_y=0.2, lr_z=0.1)
     whole = refine(tiny_codec, x, 4, config, LMBDA)
-    monkeypatch.setattr(strips, "STRIP_PIXELS", 1)
-    cut = refine(tiny_codec, x, 4, config, LMBDA)
+    cut = refine(tiny_codec, x, 4, replace(config, strip_pixels=1), LMBDA)
     assert cut.cost_est.total < cut.plain_cost_est.total
     assert torch.allclose(cut.plain_cost_est.total, whole.plain_cost_est.total, rtol=1e-5)
     assert torch.allclose(cut.cost_est.total, whole.cost_est.total, rtol=1e-2)
