@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from codec.coding import AnyCodec
     from codec.pixels import Pixels
     from jobs.record import Record
-    from jobs.running.worker import EncodeConfig
+    from jobs.running.settings import EncodeConfig
     from rdo.config import RefineConfig
 
 EXAMPLES = """\
@@ -82,7 +82,8 @@ def bench(arguments: argparse.Namespace) -> int:
 
     from codec.files import write_atomically
     from jobs.measuring.plot import front_plot
-    from jobs.running.worker import EncodeConfig, set_up
+    from jobs.running.settings import EncodeConfig
+    from jobs.running.worker import set_up
 
     ways = settings(arguments)
     qualities = cli.numbers(arguments.qualities, "--qualities")

@@ -79,7 +79,8 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
     from jobs.comparing.anchors import load_anchors
     from jobs.comparing.points import load_records
     from jobs.comparing.report import build_report
-    from jobs.running.worker import EncodeConfig, set_up
+    from jobs.running.settings import EncodeConfig
+    from jobs.running.worker import set_up
 
     iters = [cli.whole(value) for value in cli.numbers(arguments.iters, "--iters")]
     names, notes = codec_names(arguments.codecs, bool(arguments.records))

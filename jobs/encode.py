@@ -10,7 +10,7 @@ from jobs.running.hire import add_pool_flags
 
 if TYPE_CHECKING:
     from codec.coding import AnyCodec
-    from jobs.running.worker import EncodeConfig
+    from jobs.running.settings import EncodeConfig
     from rdo.config import RefineConfig
 
 EXAMPLES = """\
@@ -116,7 +116,7 @@ def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "AnyC
     from codec.coding import quality_tensor
     from codec.errors import ConfigError
     from codec.image import ImagePolicy
-    from jobs.running.worker import EncodeConfig
+    from jobs.running.settings import EncodeConfig
 
     if arguments.roi and not arguments.roi.is_file():
         raise ConfigError(f"--roi {arguments.roi}: no such file")

@@ -64,7 +64,7 @@ def tune(arguments: argparse.Namespace) -> int:
     from jobs.running.hire import hire, load_driver_codec
     from jobs.running.history import sole_writer
     from jobs.running.local import RESULTS
-    from jobs.running.worker import EncodeConfig
+    from jobs.running.settings import EncodeConfig
     from jobs.tuning.space import load_study, study_path
     from jobs.tuning.study import open_study
     from jobs.tuning.trials import Bench

@@ -24,7 +24,8 @@ from jobs.comparing.pictures import View, choose, store, stored, view
 from jobs.comparing.points import efforts
 from jobs.record import Record
 from jobs.running.local import RESULTS, run
-from jobs.running.worker import EncodeConfig, explain
+from jobs.running.settings import EncodeConfig
+from jobs.running.worker import explain
 from jobs.worklist import build_worklist
 from rdo.config import RefineConfig
 

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from jobs.running.pool import Answer, Task
 
 
-def work(pipe: "Connection[Answer, Task]", model: str, device: str, threads: int) -> None:
+def work(pipe: "Connection[Answer, list[Task]]", model: str, device: str, threads: int) -> None:
     """Load the model, then encode what comes through the pipe, until it ends."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exception, so that temporary files are removed
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cli.before_torch()
     from jobs.running.pool import Lost, Ready, Step
-    from jobs.running.worker import encode_one, explain, set_up
+    from jobs.running.worker import encode, explain, set_up
 
     with suppress(EOFError, OSError):  # nobody is there any more
         try:
@@ -36,8 +36,9 @@ def work(pipe: "Connection[Answer, Task]", model: str, device: str, threads: int
             return
         pipe.send(Ready())
         while True:
-            task = pipe.recv()
-            pipe.send(encode_one(task.item, codec, task.config, lambda step: pipe.send(Step())))
+            tasks = pipe.recv()
+            items = [task.item for task in tasks]
+            pipe.send(encode(items, codec, tasks[0].config, lambda step: pipe.send(Step())))
 
 
 def _end_with_parent() -> None:

@@ -21,7 +21,7 @@ from codec.errors import ConfigError
 from jobs.cli import THREADS, interrupts_kept_from_children
 from jobs.record import Record
 from jobs.running.pool import Answer, Crew, Lost, Ready, Task
-from jobs.running.worker import encode_one, explain, set_up
+from jobs.running.worker import encode, explain, set_up
 from jobs.worklist import NOWHERE
 
 ANSWER_S = 5.0  # for the machine behind an address
@@ -61,9 +61,10 @@ class RayPool(Crew[Actor]):
         sources: tuple[Path, ...] = (),
         seconds_max: float = math.inf,
         threads: int = THREADS,
+        batch: int = 1,
     ) -> None:
         self.ours = connect(address)
-        super().__init__(workers or room(gpus_per_worker, threads), seconds_max)
+        super().__init__(workers or room(gpus_per_worker, threads), seconds_max, batch)
         model = model if model in installed_models() else str(Path(model).absolute())
         self.equipment = model, device, threads
         self.gpus = gpus_per_worker
@@ -84,10 +85,11 @@ class RayPool(Crew[Actor]):
         remote: Any = kind.remote()
         return Actor(remote, remote.ready.remote(*self.equipment, self.must_see))
 
-    def give(self, handle: Actor, task: Task) -> None:
+    def give(self, handle: Actor, tasks: list[Task]) -> None:
         """See `Crew`."""
-        name = f"encode {Path(task.item.input).name}"  # what the dashboard shows
-        handle.due = handle.remote.encode.options(name=name).remote(everywhere(task))
+        more = f" and {len(tasks) - 1} more" if len(tasks) > 1 else ""
+        name = f"encode {Path(tasks[0].item.input).name}{more}"  # what the dashboard shows
+        handle.due = handle.remote.encode.options(name=name).remote([everywhere(task) for task in tasks])
 
     def listen(self, timeout: float | None) -> list[tuple[Actor, Answer]]:
         """See `Crew`."""
@@ -123,7 +125,7 @@ class RayPool(Crew[Actor]):
 
 
 class Encoder:
-    """What runs in an actor: one model, one picture at a time."""
+    """What runs in an actor: one model."""
 
     codec: AnyCodec
 
@@ -139,9 +141,9 @@ class Encoder:
             return Lost(explain(error), hopeless=True)
         return Ready()
 
-    def encode(self, task: Task) -> Record:
-        """See `encode_one`."""
-        return encode_one(task.item, self.codec, task.config, lambda step: None)
+    def encode(self, tasks: list[Task]) -> list[Record]:
+        """See `jobs.running.worker.encode`."""
+        return encode([task.item for task in tasks], self.codec, tasks[0].config, lambda step: None)
 
 
 def connect(address: str | None) -> bool:

@@ -16,6 +16,11 @@ def add_pool_flags(flags: argparse.ArgumentParser) -> None:
     """Flags of every command that encodes many pictures."""
     here = flags.add_argument_group("workers")
     here.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="pictures at a time, a process for each")
+    here.add_argument(
+        "--batch", type=int, default=1, metavar="N",
+        help="pictures of one shape that a worker refines together: for GPUs, and for small pictures; files depend on "
+        "it a little",
+    )  # fmt: skip
     here.add_argument("--threads", type=int, default=cli.THREADS, help="of each worker; files depend on it a little")
     here.add_argument("--max-seconds-per-image", type=float, metavar="S", help="stop what takes longer, and record it")
     far = flags.add_argument_group('workers on a Ray cluster (needs pip install "rdo[cluster]")')
@@ -59,13 +64,13 @@ def hire(
     if not elsewhere(arguments):
         from jobs.running.local import InProcess
 
-        return InProcess(codec)
+        return InProcess(codec, arguments.batch)
     seconds_max = arguments.max_seconds_per_image or math.inf
     if not arguments.ray:
         from jobs.running.processes import Processes
 
         jobs = min(arguments.jobs, tasks)
-        return Processes(arguments.model, arguments.device, jobs, seconds_max, arguments.threads)
+        return Processes(arguments.model, arguments.device, jobs, seconds_max, arguments.threads, arguments.batch)
     from jobs.running.cluster import RayPool
 
     device = "cuda" if arguments.gpus_per_worker and arguments.device == "cpu" else arguments.device
@@ -79,6 +84,7 @@ def hire(
         sources,
         seconds_max,
         arguments.threads,
+        arguments.batch,
     )
 
 
@@ -90,7 +96,7 @@ def elsewhere(arguments: argparse.Namespace) -> bool:
 def _check(arguments: argparse.Namespace) -> None:
     from codec.errors import ConfigError
 
-    for name in ("jobs", "threads", "max_seconds_per_image", "workers", "gpus_per_worker"):
+    for name in ("jobs", "batch", "threads", "max_seconds_per_image", "workers", "gpus_per_worker"):
         value = getattr(arguments, name)
         if value is not None and not 0 < value < math.inf:
             raise ConfigError(f"--{name.replace('_', '-')} {value:g}: must be positive")

@@ -8,9 +8,10 @@ from pathlib import Path
 from codec.coding import AnyCodec
 from jobs.record import Record, append_record, read_records
 from jobs.running.history import History, sole_writer
-from jobs.running.pool import Pool, Task
+from jobs.running.pool import Pool, Task, take_alike
 from jobs.running.progress import Progress
-from jobs.running.worker import OUT_OF_MEMORY, EncodeConfig, encode_hash, encode_one
+from jobs.running.settings import EncodeConfig, encode_hash
+from jobs.running.worker import OUT_OF_MEMORY, encode
 from jobs.worklist import Item
 
 RESULTS = "results.jsonl"
@@ -62,13 +63,13 @@ def _work_through(
 ) -> Iterator[tuple[Item, Record]]:
     """Each item and its record, in the order of their ends.
 
-    Where there are several workers one more task is under way, so that none waits for the next to be decided on. What
-    ran out of memory in company is tried again alone, after all others.
+    A few more tasks are under way than run at a time, so that no worker waits for the next to be decided on. What ran
+    out of memory in company is tried again alone, after all others.
     """
     todo, starved = deque(items), list[Task]()
     under_way = 0
     while todo or under_way or starved:
-        if todo and under_way < pool.slots + (pool.slots > 1):
+        if todo and under_way < pool.slots + pool.spare:
             item = todo.popleft()
             if record := settle(item):
                 yield item, record
@@ -89,12 +90,12 @@ def _work_through(
 
 
 class InProcess:
-    """A pool of one slot, this process: `wait` encodes."""
+    """A pool of one worker, this process: `wait` encodes, up to `batch` pictures of one size together."""
 
-    slots = 1
+    spare = 0
 
-    def __init__(self, codec: AnyCodec) -> None:
-        self.codec = codec
+    def __init__(self, codec: AnyCodec, batch: int = 1) -> None:
+        self.codec, self.slots = codec, batch
         self.queue: deque[Task] = deque()
         self.on_step: Callable[[Task], None] = lambda task: None
 
@@ -106,9 +107,14 @@ class InProcess:
         """See `Pool`; a picture that was begun is finished, however long it takes."""
         if not self.queue:
             return []
-        task = self.queue.popleft()
-        return [(task, encode_one(task.item, self.codec, task.config, lambda step: self.on_step(task)))]
+        tasks = take_alike(self.queue, self.slots)
+        records = encode([task.item for task in tasks], self.codec, tasks[0].config, lambda step: self._step(tasks))
+        return list(zip(tasks, records, strict=True))
 
     def close(self) -> None:
         """See `Pool`."""
         self.queue.clear()
+
+    def _step(self, tasks: list[Task]) -> None:
+        for task in tasks:
+            self.on_step(task)

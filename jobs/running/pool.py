@@ -8,13 +8,14 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from codec.errors import ConfigError
 from jobs.record import SCHEMA, Record
-from jobs.running.worker import EncodeConfig
+from jobs.running.settings import EncodeConfig
 from jobs.worklist import Item
 
 RETRIES = 2  # of a task whose worker died
@@ -33,12 +34,18 @@ class Pool(Protocol):
     """Whoever encodes.
 
     Attributes:
-        slots: tasks that run at the same time; what is submitted beyond waits its turn, in order.
         on_step: called with a task that has finished a refinement step, where the pool hears of it.
     """
 
-    slots: int
     on_step: Callable[[Task], None]
+
+    @property
+    def slots(self) -> int:
+        """Tasks that run at the same time; what is submitted beyond waits its turn, in order."""
+
+    @property
+    def spare(self) -> int:
+        """Tasks that should wait, so that no worker does."""
 
     def submit(self, task: Task) -> None:
         """Take a task; returns at once."""
@@ -71,35 +78,37 @@ class Lost(NamedTuple):
     hopeless: bool = False
 
 
-Answer = Ready | Step | Record | Lost
+Answer = Ready | Step | list[Record] | Lost
 Handle = TypeVar("Handle")
 
 
 @dataclass
 class _Worker(Generic[Handle]):
-    """One worker, and what it is at: `task` None is idle, or starting while not `ready`."""
+    """One worker, and what it is at: no `tasks` is idle, or starting while not `ready`."""
 
     handle: Handle
     ready: bool = False
-    task: Task | None = None
+    tasks: list[Task] = field(default_factory=list)
     deadline: float = math.inf
 
 
 class Crew(ABC, Generic[Handle]):
     """A pool of workers that may die: their tasks are given to others, they themselves replaced.
 
-    A task is given to a worker that has loaded the model, one at a time, so its time and its worker's death are its
-    own. Those who know how to start, ask and kill workers extend it; a `Handle` is what they know a worker by.
+    Tasks are given to workers that have loaded the model, up to `batch` alike at a time; one whose worker died goes
+    alone from then on, so that a death is its own. Those who know how to start, ask and kill workers extend it; a
+    `Handle` is what they know a worker by.
     """
 
-    def __init__(self, slots: int, seconds_max: float) -> None:
+    def __init__(self, crew: int, seconds_max: float, batch: int = 1) -> None:
         """Workers are started when there is work.
 
         Args:
-            slots: workers wanted; fewer where some cannot work.
-            seconds_max: longest that a picture may take; its worker is killed then.
+            crew: workers wanted; fewer where some cannot work.
+            seconds_max: longest that a picture may take, on average over a batch; its worker is killed then.
+            batch: pictures of one size that a worker is given at a time.
         """
-        self.slots, self.seconds_max = slots, seconds_max
+        self.crew, self.seconds_max, self.batch = crew, seconds_max, batch
         self.on_step: Callable[[Task], None] = lambda task: None
         self.workers: list[_Worker[Handle]] = []
         self.queue: deque[Task] = deque()
@@ -112,8 +121,8 @@ class Crew(ABC, Generic[Handle]):
         """A new worker, which answers Ready or Lost in time."""
 
     @abstractmethod
-    def give(self, handle: Handle, task: Task) -> None:
-        """Hand a task to an idle worker; it answers with a Record or Lost."""
+    def give(self, handle: Handle, tasks: list[Task]) -> None:
+        """Hand tasks of one config to an idle worker; it answers with their records or Lost."""
 
     @abstractmethod
     def listen(self, timeout: float | None) -> list[tuple[Handle, Answer]]:
@@ -123,6 +132,16 @@ class Crew(ABC, Generic[Handle]):
     def kill(self, handle: Handle) -> None:
         """End a worker, dead or alive, and free what it held."""
 
+    @property
+    def slots(self) -> int:
+        """See `Pool`."""
+        return self.crew * self.batch
+
+    @property
+    def spare(self) -> int:
+        """See `Pool`."""
+        return self.batch if self.slots > 1 else 0
+
     def submit(self, task: Task) -> None:
         """See `Pool`."""
         self.queue.append(task)
@@ -131,7 +150,7 @@ class Crew(ABC, Generic[Handle]):
     def wait(self, timeout: float | None = None) -> list[tuple[Task, Record]]:
         """See `Pool`."""
         end = math.inf if timeout is None else time.monotonic() + timeout
-        while not self.finished and (self.queue or any(worker.task for worker in self.workers)):
+        while not self.finished and (self.queue or any(worker.tasks for worker in self.workers)):
             self._employ()
             due = min([end, *(worker.deadline for worker in self.workers)])
             for handle, answer in self.listen(None if due == math.inf else max(0.0, due - time.monotonic())):
@@ -152,12 +171,12 @@ class Crew(ABC, Generic[Handle]):
     def _employ(self) -> None:
         """Give what waits to whoever is idle, and start workers while there is more."""
         for worker in self.workers:
-            if worker.ready and not worker.task and self.queue:
-                worker.task = self.queue.popleft()
-                worker.deadline = time.monotonic() + self.seconds_max
-                self.give(worker.handle, worker.task)
+            if worker.ready and not worker.tasks and self.queue:
+                worker.tasks = take_alike(self.queue, self.batch, self.deaths)
+                worker.deadline = time.monotonic() + self.seconds_max * len(worker.tasks)
+                self.give(worker.handle, worker.tasks)
         starting = sum(not worker.ready for worker in self.workers)
-        for _ in range(min(self.slots - len(self.workers), len(self.queue) - starting)):
+        for _ in range(min(self.crew - len(self.workers), -(-len(self.queue) // self.batch) - starting)):
             self.workers.append(_Worker(self.start()))
 
     def _hear(self, worker: _Worker[Handle], answer: Answer) -> None:
@@ -165,38 +184,40 @@ class Crew(ABC, Generic[Handle]):
             self._replace(worker, answer)
         elif isinstance(answer, Ready):
             worker.ready, self.false_starts = True, 0
-        elif worker.task and isinstance(answer, Step):
-            self.on_step(worker.task)
-        elif worker.task and isinstance(answer, Record):
-            item = worker.task.item  # elsewhere its paths may have been written otherwise
-            self._finish(worker.task, replace(answer, input=item.input, output=item.output))
-            worker.task, worker.deadline = None, math.inf
+        elif isinstance(answer, Step):
+            for task in worker.tasks:
+                self.on_step(task)
+        else:
+            for task, record in zip(worker.tasks, answer, strict=True):
+                item = task.item  # elsewhere its paths may have been written otherwise
+                self._finish(task, replace(record, input=item.input, output=item.output))
+            worker.tasks, worker.deadline = [], math.inf
 
     def _replace(self, worker: _Worker[Handle], lost: Lost) -> None:
-        """Forget a worker that died; its task is tried again after all others, RETRIES times."""
+        """Forget a worker that died; its tasks are tried again after all others, RETRIES times."""
         self._dismiss(worker)
-        if worker.task:
-            self.deaths[worker.task] += 1
-            if (deaths := self.deaths[worker.task]) <= RETRIES:
-                self.queue.append(worker.task)
+        for task in worker.tasks:
+            self.deaths[task] += 1
+            if (deaths := self.deaths[task]) <= RETRIES:
+                self.queue.append(task)
             else:
                 text = f"its worker died {deaths} times ({lost.reason}): take fewer workers or downscale the picture"
-                self._finish(worker.task, failure(worker.task, text))
-        elif not worker.ready:
+                self._finish(task, failure(task, text))
+        if not worker.ready:
             self.false_starts += 1
             if lost.hopeless or self.false_starts >= FALSE_STARTS_MAX:
                 if not any(other.ready for other in self.workers):
                     raise ConfigError(f"no worker can start: {lost.reason}")
-                self.slots -= 1
+                self.crew -= 1
 
     def _watch(self) -> None:
         """Kill whoever is over time."""
         now = time.monotonic()
         for worker in [w for w in self.workers if now >= w.deadline]:
             self._dismiss(worker)
-            if worker.task:
+            for task in worker.tasks:
                 text = f"stopped after {self.seconds_max:g} seconds: raise --max-seconds-per-image, or lower --effort"
-                self._finish(worker.task, failure(worker.task, text))
+                self._finish(task, failure(task, text))
 
     def _finish(self, task: Task, record: Record) -> None:
         del self.deaths[task]
@@ -205,6 +226,25 @@ class Crew(ABC, Generic[Handle]):
     def _dismiss(self, worker: _Worker[Handle]) -> None:
         self.workers.remove(worker)
         self.kill(worker.handle)
+
+
+def take_alike(queue: deque[Task], most: int, deaths: Mapping[Task, int] = MappingProxyType({})) -> list[Task]:
+    """Take the first task, and up to `most` in all that may go with it: as large, with the same config, no worker lost.
+
+    Together they stay below the pixels of one strip, so that company never costs a picture its speed.
+    """
+    first = queue.popleft()
+    fit = first.config.refine.strip_pixels // max(1, first.item.pixels)
+    alone = deaths.get(first) or first.config.targeted
+    company = [
+        task
+        for task in queue
+        if task.item.pixels == first.item.pixels and task.config == first.config and not deaths.get(task)
+    ]
+    chosen = [] if alone else company[: max(0, min(most, fit) - 1)]
+    for task in chosen:
+        queue.remove(task)
+    return [first, *chosen]
 
 
 def failure(task: Task, error: str) -> Record:

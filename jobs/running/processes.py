@@ -22,16 +22,22 @@ class Process(NamedTuple):
     """A worker process and the pipe to it."""
 
     process: SpawnProcess
-    pipe: "Connection[Task, Answer]"
+    pipe: "Connection[list[Task], Answer]"
 
 
 class Processes(Crew[Process]):
     """Up to `jobs` processes."""
 
     def __init__(
-        self, model: str, device: str, jobs: int, seconds_max: float = math.inf, threads: int = cli.THREADS
+        self,
+        model: str,
+        device: str,
+        jobs: int,
+        seconds_max: float = math.inf,
+        threads: int = cli.THREADS,
+        batch: int = 1,
     ) -> None:
-        super().__init__(jobs, seconds_max)
+        super().__init__(jobs, seconds_max, batch)
         self.equipment = model, device, threads
 
     def start(self) -> Process:
@@ -44,10 +50,10 @@ class Processes(Crew[Process]):
         theirs.close()  # so that a worker's death ends the pipe
         return Process(process, ours)
 
-    def give(self, handle: Process, task: Task) -> None:
+    def give(self, handle: Process, tasks: list[Task]) -> None:
         """See `Crew`."""
         with suppress(OSError):  # dead already: the end of its pipe will tell
-            handle.pipe.send(task)
+            handle.pipe.send(tasks)
 
     def listen(self, timeout: float | None) -> list[tuple[Process, Answer]]:
         """See `Crew`."""

@@ -1,7 +1,7 @@
-"""One picture from pixels to a verified file: the unit of work, the same in this process or elsewhere.
+"""Pictures from pixels to verified files: the unit of work, the same in this process or elsewhere.
 
-plain encoding -> refinement -> both written and decoded from their bytes -> the cheaper file kept -> record. A wrong
-or impossible picture is that record's `error`; only errors that would fail every picture are raised.
+plain encoding -> refinement -> both written and decoded from their bytes -> the cheaper file kept -> record. Pictures
+of one shape may be refined together. A wrong or impossible picture is its record's `error`, and no other's.
 """
 
 import hashlib
@@ -10,70 +10,28 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
-from codec.bitstream import VERSION
 from codec.checkpoint import first_line, load, model_id
 from codec.coding import AnyCodec, decode, same_symbols, write
-from codec.errors import BitstreamError, ConfigError, RdoError
+from codec.errors import BitstreamError, RdoError
 from codec.files import write_atomically
-from codec.image import ImagePolicy, read_image
+from codec.image import read_image
 from codec.interface import Latents
 from codec.pixels import Pixels, to_tensor
-from codec.settings import config_hash
 from jobs.cli import THREADS, check_device, keep_memory
 from jobs.record import SCHEMA, Record, score
 from jobs.running.history import stamp
+from jobs.running.settings import EncodeConfig, distortion_of, encode_hash
 from jobs.worklist import NOWHERE, STDIO, Item
-from rdo.config import RefineConfig
-from rdo.distortion import Distortion, weight_of_mask
 from rdo.refine import refine
-from rdo.target import Goal, refine_to
+from rdo.target import refine_to
 
 OUT_OF_MEMORY = "out of memory"
 STRIP_MIN = 1 << 16  # pixels; narrower strips would save nothing beside their halo
-
-
-@dataclass(frozen=True)
-class EncodeConfig:
-    """All that decides the bytes of a file, besides its picture and the model's weights.
-
-    `lmbda` None takes the one that fits the quality. A target, in the unit that its name says, replaces both.
-    """
-
-    model: str = "small"
-    quality: float = 4.0
-    lmbda: float | None = None
-    target_bytes: int | None = None
-    target_bpp: float | None = None
-    target_psnr: float | None = None
-    ms_ssim: float = 0.0
-    roi: Path | None = None
-    roi_weight: float = 8.0
-    refine: RefineConfig = RefineConfig()
-    policy: ImagePolicy = ImagePolicy()
-
-    def __post_init__(self) -> None:
-        if self.lmbda is not None and not 0 < self.lmbda < float("inf"):
-            raise ConfigError(f"lmbda {self.lmbda}: must be positive; the range of quality 1..8 is 0.002..0.058")
-        targets = [t for t in (self.target_bytes, self.target_bpp, self.target_psnr) if t is not None]
-        if len(targets) > 1 or (targets and self.lmbda is not None):
-            raise ConfigError("give one of target_bytes, target_bpp, target_psnr and lmbda: each settles the others")
-        if any(not 0 < target < float("inf") for target in targets):
-            raise ConfigError(f"target {targets[0]}: must be positive")
-        if not 0 <= self.ms_ssim <= 1:
-            raise ConfigError(f"ms_ssim {self.ms_ssim}: a share of the distortion, between 0 (mse alone) and 1")
-        if not 0 < self.roi_weight < float("inf"):
-            raise ConfigError(f"roi_weight {self.roi_weight}: must be positive")
-
-    def goal(self, pixels: int) -> Goal | None:
-        """What a file of so many pixels shall measure, if a target was given."""
-        if self.target_psnr is not None:
-            return Goal("psnr", self.target_psnr)
-        if self.target_bpp is not None:
-            return Goal("bytes", self.target_bpp * pixels / 8)
-        return None if self.target_bytes is None else Goal("bytes", self.target_bytes)
 
 
 @dataclass(frozen=True)
@@ -96,25 +54,26 @@ def set_up(model: str, device: str, threads: int = THREADS) -> AnyCodec:
     return load(model, usable)
 
 
-def encode_one(item: Item, codec: AnyCodec, config: EncodeConfig, progress: Callable[[int], None]) -> Record:
-    """Encode, refine, verify and write one picture. A failure is recorded, and leaves no file.
+def encode(items: list[Item], codec: AnyCodec, config: EncodeConfig, progress: Callable[[int], None]) -> list[Record]:
+    """Encode, refine, verify and write pictures, those of one shape together. A failure leaves no file.
 
     Args:
         progress: called with each finished refinement step.
+
+    Returns:
+        Records in the order of `items`; the seconds of pictures that went together are shared out evenly.
     """
     begin = time.monotonic()
-    record = _blank(item, codec, config)
-    try:
-        before = stamp(Path(item.input))
-        source = _read_source(item)
-        record = replace(record, input_sha256=hashlib.sha256(source).hexdigest(), input_stamp=before)
-        pixels = read_image(source, config.policy)
-        encoded, data = _encode_in_memory(pixels, codec, config, record, progress)
-        _write(item.output, data)
-    except Exception as error:  # whatever it is, it is this picture's verdict, and the run goes on
-        return replace(record, error=explain(error, item.input), seconds=time.monotonic() - begin)
-    digest = hashlib.sha256(data).hexdigest()
-    return replace(encoded, status="done", output_sha256=digest, seconds=time.monotonic() - begin)
+    drafts = [_read(item, codec, config) for item in items]
+    alike: dict[object, list[_Draft]] = {}
+    for number, draft in enumerate(drafts):
+        if draft.pixels:  # a target is met by one picture's lambda alone
+            kind = number if config.targeted else (draft.pixels.width, draft.pixels.height)
+            alike.setdefault(kind, []).append(draft)
+    for group in alike.values():
+        _complete(group, codec, config, progress)
+    share = (time.monotonic() - begin) / max(1, len(items))
+    return [replace(draft.record, seconds=share) for draft in drafts]
 
 
 def explain(error: Exception, subject: str = "") -> str:
@@ -135,75 +94,116 @@ def exhausted(error: Exception) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "alloc" in str(error)
 
 
-def encode_hash(codec: AnyCodec, config: EncodeConfig) -> str:
-    """Hash of settings, weights, mask and format: equal hashes and pictures give equal files on one machine.
+@dataclass
+class _Draft:
+    """A picture on its way to a record; `pixels` None where there are none, as the record then says."""
 
-    Of one number of threads, that is.
-    """
-    mask = Path(hashlib.sha256(config.roi.read_bytes()).hexdigest()) if config.roi else None
-    return config_hash(replace(config, model=f"{model_id(codec).hex()}-{VERSION}", roi=mask))
+    item: Item
+    record: Record
+    pixels: Pixels | None = None
+
+    def fail(self, error: Exception) -> None:
+        self.record = replace(self.record, error=explain(error, self.item.input))
 
 
-def distortion_of(config: EncodeConfig, device: torch.device) -> Distortion:
-    """What the settings ask to be optimised.
+def _read(item: Item, codec: AnyCodec, config: EncodeConfig) -> _Draft:
+    draft = _Draft(item, _blank(item, codec, config))
+    try:
+        before = stamp(Path(item.input))
+        source = _read_source(item)
+        draft.record = replace(draft.record, input_sha256=hashlib.sha256(source).hexdigest(), input_stamp=before)
+        draft.pixels = read_image(source, config.policy)
+    except Exception as error:  # whatever it is, it is this picture's verdict, and the run goes on
+        draft.fail(error)
+    return draft
 
-    Raises:
-        ImageError: the mask is no readable picture.
-    """
-    weight = None
-    if config.roi:
-        mask = read_image(config.roi, ImagePolicy("drop", 8), str(config.roi))
-        weight = weight_of_mask(to_tensor(mask).mean(1, keepdim=True).to(device), config.roi_weight)
-    return Distortion(config.ms_ssim, weight)
+
+def _complete(group: list[_Draft], codec: AnyCodec, config: EncodeConfig, progress: Callable[[int], None]) -> None:
+    """Encode pictures of one shape; what fails together is tried one by one."""
+    try:
+        pictures = [draft.pixels for draft in group if draft.pixels]
+        results = _encode_in_memory(pictures, codec, config, progress)
+        for draft, encoded in zip(group, results, strict=True):
+            _write(draft.item.output, encoded.data)
+            digest = hashlib.sha256(encoded.data).hexdigest()
+            draft.record = replace(draft.record, **encoded.scores, status="done", output_sha256=digest)
+    except Exception as error:
+        if len(group) == 1:
+            group[0].fail(error)
+            return
+    for draft in group:
+        if draft.record.status != "done":
+            _complete([draft], codec, config, progress)
+
+
+class _Encoded(NamedTuple):
+    """A file's bytes, and the fields of a record that tell of them."""
+
+    data: bytes
+    scores: dict[str, Any]
 
 
 def _encode_in_memory(
-    pixels: Pixels, codec: AnyCodec, config: EncodeConfig, record: Record, progress: Callable[[int], None]
-) -> tuple[Record, bytes]:
-    """`_encode`, begun again in ever narrower strips when memory runs out."""
+    pictures: list[Pixels], codec: AnyCodec, config: EncodeConfig, progress: Callable[[int], None]
+) -> list[_Encoded]:
+    """`_encode`; where memory runs out, half as many at a time, then in ever narrower strips."""
+    half = len(pictures) // 2
+    strip = min(config.refine.strip_pixels, pictures[0].width * pictures[0].height) // 4
     try:
-        return _encode(pixels, codec, config, record, progress)
+        return _encode(pictures, codec, config, progress)
     except Exception as error:
-        strip = min(config.refine.strip_pixels, pixels.width * pixels.height) // 4
-        if not exhausted(error) or not config.refine.iters or strip < STRIP_MIN:
+        if not exhausted(error) or not (half or (config.refine.iters and strip >= STRIP_MIN)):
             raise
+    if half:
+        parts = (pictures[:half], pictures[half:])
+        return [encoded for part in parts for encoded in _encode_in_memory(part, codec, config, progress)]
     narrower = replace(config, refine=replace(config.refine, memory_gib=None, strip_pixels=strip))
-    return _encode_in_memory(pixels, codec, narrower, record, progress)
+    return _encode_in_memory(pictures, codec, narrower, progress)
 
 
 def _encode(
-    pixels: Pixels, codec: AnyCodec, config: EncodeConfig, record: Record, progress: Callable[[int], None]
-) -> tuple[Record, bytes]:
-    """Scores and the better file's bytes."""
-    x = to_tensor(pixels).to(codec.device)
+    pictures: list[Pixels], codec: AnyCodec, config: EncodeConfig, progress: Callable[[int], None]
+) -> list[_Encoded]:
+    """Each picture's better file and its scores."""
+    x = torch.cat([_tensor(pixels, codec) for pixels in pictures])
     measure = distortion_of(config, x.device)
-    if goal := config.goal(pixels.width * pixels.height):
-        refined, quality, lmbda = refine_to(codec, x, goal, config.refine, pixels.grey, progress, measure)
+    first = pictures[0]
+    if goal := config.goal(first.width * first.height):
+        refined, quality, lmbda = refine_to(codec, x, goal, config.refine, first.grey, progress, measure)
     else:
         quality, lmbda = config.quality, config.lmbda if config.lmbda is not None else codec.lmbda_of(config.quality)
         refined = refine(codec, x, quality, config.refine, lmbda, progress, measure)
-    plain_file = write_verified(codec, refined.plain, pixels, quality)
-    best_file = write_verified(codec, refined.latents, pixels, quality) if refined.iters else plain_file
-    plain, best = (
-        score(pixels, file.pixels, len(file.data), lmbda, float(measure(to_tensor(file.pixels).to(x.device), x)))
-        for file in (plain_file, best_file)
-    )
-    if best.cost > plain.cost and not goal:  # rounding to 8 bits or the last word of the file can tip a tie
-        best_file, best = plain_file, plain
-    record = replace(
-        record,
-        width=pixels.width,
-        height=pixels.height,
-        quality=quality,
-        lmbda=lmbda,
-        iters=refined.iters,
-        refine_seconds=refined.seconds,
-        plain=plain,
-        refined=best,
-        gain_percent=100 * (1 - best.cost / plain.cost),
-        verified=True,
-    )
-    return record, best_file.data
+    results = []
+    for at, pixels in enumerate(pictures):
+        this = slice(at, at + 1)
+        plain_file = write_verified(codec, Latents(*(v[this] for v in refined.plain)), pixels, quality)
+        best_file = plain_file
+        if refined.iters:
+            best_file = write_verified(codec, Latents(*(v[this] for v in refined.latents)), pixels, quality)
+        plain, best = (
+            score(pixels, file.pixels, len(file.data), lmbda, float(measure(_tensor(file.pixels, codec), x[this])))
+            for file in (plain_file, best_file)
+        )
+        if best.cost > plain.cost and not goal:  # rounding to 8 bits or the last word of the file can tip a tie
+            best_file, best = plain_file, plain
+        scores: dict[str, Any] = {
+            "width": pixels.width,
+            "height": pixels.height,
+            "quality": quality,
+            "lmbda": lmbda,
+            "iters": refined.iters,
+            "refine_seconds": refined.seconds / len(pictures),
+            "plain": plain,
+            "refined": best,
+            "gain_percent": 100 * (1 - best.cost / plain.cost),
+            "verified": True,
+        }
+        results.append(_Encoded(best_file.data, scores))
+    return results
+
+
+def _tensor(pixels: Pixels, codec: AnyCodec) -> Tensor:
+    return to_tensor(pixels).to(codec.device)
 
 
 def write_verified(codec: AnyCodec, latents: Latents, pixels: Pixels, quality: float) -> Verified:

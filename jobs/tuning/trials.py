@@ -15,7 +15,7 @@ from codec.errors import ConfigError
 from jobs.record import Record, append_record, read_records
 from jobs.running.local import RESULTS
 from jobs.running.pool import Pool, Task
-from jobs.running.worker import EncodeConfig, encode_hash
+from jobs.running.settings import EncodeConfig, encode_hash
 from jobs.tuning.photos import Photo
 from jobs.tuning.study import Attempt, Study
 from jobs.worklist import NOWHERE, Item

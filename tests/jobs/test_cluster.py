@@ -16,7 +16,7 @@ from codec.errors import ConfigError
 from jobs.record import Record, read_records
 from jobs.running.cluster import RayPool, check_answers
 from jobs.running.pool import Task
-from jobs.running.worker import EncodeConfig
+from jobs.running.settings import EncodeConfig
 from jobs.worklist import NOWHERE, Item
 from rdo.config import RefineConfig
 
@@ -139,7 +139,7 @@ def test_a_machine_that_is_lost_leaves_its_work_to_the_others(model: str, save_p
         for i in range(8):
             pool.submit(Task(Item(str(save_photo(f"{i}.png", 20, 20)), f"{i}.rdo", 100), BRIEF))
         found = {task.item.input: record for task, record in pool.wait()}
-        while sum(worker.task is not None for worker in pool.workers) < 2:  # both machines are at work
+        while sum(bool(worker.tasks) for worker in pool.workers) < 2:  # both machines are at work
             found |= {task.item.input: record for task, record in pool.wait(0.1)}
         assert len(found) < 8
         cluster.remove_node(second, allow_graceful=False)

@@ -2,18 +2,23 @@
 
 import math
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import Tensor
 
+import jobs.running.worker
 from codec.errors import ConfigError
 from codec.model import Codec
 from jobs.record import SCHEMA, Record
 from jobs.running.local import InProcess
-from jobs.running.pool import Answer, Crew, Lost, Ready, Task
-from jobs.running.worker import EncodeConfig
+from jobs.running.pool import Answer, Crew, Lost, Ready, Task, take_alike
+from jobs.running.settings import EncodeConfig
+from jobs.running.worker import encode
 from jobs.worklist import NOWHERE, Item
 from rdo.config import RefineConfig
 
@@ -45,20 +50,31 @@ def test_what_goes_nowhere_is_scored_and_not_written(
 
 
 class Script(Crew[int]):
-    """A crew whose workers, numbered as they start, answer what a test tells them to, all at once."""
+    """A crew whose workers, numbered as they start, answer what a test tells them to, all at once.
 
-    def __init__(self, slots: int, answer: Callable[[int, Task | None], Answer | None], seconds_max: float = math.inf):
-        super().__init__(slots, seconds_max)
+    They are told of the first of their tasks, and answer with its record or those of all.
+    """
+
+    def __init__(
+        self,
+        crew: int,
+        answer: Callable[[int, Task | None], Answer | Record | None],
+        seconds_max: float = math.inf,
+        batch: int = 1,
+    ) -> None:
+        super().__init__(crew, seconds_max, batch)
         self.answer, self.started, self.killed = answer, 0, list[int]()
         self.asked: dict[int, Task | None] = {}
+        self.given = list[list[str]]()
 
     def start(self) -> int:
         self.started += 1
         self.asked[self.started] = None
         return self.started
 
-    def give(self, handle: int, task: Task) -> None:
-        self.asked[handle] = task
+    def give(self, handle: int, tasks: list[Task]) -> None:
+        self.asked[handle] = tasks[0]
+        self.given.append([task.item.input for task in tasks])
 
     def listen(self, timeout: float | None) -> list[tuple[int, Answer]]:
         answers = [(handle, self.answer(handle, task)) for handle, task in self.asked.items()]
@@ -66,15 +82,16 @@ class Script(Crew[int]):
         if all(answer is None for _, answer in answers):
             assert timeout is not None, "waits for ever"
             time.sleep(timeout)
-        return [(handle, answer) for handle, answer in answers if answer is not None]
+        alone = [(handle, [answer] if isinstance(answer, Record) else answer) for handle, answer in answers]
+        return [(handle, answer) for handle, answer in alone if answer is not None]
 
     def kill(self, handle: int) -> None:
         self.killed.append(handle)
         self.asked.pop(handle, None)
 
 
-def task(name: str) -> Task:
-    return Task(Item(name, f"{name}.rdo", 1), PLAIN)
+def task(name: str, pixels: int = 1, config: EncodeConfig = PLAIN) -> Task:
+    return Task(Item(name, f"{name}.rdo", pixels), config)
 
 
 def done(task: Task) -> Record:
@@ -141,3 +158,78 @@ def test_no_more_workers_than_there_is_work() -> None:
     assert pool.wait() == [] and pool.started == 0
     pool.submit(task("a"))
     assert set(collect(pool)) == {"a"} and pool.started == 1
+
+
+def test_pictures_alike_go_together_and_alone_after_a_death() -> None:
+    met = Counter[str]()
+
+    def answer(handle: int, first: Task | None) -> Answer:
+        if first is None:
+            return Ready()
+        together = pool.given[-1]
+        met.update(together)
+        return Lost("SIGKILL") if "poison" in together else [done(task(name)) for name in together]
+
+    pool = Script(1, answer, batch=3)
+    assert (pool.slots, pool.spare) == (3, 3)
+    for name in ("a", "poison", "b", "c", "d"):
+        pool.submit(task(name))
+    pool.submit(task("large", 2))
+    found = collect(pool)
+    assert {name: record.status for name, record in found.items()} == {
+        "a": "done", "poison": "failed", "b": "done", "c": "done", "d": "done", "large": "done",
+    }  # fmt: skip
+    assert pool.given[:3] == [["a", "poison", "b"], ["c", "d"], ["large"]]
+    assert met == {"a": 2, "poison": 3, "b": 2, "c": 1, "d": 1, "large": 1}
+
+
+def test_company_is_of_one_size_and_config_and_within_a_strip() -> None:
+    narrow = EncodeConfig(refine=RefineConfig(strip_pixels=250))
+    targeted = EncodeConfig(target_bytes=100)
+
+    def taken(*tasks: Task) -> list[str]:
+        return [task.key or task.item.input for task in take_alike(deque(tasks), 4)]
+
+    assert taken(task("a"), task("b", 2), task("c"), task("d", config=SHORT), task("e")) == ["a", "c", "e"]
+    assert taken(*(task(name, 100, narrow) for name in "abc")) == ["a", "b"]
+    assert taken(*(task(name, 999, narrow) for name in "ab")) == ["a"]
+    assert taken(*(task(name, config=targeted) for name in "ab")) == ["a"]
+    assert taken(*(task(name) for name in "abcdef")) == ["a", "b", "c", "d"]
+
+
+def test_pictures_refined_together_are_each_judged_alone(codec: Codec, save_photo: Callable[..., Path]) -> None:
+    Path("broken.png").write_bytes(b"no picture")
+    names = {"a": (30, 20), "b": (30, 20), "turned": (20, 30)}
+    items = [Item(str(save_photo(f"{name}.png", *size)), f"{name}.rdo", 600) for name, size in names.items()]
+    items.append(Item("broken.png", "broken.rdo", 600))
+    pool, steps = InProcess(codec, batch=4), Counter[str]()
+    pool.on_step = lambda task: steps.update([task.item.output])
+    for item in items:
+        pool.submit(Task(item, SHORT))
+    together = [record for _, record in pool.wait()]
+    assert [record.status for record in together] == ["done", "done", "done", "failed"]
+    assert set(steps) == {item.output for item in items}
+    for item, record in zip(items[:3], together, strict=False):
+        [alone] = encode([replace(item, output=NOWHERE)], codec, SHORT, lambda step: None)
+        assert alone.refined and record.refined and record.input_sha256 == alone.input_sha256
+        assert record.refined.cost == pytest.approx(alone.refined.cost, rel=1e-2) and Path(item.output).is_file()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(MemoryError(), [4, 2, 1, 1, 2, 1, 1]), (ValueError("wrong"), [4, 1, 1, 1, 1])]
+)
+def test_what_fails_together_is_tried_in_smaller_company(
+    error: Exception, expected: list[int], codec: Codec, save_photo: Callable[..., Path], monkeypatch: Any
+) -> None:
+    honest, sizes = jobs.running.worker.refine, list[int]()
+
+    def refine(codec: Codec, x: Tensor, *args: Any) -> Any:
+        sizes.append(len(x))
+        if len(x) > 1:
+            raise error
+        return honest(codec, x, *args)
+
+    monkeypatch.setattr(jobs.running.worker, "refine", refine)
+    items = [Item(str(save_photo(f"{n}.png", 20, 20)), NOWHERE, 400) for n in range(4)]
+    assert {record.status for record in encode(items, codec, PLAIN, lambda step: None)} == {"done"}
+    assert sizes == expected

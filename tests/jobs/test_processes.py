@@ -17,7 +17,7 @@ from codec.errors import ConfigError
 from jobs.record import Record, read_records
 from jobs.running.pool import Task
 from jobs.running.processes import Processes
-from jobs.running.worker import EncodeConfig
+from jobs.running.settings import EncodeConfig
 from jobs.worklist import NOWHERE, Item
 from rdo.config import RefineConfig
 
@@ -79,7 +79,7 @@ def test_what_always_kills_its_worker_is_recorded_and_the_rest_done(
     while len(found) < 5:
         found |= {task.item.output: record for task, record in pool.wait(0.2)}
         for worker in pool.workers:
-            if worker.task and worker.task.item.output == NOWHERE:
+            if any(task.item.output == NOWHERE for task in worker.tasks):
                 pid = worker.handle.process.pid or 0
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)

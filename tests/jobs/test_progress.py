@@ -8,7 +8,7 @@ from jobs.record import SCHEMA, Record
 from jobs.running import progress
 from jobs.running.pool import Task
 from jobs.running.progress import Progress
-from jobs.running.worker import EncodeConfig
+from jobs.running.settings import EncodeConfig
 from jobs.worklist import Item
 
 ITEMS = [Item(f"in/{i}.png", f"{i}.rdo", 2_000_000) for i in range(4)]

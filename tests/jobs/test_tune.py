@@ -77,15 +77,15 @@ def test_a_study_leaves_its_best_recipe_and_what_it_is_worth(tune: Tune, rdo_enc
 
 
 def test_a_killed_study_goes_on_and_encodes_nothing_twice(tune: Tune, monkeypatch: Any, capsys: Any) -> None:
-    honest, calls = jobs.running.local.encode_one, list[int]()
+    honest, calls = jobs.running.local.encode, list[int]()
 
-    def encode_one(*args: Any) -> Any:
+    def encode(*args: Any) -> Any:
         calls.append(1)
         if len(calls) in (4, 7):
             raise KeyboardInterrupt
         return honest(*args)
 
-    monkeypatch.setattr(jobs.running.local, "encode_one", encode_one)
+    monkeypatch.setattr(jobs.running.local, "encode", encode)
     assert [tune(), tune(), tune()] == [130, 130, 0]
     finished = rows()
     assert sum(row["state"] in ("done", "pruned") for row in finished) == 4

@@ -1,0 +1,86 @@
+"""What decides the bytes of an encoded file, besides its picture and the model's weights."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from codec.bitstream import VERSION
+from codec.checkpoint import model_id
+from codec.coding import AnyCodec
+from codec.errors import ConfigError
+from codec.image import ImagePolicy, read_image
+from codec.pixels import to_tensor
+from codec.settings import config_hash
+from rdo.config import RefineConfig
+from rdo.distortion import Distortion, weight_of_mask
+from rdo.target import Goal
+
+
+@dataclass(frozen=True)
+class EncodeConfig:
+    """All that decides the bytes of a file, besides its picture and the model's weights.
+
+    `lmbda` None takes the one that fits the quality. A target, in the unit that its name says, replaces both.
+    """
+
+    model: str = "small"
+    quality: float = 4.0
+    lmbda: float | None = None
+    target_bytes: int | None = None
+    target_bpp: float | None = None
+    target_psnr: float | None = None
+    ms_ssim: float = 0.0
+    roi: Path | None = None
+    roi_weight: float = 8.0
+    refine: RefineConfig = RefineConfig()
+    policy: ImagePolicy = ImagePolicy()
+
+    def __post_init__(self) -> None:
+        if self.lmbda is not None and not 0 < self.lmbda < float("inf"):
+            raise ConfigError(f"lmbda {self.lmbda}: must be positive; the range of quality 1..8 is 0.002..0.058")
+        targets = [t for t in (self.target_bytes, self.target_bpp, self.target_psnr) if t is not None]
+        if len(targets) > 1 or (targets and self.lmbda is not None):
+            raise ConfigError("give one of target_bytes, target_bpp, target_psnr and lmbda: each settles the others")
+        if any(not 0 < target < float("inf") for target in targets):
+            raise ConfigError(f"target {targets[0]}: must be positive")
+        if not 0 <= self.ms_ssim <= 1:
+            raise ConfigError(f"ms_ssim {self.ms_ssim}: a share of the distortion, between 0 (mse alone) and 1")
+        if not 0 < self.roi_weight < float("inf"):
+            raise ConfigError(f"roi_weight {self.roi_weight}: must be positive")
+
+    @property
+    def targeted(self) -> bool:
+        """Whether a target settles the rate."""
+        return self.goal(1) is not None
+
+    def goal(self, pixels: int) -> Goal | None:
+        """What a file of so many pixels shall measure, if a target was given."""
+        if self.target_psnr is not None:
+            return Goal("psnr", self.target_psnr)
+        if self.target_bpp is not None:
+            return Goal("bytes", self.target_bpp * pixels / 8)
+        return None if self.target_bytes is None else Goal("bytes", self.target_bytes)
+
+
+def encode_hash(codec: AnyCodec, config: EncodeConfig) -> str:
+    """Hash of settings, weights, mask and format: equal hashes and pictures give equal files on one machine.
+
+    Of one number of threads, that is.
+    """
+    mask = Path(hashlib.sha256(config.roi.read_bytes()).hexdigest()) if config.roi else None
+    return config_hash(replace(config, model=f"{model_id(codec).hex()}-{VERSION}", roi=mask))
+
+
+def distortion_of(config: EncodeConfig, device: torch.device) -> Distortion:
+    """What the settings ask to be optimised.
+
+    Raises:
+        ImageError: the mask is no readable picture.
+    """
+    weight = None
+    if config.roi:
+        mask = read_image(config.roi, ImagePolicy("drop", 8), str(config.roi))
+        weight = weight_of_mask(to_tensor(mask).mean(1, keepdim=True).to(device), config.roi_weight)
+    return Distortion(config.ms_ssim, weight)
