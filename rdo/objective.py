@@ -58,17 +58,18 @@ class Problem(NamedTuple):
         x_hat = crop(self.codec.synthesise(y, self.quality), *self.x.shape[-2:]).clamp(0, 1)
         return self.measure(x_hat, self.x)
 
-    def price(self, latents: Latents, own: Latents, riding: bool = False) -> tuple[Cost, Any]:
-        """Differentiable cost per image, and the entropy parameters of y.
+    def price(self, latents: Latents, own: Latents, riding: bool = False) -> tuple[Cost, Any, Latents]:
+        """Differentiable cost per image, the entropy parameters of y, and the bits of each latent.
 
         Decoder and context model see `latents`, relaxed or rounded; `own` are what the parameters are asked to code.
         The two are equal but for a caller who wants their gradients apart, and that of y `riding` on its grid.
         """
         mixture = self.codec.mixture(latents.y, latents.z, self.quality)
         seen_y, own_y = (self.riding(y, mixture) if riding else y for y in (latents.y, own.y))
-        bits = self.codec.y_bits(own_y, mixture).sum((1, 2, 3)) + self.codec.z_bits(own.z).sum((1, 2, 3))
-        bpp, distortion = bits / self.pixels, self.distortion(seen_y)
-        return Cost(bpp + self.lmbda * distortion, bpp, distortion), mixture
+        bits = Latents(self.codec.y_bits(own_y, mixture), self.codec.z_bits(own.z))
+        bpp = (bits.y.sum((1, 2, 3)) + bits.z.sum((1, 2, 3))) / self.pixels
+        distortion = self.distortion(seen_y)
+        return Cost(bpp + self.lmbda * distortion, bpp, distortion), mixture, bits
 
     def riding(self, y: Tensor, mixture: Any) -> Tensor:
         """y itself, with the gradient of one that keeps its symbol and moves with its grid."""

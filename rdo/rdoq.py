@@ -99,15 +99,14 @@ def carry(problem: Problem, before: Latents, after: Latents) -> Latents:
 def survey(problem: Problem, latents: Latents, bend: Latents) -> tuple[Cost, View]:
     """True cost of rounded latents, and delta of all their neighbours: one forward and one backward pass."""
     seen = Latents(*(t.clone().requires_grad_() for t in latents))
-    cost, mixture = problem.price(seen, latents, riding=True)
+    cost, mixture, here = problem.price(seen, latents, riding=True)
     slope = Latents(*torch.autograd.grad(cost.total.sum() * problem.pixels, seen, materialize_grads=True))
     mixture = type(mixture)(*(t.detach() for t in mixture))
-    here = _own_bits(problem, latents, mixture)
     deltas = []
     for sign in (1, -1):
         own = _own_bits(problem, Latents(*(v + sign for v in latents)), mixture)
         terms = zip(own, here, slope, bend, strict=True)
-        deltas.append(Latents(*(there - r + sign * g + h / 2 for there, r, g, h in terms)))
+        deltas.append(Latents(*(there - r.detach() + sign * g + h / 2 for there, r, g, h in terms)))
     return Cost(*(t.detach() for t in cost)), View(latents, *deltas)
 
 
