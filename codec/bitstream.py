@@ -1,4 +1,4 @@
-"""The .rdo container, version 2: 24 bytes of header and checks, then the words of one range-coded stream.
+"""The .rdo container, version 3: 24 bytes of header and checks, then the words of one range-coded stream.
 
     offset  bytes  content (little-endian)
     0       3      magic "RDO"
@@ -25,17 +25,24 @@ What the stream codes, in this order. With h = ceil(height / 64), w = ceil(width
    into blocks of 65,536 symbols. A block is
    - the index s of its shift, with the one row of 32 columns max(1, 4^(11 - s));
    - its symbols. Their parameters, in grid steps, are rounded to floor(parameter + s / 65536 + 1/2) and give each
-     symbol its row by the integer arithmetic of `codec.tables`. All symbols whose row has reach 1 come first, then
-     those of reach 2, 4, ..., each set in its order; for each reach first all columns, then the numbers of its escapes.
+     symbol a function F by the integer arithmetic of `codec.tables`. All symbols go first, in order, each with a row of
+     three columns: below its centre (the rounded mean), at it, above it.
+   - the distances d >= 1 of those beside it. With T(x) the mass further out than x on the symbol's side, one question
+     has two columns, d <= m and d > m, of masses T(low) - T(m) and T(m) - T(high); at first low = 0, high = 2^31 and
+     T(high) = 0. m is 1 for all of them, in order, then 2 for those with d > 1, then 4 and so on up to 2^30, while any
+     are left; then all with high - low > 1, in order, ask once with m = floor((low + high) / 2), and so on. An
+     answer makes m the new high or the new low.
 
-A row is a list of n integer frequencies. It covers centre - reach .. centre + reach; its last column is the escape. An
-escaped symbol's distance d from the centre follows as a number: f = 2d + 1 for d >= 0, else -2d, is 1 bit and then L
-bits long; L is coded as a column of 32 equal ones, then the low L bits of f in parts of up to 16, the low part first,
-each of b bits as a column of 2^b equal ones.
+F is in 2^-22, and frequencies are masses plus 1: 3 columns have F(centre - 1), F(centre) - F(centre - 1) and
+2^22 - F(centre), where F(n) is the mass of all integers up to n.
 
-The range coder works with 24 bits of precision. Column i of a row starts at start(i) = floor(c_i * q) + i, where c_i is
-the sum of the frequencies before it and q = (2^24 - n) / (sum of all), product and quotient rounded to float32; it ends
-where the next one starts, the last at 2^24. Of m equal columns each is floor(2^24 / m) long, the last one longer.
+A row of z is a list of frequencies whose last column is the escape. An escaped symbol d follows as a number: with
+f = 2d + 1 for d >= 0, else -2d, which is 1 bit and then L bits long, L is coded as a column of 32 equal ones, then the
+low L bits of f in parts of up to 16, the low part first, each of b bits as a column of 2^b equal ones.
+
+The range coder works with 24 bits of precision. In a row of n, column i starts at start(i) = floor(c_i * q) + i, with
+c_i the sum of the frequencies before it and q = (2^24 - n) / (sum of all), product and quotient rounded to float32; it
+ends where the next one starts, the last at 2^24. Of m equal columns each is floor(2^24 / m) long, the last one longer.
 
     low, range, point = 0, 2^64 - 1, the first two words, high one first; words after the last are 0
     at each symbol     step = floor(range / 2^24); the column is the one that holds floor((point - low) / step)
@@ -53,7 +60,7 @@ from numpy.typing import NDArray
 
 from codec.errors import BitstreamError
 
-MAGIC, VERSION = b"RDO", 2
+MAGIC, VERSION = b"RDO", 3
 HEADER_BYTES = 24
 QUALITY_STEPS = 4096
 SIDE_MAX = 65_536

@@ -1,22 +1,23 @@
 """Symbols and probability rows to bytes and back: the only user of the entropy coder's library, constriction.
 
 `SymbolWriter` and `SymbolReader` share one verb, `transfer(grid, symbols)`, so that one schedule (in `codec.coding`)
-serves both and cannot differ between them. Any int32 can be coded: what a row does not cover follows its escape as an
-Elias-gamma number. The reader must only be given bytes whose checksum was verified.
+serves both and cannot differ between them. Any int32 can be coded: under a mixture by halving an interval, with a
+given row by an escape and an Elias-gamma number. The reader must only be given bytes whose checksum was verified.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import constriction
 import numpy as np
 from numpy.typing import NDArray
 
 from codec.errors import BitstreamError
-from codec.tables import REACHES, GridMixture, Ints, rows, support
+from codec.tables import MASS, GridMixture, Ints, below, fill_rows, first_rows
 
 _ROW = constriction.stream.model.Categorical(perfect=False)
 _UNIFORM = constriction.stream.model.Uniform
 SYMBOL_MAX = 2**30
+DISTANCE_MAX = 2**31  # of a symbol from its centre
 
 
 class RowCoder(Protocol):
@@ -98,17 +99,64 @@ def _bits(count: int) -> object:
 
 
 def transfer_mixture(coder: RowCoder, grid: GridMixture, symbols: Ints | None) -> Ints:
-    """Code N symbols, each with the row of its own mixture (N, k); `symbols` is None when reading."""
-    window = support(grid)
-    out = np.empty(len(window.centre), dtype=np.int64)
-    for reach in REACHES:
-        chosen = np.flatnonzero(window.reach == reach)
-        if not len(chosen):
-            continue
-        centre = window.centre[chosen]
-        table = rows(GridMixture(*(g.T.take(chosen, axis=1).T for g in grid)), centre, reach)
-        out[chosen] = _transfer(coder, table, centre, reach, None if symbols is None else symbols[chosen])
-    return out
+    """Code N symbols, each under its own mixture (N, k); `symbols` is None when reading.
+
+    All go once by (below the centre, at it, above it); for those beside it `_Distances` goes on.
+    """
+    values, table = first_rows(grid)
+    if not len(values):
+        return values
+    side = coder.code(None if symbols is None else _index(np.sign(symbols - values) + 1), table)
+    at = np.flatnonzero(side != 1)
+    centre, off = values.take(at), side.take(at) - np.int64(1)
+    beside = _Distances(_take(grid, at), centre, off > 0, table[at, off + 1].astype(np.int64) - 1)
+    values[at] += off * beside.transfer(coder, None if symbols is None else np.abs(symbols.take(at) - centre))
+    return values
+
+
+class _Distances:
+    """How far N symbols lie from their centres, on a side that is known: halves of an interval until one is left.
+
+    low < distance <= high; `inner` and `outer` are the masses further out than low and high.
+    """
+
+    def __init__(self, grid: GridMixture, centre: Ints, above: NDArray[np.bool_], inner: Ints) -> None:
+        self.grid, self.centre, self.above, self.inner = grid, centre, above, inner
+        self.low, self.outer = np.zeros_like(centre), np.zeros_like(centre)
+        self.high = np.full_like(centre, DISTANCE_MAX)
+
+    def transfer(self, coder: RowCoder, known: Ints | None) -> Ints:
+        """1, 2, 4, ... as the middle until one is not passed, then the middle itself."""
+        at, middle = np.arange(len(self.centre)), 1
+        while len(at) and middle < DISTANCE_MAX:
+            self._halve(coder, at, np.full(len(at), middle), known)
+            at, middle = at[self.low[at] == middle], 2 * middle
+        while len(at := np.flatnonzero(self.high - self.low > 1)):
+            self._halve(coder, at, (self.low[at] + self.high[at]) // 2, known)
+        return self.high
+
+    def _halve(self, coder: RowCoder, at: Ints, middle: Ints, known: Ints | None) -> None:
+        mass, inner, outer = self._beyond(at, middle), self.inner.take(at), self.outer.take(at)
+        table = np.empty((len(at), 2), dtype=np.float32)
+        fill_rows(table, inner - mass, mass - outer)
+        further = coder.code(None if known is None else _index(known.take(at) > middle), table) == 1
+        for some, bound, masses in ((further, self.low, self.inner), (~further, self.high, self.outer)):
+            moved = at[some]
+            bound[moved], masses[moved] = middle[some], mass[some]
+
+    def _beyond(self, at: Ints, distance: Ints) -> Ints:
+        """Mass (n,) of what is further from the centre than `distance`, on the symbol's side."""
+        above, centre = self.above.take(at), self.centre.take(at)
+        (mass,) = below(_take(self.grid, at), np.where(above, centre + distance, centre - distance - 1)[None])
+        return np.where(above, MASS - mass, mass)
+
+
+def _take(grid: GridMixture, at: Ints) -> GridMixture:
+    return GridMixture(*(g.T.take(at, axis=1).T for g in grid))
+
+
+def _index(column: NDArray[Any]) -> NDArray[np.int32]:
+    return column.astype(np.int32)
 
 
 def transfer_table(coder: RowCoder, table: NDArray[np.float32], reach: int, symbols: Ints | None) -> Ints:

@@ -22,6 +22,7 @@ from torch import nn
 from codec.coder import RowCoder
 from codec.kept import while_untouched
 from codec.model import Codec
+from codec.parts import in_parts
 from codec.tables import GridPositions
 
 SHIFT_STEP = 2.0**-16  # grid steps: far more than a margin, and all shifts together far less than a rounding error
@@ -47,14 +48,21 @@ def margin(positions: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def safe_shift(positions: GridPositions) -> int:
     """Index of the first shift with every position outside its margin, or of the shift that comes closest to that."""
-    values = np.concatenate([p.ravel(order="K") for p in positions])
-    widest = margin(np.array([max(values.max(initial=0), -values.min(initial=0))]))
-    above = values - np.floor(values)
-    above -= 0.5  # from the boundary, -1/2 .. 1/2
-    near = np.flatnonzero(np.abs(above) <= SHIFTS * SHIFT_STEP + widest)  # no shift brings others to the boundary
-    above, needed = above[near], margin(values[near])
+    found = list[tuple[NDArray[np.float64], NDArray[np.float64]]]()
+    in_parts(lambda part: found.extend(_near_boundaries(p[part].T) for p in positions), len(positions.means))
+    above, needed = (np.concatenate([part[i] for part in found] or [np.zeros(0)]) for i in (0, 1))
     slack = [float(np.min(np.abs(above + i * SHIFT_STEP) / needed, initial=np.inf)) for i in range(SHIFTS)]
     return next((i for i, room in enumerate(slack) if room > 1), int(np.argmax(slack)))
+
+
+def _near_boundaries(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of the values that some shift may bring to a boundary: how far above it they lie, and their margins."""
+    widest = float(margin(np.array([values.max(), values.min()])).max())
+    above = np.floor(values)
+    np.subtract(values, above, out=above)
+    above -= 0.5  # -1/2 .. 1/2
+    near = np.flatnonzero(np.abs(above) <= SHIFTS * SHIFT_STEP + widest)
+    return above.take(near), margin(values.take(near))
 
 
 def transfer_shift(coder: RowCoder, index: int | None) -> int:

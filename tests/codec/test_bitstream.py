@@ -28,7 +28,7 @@ from codec.errors import BitstreamError
 HEADER = Header(b"\x01\x23\x45\x67", 640, 427, 4.25, False, 0xABCDEF)
 WORDS = np.array([0, 1, 0xDEADBEEF, 0xFFFFFFFF], dtype=np.uint32)
 FILE = pack(HEADER, WORDS)
-GOLDEN = "52444f20012345677f02aa010044040000efcdab2802ddc40000000001000000efbeaddeffffffff"
+GOLDEN = "52444f30012345677f02aa010044040000efcdab9a01161d0000000001000000efbeaddeffffffff"
 
 
 def with_checksum(data: bytes) -> bytes:
@@ -63,12 +63,12 @@ def test_golden_bytes() -> None:
 
 
 def test_layout_is_the_documented_one() -> None:
-    assert FILE[:3] == b"RDO" and FILE[3] == 0x20 and FILE[4:8] == HEADER.model_id
+    assert FILE[:3] == b"RDO" and FILE[3] == 0x30 and FILE[4:8] == HEADER.model_id
     assert [int.from_bytes(FILE[a:b], "little") for a, b in ((8, 10), (10, 12), (12, 14))] == [639, 426, 17408]
     assert [int.from_bytes(FILE[a:b], "little") for a, b in ((14, 17), (17, 20))] == [4, 0xABCDEF]
     assert int.from_bytes(FILE[20:24], "little") == zlib.crc32(FILE[:20] + FILE[24:])
     assert FILE[24:] == WORDS.astype("<u4").tobytes()
-    assert pack(HEADER._replace(grey=True), WORDS)[3] == 0x21
+    assert pack(HEADER._replace(grey=True), WORDS)[3] == 0x31
 
 
 def test_the_widest_picture_and_the_largest_area_pass() -> None:
@@ -103,11 +103,11 @@ def test_other_files_are_refused_by_name(data: bytes) -> None:
         unpack(data)
 
 
-@pytest.mark.parametrize("version", [0, 1, 3, 15])
+@pytest.mark.parametrize("version", [0, 2, 4, 15])
 def test_another_version_is_refused(version: int) -> None:
     data = with_checksum(FILE[:3] + bytes([version << 4]) + FILE[4:])
     mend = "update it" if version > VERSION else "decode it with the release that wrote it"
-    with pytest.raises(BitstreamError, match=f"format version {version}, .* reads version 2: {mend}"):
+    with pytest.raises(BitstreamError, match=f"format version {version}, .* reads version {VERSION}: {mend}"):
         unpack(data)
 
 
@@ -119,8 +119,8 @@ def test_another_version_is_refused(version: int) -> None:
         pytest.param(12, (QUALITY_STEPS - 1).to_bytes(2, "little"), "impossible", id="quality below 1"),
         pytest.param(12, (8 * QUALITY_STEPS + 1).to_bytes(2, "little"), "impossible", id="quality above 8"),
         pytest.param(12, b"\0\0", "impossible header: quality 0", id="quality 0"),
-        pytest.param(3, b"\x22", "flags 2", id="flag 2"),
-        pytest.param(3, b"\x28", "flags 8", id="flag 8"),
+        pytest.param(3, b"\x32", "flags 2", id="flag 2"),
+        pytest.param(3, b"\x38", "flags 8", id="flag 8"),
     ],
 )
 def test_an_impossible_header_is_refused_though_its_checksum_holds(at: int, value: bytes, message: str) -> None:

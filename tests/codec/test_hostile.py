@@ -65,7 +65,7 @@ def headers(file: bytes) -> Corpus:
     for width, height in ((65536, 65536), (65536, 1), (1, 65536), (65536, 1525), (10000, 10000), (2000, 2000)):
         sides = (width - 1).to_bytes(2, "little") + (height - 1).to_bytes(2, "little")
         yield f"{width}x{height}", sealed(file[:8] + sides + file[12:])
-    for version in (0, 1, 3, 15):
+    for version in (0, 2, 4, 15):
         yield f"version {version}", sealed(file[:3] + bytes([version << 4 | file[3] & 15]) + file[4:])
     yield "another model", sealed(file[:4] + bytes(b ^ 0xFF for b in file[4:8]) + file[8:])
     yield "other symbols", sealed(file[:17] + bytes(b ^ 0xFF for b in file[17:20]) + file[20:])

@@ -1,4 +1,4 @@
-"""Integer probability rows against the formula in floating point, and what the grid costs.
+"""Integer probabilities against the formula in floating point, and what the grid costs.
 
 The golden hashes are the file format: a change of them makes every file written so far unreadable. To renew them on
 purpose, raise `codec.bitstream.VERSION`, run this file, and paste the hashes that the failures show.
@@ -13,23 +13,22 @@ import torch
 
 from codec.entropy import LOG2_SCALE_MAX, LOG2_SCALE_MIN, SCALE_MAX, SCALE_MIN, StepMixture
 from codec.tables import (
+    MASS,
     MEAN_MAX,
     MEAN_STEPS,
-    REACHES,
-    ROW_BITS,
     SCALE_STEPS,
     WEIGHT_STEPS,
     GridMixture,
     _normal_table,
+    below,
+    first_rows,
     on_grid,
     positions,
-    rows,
-    support,
 )
 
 LEVELS = round((LOG2_SCALE_MAX - LOG2_SCALE_MIN) * SCALE_STEPS)  # the largest index of a scale
 NORMAL_TABLE_SHA256 = "43789a371801b8607f823098fc34c0a5f88427bfe0b776b2a06607775a81c0ea"
-ROWS_SHA256 = "e3bc8fa57180e9744ccfa315691dcc2e1be175c970594647d112ea7e554e31ba"
+MASSES_SHA256 = "d32a81788d5d3d6cdb6e7fae4635bd5892a1586c9167f3a84d22ed2cb53f092a"
 
 
 def random_grid(count: int, seed: int = 0, mixtures: int = 3) -> GridMixture:
@@ -56,44 +55,45 @@ def mixture_cdf(grid: GridMixture, edges: np.ndarray) -> np.ndarray:
     return (grid.weights[..., None] / WEIGHT_STEPS * phi).sum(1)
 
 
-@pytest.mark.parametrize("reach", REACHES)
+def worst(grid: GridMixture) -> np.ndarray:
+    """What F may be off by, (N, 1): t is rounded to 2^-12, and the reciprocal of a large scale by up to half a unit,
+    which stretches t; |t phi(t)| < 1/4."""
+    stretch = (grid.weights / WEIGHT_STEPS * 0.5 * float_scales(grid) * MEAN_STEPS / 2**24).sum(1, keepdims=True)
+    return 0.4 / 2**13 + 1e-5 + stretch / 4
+
+
 @pytest.mark.parametrize("mixtures", [1, 3])
-def test_rows_follow_the_formula(reach: int, mixtures: int) -> None:
-    grid = random_grid(150 if reach < 200 else 20, seed=reach, mixtures=mixtures)
-    centre = support(grid).centre
-    table = rows(grid, centre, reach)
-    assert table.shape == (len(centre), 2 * reach + 2) and table.dtype == np.float32
+def test_the_mass_below_follows_the_formula(mixtures: int) -> None:
+    grid = random_grid(300, seed=mixtures, mixtures=mixtures)
+    centre = first_rows(grid)[0]
+    integers = centre[:, None] + np.unique(np.rint(np.sinh(np.linspace(-12, 12, 101))).astype(np.int64))
+    mass = below(grid, integers.T).T
+    assert (np.diff(mass) >= 0).all() and mass.min() >= 0 and mass.max() <= MASS
+    assert (np.abs(mass / MASS - mixture_cdf(grid, integers + 0.5)) < worst(grid)).all()
+
+
+def test_first_rows_are_centred_and_hold_the_whole_mass() -> None:
+    grid = random_grid(40_000)  # more than one part
+    centre, table = first_rows(grid)
+    mean = (grid.weights * grid.means).sum(1) / (WEIGHT_STEPS * MEAN_STEPS)
+    assert np.array_equal(centre, np.floor(mean + 0.5))
     exact = table.astype(np.int64)
     assert np.array_equal(exact, table), "a frequency is no integer"
-    assert exact.min() >= 1
-    assert (exact.sum(1) == 2**ROW_BITS + table.shape[1]).all()
-    cdf = mixture_cdf(grid, centre[:, None] + np.arange(-reach, reach + 2) - 0.5)
-    inside = np.diff(cdf)
-    assert np.abs((exact[:, :-1] - 1) / 2**ROW_BITS - inside).max() < 1e-5
-    # the reciprocal of a large scale is off by up to half a unit, which stretches t; |t phi(t)| < 1/4 at both edges
-    stretch = (grid.weights / WEIGHT_STEPS * 0.5 * float_scales(grid) * MEAN_STEPS / 2**24).sum(1)
-    assert (np.abs((exact[:, -1] - 1) / 2**ROW_BITS - (1 - cdf[:, -1] + cdf[:, 0])) < 1e-5 + stretch / 2).all()
-
-
-def test_rows_do_not_depend_on_their_neighbours() -> None:
-    grid = random_grid(2000)  # more than one chunk
-    centre = support(grid).centre
-    table = rows(grid, centre, 32)
-    picked = np.array([0, 321, 322, 999, 1999])
-    alone = [rows(GridMixture(*(g[i : i + 1] for g in grid)), centre[i : i + 1], 32)[0] for i in picked]
+    assert exact.min() >= 1 and (exact.sum(1) == MASS + 3).all()
+    assert np.array_equal(exact[:, :2].cumsum(1) - [1, 2], below(grid, np.stack([centre - 1, centre])).T)
+    picked = np.array([0, 8191, 8192, 16384, 39_999])
+    alone = [first_rows(GridMixture(*(g[i : i + 1] for g in grid)))[1][0] for i in picked]
     assert np.array_equal(table[picked], np.stack(alone))
 
 
 @pytest.mark.parametrize("mean", [-MEAN_MAX, -1, 0, 31, 32, MEAN_MAX])
 @pytest.mark.parametrize("scale", [0, 36, LEVELS])
-@pytest.mark.parametrize("reach", [1, 1024])
-def test_rows_hold_at_every_extreme(mean: int, scale: int, reach: int) -> None:
+def test_the_mass_holds_at_every_extreme(mean: int, scale: int) -> None:
     grid = GridMixture(np.array([[64, 0]]), np.array([[mean, -mean]]), np.array([[scale, scale]]))
-    for centre in (mean // MEAN_STEPS, 0, -(2**30), 2**30):
-        table = rows(grid, np.array([centre]), reach).astype(np.int64)
-        assert table.min() >= 1 and table.sum() == 2**ROW_BITS + table.shape[1]
-        cdf = mixture_cdf(grid, centre + np.arange(-reach, reach + 2)[None] - 0.5)
-        assert np.abs((table[:, :-1] - 1) / 2**ROW_BITS - np.diff(cdf)).max() < 1e-5
+    integers = mean // MEAN_STEPS + np.array([[-(2**31), -(2**25), -1, 0, 1, 2**25, 2**31]])
+    mass = below(grid, integers.T).T
+    assert mass[0, 0] == mass[0, 1] == 0 and mass[0, -1] == mass[0, -2] == MASS
+    assert (np.abs(mass / MASS - mixture_cdf(grid, integers + 0.5)) < worst(grid)).all()
 
 
 def test_normal_table_is_the_normal_distribution() -> None:
@@ -108,39 +108,18 @@ def test_golden_normal_table() -> None:
     assert hashlib.sha256(_normal_table().astype("<i4").tobytes()).hexdigest() == NORMAL_TABLE_SHA256
 
 
-def test_golden_rows() -> None:
+def test_golden_masses() -> None:
     count = 256
     index = np.arange(count)
     weights = np.stack([index % 65, (64 - index % 65) // 2, 64 - index % 65 - (64 - index % 65) // 2], 1)
     means = np.stack([index * 7 - 900, 300 - index, index * index % 1000], 1)
     scales = np.stack([index % 129, index * 5 % 129, index * 11 % 129], 1)
     grid = GridMixture(weights, means, scales)
-    window = support(grid)
-    digest = hashlib.sha256(np.stack(window).astype("<i8").tobytes())
-    for reach in (1, 16, 256):
-        digest.update(rows(grid, window.centre, reach).astype("<f4").tobytes())
-    assert digest.hexdigest() == ROWS_SHA256
-
-
-def test_support_is_centred_and_leaves_little_to_the_escape() -> None:
-    grid = random_grid(3000)
-    centre, reach = support(grid)
-    mean = (grid.weights * grid.means).sum(1) / (WEIGHT_STEPS * MEAN_STEPS)
-    assert np.array_equal(centre, np.floor(mean + 0.5))
-    assert set(reach) <= set(REACHES)
-    edges = np.stack([centre - reach - 0.5, centre + reach + 0.5], 1)
-    cdf = mixture_cdf(grid, edges)
-    outside = 1 - cdf[:, 1] + cdf[:, 0]
-    assert outside[reach < REACHES[-1]].max() < 2e-4
-    # and no wider than that needs: the next smaller row would cut a component short of four deviations
-    used = np.where(grid.weights > 0, np.abs(grid.means / MEAN_STEPS - centre[:, None]) + 4 * float_scales(grid), 0)
-    smaller = np.array([0, *REACHES])[np.searchsorted(REACHES, reach)]
-    assert (used.max(1) + 2 > smaller).all()
-
-
-def test_support_ignores_components_without_weight() -> None:
-    grid = GridMixture(np.array([[64, 0]]), np.array([[10 * MEAN_STEPS, 4096]]), np.array([[0, LEVELS]]))
-    assert [int(v[0]) for v in support(grid)] == [10, 1]
+    centre, table = first_rows(grid)
+    digest = hashlib.sha256(centre.astype("<i8").tobytes())
+    digest.update(table.astype("<f4").tobytes())
+    digest.update(below(grid, centre + np.array([[-300], [-17], [-2], [1], [5], [90]])).astype("<i8").tobytes())
+    assert digest.hexdigest() == MASSES_SHA256
 
 
 def test_on_grid_rounds_every_parameter() -> None:
@@ -197,19 +176,10 @@ def test_the_grid_costs_less_than_three_thousandths(mixtures: int) -> None:
     means = torch.randn(count, mixtures, 1).double() * 2
     scales = (torch.rand(count, mixtures, 1).double() * math.log(200)).exp() * 0.1  # log-uniform over 0.1..20
     grid = rounded(StepMixture(weights, means, scales))
-    centre, reaches = support(grid)
-    edges = torch.arange(-reach, reach + 2)[None, None] - 0.5 + torch.from_numpy(centre)[:, None, None]
+    centre = first_rows(grid)[0]
+    integers = np.arange(-reach - 1, reach + 1)[:, None] + centre
+    edges = torch.from_numpy(integers.T)[:, None] + 0.5
     p = (weights * torch.special.ndtr((edges - means) / scales)).sum(1).diff().numpy()  # (N, 2 * reach + 1)
     entropy = -(p * np.log2(np.maximum(p, 1e-300))).sum()
-    bits = 0.0
-    for at in range(count):
-        own = int(reaches[at])
-        row = rows(GridMixture(*(g[at : at + 1] for g in grid)), centre[at : at + 1], own)[0].astype(np.float64)
-        cost = -np.log2(row / row.sum())
-        inner = slice(reach - own, reach + own + 1)
-        bits += (p[at, inner] * cost[:-1]).sum()
-        distance = np.abs(np.arange(-reach, reach + 1))
-        number = 5 + np.floor(np.log2(2 * distance + 1))  # the length in 5 bits, then so many
-        outside = p[at] * (distance > own)
-        bits += (outside * (cost[-1] + number)).sum()
-    assert 0 <= bits / entropy - 1 < 0.003
+    coded = (np.diff(below(grid, integers).T) + 1) / MASS
+    assert 0 <= (p * -np.log2(coded)).sum() / entropy - 1 < 0.003
