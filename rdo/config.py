@@ -38,9 +38,9 @@ class RefineConfig:
 
     iters: int = 40
     method: Method = "rdoq"
-    heat: float = 0.5
-    share_start: float = 0.5
-    share_end: float = 0.3
+    heat: float = 2.0
+    share_start: float = 0.9
+    share_end: float = 0.6
     lr_y: float = 5e-2
     lr_z: float = 1e-2
     lr_end: float = 0.1
