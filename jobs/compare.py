@@ -3,11 +3,13 @@
 import argparse
 import shlex
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import cli
 from jobs.encode import refine_settings
+from jobs.running.hire import add_pool_flags
 
 if TYPE_CHECKING:
     from jobs.comparing.pictures import View
@@ -46,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     run = flags.add_argument_group("run")
     run.add_argument("--json", action="store_true", help="print the report as JSON instead of its table")
     cli.add_model_flags(run)
+    add_pool_flags(flags)
     return flags
 
 
@@ -79,15 +82,16 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
     from jobs.comparing.anchors import load_anchors
     from jobs.comparing.points import load_records
     from jobs.comparing.report import build_report
+    from jobs.running.hire import hire, load_driver_codec
     from jobs.running.settings import EncodeConfig
-    from jobs.running.worker import set_up
+    from jobs.worklist import build_worklist
 
     iters = [cli.whole(value) for value in cli.numbers(arguments.iters, "--iters")]
     names, notes = codec_names(arguments.codecs, bool(arguments.records))
     asked = load_anchors(arguments.anchors) if arguments.anchors not in (None, "none") else None
     recipes = [refine_settings(argparse.Namespace(**{**vars(arguments), "effort": None, "iters": n})) for n in iters]
     policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
-    codec = set_up(arguments.model, arguments.device)
+    codec = load_driver_codec(arguments)
     ladder = LADDER if isinstance(codec, Codec) else f"{codec.default_quality}"
     qualities = cli.numbers(arguments.qualities or ladder, "--qualities")
     folder = output_folder(arguments)
@@ -96,7 +100,10 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
         settings = {"command": command}
     else:
         config = EncodeConfig(arguments.model, policy=policy)
-        records = gather.encode_ladder(arguments.inputs, folder, codec, config, qualities, recipes)
+        items = build_worklist(arguments.inputs, str(folder))
+        folder.mkdir(parents=True, exist_ok=True)
+        with closing(hire(arguments, codec, len(items), folder, (Path(items[0].input),))) as pool:
+            records = gather.encode_ladder(arguments.inputs, folder, codec, config, qualities, recipes, pool)
         settings = {"command": command, "refinement": "; ".join(as_text(recipe) for recipe in recipes)}
     folder.mkdir(parents=True, exist_ok=True)
     points, unread = gather.encode_classical(records, names, policy, folder / gather.CLASSICAL)

@@ -24,6 +24,7 @@ from jobs.comparing.pictures import View, choose, store, stored, view
 from jobs.comparing.points import efforts
 from jobs.record import Record
 from jobs.running.local import RESULTS, run
+from jobs.running.pool import Pool
 from jobs.running.settings import EncodeConfig
 from jobs.running.worker import explain
 from jobs.worklist import build_worklist
@@ -39,6 +40,7 @@ def encode_ladder(
     config: EncodeConfig,
     qualities: list[float],
     recipes: list[RefineConfig],
+    pool: Pool,
 ) -> list[Record]:
     """Every picture at every quality and effort, through the same workers as `rdo-encode`.
 
@@ -55,7 +57,7 @@ def encode_ladder(
             target.mkdir(parents=True, exist_ok=True)
             say(f"quality {quality:g}, {recipe.iters} steps")
             settings = replace(config, quality=quality, refine=recipe)
-            for record in run(items, codec, settings, target / RESULTS, overwrite=False):
+            for record in run(items, codec, settings, target / RESULTS, overwrite=False, pool=pool):
                 records.append(record)
                 if record.error:
                     say(f"{record.input}: {record.error}")
