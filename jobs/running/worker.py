@@ -167,12 +167,14 @@ def _encode(
     """Each picture's better file and its scores."""
     x = torch.cat([_tensor(pixels, codec) for pixels in pictures])
     measure = distortion_of(config, x.device)
-    first = pictures[0]
+    first, search = pictures[0], config.refine
+    if search.time_budget:  # for each
+        search = replace(search, time_budget=search.time_budget * len(pictures))
     if goal := config.goal(first.width * first.height):
-        refined, quality, lmbda = refine_to(codec, x, goal, config.refine, first.grey, progress, measure)
+        refined, quality, lmbda = refine_to(codec, x, goal, search, first.grey, progress, measure)
     else:
         quality, lmbda = config.quality, config.lmbda if config.lmbda is not None else codec.lmbda_of(config.quality)
-        refined = refine(codec, x, quality, config.refine, lmbda, progress, measure)
+        refined = refine(codec, x, quality, search, lmbda, progress, measure)
     results = []
     for at, pixels in enumerate(pictures):
         this = slice(at, at + 1)
