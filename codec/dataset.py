@@ -4,6 +4,7 @@ Every batch is a pure function of (seed, step), so a resumed run draws what an u
 processes of a parallel run cut their shares from one common draw.
 """
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -112,6 +113,9 @@ def load_photos(folder: Path, smallest: int, quiet: bool = True, limit: int | No
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
         decoded = list(tqdm(pool.map(read_photo, paths), total=len(paths), desc="photos", disable=quiet or None))
     photos = [p for p in decoded if p is not None and min(p.shape[:2]) >= smallest]
+    if len(photos) < len(paths) and not quiet:
+        left = f"{len(paths) - len(photos)} of {len(paths)} pictures left out"
+        print(f"{folder}: {left}: unreadable, transparent or with sides below {smallest} pixels", file=sys.stderr)
     if not photos:
         raise ConfigError(f"{folder}: no photo with sides of at least {smallest} pixels; name a folder of photographs")
     return photos

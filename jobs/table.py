@@ -6,10 +6,9 @@ _HEAD = f"{'picture':32} {'plain':>9} {'refined':>9} {'bytes':>7} {'PSNR':>15} {
 
 
 def summary(records: list[Record]) -> str:
-    """One line a picture and their mean; failed ones last, with their reason."""
-    lines = [_HEAD]
+    """One line a picture and their mean; then the names of those that failed, whose reasons were told as they did."""
     scored = [r for r in records if r.plain and r.refined]
-    lines += [_line(r) for r in scored]
+    lines = [_HEAD, *(_line(r) for r in scored)] if scored else []
     if len(scored) > 1:
         plain = sum(r.plain.bytes for r in scored if r.plain)
         refined = sum(r.refined.bytes for r in scored if r.refined)
@@ -17,7 +16,7 @@ def summary(records: list[Record]) -> str:
         lines.append(
             f"{'all, mean cost':32} {plain:>9} {refined:>9} {_percent(plain, refined)} {'':>15} {0.0 - gain:>+6.2f}%"
         )
-    lines += [f"{_short(r.input)} failed: {r.error}" for r in records if r.status == "failed"]
+    lines += [f"{_short(r.input)} failed" for r in records if r.status == "failed"]
     skipped = sum(r.status == "skipped" for r in records)
     if skipped:
         lines.append(f"{skipped} of {len(records)} were done before, and unchanged")

@@ -155,7 +155,7 @@ def connect(address: str | None) -> bool:
     try:
         import ray
     except ImportError:
-        raise ConfigError('--ray: Ray is not installed: pip install "rdo[cluster]"') from None
+        raise ConfigError('--ray: Ray is not installed: pip install ".[cluster]"') from None
 
     if ray.is_initialized():
         return False

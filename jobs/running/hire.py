@@ -23,7 +23,7 @@ def add_pool_flags(flags: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     here.add_argument("--threads", type=int, default=cli.THREADS, help="of each worker; files depend on it a little")
     here.add_argument("--max-seconds-per-image", type=float, metavar="S", help="stop what takes longer, and record it")
-    far = flags.add_argument_group('workers on a Ray cluster (needs pip install "rdo[cluster]")')
+    far = flags.add_argument_group('workers on a Ray cluster (needs pip install ".[cluster]")')
     far.add_argument("--ray", action="store_true", help="encode there")
     far.add_argument("--address", help="HOST:PORT of its head, auto for this machine's (default: start one)")
     far.add_argument("--workers", type=int, metavar="N", help="pictures at a time (default: what the cluster holds)")

@@ -28,6 +28,7 @@ class History:
         self.finished = {(r.input_sha256, r.output_sha256, r.config_hash): r for r in done}
         self.hashes = {(Path(r.input).absolute(), r.input_stamp): r.input_sha256 for r in done if r.input_stamp}
         written = {Path(r.output).absolute() for r in done}
+        self.written = written
         self.failed = {Path(r.output).absolute() for r in records} - written
 
     def settled(self, item: Item, config_hash: str) -> Record | None:
@@ -42,6 +43,11 @@ class History:
             return None
         text = f"{item.output} exists, and no record here shows it to be a result of ours: pass --overwrite to replace"
         return Record(schema=SCHEMA, status="failed", input=item.input, output=item.output, error=f"{text} it")
+
+    def replaces(self, item: Item) -> bool:
+        """Whether a file that other settings made stands where this one goes."""
+        output = Path(item.output)
+        return item.output not in (STDIO, NOWHERE) and output.absolute() in self.written and output.exists()
 
     def _input_hash(self, path: Path) -> str | None:
         found = stamp(path)

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from codec.coding import AnyCodec
+from jobs.cli import say
 from jobs.record import Record, append_record, read_records
 from jobs.running.history import History, sole_writer
 from jobs.running.pool import Pool, Task, take_alike
@@ -42,7 +43,16 @@ def run(
     with sole_writer(results) if results else nullcontext(), Progress(items, config.refine.iters, quiet) as progress:
         before = History(read_records(results) if results else [], known)
         pool.on_step = progress.step
-        settle = (lambda item: None) if overwrite else (lambda item: before.settled(item, config_hash))
+        told = False
+
+        def settle(item: Item) -> Record | None:
+            nonlocal told
+            record = None if overwrite else before.settled(item, config_hash)
+            if record is None and not (told or overwrite or quiet) and before.replaces(item):
+                say(f"{Path(item.output).parent}: replacing what other settings made; -o names another folder")
+                told = True
+            return record
+
         for item, record in _work_through(items, config, pool, settle):
             if results is not None and record.status != "skipped":
                 _keep(record, results)

@@ -150,7 +150,9 @@ def test_a_second_run_does_only_the_rest(save_photo, rdo_encode, folder: Path, c
 def test_other_settings_encode_again(save_photo, rdo_encode, changed: str, capsys) -> None:
     save_photo("in/a.png", 10, 10)
     assert rdo_encode("--json", "--iters", 0, "in") == rdo_encode("--json", "--iters", 0, *changed.split(), "in") == 0
-    assert statuses(capsys.readouterr().out) == ["done", "done"]
+    told = capsys.readouterr()
+    assert statuses(told.out) == ["done", "done"]
+    assert ("rdo-out: replacing what other settings made" in told.err) == (changed != "--overwrite")
 
 
 def test_the_table_tells_what_was_done_before(save_photo, rdo_encode, capsys) -> None:

@@ -24,8 +24,12 @@ def test_totals_failures_and_pictures_done_before() -> None:
     assert [line.split()[0] for line in lines] == ["picture", "a.png", "c.png", "all,", "b.png", "1"]
     assert lines[2].split()[4:7] == ["exact", "->", "exact"]
     assert lines[3].split()[3:] == ["1500", "1350", "-10.0%", "-15.00%"]
-    assert lines[4].endswith("failed: truncated: copy it again")
+    assert lines[4].split() == ["b.png", "failed"]  # why was told when it did
     assert lines[5] == "1 of 3 were done before, and unchanged"
+
+
+def test_no_table_of_nothing() -> None:
+    assert summary([FAILED]).split() == ["b.png", "failed"]
 
 
 def test_long_names_keep_their_end() -> None:
