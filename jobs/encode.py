@@ -41,7 +41,9 @@ def build_parser() -> argparse.ArgumentParser:
     much.add_argument("--effort", type=int, metavar="1..9", help="preset of configs/refine (default 5)")
     much.add_argument("--config", type=Path, metavar="YAML", help="settings of your own, as in configs/refine")
     search.add_argument("--iters", type=int, help="steps, with the schedules that suit them; 0 is plain encoding")
-    search.add_argument("--method", help="rdoq, or for comparison a relaxation: ste, sga, ... (default rdoq)")
+    search.add_argument(
+        "--method", help="rdoq, or for comparison a relaxation: ste, sga, ... (default rdoq; of compressai: models sga)"
+    )
     search.add_argument("--time-budget", type=float, metavar="S", help="at most S seconds of refinement per picture")
     search.add_argument("--patience", type=int, help="stop after this many looks without a gain (0: never)")
     search.add_argument("--seed", type=int, help="of the noise (default 0)")
@@ -133,11 +135,12 @@ def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "AnyC
 
 
 def refine_settings(arguments: argparse.Namespace) -> "RefineConfig":
-    """Preset, recipe or YAML < flags.
+    """Preset, recipe or YAML < flags. Another's model is refined by `sga` unless they say otherwise.
 
     Raises:
         ConfigError: a bad file or value.
     """
+    from codec.checkpoint import FOREIGN
     from codec.settings import build, load_yaml, override
     from rdo.config import RefineConfig
     from rdo.efforts import DEFAULT_EFFORT, effort, recipe
@@ -150,4 +153,6 @@ def refine_settings(arguments: argparse.Namespace) -> "RefineConfig":
         config = effort(DEFAULT_EFFORT if arguments.effort is None else arguments.effort)
     names = {f.name for f in fields(RefineConfig)}
     given = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
+    if arguments.model.startswith(FOREIGN) and not arguments.config:
+        given.setdefault("method", "sga")  # which gained more there
     return override(config, given)

@@ -388,6 +388,10 @@ def test_defaults_then_yaml_then_flags(folder: Path) -> None:
     assert settings("--config", "slow.yaml") == RefineConfig(iters=900, lr_y=5e-3, method="ste")
     both = settings("--config", "slow.yaml", "--iters", "7", "--patience", "2", "--time-budget", "1.5")
     assert both == RefineConfig(iters=7, lr_y=5e-3, method="ste", patience=2, time_budget=1.5)
+    foreign = ("--model", "compressai:mbt2018-mean:3")
+    assert settings(*foreign) == replace(RefineConfig(), method="sga")
+    assert settings(*foreign, "--method", "rdoq") == RefineConfig()
+    assert settings(*foreign, "--config", "slow.yaml").method == "ste"
     with pytest.raises(ConfigError, match="iters"):
         settings("--iters", "-5")
 
