@@ -50,8 +50,8 @@ def test_presets_take_part_where_they_lie_in_the_space(folder: Path) -> None:
     grid = study(folder, "search:\n  heat: {low: 0, high: 2, step: 0.25}\nfixed: {iters: 40}\n")
     assert grid.presets() == [{"heat": effort(5).heat}]
     assert study(folder, HEAT + "fixed: {iters: 41}\n").presets() == []
-    assert study(folder, "search:\n  heat: {low: 0, high: 2, step: 0.4}\n").presets() == []  # beside the grid
-    assert study(folder, "search:\n  heat: [0.25, 0.50]\n").presets() == [{"heat": 0.5}]
+    assert study(folder, "search:\n  heat: {low: 0.1, high: 4.1, step: 0.8}\n").presets() == []  # beside the grid
+    assert study(folder, f"search:\n  heat: [0.25, {effort(5).heat}]\n").presets() == [{"heat": effort(5).heat}]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from codec.pixels import Pixels, to_tensor
 from rdo import RefineConfig, effort, refine
 from rdo.target import Goal, Met, refine_to
 
-HEIGHT, WIDTH = 130, 190
+HEIGHT, WIDTH = 190, 250
 
 
 @pytest.fixture(scope="module")
