@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.errors import BitstreamError
-from codec.tables import MASS, GridMixture, Ints, below, fill_rows, first_rows
+from codec.tables import MASS, GridMixture, Ints, below, fill_rows, first_rows, take
 
 _ROW = constriction.stream.model.Categorical(perfect=False)
 _UNIFORM = constriction.stream.model.Uniform
@@ -109,7 +109,7 @@ def transfer_mixture(coder: RowCoder, grid: GridMixture, symbols: Ints | None) -
     side = coder.code(None if symbols is None else _index(np.sign(symbols - values) + 1), table)
     at = np.flatnonzero(side != 1)
     centre, off = values.take(at), side.take(at) - np.int64(1)
-    beside = _Distances(_take(grid, at), centre, off > 0, table[at, off + 1].astype(np.int64) - 1)
+    beside = _Distances(take(grid, at), centre, off > 0, table[at, off + 1].astype(np.int64) - 1)
     values[at] += off * beside.transfer(coder, None if symbols is None else np.abs(symbols.take(at) - centre))
     return values
 
@@ -147,12 +147,8 @@ class _Distances:
     def _beyond(self, at: Ints, distance: Ints) -> Ints:
         """Mass (n,) of what is further from the centre than `distance`, on the symbol's side."""
         above, centre = self.above.take(at), self.centre.take(at)
-        (mass,) = below(_take(self.grid, at), np.where(above, centre + distance, centre - distance - 1)[None])
+        (mass,) = below(take(self.grid, at), np.where(above, centre + distance, centre - distance - 1)[None])
         return np.where(above, MASS - mass, mass)
-
-
-def _take(grid: GridMixture, at: Ints) -> GridMixture:
-    return GridMixture(*(g.T.take(at, axis=1).T for g in grid))
 
 
 def _index(column: NDArray[Any]) -> NDArray[np.int32]:
@@ -160,20 +156,14 @@ def _index(column: NDArray[Any]) -> NDArray[np.int32]:
 
 
 def transfer_table(coder: RowCoder, table: NDArray[np.float32], reach: int, symbols: Ints | None) -> Ints:
-    """Code N symbols around zero with given rows (N, 2 * reach + 2)."""
-    return _transfer(coder, table, np.zeros(len(table), dtype=np.int64), reach, symbols)
-
-
-def _transfer(coder: RowCoder, table: NDArray[np.float32], centre: Ints, reach: int, symbols: Ints | None) -> Ints:
-    """Rows cover centre - reach .. centre + reach; the last column is the escape."""
+    """Code N symbols with given rows (N, 2 * reach + 2): those of -reach .. reach, the last column is the escape."""
     escape = 2 * reach + 1
     indices = None
     if symbols is not None:
-        offset = symbols - centre + reach
-        indices = np.where((offset >= 0) & (offset < escape), offset, escape).astype(np.int32)
+        offset = symbols + reach
+        indices = _index(np.where((offset >= 0) & (offset < escape), offset, escape))
     out = coder.code(indices, table).astype(np.int64)
-    values = centre + out - reach
+    values = out - reach
     for at in np.flatnonzero(out == escape):
-        distance = None if symbols is None else int(symbols[at] - centre[at])
-        values[at] = centre[at] + coder.number(distance)
+        values[at] = coder.number(None if symbols is None else int(symbols[at]))
     return values

@@ -25,7 +25,7 @@ from codec.interface import Foreign, Latents, Refinable, rounded
 from codec.model import STRIDE, Codec
 from codec.pixels import Pixels, crop, from_tensor, pad, to_tensor
 from codec.portable import BLOCK, SHIFT_STEP, in_double, safe_shift, transfer_shift
-from codec.tables import GridPositions, Ints, on_grid, positions
+from codec.tables import GridPositions, Ints, on_grid, positions, take
 
 AnyCodec = Codec | Foreign
 SAME = 0.25  # steps: latents nearer than this are one symbol, on grids that differ by rounding errors
@@ -239,7 +239,7 @@ def code_group(coder: RowCoder, mixture: StepMixture, valid: Tensor, token: Tens
     width = mixture.means.shape[-1]
     real = np.flatnonzero(valid.flatten().repeat_interleave(width).numpy())
     if len(real) < len(at.means):
-        at = GridPositions(*(p.T.take(real, axis=1).T for p in at))
+        at = take(at, real)
     symbols = None if token is None else _symbols(token)[real]
     values = np.zeros(valid.numel() * width, dtype=np.int64)
     for start in range(0, len(real), BLOCK):

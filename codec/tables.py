@@ -10,7 +10,7 @@ That they agree is the business of `codec.portable`.
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -49,6 +49,14 @@ class GridMixture(NamedTuple):
     weights: Ints
     means: Ints
     scales: Ints
+
+
+Parameters = TypeVar("Parameters", GridPositions, GridMixture)
+
+
+def take(parameters: Parameters, at: NDArray[np.intp]) -> Parameters:
+    """Those of the symbols `at` (n,)."""
+    return type(parameters)(*(p.T.take(at, axis=1).T for p in parameters))
 
 
 def positions(mixture: StepMixture) -> GridPositions:
