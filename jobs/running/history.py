@@ -27,9 +27,8 @@ class History:
         done = [r for r in records if r.status == "done"]
         self.finished = {(r.input_sha256, r.output_sha256, r.config_hash): r for r in done}
         self.hashes = {(Path(r.input).absolute(), r.input_stamp): r.input_sha256 for r in done if r.input_stamp}
-        written = {Path(r.output).absolute() for r in done}
-        self.written = written
-        self.failed = {Path(r.output).absolute() for r in records} - written
+        self.written = {Path(r.output).absolute() for r in done}
+        self.failed = {Path(r.output).absolute() for r in records} - self.written
 
     def settled(self, item: Item, config_hash: str) -> Record | None:
         """A record for what needs no work: what is done, or a file not ours to replace."""
