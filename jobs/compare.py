@@ -76,6 +76,7 @@ def compare(arguments: argparse.Namespace, command: str) -> int:
 
 def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[View]]":
     """Everything that a report says, from files that are there already or are now written."""
+    from codec.coding import quality_tensor
     from codec.image import ImagePolicy
     from codec.model import Codec
     from jobs.comparing import gather
@@ -99,6 +100,8 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
         records = load_records(arguments.records)
         settings = {"command": command}
     else:
+        for quality in qualities:
+            quality_tensor(codec, quality)  # refuses what is out of range, before anything is made
         config = EncodeConfig(arguments.model, policy=policy)
         items = build_worklist(arguments.inputs, str(folder))
         folder.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from codec.checkpoint import model_id
-from codec.coding import AnyCodec, quality_tensor
+from codec.coding import AnyCodec
 from codec.errors import RdoError
 from codec.image import ImagePolicy
 from codec.model import Codec
@@ -45,10 +45,8 @@ def encode_ladder(
     """Every picture at every quality and effort, through the same workers as `rdo-encode`.
 
     Raises:
-        ConfigError: a quality outside 1..8, or no pictures.
+        ConfigError: no pictures.
     """
-    for quality in qualities:
-        quality_tensor(codec, quality)
     records = []
     for recipe in recipes:
         for quality in qualities:
