@@ -122,9 +122,8 @@ def settings(arguments: argparse.Namespace) -> "list[tuple[str, RefineConfig]]":
     for method in arguments.methods.split(","):
         path = Path(method) if method.endswith((".yaml", ".yml")) else None
         for iters in cli.numbers(arguments.iters, "--iters"):
-            given = argparse.Namespace(
-                config=path, effort=None, iters=cli.whole(iters), seed=arguments.seed, method=None if path else method
-            )
+            way = {"config": path, "effort": None, "iters": cli.whole(iters), "method": None if path else method}
+            given = argparse.Namespace(**{**vars(arguments), **way})
             base = refine_settings(given)
             name = path.stem if path else method
             ways += [(f"{name}-{key}{v}", override(base, {key: v})) for v in values.split(",") if v] or [(name, base)]
