@@ -5,6 +5,7 @@ others have a module each.
 """
 
 import argparse
+import itertools
 import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING
 from jobs import cli
 from jobs.encode import refine_settings
 from jobs.measuring import complexity, roofline, speed
+from jobs.running.hire import add_pool_flags
 
 if TYPE_CHECKING:
     from codec.coding import AnyCodec
     from codec.pixels import Pixels
     from jobs.record import Record
+    from jobs.running.pool import Pool
     from jobs.running.settings import EncodeConfig
     from rdo.config import RefineConfig
 
@@ -67,6 +70,7 @@ def _add_refine_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw gain against seconds")
     flags.add_argument("--json", action="store_true", help="print rows as JSON, one a line")
     cli.add_model_flags(flags)
+    add_pool_flags(flags)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -79,22 +83,25 @@ def main(argv: list[str] | None = None) -> int:
 def bench(arguments: argparse.Namespace) -> int:
     """Encode what is missing, one row after another; 1 if any picture failed."""
     import json
+    from contextlib import closing
 
     from codec.files import write_atomically
     from jobs.measuring.plot import front_plot
+    from jobs.running.hire import hire, load_driver_codec
     from jobs.running.settings import EncodeConfig
-    from jobs.running.worker import set_up
+    from jobs.worklist import build_worklist
 
     ways = settings(arguments)
     qualities = cli.numbers(arguments.qualities, "--qualities")
-    codec = set_up(arguments.model, arguments.device)
+    codec = load_driver_codec(arguments)
     failed = False
     rows = []
-    for quality in qualities:
-        for name, refine in ways:
+    pictures = len(build_worklist(arguments.inputs, str(arguments.output)))
+    with closing(hire(arguments, codec, pictures, arguments.output)) as pool:
+        for quality, (name, refine) in itertools.product(qualities, ways):
             config = EncodeConfig(arguments.model, quality, refine=refine)
             target = arguments.output / f"q{quality:g}" / f"{name}-i{refine.iters}"
-            records = encode(arguments.inputs, target, codec, config)
+            records = encode(arguments.inputs, target, codec, config, pool)
             failed |= any(record.error for record in records)
             if row := summarise(name, quality, refine, records):
                 rows.append(row)
@@ -130,13 +137,15 @@ def settings(arguments: argparse.Namespace) -> "list[tuple[str, RefineConfig]]":
     return ways
 
 
-def encode(inputs: list[str], target: Path, codec: "AnyCodec", config: "EncodeConfig") -> "list[Record]":
+def encode(
+    inputs: list[str], target: Path, codec: "AnyCodec", config: "EncodeConfig", pool: "Pool"
+) -> "list[Record]":
     """Records of one configuration; what is done already is taken from its records."""
     from jobs.running.local import RESULTS, run
     from jobs.worklist import build_worklist
 
     target.mkdir(parents=True, exist_ok=True)
-    records = list(run(build_worklist(inputs, str(target)), codec, config, target / RESULTS, overwrite=False))
+    records = list(run(build_worklist(inputs, str(target)), codec, config, target / RESULTS, False, pool))
     for record in records:
         if record.error:
             cli.say(f"{record.input}: {record.error}")

@@ -53,6 +53,17 @@ def test_a_yaml_is_a_method(rdo_bench) -> None:
     assert [(row["name"], row["iters"]) for row in rows] == [("mine", 3)]
 
 
+def test_pictures_of_one_shape_go_together(rdo_bench, save_photo) -> None:
+    save_photo("in/c.png", 64, 64, seed=2)
+    flags = ("--methods", "rdoq", "--iters", 4, "--qualities", 4)
+    (alone,), (together,) = rdo_bench(*flags)[1], rdo_bench(*flags, "--batch", 2, "-o", "batched")[1]
+    assert together["pictures"] == 3
+    assert together["gain_percent"] == pytest.approx(alone["gain_percent"], abs=0.2)
+    found = Path("batched/q4/rdoq-i4/results.jsonl").read_text().splitlines()
+    shares = {json.loads(text)["input"]: json.loads(text)["refine_seconds"] for text in found}
+    assert shares["in/b.png"] == shares["in/c.png"] != shares["in/a.png"]  # evenly
+
+
 @pytest.mark.parametrize(
     "flags",
     [("--methods", "nonesuch"), ("--vary", "heat"), ("--vary", "hat=1"), ("--iters", "1.5"), ("--qualities", "x")],
