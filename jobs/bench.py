@@ -137,9 +137,7 @@ def settings(arguments: argparse.Namespace) -> "list[tuple[str, RefineConfig]]":
     return ways
 
 
-def encode(
-    inputs: list[str], target: Path, codec: "AnyCodec", config: "EncodeConfig", pool: "Pool"
-) -> "list[Record]":
+def encode(inputs: list[str], target: Path, codec: "AnyCodec", config: "EncodeConfig", pool: "Pool") -> "list[Record]":
     """Records of one configuration; what is done already is taken from its records."""
     from jobs.running.local import RESULTS, run
     from jobs.worklist import build_worklist
