@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.errors import BitstreamError
+from codec.parts import in_parts
 from codec.tables import MASS, GridMixture, Ints, below, fill_rows, first_rows, take
 
 _ROW = constriction.stream.model.Categorical(perfect=False)
@@ -136,9 +137,14 @@ class _Distances:
         return self.high
 
     def _halve(self, coder: RowCoder, at: Ints, middle: Ints, known: Ints | None) -> None:
-        mass, inner, outer = self._beyond(at, middle), self.inner.take(at), self.outer.take(at)
-        table = np.empty((len(at), 2), dtype=np.float32)
-        fill_rows(table, inner - mass, mass - outer)
+        mass, table = np.empty_like(middle), np.empty((len(at), 2), dtype=np.float32)
+
+        def fill(part: slice) -> None:
+            some = at[part]
+            mass[part] = self._beyond(some, middle[part])
+            fill_rows(table[part], self.inner.take(some) - mass[part], mass[part] - self.outer.take(some))
+
+        in_parts(fill, len(at))
         further = coder.code(None if known is None else _index(known.take(at) > middle), table) == 1
         for some, bound, masses in ((further, self.low, self.inner), (~further, self.high, self.outer)):
             moved = at[some]

@@ -49,20 +49,21 @@ def margin(positions: NDArray[np.float64]) -> NDArray[np.float64]:
 def safe_shift(positions: GridPositions) -> int:
     """Index of the first shift with every position outside its margin, or of the shift that comes closest to that."""
     found = list[tuple[NDArray[np.float64], NDArray[np.float64]]]()
-    in_parts(lambda part: found.extend(_near_boundaries(p[part].T) for p in positions), len(positions.means))
+    widest = max((float(margin(np.array([p.max(), p.min()])).max()) for p in positions if p.size), default=0.0)
+    window = SHIFTS * SHIFT_STEP + widest
+    in_parts(lambda part: found.extend(_near_boundaries(p[part].T, window) for p in positions), len(positions.means))
     above, needed = (np.concatenate([part[i] for part in found] or [np.zeros(0)]) for i in (0, 1))
     slack = [float(np.min(np.abs(above + i * SHIFT_STEP) / needed, initial=np.inf)) for i in range(SHIFTS)]
     return next((i for i, room in enumerate(slack) if room > 1), int(np.argmax(slack)))
 
 
-def _near_boundaries(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of the values that some shift may bring to a boundary: how far above it they lie, and their margins."""
-    widest = float(margin(np.array([values.max(), values.min()])).max())
-    above = np.floor(values)
-    np.subtract(values, above, out=above)
-    above -= 0.5  # -1/2 .. 1/2
-    near = np.flatnonzero(np.abs(above) <= SHIFTS * SHIFT_STEP + widest)
-    return above.take(near), margin(values.take(near))
+def _near_boundaries(values: NDArray[np.float64], window: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of the values within `window` of a boundary: how far above it they lie, and their margins."""
+    above = np.rint(values)
+    np.subtract(values, above, out=above)  # the nearest integer
+    near = np.flatnonzero(np.abs(above) >= 0.5 - window)
+    above = above.take(near)
+    return above - np.copysign(0.5, above), margin(values.take(near))
 
 
 def transfer_shift(coder: RowCoder, index: int | None) -> int:
