@@ -2,7 +2,7 @@
 
 from jobs.record import Record
 
-_HEAD = f"{'picture':32} {'plain':>9} {'refined':>9} {'bytes':>7} {'PSNR':>15} {'cost':>7}"
+_HEAD = f"{'picture':32} {'quality':>7} {'plain':>9} {'refined':>9} {'bytes':>7} {'PSNR':>15} {'cost':>7}"
 
 
 def summary(records: list[Record]) -> str:
@@ -14,7 +14,7 @@ def summary(records: list[Record]) -> str:
         refined = sum(r.refined.bytes for r in scored if r.refined)
         gain = sum(r.gain_percent or 0.0 for r in scored) / len(scored)
         lines.append(
-            f"{'all, mean cost':32} {plain:>9} {refined:>9} {_percent(plain, refined)} {'':>15} {0.0 - gain:>+6.2f}%"
+            f"{'all, mean cost':40} {plain:>9} {refined:>9} {_percent(plain, refined)} {'':>15} {0.0 - gain:>+6.2f}%"
         )
     lines += [f"{_short(r.input)} failed" for r in records if r.status == "failed"]
     skipped = sum(r.status == "skipped" for r in records)
@@ -25,11 +25,12 @@ def summary(records: list[Record]) -> str:
 
 def _line(record: Record) -> str:
     plain, refined = record.plain, record.refined
-    assert plain is not None and refined is not None
+    assert plain and refined and record.quality
     psnr = f"{_db(plain.psnr_db)} -> {_db(refined.psnr_db)}"
     change = _percent(plain.bytes, refined.bytes)
     cost = 0.0 - (record.gain_percent or 0.0)  # never -0.00
-    return f"{_short(record.input)} {plain.bytes:>9} {refined.bytes:>9} {change} {psnr:>15} {cost:>+6.2f}%"
+    sizes = f"{record.quality:>7.2f} {plain.bytes:>9} {refined.bytes:>9}"
+    return f"{_short(record.input)} {sizes} {change} {psnr:>15} {cost:>+6.2f}%"
 
 
 def _short(name: str) -> str:

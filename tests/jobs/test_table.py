@@ -7,7 +7,7 @@ from jobs.table import summary
 
 DONE = Record(
     SCHEMA, "done", "a.png", "a.png.rdo", plain=Score(1000, 8.0, 30.0, None, 10.0),
-    refined=Score(900, 7.2, 31.5, None, 9.0), gain_percent=10.0, verified=True,
+    refined=Score(900, 7.2, 31.5, None, 9.0), gain_percent=10.0, verified=True, quality=4.5,
 )  # fmt: skip
 FAILED = Record(SCHEMA, "failed", "b.png", "b.png.rdo", error="truncated: copy it again")
 EXACT = replace(DONE, input="c.png", plain=Score(500, 4.0, None, None, 5.0), refined=Score(450, 3.6, None, None, 4.0))
@@ -15,14 +15,14 @@ EXACT = replace(DONE, input="c.png", plain=Score(500, 4.0, None, None, 5.0), ref
 
 def test_a_picture_is_a_line_of_plain_against_refined() -> None:
     head, line = summary([DONE]).splitlines()
-    assert line.split() == ["a.png", "1000", "900", "-10.0%", "30.00", "->", "31.50", "-10.00%"]
+    assert line.split() == ["a.png", "4.50", "1000", "900", "-10.0%", "30.00", "->", "31.50", "-10.00%"]
     assert len(head) <= len(line) < 100
 
 
 def test_totals_failures_and_pictures_done_before() -> None:
     lines = summary([DONE, FAILED, replace(EXACT, status="skipped", gain_percent=20.0)]).splitlines()
     assert [line.split()[0] for line in lines] == ["picture", "a.png", "c.png", "all,", "b.png", "1"]
-    assert lines[2].split()[4:7] == ["exact", "->", "exact"]
+    assert lines[2].split()[5:8] == ["exact", "->", "exact"]
     assert lines[3].split()[3:] == ["1500", "1350", "-10.0%", "-15.00%"]
     assert lines[4].split() == ["b.png", "failed"]  # why was told when it did
     assert lines[5] == "1 of 3 were done before, and unchanged"
