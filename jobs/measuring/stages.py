@@ -26,7 +26,9 @@ from codec.entropy import StepMixture, in_steps
 from codec.model import Codec, Latents
 from codec.pixels import Pixels, pad, to_tensor
 from codec.portable import in_double
+from rdo.config import RefineConfig
 from rdo.objective import Problem
+from rdo.strips import bounded
 
 Stage = Callable[[], object]
 SERIAL_CROP = 32  # pixels: the serial model steps through this corner, every step a whole window, for the whole picture
@@ -98,9 +100,11 @@ def context_stage(on: Subject, variant: str) -> tuple[Stage, float]:
 
 
 def refinement_step(codec: AnyCodec, pixels: Pixels, level: Tensor) -> Stage:
-    """One forward and backward pass of rate and distortion through the frozen networks."""
+    """One forward and backward pass of rate and distortion through the frozen networks; in strips, of large pictures."""
     x = to_tensor(pixels).to(level.device)
-    problem = Problem(codec, x, level, torch.full_like(level, codec.lmbda_of(float(level))))
+    problem = Problem(
+        bounded(codec, x.shape, RefineConfig()), x, level, torch.full_like(level, codec.lmbda_of(float(level)))
+    )
     with torch.no_grad():
         latents = plain_latents(codec, x, level)
 
