@@ -100,7 +100,7 @@ def context_stage(on: Subject, variant: str) -> tuple[Stage, float]:
 
 
 def refinement_step(codec: AnyCodec, pixels: Pixels, level: Tensor) -> Stage:
-    """One forward and backward pass of rate and distortion through the frozen networks; in strips, of large pictures."""
+    """One forward and backward pass of rate and distortion through the frozen networks, of large pictures in strips."""
     x = to_tensor(pixels).to(level.device)
     problem = Problem(
         bounded(codec, x.shape, RefineConfig()), x, level, torch.full_like(level, codec.lmbda_of(float(level)))
