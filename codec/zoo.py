@@ -99,8 +99,8 @@ class ZooCodec(nn.Module):
         return next((m for m in self.model.modules() if isinstance(m, GaussianConditional)), None)
 
     @property
-    def grid_moves(self) -> bool:
-        """Whether y has predicted means."""
+    def z_shows(self) -> bool:
+        """Whether y has predicted means, which follow z."""
         return has_means(self.model)
 
     def level(self, quality: float) -> Tensor:
@@ -137,9 +137,9 @@ class ZooCodec(nn.Module):
         z_hat = (z - medians).round() + medians
         return Latents(entropy(self.model, y, z_hat, follow=True).means, medians)
 
-    def synthesise(self, y_hat: Tensor, quality: Tensor) -> Tensor:
+    def synthesise(self, latents: Latents, quality: Tensor) -> Tensor:
         """x_hat (B, 3, H, W), not clamped."""
-        x_hat: Tensor = self.model.g_s(y_hat)
+        x_hat: Tensor = self.model.g_s(latents.y)
         return x_hat
 
     def mixture(self, y_hat: Tensor, z_hat: Tensor, quality: Tensor) -> Gaussian | tuple[()]:
@@ -158,15 +158,15 @@ class ZooCodec(nn.Module):
         likelihood = conditional._likelihood(y, mixture.scales, mixture.means)
         return -conditional.likelihood_lower_bound(likelihood).log2()
 
-    def z_bits(self, z: Tensor) -> Tensor:
+    def z_bits(self, z: Tensor, quality: Tensor) -> Tensor:
         """Bits of each z (B, N, h/4, w/4), on or off the grid."""
         return z if self.conditional is None else self._bottleneck_bits(z)
 
-    def to_words(self, latents: Latents) -> NDArray[np.uint32]:
+    def to_words(self, latents: Latents, quality: Tensor) -> NDArray[np.uint32]:
         """The stream of rounded latents, batch 1."""
         return zoo_stream.to_words(zoo_stream.compress(self.model, latents))
 
-    def from_words(self, words: NDArray[np.uint32], width: int, height: int) -> Latents:
+    def from_words(self, words: NDArray[np.uint32], width: int, height: int, quality: Tensor) -> Latents:
         """Rounded latents of a picture of width x height pixels.
 
         Raises:

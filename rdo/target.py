@@ -98,7 +98,7 @@ class _Task(NamedTuple):
         height, width = self.x.shape[-2:]
         if self.goal.kind == "bytes":
             return math.log(len(write(self.codec, latents, width, height, quality, self.grey)))
-        x_hat = crop(self.codec.synthesise(latents.y, self.codec.level(quality)), height, width)
+        x_hat = crop(self.codec.synthesise(latents, self.codec.level(quality)), height, width)
         error = float((x_hat.clamp(0, 1).mul(255).round() - 255 * self.x).square().mean())
         return 10 * math.log10(255**2 / max(1e-9, error))
 

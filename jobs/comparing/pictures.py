@@ -111,7 +111,11 @@ def view(record: Record, codec: Codec, policy: ImagePolicy) -> View:
         equal_quality=equal_quality,
         layers=(*files, *bit_layers, *error_layers),
         scales=scales,
-        split=split_of(record, _split_bits(codec, plain, maps["plain"]), _split_bits(codec, refined, maps["refined"])),
+        split=split_of(
+            record,
+            _split_bits(codec, plain, record.quality, maps["plain"]),
+            _split_bits(codec, refined, record.quality, maps["refined"]),
+        ),
     )
 
 
@@ -138,10 +142,10 @@ def heat(values: Plane, top: float, stops: NDArray[np.float64] = _HEAT) -> Pixel
     return Pixels(colours.round().astype(np.uint8), grey=False)
 
 
-def _split_bits(codec: Codec, latents: Latents, padded: Plane) -> tuple[float, float]:
+def _split_bits(codec: Codec, latents: Latents, quality: float, padded: Plane) -> tuple[float, float]:
     """Bits of y and z, from a map of both together."""
     with coding_arithmetic():
-        z_bits = float(codec.z_bits(latents.z).sum())
+        z_bits = float(codec.z_bits(latents.z, quality_tensor(codec, quality)).sum())
     return float(padded.sum()) - z_bits, z_bits
 
 
@@ -154,7 +158,7 @@ def _bit_map(codec: Codec, latents: Latents, quality: float) -> Plane:
 
 def _synthesise(codec: Codec, latents: Latents, quality: float, original: Pixels) -> Pixels:
     with coding_arithmetic():
-        x_hat = codec.synthesise(latents.y, quality_tensor(codec, quality))
+        x_hat = codec.synthesise(latents, quality_tensor(codec, quality))
     return from_tensor(crop(x_hat, original.height, original.width).cpu(), original.grey)
 
 

@@ -73,7 +73,7 @@ def test_files_are_as_long_as_estimated_and_give_the_latents_back(model, pixels)
         assert same_symbols(found.latents, latents)
         with torch.no_grad():
             estimate = float(sum(rate(model, latents, model.level(3)))) / 8
-            x_hat = crop(model.synthesise(found.latents.y, model.level(3)), HEIGHT, WIDTH)
+            x_hat = crop(model.synthesise(found.latents, model.level(3)), HEIGHT, WIDTH)
         assert (found.pixels.data == from_tensor(x_hat, grey=False).data).all()
         overhead = 24 + 4 * zoo_stream.string_count(model.model)
         assert estimate * 0.98 <= len(data) - overhead <= estimate * 1.02 + 8 * zoo_stream.string_count(model.model)
@@ -86,7 +86,7 @@ def test_the_picture_is_that_of_decompress(model, pixels) -> None:
     given = [strings] if model.conditional is None else [[s] for s in strings]
     with torch.no_grad():
         theirs = model.model.decompress(given, zoo_stream._shape(model.model, hyper))["x_hat"]
-        ours = model.synthesise(latents.y, model.level(3)).clamp(0, 1)
+        ours = model.synthesise(latents, model.level(3)).clamp(0, 1)
     assert torch.allclose(theirs, ours, atol=1e-5)
 
 
@@ -100,7 +100,7 @@ def test_following_a_decoder_agrees_with_one_pass(make_zoo_codec, pixels, name: 
     assert torch.allclose(once.means, grid.y, atol=1e-5)
     symbols = (start.y - grid.y).round()
     assert torch.allclose(start.y, symbols + grid.y, atol=1e-5) and float(symbols.abs().max()) >= 2
-    assert model.grid_moves == (float((grid.y - grid.y.round()).abs().max()) > 0.1)
+    assert model.z_shows == (float((grid.y - grid.y.round()).abs().max()) > 0.1)
 
 
 def test_the_model_is_whole_again_after_writing_and_reading(model, pixels) -> None:
@@ -122,10 +122,10 @@ def test_a_damaged_or_forged_stream_is_refused(make_zoo_codec, pixels) -> None:
     for position in range(24, len(data), 37):
         with pytest.raises(BitstreamError):
             read(model, data[:position] + bytes([data[position] ^ 4]) + data[position + 1 :])
-    words = model.to_words(plain(model, pixels))
+    words = model.to_words(plain(model, pixels), model.level(3))
     for forged in (words[:1], words[:-1], torch.zeros(2).numpy().astype("uint32")):
         with pytest.raises(BitstreamError, match="forged"):
-            model.from_words(forged, WIDTH, HEIGHT)
+            model.from_words(forged, WIDTH, HEIGHT, model.level(3))
 
 
 def test_latents_that_are_no_numbers_are_refused(make_zoo_codec, pixels) -> None:
