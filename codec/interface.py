@@ -58,6 +58,10 @@ class Refinable(Priced, Protocol):
         """Where the weights are."""
 
     @property
+    def variable_rate(self) -> bool:
+        """Whether it has every quality in 1..8; if not, its default alone."""
+
+    @property
     def stride(self) -> int:
         """Pixels: sides of pictures are padded to multiples of it."""
 

@@ -48,6 +48,7 @@ class Codec(nn.Module):
 
     stride = STRIDE
     default_quality = 4.0
+    variable_rate = True
     z_shows = False
 
     def __init__(self, config: ModelConfig) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import codec as toolkit
-from codec import zoo, zoo_stream
+from codec import zoo_load, zoo_stream
 from codec.checkpoint import load, model_id
 from codec.coding import decode, encode, plain_latents, read, same_symbols, write
 from codec.errors import BitstreamError, CheckpointError, ConfigError
@@ -193,30 +193,31 @@ def test_weights_of_another_model_and_files_that_are_none(make_zoo_codec, tmp_pa
             load(f"compressai:mbt2018-mean:3:{tmp_path / name}.pth")
 
 
+@pytest.mark.parametrize("spec", ["mbt2018-mean:3", "mbt2018-mean-vbr"])
 def test_published_weights_are_downloaded_once_and_checked(
-    make_zoo_codec, monkeypatch, tmp_path: Path, pixels, serve: Callable[[Path], str]
+    make_zoo_codec, monkeypatch, tmp_path: Path, pixels, serve: Callable[[Path], str], spec: str
 ) -> None:
     import hashlib
 
-    from compressai.zoo import image
+    from compressai.zoo import image, image_vbr
 
-    model = make_zoo_codec("mbt2018-mean")
+    model = make_zoo_codec(spec.partition(":")[0])
     torch.save(model.model.state_dict(), tmp_path / "weights")
     digest = hashlib.sha256((tmp_path / "weights").read_bytes()).hexdigest()[:8]
     good, bad = (f"tiny-{d}.pth.tar" for d in (digest, "0" * 8))
     for name in (good, bad):
         shutil.copy(tmp_path / "weights", tmp_path / name)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    urls = image.model_urls["mbt2018-mean"]["mse"]
+    urls, key = (image_vbr.model_urls[spec], "mse") if "vbr" in spec else (image.model_urls["mbt2018-mean"]["mse"], 3)
     address = serve(tmp_path)
-    monkeypatch.setitem(urls, 3, f"{address}/{good}")
-    assert encode(zoo.load("mbt2018-mean:3"), pixels) == encode(model, pixels)
+    monkeypatch.setitem(urls, key, f"{address}/{good}")
+    assert encode(zoo_load.load(spec), pixels) == encode(model, pixels)
     (tmp_path / good).unlink()
-    assert model_id(zoo.load("mbt2018-mean:3")) == model_id(model)  # from the cache
+    assert model_id(zoo_load.load(spec)) == model_id(model)  # from the cache
     for name in (bad, "absent-12345678.pth.tar"):
-        monkeypatch.setitem(urls, 3, f"{address}/{name}")
-        with pytest.raises(CheckpointError, match=f"{name}: .*name the file after the quality"):
-            zoo.load("mbt2018-mean:3")
+        monkeypatch.setitem(urls, key, f"{address}/{name}")
+        with pytest.raises(CheckpointError, match=f"{name}: .*name its file after the model"):
+            zoo_load.load(spec)
 
 
 @pytest.fixture
