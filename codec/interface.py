@@ -102,6 +102,13 @@ def rate(codec: Priced, latents: Latents, quality: Tensor) -> tuple[Tensor, Tens
     return y_bits.sum((1, 2, 3)), codec.z_bits(latents.z, quality).sum((1, 2, 3))
 
 
+def bit_map(codec: Priced, latents: Latents, quality: Tensor) -> Tensor:
+    """Bits spent on each 16x16 pixels, (B, H/16, W/16); those of z are spread evenly over what it serves."""
+    y_bits = codec.y_bits(latents.y, codec.mixture(latents.y, latents.z, quality)).sum(1)
+    served = codec.z_bits(latents.z, quality).sum(1).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    return y_bits + served / 16
+
+
 def rounded(latents: Latents, grid: Latents) -> Latents:
     """The nearest latents on the grid: what a plain encoder writes."""
     return Latents(*((v - g).round() + g for v, g in zip(latents, grid, strict=True)))

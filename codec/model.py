@@ -144,12 +144,6 @@ class Codec(nn.Module):
         with torch.autocast(z.device.type, enabled=False):
             return self.prior.bits(z)
 
-    def bit_map(self, latents: Latents, quality: Tensor) -> Tensor:
-        """Bits spent on each 16x16 pixels, (B, H/16, W/16); those of z are spread evenly over what it serves."""
-        y_bits = self.y_bits(latents.y, self.mixture(latents.y, latents.z, quality)).sum(1)
-        served = self.z_bits(latents.z, quality).sum(1).repeat_interleave(4, 1).repeat_interleave(4, 2)
-        return y_bits + served / 16
-
     def evaluate(self, latents: Latents, quality: Tensor) -> Evaluation:
         """Decode and price latents in one differentiable pass."""
         y_bits, z_bits = self.rate(latents.y, latents.y, latents.z, latents.z, quality)
