@@ -114,12 +114,12 @@ def test_gains_are_real_with_a_trained_model(trained: Callable[[str], ZooCodec],
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(VARIABLE))
 def test_a_trained_model_of_variable_rate_meets_a_target(trained: Callable[[str], ZooCodec], photo, name: str) -> None:
-    model, pixels = trained(name), Pixels(photo(128, 128), grey=False)
-    low, high = (len(encode(model, pixels, quality)) for quality in (2, 6))
+    model, pixels = trained(name), Pixels(photo(256, 256), grey=False)
+    low, high = (len(encode(model, pixels, quality)) for quality in (2, 4))
     wanted = round((low * high) ** 0.5)
     met = refine_to(model, to_tensor(pixels), Goal("bytes", wanted), RefineConfig(iters=12, method="sga"))
-    size = len(write(model, met.refined.latents, 128, 128, met.quality, False))
-    assert 0.95 * wanted <= size <= wanted and 2 < met.quality < 6
+    size = len(write(model, met.refined.latents, 256, 256, met.quality, False))
+    assert 0.95 * wanted <= size <= wanted and 2 < met.quality < 4
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def _train(name: str, photo: Callable) -> ZooCodec:
     """Those of variable rate as they are meant to be: first as if fixed, then at all their levels."""
     torch.manual_seed(0)
     variable = name in VARIABLE
-    steps, lr = (1000, 1e-3) if variable else (400, 2e-3)
+    steps, lr = (1500, 1e-3) if variable else (400, 2e-3)
     settings = {"vr_entbttlnck": True} if name == "mbt2018-mean-vbr" else {}
     model = {**MODELS, **VARIABLE}[name](*((16,) if "cheng" in name else (16, 24)), **settings)
     if variable:
@@ -152,7 +152,7 @@ def _train(name: str, photo: Callable) -> ZooCodec:
         i, j = torch.randint(128, (2,)).tolist()
         x = photos[torch.randint(8, (4,)), :, i : i + 64, j : j + 64]
         if variable:
-            stage, level = (1, 7) if step < 600 else (2, int(torch.randint(8, ())))
+            stage, level = (1, 7) if step < 900 else (2, int(torch.randint(8, ())))
             out = model(x, stage=stage, s=level)
         else:
             level, out = 3, model(x)
