@@ -73,16 +73,16 @@ def load(model: str | Path = "small", device: str | torch.device = "cpu") -> "An
     """A codec ready to encode and decode: frozen, in evaluation mode, on `device`.
 
     Args:
-        model: as of `load_own`, or one of CompressAI's models as `compressai:NAME:QUALITY:FILE`; without FILE its
-            published weights are downloaded (`codec.zoo`).
+        model: as of `load_own`, or one of CompressAI's models as `compressai:NAME:QUALITY:FILE`, of its variable-rate
+            models as `compressai:NAME:FILE`; without FILE its published weights are downloaded (`codec.zoo_load`).
 
     Raises:
         CheckpointError: no such model, or the file is corrupt or does not fit its configuration.
     """
     if str(model).startswith(FOREIGN):
-        from codec import zoo
+        from codec import zoo_load
 
-        return zoo.load(str(model).removeprefix(FOREIGN), device)
+        return zoo_load.load(str(model).removeprefix(FOREIGN), device)
     return load_own(model, device)
 
 

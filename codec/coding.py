@@ -69,7 +69,7 @@ def decode(codec: AnyCodec, data: bytes) -> Decoded:
     """
     header, latents = read(codec, data)
     with coding_arithmetic():
-        x_hat = codec.synthesise(latents.y, quality_tensor(codec, header.quality))
+        x_hat = codec.synthesise(latents, quality_tensor(codec, header.quality))
     pixels = from_tensor(crop(x_hat, header.height, header.width).cpu(), header.grey)
     return Decoded(pixels, latents, header)
 
@@ -181,21 +181,23 @@ def _write_foreign(codec: Foreign, latents: Latents, header: Header) -> bytes:
     if tuple(latents.y.shape[-2:]) != needed:
         raise ConfigError(f"latents {tuple(latents.y.shape)} for an image that needs {needed}")
     with coding_arithmetic():
-        words, crc = codec.to_words(latents), _foreign_crc(codec, latents, header.quality)
+        level = codec.level(header.quality)
+        words, crc = codec.to_words(latents, level), _foreign_crc(codec, latents, level)
     return pack(header._replace(symbols_crc=crc), words)
 
 
 def _read_foreign(codec: Foreign, header: Header, words: NDArray[np.uint32]) -> Latents:
     with coding_arithmetic():
-        latents = codec.from_words(words, header.width, header.height)
-        if _foreign_crc(codec, latents, header.quality) != header.symbols_crc:
+        level = codec.level(header.quality)
+        latents = codec.from_words(words, header.width, header.height, level)
+        if _foreign_crc(codec, latents, level) != header.symbols_crc:
             raise BitstreamError(DRIFT)
     return latents
 
 
-def _foreign_crc(codec: Foreign, latents: Latents, quality: float) -> int:
+def _foreign_crc(codec: Foreign, latents: Latents, level: Tensor) -> int:
     """Of the integers that stand for latents on a grid of floats."""
-    grid = codec.grid(latents, codec.level(quality))
+    grid = codec.grid(latents, level)
     y, z = (_int32((v - g).round()) for v, g in zip(latents, grid, strict=True))
     return symbols_crc(z, y)
 

@@ -28,25 +28,25 @@ class Priced(Protocol):
     """What decodes and prices latents on its grid; `quality` is (B,)."""
 
     @property
-    def grid_moves(self) -> bool:
-        """Whether the grid of y depends on what is coded; if not, the picture depends on y alone."""
+    def z_shows(self) -> bool:
+        """Whether the picture depends on z too: z moves the grid of y, or takes part in synthesis."""
 
     def grid(self, latents: Latents, quality: Tensor) -> Latents:
         """Where the writer's grid lies when these latents are coded, to be broadcast to their shapes; no gradient."""
 
-    def synthesise(self, y_hat: Tensor, quality: Tensor) -> Tensor:
+    def synthesise(self, latents: Latents, quality: Tensor) -> Tensor:
         """x_hat (B, 3, H, W), not clamped."""
 
     def mixture(self, y_hat: Tensor, z_hat: Tensor, quality: Tensor) -> Any:
         """Entropy parameters of all y in one differentiable pass: a NamedTuple of tensors, for `y_bits` alone."""
 
     def shift(self, mixture: Any) -> Tensor:
-        """Where the grid of y lies under these parameters, differentiable; asked for only where `grid_moves`."""
+        """Where the grid of y lies under these parameters, differentiable; asked for only where `z_shows`."""
 
     def y_bits(self, y: Tensor, mixture: Any) -> Tensor:
         """Bits of each y, on or off the grid."""
 
-    def z_bits(self, z: Tensor) -> Tensor:
+    def z_bits(self, z: Tensor, quality: Tensor) -> Tensor:
         """Bits of each z, on or off the grid."""
 
 
@@ -56,6 +56,10 @@ class Refinable(Priced, Protocol):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
+
+    @property
+    def variable_rate(self) -> bool:
+        """Whether it has every quality in 1..8; if not, its default alone."""
 
     @property
     def stride(self) -> int:
@@ -85,17 +89,24 @@ class Foreign(Refinable, Protocol):
     def state_dict(self) -> dict[str, Tensor]:
         """All weights and tables."""
 
-    def to_words(self, latents: Latents) -> NDArray[np.uint32]:
+    def to_words(self, latents: Latents, quality: Tensor) -> NDArray[np.uint32]:
         """The stream of rounded latents, batch 1."""
 
-    def from_words(self, words: NDArray[np.uint32], width: int, height: int) -> Latents:
+    def from_words(self, words: NDArray[np.uint32], width: int, height: int, quality: Tensor) -> Latents:
         """Rounded latents of a picture of width x height pixels; raises BitstreamError."""
 
 
 def rate(codec: Priced, latents: Latents, quality: Tensor) -> tuple[Tensor, Tensor]:
     """Bits (B,) of rounded y and of z."""
     y_bits = codec.y_bits(latents.y, codec.mixture(latents.y, latents.z, quality))
-    return y_bits.sum((1, 2, 3)), codec.z_bits(latents.z).sum((1, 2, 3))
+    return y_bits.sum((1, 2, 3)), codec.z_bits(latents.z, quality).sum((1, 2, 3))
+
+
+def bit_map(codec: Priced, latents: Latents, quality: Tensor) -> Tensor:
+    """Bits spent on each 16x16 pixels, (B, H/16, W/16); those of z are spread evenly over what it serves."""
+    y_bits = codec.y_bits(latents.y, codec.mixture(latents.y, latents.z, quality)).sum(1)
+    served = codec.z_bits(latents.z, quality).sum(1).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    return y_bits + served / 16
 
 
 def rounded(latents: Latents, grid: Latents) -> Latents:

@@ -12,6 +12,7 @@ from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 
 from codec.architecture import MS_SSIM_SCALE
+from codec.interface import Latents
 from codec.model import STRIDE, Codec
 
 Distortion = Literal["mse", "ms_ssim"]
@@ -63,7 +64,7 @@ def training_loss(codec: Codec, batch: Batch, distortion: Distortion = "mse", ro
     y_hat, z_hat = straight_through(y), straight_through(z)
     y_seen, z_seen = (y_hat, z_hat) if rounding == "hard" else (y + batch.y_noise, z + batch.z_noise)
     y_bits, z_bits = codec.rate(y_seen, y_hat, z_seen, z_hat, batch.quality)
-    x_hat = codec.synthesise(y_hat, batch.quality).float()
+    x_hat = codec.synthesise(Latents(y_hat, z_hat), batch.quality).float()
     bpp = (y_bits + z_bits) / (batch.x.shape[2] * batch.x.shape[3])
     mse = 255**2 * (x_hat - batch.x).square().mean((1, 2, 3))
     error = mse if distortion == "mse" else _ms_ssim_error(x_hat, batch.x)

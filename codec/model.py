@@ -48,7 +48,8 @@ class Codec(nn.Module):
 
     stride = STRIDE
     default_quality = 4.0
-    grid_moves = False
+    variable_rate = True
+    z_shows = False
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -97,9 +98,9 @@ class Codec(nn.Module):
         """The integers, whatever is coded."""
         return Latents(*(v.new_zeros(()) for v in latents))
 
-    def synthesise(self, y_hat: Tensor, quality: Tensor) -> Tensor:
-        """x_hat (B, 3, H, W), not clamped, from y_hat in integer steps."""
-        x_hat: Tensor = self.g_s(y_hat / self.gains(quality)[..., None, None], quality)
+    def synthesise(self, latents: Latents, quality: Tensor) -> Tensor:
+        """x_hat (B, 3, H, W), not clamped, from y alone, in integer steps."""
+        x_hat: Tensor = self.g_s(latents.y / self.gains(quality)[..., None, None], quality)
         return x_hat
 
     def features(self, z_hat: Tensor, quality: Tensor) -> Tensor:
@@ -130,7 +131,7 @@ class Codec(nn.Module):
         Refinement passes the same (relaxed) latents twice; training passes noisy ones as `y`, `z`.
         """
         y_bits = self.y_bits(y, self.mixture(y_hat, z_hat, quality))
-        return y_bits.sum((1, 2, 3)), self.z_bits(z).sum((1, 2, 3))
+        return y_bits.sum((1, 2, 3)), self.z_bits(z, quality).sum((1, 2, 3))
 
     def y_bits(self, y: Tensor, mixture: StepMixture) -> Tensor:
         """Bits of each latent y (B, M, h, w), on or off the integer grid, under parameters of `mixture`."""
@@ -138,21 +139,15 @@ class Codec(nn.Module):
             bits = mixture_bits(self.context.tokens(y), mixture)
         return self.context.latents(bits, *y.shape[2:])
 
-    def z_bits(self, z: Tensor) -> Tensor:
+    def z_bits(self, z: Tensor, quality: Tensor) -> Tensor:  # noqa: ARG002  (others' steps depend on it)
         """Bits of each hyper-latent z (B, N_h, h/4, w/4), on or off the integer grid."""
         with torch.autocast(z.device.type, enabled=False):
             return self.prior.bits(z)
 
-    def bit_map(self, latents: Latents, quality: Tensor) -> Tensor:
-        """Bits spent on each 16x16 pixels, (B, H/16, W/16); those of z are spread evenly over what it serves."""
-        y_bits = self.y_bits(latents.y, self.mixture(latents.y, latents.z, quality)).sum(1)
-        served = self.z_bits(latents.z).sum(1).repeat_interleave(4, 1).repeat_interleave(4, 2)
-        return y_bits + served / 16
-
     def evaluate(self, latents: Latents, quality: Tensor) -> Evaluation:
         """Decode and price latents in one differentiable pass."""
         y_bits, z_bits = self.rate(latents.y, latents.y, latents.z, latents.z, quality)
-        return Evaluation(self.synthesise(latents.y, quality), y_bits, z_bits)
+        return Evaluation(self.synthesise(latents, quality), y_bits, z_bits)
 
 
 def level_steps(levels: int) -> Tensor:

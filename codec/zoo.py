@@ -1,4 +1,4 @@
-"""CompressAI's models behind the protocol of `codec.interface`: `load("mbt2018-mean:3:weights.pth.tar")`.
+"""CompressAI's fixed-rate models behind the protocol of `codec.interface`.
 
     z_hat = round(z - medians) + medians
     y_hat = round(y - means) + means        of the scale hyperprior, round(y)
@@ -8,9 +8,7 @@ own, CompressAI's. Rates are priced by its own likelihoods on its own grid, and 
 of the refined latents.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,8 +31,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from codec import zoo_stream
-from codec.checkpoint import FOREIGN, first_line
-from codec.errors import CheckpointError, ConfigError
+from codec.checkpoint import FOREIGN
+from codec.errors import ConfigError
 from codec.interface import Latents
 from codec.zoo_entropy import Gaussian, entropy, has_means, home_of_hyper
 
@@ -56,21 +54,22 @@ STRIDE = 64
 
 @dataclass(frozen=True)
 class ZooConfig:
-    """Which model this is; with the weights it makes the model's id."""
+    """Which model this is; with the weights it makes the model's id. `quality` is 0 where the rate is variable."""
 
     architecture: str
-    quality: int
+    quality: int = 0
 
     @property
     def name(self) -> str:
         """As it is asked for, but for the file of its weights."""
-        return f"{FOREIGN}{self.architecture}:{self.quality}"
+        return f"{FOREIGN}{self.architecture}{f':{self.quality}' if self.quality else ''}"
 
 
 class ZooCodec(nn.Module):
     """One of CompressAI's models, frozen, with its coding tables made; `quality` is (B,), all the same."""
 
     stride = STRIDE
+    variable_rate = False
 
     def __init__(self, model: CompressionModel, config: ZooConfig) -> None:
         super().__init__()
@@ -99,8 +98,8 @@ class ZooCodec(nn.Module):
         return next((m for m in self.model.modules() if isinstance(m, GaussianConditional)), None)
 
     @property
-    def grid_moves(self) -> bool:
-        """Whether y has predicted means."""
+    def z_shows(self) -> bool:
+        """Whether y has predicted means, which follow z."""
         return has_means(self.model)
 
     def level(self, quality: float) -> Tensor:
@@ -137,9 +136,9 @@ class ZooCodec(nn.Module):
         z_hat = (z - medians).round() + medians
         return Latents(entropy(self.model, y, z_hat, follow=True).means, medians)
 
-    def synthesise(self, y_hat: Tensor, quality: Tensor) -> Tensor:
+    def synthesise(self, latents: Latents, quality: Tensor) -> Tensor:
         """x_hat (B, 3, H, W), not clamped."""
-        x_hat: Tensor = self.model.g_s(y_hat)
+        x_hat: Tensor = self.model.g_s(latents.y)
         return x_hat
 
     def mixture(self, y_hat: Tensor, z_hat: Tensor, quality: Tensor) -> Gaussian | tuple[()]:
@@ -158,15 +157,15 @@ class ZooCodec(nn.Module):
         likelihood = conditional._likelihood(y, mixture.scales, mixture.means)
         return -conditional.likelihood_lower_bound(likelihood).log2()
 
-    def z_bits(self, z: Tensor) -> Tensor:
+    def z_bits(self, z: Tensor, quality: Tensor) -> Tensor:
         """Bits of each z (B, N, h/4, w/4), on or off the grid."""
         return z if self.conditional is None else self._bottleneck_bits(z)
 
-    def to_words(self, latents: Latents) -> NDArray[np.uint32]:
+    def to_words(self, latents: Latents, quality: Tensor) -> NDArray[np.uint32]:
         """The stream of rounded latents, batch 1."""
         return zoo_stream.to_words(zoo_stream.compress(self.model, latents))
 
-    def from_words(self, words: NDArray[np.uint32], width: int, height: int) -> Latents:
+    def from_words(self, words: NDArray[np.uint32], width: int, height: int, quality: Tensor) -> Latents:
         """Rounded latents of a picture of width x height pixels.
 
         Raises:
@@ -175,70 +174,17 @@ class ZooCodec(nn.Module):
         strings = zoo_stream.from_words(words, zoo_stream.string_count(self.model))
         return zoo_stream.decompress(self.model, strings, (-(-height // STRIDE), -(-width // STRIDE)))
 
-    def _bottleneck_bits(self, v: Tensor) -> Tensor:
+    def _bottleneck_bits(self, v: Tensor, step: Tensor | None = None) -> Tensor:
+        """Bits of each v (B, C, h, w); of intervals as wide as `step`, (B, 1, 1, 1), where that varies."""
         bottleneck = self.bottleneck
-        values = v.transpose(0, 1).flatten(1).unsqueeze(1)  # (C, 1, B*h*w)
-        likelihood, _, _ = bottleneck._likelihood(values)
+        if step is None:
+            likelihood, _, _ = bottleneck._likelihood(_by_channel(v))
+        else:
+            likelihood, _, _ = bottleneck._likelihood_variable(_by_channel(v), qs=_by_channel(step.expand_as(v)))
         bits: Tensor = -bottleneck.likelihood_lower_bound(likelihood).log2()
         return bits.squeeze(1).unflatten(1, (v.shape[0], *v.shape[2:])).transpose(0, 1)
 
 
-def load(spec: str, device: str | torch.device = "cpu") -> ZooCodec:
-    """The model of `NAME:QUALITY:FILE`, or of `NAME:QUALITY` with CompressAI's published weights.
-
-    Published weights (for mse) are downloaded once, by torch.hub into its cache, and checked by the hash in their name.
-
-    Raises:
-        ConfigError: no such model or quality.
-        CheckpointError: weights that cannot be had, or do not fit.
-    """
-    architecture, _, rest = spec.partition(":")
-    digit, _, file = rest.partition(":")
-    if architecture not in MODELS:
-        raise ConfigError(f"{FOREIGN}{spec}: no such model; there are {', '.join(MODELS)}")
-    if digit not in [str(i + 1) for i in range(len(LMBDAS))]:
-        raise ConfigError(f"{FOREIGN}{spec}: write its quality, {FOREIGN}{architecture}:1 to {len(LMBDAS)}")
-    config = ZooConfig(architecture, int(digit))
-    source = file or _url(config)
-    weights = _read(source, lambda: _from_file(Path(file)) if file else _downloaded(source))
-    try:
-        model = MODELS[architecture].from_state_dict(weights)
-    except (KeyError, RuntimeError, AttributeError) as error:
-        raise CheckpointError(f"{source}: no weights of {architecture}: {first_line(error)}") from error
-    return ZooCodec(model, config).to(device)
-
-
-def _read(source: str, read: Callable[[], Any]) -> dict[str, Tensor]:
-    """Weights by the names that this version of CompressAI gives them."""
-    from compressai.zoo import load_state_dict
-
-    try:
-        found = read()
-    except Exception as error:  # whatever a damaged file makes zipfile, the unpickler or torch raise
-        mend = "download it elsewhere and name the file after the quality" if "://" in source else "name other weights"
-        raise CheckpointError(f"{source}: {first_line(error)}: {mend}") from error
-    weights = found.get("state_dict", found) if isinstance(found, dict) else {}
-    return load_state_dict({k: v for k, v in weights.items() if isinstance(v, Tensor)})
-
-
-def _from_file(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _downloaded(url: str) -> Any:
-    return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
-
-
-def _url(config: ZooConfig) -> str:
-    """Where CompressAI publishes a model's weights.
-
-    Raises:
-        CheckpointError: it does not.
-    """
-    from compressai.zoo.image import model_urls
-
-    try:
-        url: str = model_urls[config.architecture]["mse"][config.quality]
-    except KeyError:
-        raise CheckpointError(f"{config.name}: no weights are published: {config.name}:FILE names your own") from None
-    return url
+def _by_channel(v: Tensor) -> Tensor:
+    """(B, C, h, w) as the bottleneck takes it, (C, 1, B*h*w)."""
+    return v.transpose(0, 1).flatten(1).unsqueeze(1)

@@ -5,7 +5,7 @@ and latents come in their place; while it decompresses, its synthesis stands asi
 coder's strings go into words with their lengths before them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,30 +20,43 @@ from codec.errors import BitstreamError
 from codec.interface import Latents
 from codec.zoo_entropy import home_of_hyper
 
-_Place = tuple[nn.Module, str, nn.Module]  # a network's owner, its name there, and what stands in for it
+Place = tuple[nn.Module, str, Any]  # a network's or setting's owner, its name there, and what stands in for it
 _STRING_BYTES_MIN = 4  # the coder's library reads beyond the end of shorter ones
 
 
-def compress(model: CompressionModel, latents: Latents) -> list[bytes]:
-    """The strings of the model's own `compress`, given latents (batch 1) in place of those of a picture."""
-    places: list[_Place] = [(model, "g_a", _Give(latents.y))]
+def compress(
+    model: CompressionModel, latents: Latents, also: Sequence[Place] = (), told: tuple[Any, ...] = ()
+) -> list[bytes]:
+    """The strings of the model's own `compress`, given latents (batch 1) in place of those of a picture.
+
+    Args:
+        also: what else stands in.
+        told: what else the model's own function is called with.
+    """
+    places: list[Place] = [(model, "g_a", _Give(latents.y)), *also]
     if not isinstance(model, FactorizedPrior):
         places.append((home_of_hyper(model), "h_a", _Give(latents.z)))
     with _standing_in(*places):
-        return [strings[0] for strings in model.compress(latents.y)["strings"]]
+        return [strings[0] for strings in model.compress(latents.y, *told)["strings"]]
 
 
-def decompress(model: CompressionModel, strings: list[bytes], hyper: tuple[int, int]) -> Latents:
+def decompress(
+    model: CompressionModel,
+    strings: list[bytes],
+    hyper: tuple[int, int],
+    also: Sequence[Place] = (),
+    told: tuple[Any, ...] = (),
+) -> Latents:
     """The latents that the model's own `decompress` finds; `hyper` is (h, w) of z, or of what would be z."""
     y, z = _Keep(), _Keep()
-    places: list[_Place] = [(model, "g_s", y)]
+    places: list[Place] = [(model, "g_s", y), *also]
     if isinstance(model, FactorizedPrior):
         given = [strings]
     else:
         home, given = home_of_hyper(model), [[string] for string in strings]
         places.append((home, "h_s", nn.Sequential(z, home.h_s)))
     with _standing_in(*places):
-        model.decompress(given, _shape(model, hyper))
+        model.decompress(given, _shape(model, hyper), *told)
     return Latents(y.latents, z.latents)
 
 
@@ -115,12 +128,12 @@ class _Keep(nn.Module):
 
 
 @contextmanager
-def _standing_in(*places: _Place) -> Iterator[None]:
+def _standing_in(*places: Place) -> Iterator[None]:
     before = [getattr(owner, name) for owner, name, _ in places]
     try:
         for owner, name, stand in places:
             setattr(owner, name, stand)
         yield
     finally:
-        for (owner, name, _), network in zip(places, before, strict=True):
-            setattr(owner, name, network)
+        for (owner, name, _), own in zip(places, before, strict=True):
+            setattr(owner, name, own)

@@ -65,7 +65,7 @@ def whole(value: float) -> int:
 def add_model_flags(flags: argparse._ActionsContainer) -> None:
     """--model and --device."""
     flags.add_argument(
-        "--model", default="small", help="installed model, checkpoint, or compressai:NAME:QUALITY[:FILE]"
+        "--model", default="small", help="installed model, checkpoint, or compressai:NAME[:QUALITY][:FILE]"
     )
     flags.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
 

@@ -78,7 +78,6 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
     """Everything that a report says, from files that are there already or are now written."""
     from codec.coding import quality_tensor
     from codec.image import ImagePolicy
-    from codec.model import Codec
     from jobs.comparing import gather
     from jobs.comparing.anchors import load_anchors
     from jobs.comparing.points import load_records
@@ -93,7 +92,7 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
     recipes = [refine_settings(argparse.Namespace(**{**vars(arguments), "effort": None, "iters": n})) for n in iters]
     policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
     codec = load_driver_codec(arguments)
-    ladder = LADDER if isinstance(codec, Codec) else f"{codec.default_quality}"
+    ladder = LADDER if codec.variable_rate else f"{codec.default_quality}"
     qualities = cli.numbers(arguments.qualities or ladder, "--qualities")
     folder = output_folder(arguments)
     if arguments.records:

@@ -49,13 +49,13 @@ class Problem(NamedTuple):
         """The nearest latents that a file can hold."""
         return rounded(latents, self.grid(latents))
 
-    def distortion(self, y: Tensor) -> Tensor:
-        """Distortion (B,) of what y decodes to.
+    def distortion(self, latents: Latents) -> Tensor:
+        """Distortion (B,) of what latents decode to.
 
         The padding that the networks see has no distortion of its own, so the rate is free to shrink it; the picture is
         clamped as a decoder clamps it.
         """
-        x_hat = crop(self.codec.synthesise(y, self.quality), *self.x.shape[-2:]).clamp(0, 1)
+        x_hat = crop(self.codec.synthesise(latents, self.quality), *self.x.shape[-2:]).clamp(0, 1)
         return self.measure(x_hat, self.x)
 
     def price(self, latents: Latents, own: Latents, riding: bool = False) -> tuple[Cost, Any, Latents]:
@@ -66,14 +66,14 @@ class Problem(NamedTuple):
         """
         mixture = self.codec.mixture(latents.y, latents.z, self.quality)
         seen_y, own_y = (self.riding(y, mixture) if riding else y for y in (latents.y, own.y))
-        bits = Latents(self.codec.y_bits(own_y, mixture), self.codec.z_bits(own.z))
+        bits = Latents(self.codec.y_bits(own_y, mixture), self.codec.z_bits(own.z, self.quality))
         bpp = (bits.y.sum((1, 2, 3)) + bits.z.sum((1, 2, 3))) / self.pixels
-        distortion = self.distortion(seen_y)
+        distortion = self.distortion(latents._replace(y=seen_y))
         return Cost(bpp + self.lmbda * distortion, bpp, distortion), mixture, bits
 
     def riding(self, y: Tensor, mixture: Any) -> Tensor:
         """y itself, with the gradient of one that keeps its symbol and moves with its grid."""
-        if not self.codec.grid_moves:
+        if not self.codec.z_shows:
             return y
         shift = self.codec.shift(mixture)
         return y + (shift - shift.detach())

@@ -90,7 +90,7 @@ def move(v: Tensor, up: Tensor, down: Tensor, heat: float, share: Tensor, genera
 def carry(problem: Problem, before: Latents, after: Latents) -> Latents:
     """Latents `after` a round of moves; where z moved the grid of y, y keeps its symbol and moves with it."""
     codec = problem.codec
-    if not codec.grid_moves:
+    if not codec.z_shows:
         return after
     there, here = (codec.shift(codec.mixture(before.y, z, problem.quality)) for z in (after.z, before.z))
     return after._replace(y=after.y + (there - here))
@@ -112,23 +112,23 @@ def survey(problem: Problem, latents: Latents, bend: Latents) -> tuple[Cost, Vie
 
 @torch.no_grad()
 def _own_bits(problem: Problem, latents: Latents, mixture: Any) -> Latents:
-    return Latents(problem.codec.y_bits(latents.y, mixture), problem.codec.z_bits(latents.z))
+    return Latents(problem.codec.y_bits(latents.y, mixture), problem.codec.z_bits(latents.z, problem.quality))
 
 
 def curvatures(problem: Problem, latents: Latents, generator: torch.Generator) -> Latents:
     """Second derivatives of distortion by y, and of the rate of y by z, in bits, per channel and position."""
     y, z = latents
 
-    def distortion(at: Tensor) -> Tensor:
-        return problem.lmbda * problem.distortion(at) * problem.pixels
+    def distortion(y: Tensor, z: Tensor) -> Tensor:
+        return problem.lmbda * problem.distortion(Latents(y, z)) * problem.pixels
 
     def others(at: Tensor) -> Tensor:
         mixture = problem.codec.mixture(y, at, problem.quality)
         riding = problem.riding(y, mixture)
         bits = problem.codec.y_bits(riding, mixture).sum((1, 2, 3))
-        return bits + distortion(riding) if problem.codec.grid_moves else bits
+        return bits + distortion(riding, at) if problem.codec.z_shows else bits
 
-    return Latents(curvature(distortion, y, generator), curvature(others, z, generator))
+    return Latents(curvature(lambda at: distortion(at, z), y, generator), curvature(others, z, generator))
 
 
 def curvature(function: Callable[[Tensor], Tensor], at: Tensor, generator: torch.Generator) -> Tensor:

@@ -45,7 +45,7 @@ class Strips:
     codec: Codec
     rows: int
     halo: int
-    grid_moves = False
+    z_shows = False
 
     def grid(self, latents: Latents, quality: Tensor) -> Latents:
         """As `Codec.grid`."""
@@ -55,11 +55,12 @@ class Strips:
         """As `Codec.shift`."""
         return self.codec.shift(mixture)
 
-    def synthesise(self, y_hat: Tensor, quality: Tensor) -> Tensor:
-        """As `Codec.synthesise`."""
+    def synthesise(self, latents: Latents, quality: Tensor) -> Tensor:
+        """As `Codec.synthesise`, which looks at y alone."""
+        y_hat, z_hat = latents
 
         def strip(y: Tensor, span: Span) -> Tensor:
-            return span.keep(self.codec.synthesise(y, quality), 2, CELL)
+            return span.keep(self.codec.synthesise(Latents(y, z_hat), quality), 2, CELL)
 
         return torch.cat([_again(strip, y_hat[:, :, s.low : s.high], s) for s in self._spans(y_hat)], 2)
 
@@ -85,9 +86,9 @@ class Strips:
         parts = [_again(strip, *(t[:, :, s.begin : s.end] for t in (y, *mixture))) for s in spans]
         return torch.cat(parts, 2)
 
-    def z_bits(self, z: Tensor) -> Tensor:
+    def z_bits(self, z: Tensor, quality: Tensor) -> Tensor:
         """As `Codec.z_bits`."""
-        return self.codec.z_bits(z)
+        return self.codec.z_bits(z, quality)
 
     def _spans(self, y: Tensor) -> Iterator[Span]:
         height = y.shape[2]
@@ -151,7 +152,7 @@ def kept_bytes(codec: Codec | Strips) -> float:
     latents, quality = _probe(own, 2 * own.config.window)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         mixture = codec.mixture(*latents, quality)
-        results = [*mixture, codec.y_bits(latents.y, mixture), codec.synthesise(latents.y, quality)]
+        results = [*mixture, codec.y_bits(latents.y, mixture), codec.synthesise(latents, quality)]
     seen.update({t.untyped_storage().data_ptr(): t for t in results})
     total = sum(t.untyped_storage().nbytes() for at, t in seen.items() if at not in weights)
     return total / (latents.y.shape[2] * latents.y.shape[3] * CELL**2)
@@ -165,7 +166,7 @@ def halo_rows(codec: Codec) -> int:
         latents, quality = _probe(codec, 2 * reach + window)
         mixture = codec.mixture(*latents, quality)
         middle = slice(reach, reach + window)
-        picture = codec.synthesise(latents.y, quality)[:, :, CELL * reach : CELL * (reach + window)]
+        picture = codec.synthesise(latents, quality)[:, :, CELL * reach : CELL * (reach + window)]
         asked = torch.cat([t.flatten() for t in (*(t[:, :, middle] for t in mixture), picture)])
         total = (asked * torch.rand_like(asked)).sum()
         slopes = torch.autograd.grad(total, latents)

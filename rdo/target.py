@@ -22,6 +22,7 @@ from codec.bitstream import HEADER_BYTES, on_header_grid
 from codec.coding import AnyCodec, plain_latents, write
 from codec.errors import ConfigError
 from codec.interface import Latents, rate
+from codec.model import Codec
 from codec.pixels import crop
 from rdo.config import RefineConfig
 from rdo.distortion import MSE, Distortion
@@ -98,16 +99,16 @@ class _Task(NamedTuple):
         height, width = self.x.shape[-2:]
         if self.goal.kind == "bytes":
             return math.log(len(write(self.codec, latents, width, height, quality, self.grey)))
-        x_hat = crop(self.codec.synthesise(latents.y, self.codec.level(quality)), height, width)
+        x_hat = crop(self.codec.synthesise(latents, self.codec.level(quality)), height, width)
         error = float((x_hat.clamp(0, 1).mul(255).round() - 255 * self.x).square().mean())
         return 10 * math.log10(255**2 / max(1e-9, error))
 
     @torch.no_grad()
     def measure_plain(self, quality: float) -> float:
-        """The same of plain encoding, bytes by the model's estimate."""
+        """The same of plain encoding, bytes by our model's estimate; others' coders are quick, and pay for more."""
         level = self.codec.level(quality)
         latents = plain_latents(self.codec, self.x, level)
-        if self.goal.kind == "psnr":
+        if self.goal.kind == "psnr" or not isinstance(self.codec, Codec):
             return self.measure(latents, quality)
         bits = sum(rate(self.codec, latents, level))
         return math.log(float(bits) / 8 + HEADER_BYTES)

@@ -109,12 +109,16 @@ def photo() -> Photo:
 
 @pytest.fixture(scope="session")
 def make_zoo_codec() -> Callable[..., Any]:
-    """Gives CompressAI's model of a name, tiny and untrained, with medians, means and scales far from trivial."""
+    """Gives CompressAI's model of a name, tiny and untrained, with medians, means and scales far from trivial.
+
+    Those of variable rate have offsets of tenths of a step; the step of their z varies where `step_varies`.
+    """
     from compressai import models
-    from compressai.entropy_models import EntropyBottleneck
+    from compressai.entropy_models import EntropyBottleneck, EntropyBottleneckVbr
     from torch.nn import Conv2d
 
     from codec.zoo import MODELS, ZooCodec, ZooConfig
+    from codec.zoo_vbr import VARIABLE, VbrCodec
 
     groups = {"groups": [2, 2, 4, 8]}
     widths: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
@@ -123,12 +127,12 @@ def make_zoo_codec() -> Callable[..., Any]:
     }  # fmt: skip
 
     @torch.no_grad()
-    def make(name: str, seed: int = 0) -> ZooCodec:
+    def make(name: str, seed: int = 0, step_varies: bool = False) -> ZooCodec:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            sizes, settings = widths.get(name, ((8, 16), {}))
-            model = MODELS[name](*sizes, **settings).eval()
-            bottleneck = next(m for m in model.modules() if isinstance(m, EntropyBottleneck))
+            sizes, settings = widths.get(name, ((8, 16), {"vr_entbttlnck": True} if step_varies else {}))
+            model = {**MODELS, **VARIABLE}[name](*sizes, **settings).eval()
+            bottleneck = next(m for m in model.modules() if isinstance(m, EntropyBottleneck | EntropyBottleneckVbr))
             bottleneck.quantiles[:, 0, 1] += torch.rand(bottleneck.channels) - 0.5
             hyper = model.latent_codec["hyper"] if isinstance(model, models.SimpleVAECompressionModel) else model
             _last_conv(model.g_a, Conv2d).weight.mul_(12)
@@ -139,9 +143,23 @@ def make_zoo_codec() -> Callable[..., Any]:
                     _last_conv(module, Conv2d).bias.add_(1.3)
             if not hasattr(model, "entropy_parameters") and hasattr(model, "h_s"):
                 _last_conv(model.h_s, Conv2d).bias.add_(1.3)
+            if name in VARIABLE:
+                _perturb_rates(model)
+                return VbrCodec(model, ZooConfig(name))
         return ZooCodec(model, ZooConfig(name, 3))
 
     return make
+
+
+def _perturb_rates(model: Any) -> None:
+    """Gains of uneven ratios and either sign, offsets that follow the scales, steps of z above their bound."""
+    model.Gain.mul_(torch.rand(len(model.Gain)) + 1.5)
+    model.Gain[1::3].neg_()
+    for layer in model.QuantABCD[::2]:
+        layer.weight.mul_(2)
+    model.QuantABCD[-1].bias.fill_(0.2)
+    if model.vr_entbttlnck:
+        model.gayn2zqstep[-2].bias.fill_(1.0)
 
 
 def _last_conv(network: torch.nn.Module, kind: type) -> Any:

@@ -14,7 +14,6 @@ from codec.checkpoint import model_id
 from codec.coding import AnyCodec
 from codec.errors import RdoError
 from codec.image import ImagePolicy
-from codec.model import Codec
 from jobs.cli import say
 from jobs.comparing import classical
 from jobs.comparing.anchors import AnchorSet, pixels_hash, recognise
@@ -132,7 +131,7 @@ def look(
 ) -> tuple[list[View], list[str]]:
     """Pictures to look at, kept in `folder` for the next time, and a note where there are none."""
     scored = _greatest(records)
-    if not isinstance(codec, Codec):
+    if not codec.variable_rate:
         return [], [f"No pictures to look at: {codec.config.name} has one quality, so none of equal bytes."]
     if count < 1 or not scored:
         return [], []

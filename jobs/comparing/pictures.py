@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from codec.coding import coding_arithmetic, quality_tensor, write
+from codec.coding import AnyCodec, coding_arithmetic, quality_tensor, write
 from codec.files import write_atomically
 from codec.image import ImagePolicy, write_as, write_png
-from codec.model import Codec, Latents
+from codec.interface import Latents, bit_map
 from codec.pixels import Pixels, crop, from_tensor
 from jobs.comparing.details import Split, bits_of, plain_latents, read_original, read_refined, split_of
 from jobs.record import Record, Score, psnr_db
@@ -70,7 +70,7 @@ def choose(records: list[Record], count: int) -> list[Record]:
     return [ranked[place] for place in dict.fromkeys(places.tolist())]
 
 
-def view(record: Record, codec: Codec, policy: ImagePolicy) -> View:
+def view(record: Record, codec: AnyCodec, policy: ImagePolicy) -> View:
     """All layers of one record.
 
     Raises:
@@ -111,11 +111,15 @@ def view(record: Record, codec: Codec, policy: ImagePolicy) -> View:
         equal_quality=equal_quality,
         layers=(*files, *bit_layers, *error_layers),
         scales=scales,
-        split=split_of(record, _split_bits(codec, plain, maps["plain"]), _split_bits(codec, refined, maps["refined"])),
+        split=split_of(
+            record,
+            _split_bits(codec, plain, record.quality, maps["plain"]),
+            _split_bits(codec, refined, record.quality, maps["refined"]),
+        ),
     )
 
 
-def quality_of_bits(codec: Codec, original: Pixels, bits: float, known: tuple[float, float]) -> float:
+def quality_of_bits(codec: AnyCodec, original: Pixels, bits: float, known: tuple[float, float]) -> float:
     """The quality at which plain encoding needs these bits, by the model's estimate, within 1..8.
 
     The logarithm of bits is near linear in quality, so a secant from the `known` (quality, bits) finds it soon.
@@ -138,23 +142,23 @@ def heat(values: Plane, top: float, stops: NDArray[np.float64] = _HEAT) -> Pixel
     return Pixels(colours.round().astype(np.uint8), grey=False)
 
 
-def _split_bits(codec: Codec, latents: Latents, padded: Plane) -> tuple[float, float]:
+def _split_bits(codec: AnyCodec, latents: Latents, quality: float, padded: Plane) -> tuple[float, float]:
     """Bits of y and z, from a map of both together."""
     with coding_arithmetic():
-        z_bits = float(codec.z_bits(latents.z).sum())
+        z_bits = float(codec.z_bits(latents.z, quality_tensor(codec, quality)).sum())
     return float(padded.sum()) - z_bits, z_bits
 
 
-def _bit_map(codec: Codec, latents: Latents, quality: float) -> Plane:
+def _bit_map(codec: AnyCodec, latents: Latents, quality: float) -> Plane:
     """Bits of every pixel (H, W) of the padded picture; a block's are spread evenly."""
     with coding_arithmetic():
-        blocks = codec.bit_map(latents, quality_tensor(codec, quality))[0].double().cpu().numpy()
+        blocks = bit_map(codec, latents, quality_tensor(codec, quality))[0].double().cpu().numpy()
     return blocks.repeat(BLOCK, 0).repeat(BLOCK, 1) / BLOCK**2
 
 
-def _synthesise(codec: Codec, latents: Latents, quality: float, original: Pixels) -> Pixels:
+def _synthesise(codec: AnyCodec, latents: Latents, quality: float, original: Pixels) -> Pixels:
     with coding_arithmetic():
-        x_hat = codec.synthesise(latents.y, quality_tensor(codec, quality))
+        x_hat = codec.synthesise(latents, quality_tensor(codec, quality))
     return from_tensor(crop(x_hat, original.height, original.width).cpu(), original.grey)
 
 

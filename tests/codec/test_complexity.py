@@ -81,7 +81,7 @@ def test_a_step_of_refinement(make_codec: Callable[..., Codec], transform: str, 
     free = Latents(*(t.requires_grad_() for t in latents))
 
     def step() -> None:
-        x_hat = codec.synthesise(free.y, level)
+        x_hat = codec.synthesise(free, level)
         mixture = codec.mixture(free.y, free.z, level)
         (x_hat.sum() + sum(t.sum() for t in mixture)).backward()
 

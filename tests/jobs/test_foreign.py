@@ -18,6 +18,13 @@ def model(make_zoo_codec, tmp_path_factory) -> str:
     return f"compressai:mbt2018-mean:3:{path}"
 
 
+@pytest.fixture(scope="module")
+def variable(make_zoo_codec, tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("weights") / "variable.pth.tar"
+    torch.save(make_zoo_codec("mbt2018-mean-vbr", step_varies=True).model.state_dict(), path)
+    return f"compressai:mbt2018-mean-vbr:{path}"
+
+
 @pytest.fixture
 def photos(photo, tmp_path: Path) -> Path:
     (tmp_path / "photos").mkdir()
@@ -45,6 +52,32 @@ def test_files_are_verified_decoded_and_explained(model, photos, tmp_path: Path,
     assert "another model" in capsys.readouterr().out
 
 
+def test_any_quality_of_a_variable_rate(variable, photos, tmp_path: Path, capsys) -> None:
+    sizes = []
+    for quality in ("1.5", "4", "7.25"):
+        out = tmp_path / quality
+        assert (
+            encode.main(["--model", variable, "--iters", "3", "--quality", quality, "-o", str(out), str(photos)]) == 0
+        )
+        records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+        assert [r["verified"] for r in records] == [True, True] and min(r["gain_percent"] for r in records) >= 0
+        assert {(r["model"], r["quality"]) for r in records} == {("compressai:mbt2018-mean-vbr", float(quality))}
+        sizes.append(sum(r["plain"]["bytes"] for r in records))
+    assert sizes == sorted(sizes)
+    assert decode.main(["--model", variable, "-o", str(tmp_path / "back"), str(tmp_path / "7.25")]) == 0
+    capsys.readouterr()
+    assert info.main(["--model", variable, "--json", str(tmp_path / "1.5" / "1.png.rdo")]) == 0
+    assert json.loads(capsys.readouterr().out)["quality"] == 1.5
+
+
+def test_a_target_is_taken_by_a_variable_rate(variable, photos, tmp_path: Path) -> None:
+    """An untrained model has no order of sizes: so a ceiling above them all, which asks for the best quality."""
+    line = ["--model", variable, "--iters", "0", "--target-bytes", "9999", "-o", str(tmp_path / "out"), str(photos)]
+    assert encode.main(line) == 0
+    records = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    assert [(r["quality"], r["verified"]) for r in records] == [(8.0, True), (8.0, True)]
+
+
 def test_a_second_run_does_nothing(model, photos, tmp_path: Path) -> None:
     line = ["--model", model, "--iters", "0", "-o", str(tmp_path / "out"), str(photos)]
     assert encode.main(line) == 0
@@ -65,3 +98,11 @@ def test_compare_reports_on_the_one_quality(model, photos, tmp_path: Path, capsy
     shown = capsys.readouterr().out
     assert "One quality only" in shown and "has one quality" in shown
     assert (tmp_path / "report" / "report.html").is_file()
+
+
+def test_compare_has_a_ladder_and_pictures_of_a_variable_rate(variable, photos, tmp_path: Path, capsys) -> None:
+    line = ["--model", variable, "--iters", "2", "--codecs", "none", "--pictures", "1", str(photos)]
+    assert compare.main([*line, "-o", str(tmp_path / "report")]) == 0
+    shown = capsys.readouterr().out
+    assert "One quality only" not in shown and "No pictures to look at" not in shown
+    assert len([*(tmp_path / "report").rglob("results.jsonl")]) == len(compare.LADDER.split(","))

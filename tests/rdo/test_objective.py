@@ -26,10 +26,10 @@ class Stub:
     def y_bits(self, y: Tensor, mixture: None) -> Tensor:
         return torch.tensor([300.0, 40.0])[:, None, None, None]
 
-    def z_bits(self, z: Tensor) -> Tensor:
+    def z_bits(self, z: Tensor, quality: Tensor) -> Tensor:
         return torch.tensor([20.0, 2.0])[:, None, None, None]
 
-    def synthesise(self, y: Tensor, quality: Tensor) -> Tensor:
+    def synthesise(self, latents: Latents, quality: Tensor) -> Tensor:
         return self.x_hat
 
 

@@ -27,7 +27,7 @@ def results(codec: Codec | Strips, latents: Latents) -> tuple[list[torch.Tensor]
     """Everything that a refinement asks, and the gradient of a random sum of it."""
     free = Latents(*(v.clone().requires_grad_() for v in latents))
     mixture = codec.mixture(*free, QUALITY)
-    asked = [*mixture, codec.y_bits(free.y, mixture), codec.z_bits(free.z), codec.synthesise(free.y, QUALITY)]
+    asked = [*mixture, codec.y_bits(free.y, mixture), codec.z_bits(free.z, QUALITY), codec.synthesise(free, QUALITY)]
     weights = torch.Generator().manual_seed(1)
     total = sum((t * torch.rand(t.shape, generator=weights)).mean() for t in asked)
     assert isinstance(total, torch.Tensor)
