@@ -95,7 +95,7 @@ def _qualities(report: Report) -> str:
     ]
     for q in report.qualities:
         saving = "-" if q.saving_percent is None else f"{q.saving_percent:.2f} % ({q.saving_images})"
-        change = "-" if q.psnr_change_db is None else f"{q.psnr_change_db:+.2f} dB"
+        change = "-" if q.psnr_change_db is None else f"{q.psnr_change_db:+z.2f} dB"
         lines.append(
             f"| {q.quality:g} | {q.images} | {q.gain_percent:.2f} % | {_interval(q.gain_interval)} | "
             f"{q.gain_least_percent:.2f} %, {q.gain_most_percent:.2f} % | {saving} | {_interval(q.saving_interval)} | "
