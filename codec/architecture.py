@@ -4,15 +4,15 @@ A `ModelConfig` is stored in every checkpoint and hashed into the model's id, so
 read each other's files. `configs/models/small.yaml` and `base.yaml` are the two that are named.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 LAMBDA_FIRST = 0.002  # the paper's lowest rate, on the 255 scale
 LAMBDA_RATIO = 29.0  # ... to its highest, 0.058
 QUALITY_FIRST, QUALITY_LAST = 1.0, 8.0
-MS_SSIM_SCALE = 1280.0  # 1 - MS-SSIM on the scale of an mse, so that lambda keeps its meaning; see `rdo.distortion`
 MS_SSIM_SIDE_MIN = 161  # pixels; four halvings must leave a window of 11
 
+Distortion = Literal["mse", "ms_ssim"]
 Order = Literal["sfo", "cfo"]
 Context = Literal["econtextformer", "pcontextformer", "contextformer"]
 
@@ -42,6 +42,7 @@ class ModelConfig:
         rearranged: EGR, checkerboards are squeezed so that no attention is spent on empty positions.
         cached: keys and values of coded groups are kept; without, every step computes them again.
         stride: latents that a window of `pcontextformer` is moved by.
+        distortion: what the weights were trained for, which lambda weighs against the rate.
     """
 
     name: str
@@ -67,6 +68,7 @@ class ModelConfig:
     rearranged: bool = True
     cached: bool = True
     stride: int = 1
+    distortion: Distortion = "mse"
 
     def __post_init__(self) -> None:
         if min(self.mixtures, self.levels, self.context_depth, self.segments, self.heads, self.window) < 1:
@@ -88,6 +90,15 @@ class ModelConfig:
     def segment_width(self) -> int:
         """p, channels of one token."""
         return self.latent // self.segments
+
+
+def trained_for(config: ModelConfig, distortion: Distortion) -> ModelConfig:
+    """The same architecture for weights that were trained for a distortion, under a name that tells."""
+    if distortion == config.distortion:
+        return config
+    suffix = "-ms-ssim"
+    name = config.name.removesuffix(suffix) + (suffix if distortion == "ms_ssim" else "")
+    return replace(config, name=name, distortion=distortion)
 
 
 def lmbda_of(quality: float) -> float:

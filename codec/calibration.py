@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from codec.architecture import QUALITY_FIRST, QUALITY_LAST, lmbda_of
+from codec.architecture import MS_SSIM_SIDE_MIN, QUALITY_FIRST, QUALITY_LAST, lmbda_of
+from codec.distortion import measure
 from codec.model import STRIDE, Codec, Latents
 from codec.pixels import Samples
 from codec.transforms import RateTable
@@ -24,9 +25,10 @@ def calibrate(codec: Codec, photos: list[Samples]) -> list[float]:
     """Resample the rate levels; returns the quality, by the old scale, that each level now stands for.
 
     Args:
-        photos: uint8 (H, W, 3); a dozen will do. Those with a side below 64 pixels are left out.
+        photos: uint8 (H, W, 3); a dozen will do. Those with a side below 64 pixels, or 192 for MS-SSIM, are left out.
     """
-    crops = [_middle(photo) for photo in photos if min(photo.shape[:2]) >= STRIDE]
+    least = 1 if codec.config.distortion == "mse" else MS_SSIM_SIDE_MIN
+    crops = [_middle(photo) for photo in photos if min(photo.shape[:2]) >= -(-least // STRIDE) * STRIDE]
     levels = np.linspace(QUALITY_FIRST, QUALITY_LAST, codec.config.levels)
     best = [_best_quality(codec, crops, level) for level in levels] if crops else []
     inside = np.array([(level, q - level) for level, q in zip(levels, best, strict=False) if q is not None])
@@ -54,14 +56,14 @@ def _best_quality(codec: Codec, crops: list[Tensor], level: float) -> float | No
 
 
 def _cost(codec: Codec, crops: list[Tensor], quality: float, lmbda: float) -> float:
-    """Mean bpp + lmbda * mse of rounded latents, bpp by the model's estimate."""
+    """Mean bpp + lmbda * distortion of rounded latents, bpp by the model's estimate."""
     level = torch.tensor([float(quality)], device=next(codec.parameters()).device)
     total = 0.0
     for x in crops:
         x = x.to(level.device)
         out = codec.evaluate(Latents(*(v.round() for v in codec.analyse(x, level))), level)
-        mse = 255**2 * (out.x_hat.clamp(0, 1) - x).square().mean()
-        total += float((out.y_bits + out.z_bits) / (x.shape[2] * x.shape[3]) + lmbda * mse)
+        distortion = measure(out.x_hat.clamp(0, 1), x, codec.config.distortion)
+        total += float((out.y_bits + out.z_bits) / (x.shape[2] * x.shape[3]) + lmbda * distortion)
     return total / len(crops)
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FORMAT = "rdo-codec-1"
 FOREIGN = "compressai:"
-LATER = ("context", "rearranged", "cached", "stride")  # fields that came after models had been published
+LATER = ("context", "rearranged", "cached", "stride", "distortion")  # fields that came after models had been published
 
 
 def installed_models() -> dict[str, Path]:

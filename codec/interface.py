@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from codec.architecture import Distortion
+
 
 class Latents(NamedTuple):
     """y (B, M, H/16, W/16) and z (B, N_h, H/64, W/64) in quantisation steps; on the writer's grid once rounded."""
@@ -62,6 +64,10 @@ class Refinable(Priced, Protocol):
         """Whether it has every quality in 1..8; if not, its default alone."""
 
     @property
+    def distortion(self) -> Distortion:
+        """What it was trained for."""
+
+    @property
     def stride(self) -> int:
         """Pixels: sides of pictures are padded to multiples of it."""
 
@@ -69,7 +75,7 @@ class Refinable(Priced, Protocol):
         """Quality (1,) on the codec's device, as a file can hold it; raises ConfigError for one it does not have."""
 
     def lmbda_of(self, quality: float) -> float:
-        """Weight of the mse (0..255) against bpp that suits a quality."""
+        """Weight of that distortion (on the scale of the mse over 0..255) against bpp that suits a quality."""
 
     def analyse(self, x: Tensor, quality: Tensor) -> Latents:
         """Latents of x (B, 3, H, W) in [0, 1], sides multiples of `stride`; not rounded."""

@@ -1,6 +1,6 @@
 """What training minimises: lmbda^-0.5 * (bpp + lmbda * D) of crops, each at a quality of its own.
 
-D is the mse on 0..255, or `MS_SSIM_SCALE` * (1 - MS-SSIM). Rounding is straight-through for what `g_s`, `h_s` and the
+D is the mse or MS-SSIM of `codec.distortion`. Rounding is straight-through for what `g_s`, `h_s` and the
 context model see; for the rate it is uniform noise or, with `hard`, straight-through too. No operation here waits for
 the device.
 """
@@ -8,14 +8,13 @@ the device.
 from typing import Literal, NamedTuple
 
 import torch
-from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 
-from codec.architecture import MS_SSIM_SCALE
+from codec.architecture import Distortion
+from codec.distortion import measure
 from codec.interface import Latents
 from codec.model import STRIDE, Codec
 
-Distortion = Literal["mse", "ms_ssim"]
 Rounding = Literal["noise", "hard"]
 
 
@@ -66,8 +65,8 @@ def training_loss(codec: Codec, batch: Batch, distortion: Distortion = "mse", ro
     y_bits, z_bits = codec.rate(y_seen, y_hat, z_seen, z_hat, batch.quality)
     x_hat = codec.synthesise(Latents(y_hat, z_hat), batch.quality).float()
     bpp = (y_bits + z_bits) / (batch.x.shape[2] * batch.x.shape[3])
-    mse = 255**2 * (x_hat - batch.x).square().mean((1, 2, 3))
-    error = mse if distortion == "mse" else _ms_ssim_error(x_hat, batch.x)
+    mse = measure(x_hat, batch.x, "mse")
+    error = mse if distortion == "mse" else measure(x_hat, batch.x, distortion)
     weighted = (batch.lmbda**-0.5 * (bpp + batch.lmbda * error)).mean()
     return Loss(weighted, bpp.mean(), mse.mean())
 
@@ -75,12 +74,6 @@ def training_loss(codec: Codec, batch: Batch, distortion: Distortion = "mse", ro
 def straight_through(x: Tensor) -> Tensor:
     """round(x), with the gradient of the identity."""
     return x + (x.round() - x).detach()
-
-
-def _ms_ssim_error(x_hat: Tensor, x: Tensor) -> Tensor:
-    with torch.autocast(x.device.type, enabled=False):  # variances are differences of near equals
-        error: Tensor = MS_SSIM_SCALE * (1 - ms_ssim(x_hat, x, data_range=1.0, size_average=False))
-    return error
 
 
 class Objective(nn.Module):

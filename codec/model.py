@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from codec.architecture import QUALITY_FIRST, QUALITY_LAST, ModelConfig, lmbda_of
+from codec.architecture import QUALITY_FIRST, QUALITY_LAST, Distortion, ModelConfig, lmbda_of
 from codec.baselines import make_context
 from codec.bitstream import on_header_grid
 from codec.context import Mixture
@@ -70,6 +70,11 @@ class Codec(nn.Module):
         """Where the weights are."""
         return self.log_gain.table.device
 
+    @property
+    def distortion(self) -> Distortion:
+        """What it was trained for."""
+        return self.config.distortion
+
     def level(self, quality: float) -> Tensor:
         """(1,) on the codec's device, on the header's grid.
 
@@ -81,7 +86,7 @@ class Codec(nn.Module):
         return torch.tensor([on_header_grid(quality)], device=self.device)
 
     def lmbda_of(self, quality: float) -> float:
-        """Weight of the mse (0..255) against bpp that a quality was trained for."""
+        """Weight of the distortion (on the scale of the mse over 0..255) against bpp that a quality was trained for."""
         return lmbda_of(quality)
 
     def gains(self, quality: Tensor) -> Tensor:

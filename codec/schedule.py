@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from codec.architecture import MS_SSIM_SIDE_MIN, QUALITY_FIRST, QUALITY_LAST
+from codec.architecture import MS_SSIM_SIDE_MIN, QUALITY_FIRST, QUALITY_LAST, Distortion
 from codec.checkpoint import config_folder
 from codec.errors import ConfigError
-from codec.loss import Distortion, Rounding
+from codec.loss import Rounding
 from codec.model import STRIDE
 from codec.settings import build, load_yaml
 
@@ -24,7 +24,7 @@ class Phase:
     Attributes:
         share: its length, relative to the other phases.
         crop, batch: as in `TrainConfig`, whose values None stands for.
-        distortion: what is traded against the rate, `mse` or `ms_ssim`.
+        distortion: what is traded against the rate, `mse` or `ms_ssim`; published weights name that of their phase.
         rounding: what the rate sees of y and z: `noise`, or `hard` for truly rounded latents (straight-through).
         lr_scale: factor on all rates.
     """
@@ -83,6 +83,12 @@ class TrainConfig:
     def crops(self) -> set[int]:
         """Every crop size that some phase uses."""
         return {phase.crop for phase in _resolved(self) if phase.crop}
+
+    @property
+    def photo_side_min(self) -> int:
+        """Pixels that a side of a photo must have to be validated on, in every phase."""
+        structural = any(phase.distortion == "ms_ssim" for phase in self.phases)
+        return MS_SSIM_SIDE_MIN if structural else 1
 
     @property
     def batches(self) -> set[int]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from codec.architecture import lmbda_of
+from codec.architecture import lmbda_of, trained_for
 from codec.checkpoint import first_line
 from codec.dataset import CropSource, send
 from codec.distributed import agree, peers
@@ -175,8 +175,8 @@ class Trainer:
         self.save()
 
     def averaged(self) -> Codec:
-        """A copy of the codec with the averaged weights, in evaluation mode."""
-        codec = Codec(self.codec.config).to(self.device)
+        """A copy of the codec with the averaged weights, in evaluation mode, named for what it is trained for now."""
+        codec = Codec(trained_for(self.codec.config, self.phase.distortion)).to(self.device)
         codec.load_state_dict(self.average)
         return codec.eval().requires_grad_(False)
 

@@ -6,15 +6,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from codec.architecture import lmbda_of
+from codec.distortion import measure
 from codec.model import STRIDE, Codec, Latents
 from codec.pixels import Samples, crop, pad
 
 
 class Validation(NamedTuple):
-    """Means over images at one quality, on rounded latents and 8-bit pixels; rates are estimates."""
+    """Means over images at one quality, on rounded latents and 8-bit pixels; rates are estimates.
+
+    `cost_est` weighs the distortion that the codec was trained for.
+    """
 
     quality: float
     bpp_est: float
@@ -30,16 +33,16 @@ def validate(codec: Codec, photos: Iterable[Samples], qualities: Iterable[float]
     images = [torch.from_numpy(np.ascontiguousarray(p)).permute(2, 0, 1)[None] for p in photos]
     for level in qualities:
         quality = torch.tensor([level], device=device)
-        bpps, mses = [], []
+        bpps, psnrs, distortions = [], [], []
         for image in images:
             x = image.to(device).float() / 255
             latents = codec.analyse(pad(x, STRIDE), quality)
             rounded = Latents(latents.y.round(), latents.z.round())
             out = codec.evaluate(rounded, quality)
-            x_hat = crop(out.x_hat, *x.shape[2:]).clamp(0, 1).mul(255).round()
+            x_hat = crop(out.x_hat, *x.shape[2:]).clamp(0, 1).mul(255).round() / 255
             bpps.append(float(out.y_bits + out.z_bits) / (x.shape[2] * x.shape[3]))
-            mses.append(float(F.mse_loss(x_hat, x * 255)))
-        bpp, mse = float(np.mean(bpps)), float(np.mean(mses))
-        psnr = float(np.mean([10 * math.log10(255**2 / max(m, 1e-12)) for m in mses]))
-        rows.append(Validation(level, bpp, psnr, bpp + lmbda_of(level) * mse))
+            psnrs.append(10 * math.log10(255**2 / max(float(measure(x_hat, x, "mse")), 1e-12)))
+            distortions.append(float(measure(x_hat, x, codec.config.distortion)))
+        bpp, psnr, distortion = (float(np.mean(values)) for values in (bpps, psnrs, distortions))
+        rows.append(Validation(level, bpp, psnr, bpp + lmbda_of(level) * distortion))
     return rows

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from codec import zoo_stream
+from codec.architecture import Distortion
 from codec.checkpoint import FOREIGN
 from codec.errors import ConfigError
 from codec.interface import Latents
@@ -70,6 +71,7 @@ class ZooCodec(nn.Module):
 
     stride = STRIDE
     variable_rate = False
+    distortion: Distortion = "mse"
 
     def __init__(self, model: CompressionModel, config: ZooConfig) -> None:
         super().__init__()

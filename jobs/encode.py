@@ -33,7 +33,9 @@ def build_parser() -> argparse.ArgumentParser:
     rate.add_argument("--target-bytes", type=int, metavar="N", help="file size, never above it, at most 1 %% below")
     rate.add_argument("--target-bpp", type=float, help="the same in bits per pixel")
     rate.add_argument("--target-psnr", type=float, metavar="DB", help="PSNR, to 0.05 dB")
-    rate.add_argument("--ms-ssim", type=float, default=0.0, metavar="SHARE", help="of the distortion; the rest is mse")
+    rate.add_argument(
+        "--ms-ssim", type=float, metavar="SHARE", help="its share of the distortion, 0 to 1; the rest is mse"
+    )
     rate.add_argument("--roi", type=Path, metavar="MASK", help="picture, white where errors matter most")
     rate.add_argument("--roi-weight", type=float, default=8.0, metavar="W", help="of white against black (default 8)")
     search = flags.add_argument_group("refinement: how much, then details that override it")

@@ -9,10 +9,10 @@ from typing import Literal
 
 import numpy as np
 
+from codec.architecture import MS_SSIM_SIDE_MIN
 from codec.pixels import Pixels
 
 SCHEMA = "rdo-record-1"
-MS_SSIM_SIDE_MIN = 161  # five scales of an 11-pixel window
 Status = Literal["done", "failed", "skipped"]
 
 
@@ -20,7 +20,8 @@ Status = Literal["done", "failed", "skipped"]
 class Score:
     """One file against its original: measured on the file's bytes and its decoded 8-bit pixels.
 
-    `cost` is bpp + lmbda * distortion of what was optimised: mse on 0..255, unless another was asked for. `psnr_db` is
+    `cost` is bpp + lmbda * distortion of what was optimised: that of the model, mse on 0..255 or MS-SSIM, unless
+    another was asked for. `psnr_db` is
     null for identical pictures, `ms_ssim` where a side is below 161 pixels.
     """
 

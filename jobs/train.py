@@ -115,7 +115,10 @@ def _run(arguments: argparse.Namespace, config: "TrainConfig", device: "torch.de
     codec = _fresh_codec(arguments, config.seed)
     arguments.output.mkdir(parents=True, exist_ok=True)
     source, photos = _photos(arguments, config, device)
-    shown = load_photos(arguments.validation, 1) if arguments.validation else photos[:: max(1, len(photos) // 8)][:8]
+    shown = [photo for photo in photos if min(photo.shape[:2]) >= config.photo_side_min]
+    shown = shown[:: max(1, len(shown) // 8)][:8]
+    if arguments.validation:
+        shown = load_photos(arguments.validation, config.photo_side_min)
     if not arguments.init and not (arguments.output / STATE_FILE).is_file():
         initialise(codec, photos)
     trainer = Trainer(codec.to(device), source, config, arguments.output)

@@ -1,18 +1,17 @@
-"""Distortion: what a refinement may hold against a decoded picture, besides its rate. The mse unless told otherwise.
+"""Distortion: what a refinement may hold against a decoded picture, besides its rate.
 
     D = (1 - share) * mean(weight * (255 (x_hat - x))^2) + share * MS_SSIM_SCALE * (1 - MS-SSIM(x_hat, x))
 
-`weight` is a map of what matters, of mean 1. The scale lets lmbda keep its meaning: CompressAI's published pairs of
-lambdas for models trained on mse and on MS-SSIM have ratios of 1220 to 1330, 1280 in the middle of the range.
+`weight` is a map of what matters, of mean 1. Unless told otherwise it is what the codec was trained for.
 """
 
 from dataclasses import dataclass
 
-from pytorch_msssim import ms_ssim
 from torch import Tensor
 
-from codec.architecture import MS_SSIM_SCALE, MS_SSIM_SIDE_MIN
+from codec.distortion import measure
 from codec.errors import ConfigError
+from codec.interface import Refinable
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,7 @@ class Distortion:
         if self.share < 1:
             total = total + (1 - self.share) * self._squared(x_hat, x).mean((1, 2, 3))
         if self.share > 0:
-            if min(x.shape[-2:]) < MS_SSIM_SIDE_MIN:
-                raise ConfigError(f"MS-SSIM needs sides of {MS_SSIM_SIDE_MIN} pixels or more: optimise the mse")
-            total = total + self.share * MS_SSIM_SCALE * (1 - ms_ssim(x_hat, x, data_range=1.0, size_average=False))
+            total = total + self.share * measure(x_hat, x, "ms_ssim")
         return total
 
     def _squared(self, x_hat: Tensor, x: Tensor) -> Tensor:
@@ -54,6 +51,11 @@ class Distortion:
 
 
 MSE = Distortion()
+
+
+def distortion_of(codec: Refinable) -> Distortion:
+    """What a codec was trained for."""
+    return MSE if codec.distortion == "mse" else Distortion(share=1.0)
 
 
 def weight_of_mask(mask: Tensor, strength: float) -> Tensor:

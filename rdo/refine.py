@@ -19,7 +19,7 @@ from codec.interface import Latents, Refinable
 from codec.pixels import pad
 from rdo.config import Method, RefineConfig
 from rdo.descent import descend
-from rdo.distortion import MSE, Distortion
+from rdo.distortion import Distortion, distortion_of
 from rdo.objective import Best, Cost, Problem
 from rdo.rdoq import search
 from rdo.schedules import Clock
@@ -57,14 +57,15 @@ def refine(
     config: RefineConfig,
     lmbda: float | None = None,
     progress: Progress = lambda step: None,
-    measure: Distortion = MSE,
+    measure: Distortion | None = None,
 ) -> Refined:
     """Refine images x (B, 3, H, W) in [0, 1], on the codec's device and unpadded, at a quality in 1..8.
 
     Args:
-        lmbda: weight of the distortion (of mse on 0..255) against bits per pixel; None takes what fits the quality.
+        lmbda: weight of the distortion (on the scale of the mse over 0..255) against bits per pixel; None takes what
+            fits the quality.
         progress: called with the number of each finished step.
-        measure: of distortion; the mse unless told otherwise.
+        measure: of distortion; None takes what the codec was trained for.
 
     Raises:
         ConfigError: quality outside 1..8, or a measure that does not suit the size of the images.
@@ -72,7 +73,7 @@ def refine(
     clock = Clock(config.iters, config.time_budget)
     level = codec.level(quality).expand(len(x))
     weight = torch.full_like(level, codec.lmbda_of(quality) if lmbda is None else lmbda)
-    problem = Problem(bounded(codec, x.shape, config), x, level, weight, measure)
+    problem = Problem(bounded(codec, x.shape, config), x, level, weight, measure or distortion_of(codec))
     with torch.no_grad():
         start = codec.analyse(pad(x, codec.stride), level)
         nearest = problem.rounded(start)

@@ -25,7 +25,7 @@ from codec.interface import Latents, rate
 from codec.model import Codec
 from codec.pixels import crop
 from rdo.config import RefineConfig
-from rdo.distortion import MSE, Distortion
+from rdo.distortion import Distortion, distortion_of
 from rdo.objective import Best, Problem
 from rdo.rdoq import search
 from rdo.refine import Progress, Refined, refine
@@ -121,14 +121,14 @@ def refine_to(
     config: RefineConfig,
     grey: bool = False,
     progress: Progress = lambda step: None,
-    measure: Distortion = MSE,
+    measure: Distortion | None = None,
 ) -> Met:
     """Refine one image x (1, 3, H, W) in [0, 1] so that its file meets a goal, in about 1.5 times the steps.
 
     Args:
         grey: whether the file holds a grey picture.
         progress: called with the number of each finished step of all runs.
-        measure: of distortion; the mse unless told otherwise.
+        measure: of distortion; None takes what the codec was trained for.
 
     Raises:
         ConfigError: no quality in 1..8 meets the goal.
@@ -143,6 +143,7 @@ def refine_to(
         quality = _plain_quality(task, goal.aim - move)
     refined = refine(codec, x, quality, config, None, counter.add(), measure)
     lmbda = torch.tensor([codec.lmbda_of(quality)], device=x.device)
+    measure = measure or distortion_of(codec)
     problem = Problem(bounded(codec, x.shape, config), x, codec.level(quality), lmbda, measure)
     return _trim(task, problem, replace(config, heat=0.0), Met(refined, quality, codec.lmbda_of(quality)), counter)
 

@@ -4,8 +4,6 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from codec.bitstream import VERSION
 from codec.checkpoint import model_id
 from codec.coding import AnyCodec
@@ -14,7 +12,7 @@ from codec.image import ImagePolicy, read_image
 from codec.pixels import to_tensor
 from codec.settings import config_hash
 from rdo.config import RefineConfig
-from rdo.distortion import Distortion, weight_of_mask
+from rdo.distortion import Distortion, distortion_of, weight_of_mask
 from rdo.target import Goal
 
 
@@ -22,7 +20,8 @@ from rdo.target import Goal
 class EncodeConfig:
     """All that decides the bytes of a file, besides its picture and the model's weights.
 
-    `lmbda` None takes the one that fits the quality. A target, in the unit that its name says, replaces both.
+    `lmbda` None takes the one that fits the quality; a target, in the unit that its name says, replaces both. `ms_ssim`
+    None takes what the model was trained for.
     """
 
     model: str = "small"
@@ -31,7 +30,7 @@ class EncodeConfig:
     target_bytes: int | None = None
     target_bpp: float | None = None
     target_psnr: float | None = None
-    ms_ssim: float = 0.0
+    ms_ssim: float | None = None
     roi: Path | None = None
     roi_weight: float = 8.0
     refine: RefineConfig = RefineConfig()
@@ -45,7 +44,7 @@ class EncodeConfig:
             raise ConfigError("give one of target_bytes, target_bpp, target_psnr and lmbda: each settles the others")
         if any(not 0 < target < float("inf") for target in targets):
             raise ConfigError(f"target {targets[0]}: must be positive")
-        if not 0 <= self.ms_ssim <= 1:
+        if self.ms_ssim is not None and not 0 <= self.ms_ssim <= 1:
             raise ConfigError(f"ms_ssim {self.ms_ssim}: a share of the distortion, between 0 (mse alone) and 1")
         if not 0 < self.roi_weight < float("inf"):
             raise ConfigError(f"roi_weight {self.roi_weight}: must be positive")
@@ -73,7 +72,7 @@ def encode_hash(codec: AnyCodec, config: EncodeConfig) -> str:
     return config_hash(replace(config, model=f"{model_id(codec).hex()}-{VERSION}", roi=mask))
 
 
-def distortion_of(config: EncodeConfig, device: torch.device) -> Distortion:
+def distortion_asked(config: EncodeConfig, codec: AnyCodec) -> Distortion:
     """What the settings ask to be optimised.
 
     Raises:
@@ -82,5 +81,6 @@ def distortion_of(config: EncodeConfig, device: torch.device) -> Distortion:
     weight = None
     if config.roi:
         mask = read_image(config.roi, ImagePolicy("drop", 8), str(config.roi))
-        weight = weight_of_mask(to_tensor(mask).mean(1, keepdim=True).to(device), config.roi_weight)
-    return Distortion(config.ms_ssim, weight)
+        weight = weight_of_mask(to_tensor(mask).mean(1, keepdim=True).to(codec.device), config.roi_weight)
+    share = distortion_of(codec).share if config.ms_ssim is None else config.ms_ssim
+    return Distortion(share, weight)

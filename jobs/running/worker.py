@@ -25,7 +25,7 @@ from codec.pixels import Pixels, to_tensor
 from jobs.cli import THREADS, check_device, keep_memory
 from jobs.record import SCHEMA, Record, score
 from jobs.running.history import stamp
-from jobs.running.settings import EncodeConfig, distortion_of, encode_hash
+from jobs.running.settings import EncodeConfig, distortion_asked, encode_hash
 from jobs.worklist import NOWHERE, STDIO, Item
 from rdo.refine import refine
 from rdo.target import refine_to
@@ -166,7 +166,7 @@ def _encode(
 ) -> list[_Encoded]:
     """Each picture's better file and its scores."""
     x = torch.cat([_tensor(pixels, codec) for pixels in pictures])
-    measure = distortion_of(config, x.device)
+    measure = distortion_asked(config, codec)
     first, search = pictures[0], config.refine
     if search.time_budget:  # for each
         search = replace(search, time_budget=search.time_budget * len(pictures))

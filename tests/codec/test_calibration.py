@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from pytorch_msssim import ms_ssim
 
 from codec import calibration
 from codec.architecture import lmbda_of
 from codec.calibration import _cost, _middle, calibrate
 from codec.checkpoint import load
+from codec.coding import round_latents
+from codec.interface import rate
 from codec.transforms import RateTable
 
 
@@ -43,6 +46,21 @@ def test_the_embedded_model_is_calibrated(photo) -> None:
     crops = [_middle(photo(256, 256, seed)) for seed in (1, 2)]
     costs = {d: _cost(small, crops, 5.0 + d, lmbda_of(5.0)) for d in (-1.5, 0.0, 1.5)}
     assert costs[0.0] < min(costs[-1.5], costs[1.5])
+
+
+def test_the_cost_is_of_what_the_model_was_trained_for(make_codec, photo) -> None:
+    codec, crops = make_codec(distortion="ms_ssim"), [_middle(photo(200, 220))]
+    x = crops[0]
+    assert x.shape[2:] == (192, 192)
+    level = torch.tensor([3.0])
+    rounded = round_latents(codec.analyse(x, level))
+    y_bits, z_bits = rate(codec, rounded, level)
+    error = 1280 * (1 - ms_ssim(codec.synthesise(rounded, level).clamp(0, 1), x, data_range=1.0))
+    expected = float((y_bits + z_bits) / 192**2 + 0.5 * error)
+    assert _cost(codec, crops, 3.0, 0.5) == pytest.approx(expected, rel=1e-5)
+    before = tables(codec)
+    calibrate(codec, [photo(160, 300)])  # too small for MS-SSIM
+    assert all(torch.equal(old, new) for old, new in zip(before, tables(codec), strict=True))
 
 
 def test_nothing_moves_where_nothing_can_be_told(make_codec, monkeypatch) -> None:

@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from pytorch_msssim import ms_ssim
 
-from codec.architecture import MS_SSIM_SCALE, lmbda_of
+from codec.architecture import lmbda_of
 from codec.coding import round_latents
+from codec.distortion import MS_SSIM_SCALE
 from codec.loss import Batch, training_loss, uniform_noise
 from codec.model import Codec
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from codec.architecture import trained_for
+from codec.checkpoint import export
 from jobs.encode import main
 
 
@@ -53,6 +55,21 @@ def test_ms_ssim_is_what_improves_when_it_is_asked_for(last) -> None:
     assert record["gain_percent"] > 0
     found = record["refined"]
     assert found["cost"] == pytest.approx(found["bpp"] + record["lmbda"] * 1280 * (1 - found["ms_ssim"]), rel=1e-4)
+
+
+def test_a_model_for_ms_ssim_is_refined_for_it_unless_told_otherwise(last, make_codec, folder: Path) -> None:
+    codec = make_codec()
+    codec.config = trained_for(codec.config, "ms_ssim")
+    path = export(codec, folder)
+    assert path.name == "tiny-ms-ssim.safetensors"
+    rows, columns = np.mgrid[0:184, 0:184]
+    Image.fromarray(((rows * columns) % 251).astype(np.uint8)).save("a.png")
+    for flags, distortion in (((), "ms_ssim"), (("--ms-ssim", 0), "mse")):
+        assert encode("--model", path, "--iters", 0, "--overwrite", *flags) == 0
+        record = last()
+        found = record["plain"]
+        error = {"ms_ssim": 1280 * (1 - found["ms_ssim"]), "mse": 255**2 * 10 ** (-found["psnr_db"] / 10)}
+        assert found["cost"] == pytest.approx(found["bpp"] + record["lmbda"] * error[distortion], rel=1e-4)
 
 
 def test_a_mask_moves_bits_to_where_it_is_white(last) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from codec.architecture import trained_for
 from codec.checkpoint import load, read_checkpoint
 from codec.coding import decode, encode
 from codec.image import read_image
@@ -148,6 +149,17 @@ def test_a_schedule_of_phases_from_a_file_and_flags_over_it(rdo_train_on: Train)
     assert [phase.rounding for phase in config.phases] == ["noise", "hard"]
     assert rdo_train_on("--schedule", "mine.yaml", "--no-compile", "--steps", 3, "-o", "run", "photos") == 0
     assert log("run")[-1]["step"] == 3
+
+
+def test_weights_tell_what_their_last_phase_trained_for(rdo_train: Train, save_photo, model) -> None:
+    save_photo("photos/large.png", 200, 210)
+    save_photo("shown/large.png", 180, 190)
+    Path("mixed.yaml").write_text("phases:\n- {crop: 64}\n- {crop: 192, distortion: ms_ssim}\n")
+    flags = ("--schedule", "mixed.yaml", "--steps", 2, "-o", "run", "photos")
+    assert main(["--init", model, "--validation", "shown", "--batch", "1", *map(str, flags)]) == 0
+    config = load("run/tiny-ms-ssim.safetensors").config
+    assert config == trained_for(load(model).config, "ms_ssim") and config.distortion == "ms_ssim"
+    assert trained_for(config, "mse") == load(model).config
 
 
 def test_a_phase_whose_crops_no_photo_has_is_refused_before_it_starts(rdo_train_on: Train, capsys) -> None:

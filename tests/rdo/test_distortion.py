@@ -4,8 +4,9 @@ import pytest
 import torch
 from pytorch_msssim import ms_ssim
 
+from codec.distortion import MS_SSIM_SCALE
 from codec.errors import ConfigError
-from rdo.distortion import MS_SSIM_SCALE, Distortion, weight_of_mask
+from rdo.distortion import Distortion, weight_of_mask
 
 
 def pictures(side: int = 170) -> tuple[torch.Tensor, torch.Tensor]:
