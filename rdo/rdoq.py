@@ -28,7 +28,8 @@ from rdo.config import RefineConfig
 from rdo.objective import Best, Cost, Patience, Problem, keep_better, look, select
 from rdo.schedules import Clock, falling, geometric
 
-PROBES_MAX = 8  # of the curvature; one is enough where an image has many positions to average over
+FAR, NEAR = 1 / 2, 1 / 16  # reaches of probes of the curvature, in quantisation steps
+PROBES_MAX = 8  # of each reach; one is enough where an image has many positions to average over
 POSITIONS = 96
 ASTRAY = 1.1  # times the first cost: how dear the search may become while there is heat
 HOT = 0.8  # the fraction of the budget with heat
@@ -128,14 +129,17 @@ def curvatures(problem: Problem, latents: Latents, generator: torch.Generator) -
         bits = problem.codec.y_bits(riding, mixture).sum((1, 2, 3))
         return bits + distortion(riding, at) if problem.codec.z_shows else bits
 
-    return Latents(curvature(lambda at: distortion(at, z), y, generator), curvature(others, z, generator))
+    # far probes see latents that move together, near ones each alone; a move is dear where either is steep
+    far, near = (curvature(lambda at: distortion(at, z), y, reach, generator) for reach in (FAR, NEAR))
+    return Latents(torch.maximum(far, near), curvature(others, z, FAR, generator))
 
 
-def curvature(function: Callable[[Tensor], Tensor], at: Tensor, generator: torch.Generator) -> Tensor:
+def curvature(function: Callable[[Tensor], Tensor], at: Tensor, reach: float, generator: torch.Generator) -> Tensor:
     """Diagonal of the Hessian of `function` (B, C, h, w) -> (B,), at least 0, by Hutchinson's probes.
 
-    Central differences of the gradient along random signs v: E[v * (H v)] is the diagonal. The noise of few probes is
-    averaged out by taking the diagonal as (mean of the channel) * (mean of the position) / mean, for each image.
+    Central differences of the gradient, `reach` along random signs v: E[v * (H v)] is the diagonal. The noise of few
+    probes is averaged out by taking the diagonal as (mean of the channel) * (mean of the position) / mean, for each
+    image.
     """
     if not at.numel():  # of a codec without z
         return at
@@ -143,8 +147,8 @@ def curvature(function: Callable[[Tensor], Tensor], at: Tensor, generator: torch
     total = torch.zeros_like(at)
     for _ in range(probes):
         v = (_uniform(at, generator) < 0.5) * 2.0 - 1.0
-        total += v * (_gradient(function, at + v / 2) - _gradient(function, at - v / 2))
-    diagonal = total / probes
+        total += v * (_gradient(function, at + reach * v) - _gradient(function, at - reach * v))
+    diagonal = total / (2 * reach * probes)
     channel, position = diagonal.mean((2, 3), keepdim=True), diagonal.mean(1, keepdim=True)
     mean = diagonal.mean((1, 2, 3), keepdim=True).clamp(min=1e-12)
     return channel.clamp(min=0) * (position / mean).clamp(0.5, 2)

@@ -77,7 +77,9 @@ def test_a_shipped_schedule_opens_with_its_command(name: str) -> None:
 
 def test_shipped_schedules_are_there_by_name() -> None:
     assert {"cpu", "h200", "paper"} <= set(SHIPPED)
-    with pytest.raises(ConfigError, match=r"nope: no such schedule; there are cpu, cpu-ms-ssim, h200, .*, or name a \.yaml file"):
+    with pytest.raises(
+        ConfigError, match=r"nope: no such schedule; there are cpu, cpu-ms-ssim, h200, .*, or name a \.yaml file"
+    ):
         named_schedule("nope")
 
 

@@ -12,7 +12,7 @@ from codec.model import Codec, Latents
 from codec.pixels import Pixels, pad, to_tensor
 from rdo.config import RefineConfig
 from rdo.objective import Best, Problem
-from rdo.rdoq import HOT, curvature, curvatures, move, search, survey
+from rdo.rdoq import FAR, HOT, NEAR, curvature, curvatures, move, search, survey
 from rdo.schedules import Clock
 
 LMBDA = 1e-3
@@ -29,6 +29,16 @@ def problem_of(codec: Codec, photo: Callable, height: int = 60, width: int = 100
     with torch.no_grad():
         plain = round_latents(codec.analyse(pad(x, 64), quality))
         return problem, Best(plain, problem.cost(plain))
+
+
+class Stubbed:
+    """A problem with a distortion of its own."""
+
+    def __init__(self, problem: Problem, distortion: Callable[[Latents], Tensor]) -> None:
+        self.problem, self.distortion = problem, distortion
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.problem, name)
 
 
 def flipped(v: Tensor, index: tuple[int, ...], by: int) -> Tensor:
@@ -75,14 +85,33 @@ def test_curvature_of_a_quadratic() -> None:
     def bowl(v: Tensor) -> Tensor:
         return (0.5 * weight * v.square()).sum((1, 2, 3))
 
-    found = curvature(bowl, torch.randn(1, 3, 1, 40), generator())
-    assert torch.allclose(found, weight.expand(1, 3, 1, 40), rtol=1e-3)
+    for reach in (FAR, NEAR):
+        found = curvature(bowl, torch.randn(1, 3, 1, 40), reach, generator())
+        assert torch.allclose(found, weight.expand(1, 3, 1, 40), rtol=1e-3)
 
 
 def test_curvature_is_never_negative_and_finite_for_a_flat_or_hollow_function() -> None:
     for scale in (0.0, -1.0):
-        found = curvature(lambda v, s=scale: (s * v.square()).sum((1, 2, 3)), torch.randn(2, 3, 4, 4), generator())
+        found = curvature(lambda v, s=scale: (s * v.square()).sum((1, 2, 3)), torch.randn(2, 3, 4, 4), FAR, generator())
         assert bool((found >= 0).all()) and bool(found.isfinite().all())
+
+
+def test_moves_of_y_are_dear_where_the_decoder_is_steep_near_or_far(tiny_codec, photo) -> None:
+    problem, plain = problem_of(tiny_codec, photo)
+    start, found = torch.arange(16.0)[None, :, None, None] * 3, []
+    for amplitude, wave in ((0.0, 1.0), (0.5, 0.25)):  # ripples are steep near, level for a probe of their length
+
+        def distortion(latents: Latents, amplitude: float = amplitude, wave: float = wave) -> Tensor:
+            angle = 2 * math.pi * (latents.y - start) / wave
+            return (0.5 * latents.y.square() - amplitude * angle.cos()).sum((1, 2, 3)) / LMBDA / problem.pixels
+
+        with_stub = Stubbed(problem, distortion)
+        found.append(
+            curvatures(with_stub, Latents(start.expand(plain.latents.y.shape), plain.latents.z), generator()).y
+        )
+    smooth, rippled = found
+    assert torch.allclose(smooth, torch.ones_like(smooth), rtol=1e-2)
+    assert bool((rippled > 100).all())  # 0.5 (2 pi / 0.25)^2 (sin x / x) near; 1 far
 
 
 def test_without_heat_only_what_pays_moves_and_towards_the_better_neighbour() -> None:
