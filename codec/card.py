@@ -31,7 +31,7 @@ class ModelCard:
         hardware: what the hours were spent on.
         data, licences: training photographs and what their sources allow.
         kodak: rate and distortion of plain encoding.
-        bd_rate_percent: against `anchor`, over the PSNR range that both share.
+        bd_rate_percent: against `anchor`, over the range that both share of PSNR, or of the measure that it names.
         limits: what it does badly or was not tried on.
     """
 

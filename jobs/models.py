@@ -44,7 +44,7 @@ def list_models(arguments: argparse.Namespace) -> int:
     from codec.checkpoint import installed_models, load_own, model_id
 
     if not arguments.json:
-        print(f"{'model':10} {'parameters':>12} {'id':8} {'steps':>9} {'hours':>7}  Kodak, plain")
+        print(f"{'model':13} {'parameters':>12} {'id':8} {'steps':>9} {'hours':>7}  Kodak, plain")
     for name, path in installed_models().items():
         codec, card = load_own(path), card_of(path)
         parameters, identity = sum(p.numel() for p in codec.parameters()), model_id(codec).hex()
@@ -53,7 +53,7 @@ def list_models(arguments: argparse.Namespace) -> int:
                               "card": asdict(card) if card else None}))  # fmt: skip
         else:
             trained = f"{card.steps:>9} {card.hours:>7.1f}  {_kodak(card)}" if card else "no card"
-            print(f"{name:10} {parameters:>12,} {identity:8} {trained}")
+            print(f"{name:13} {parameters:>12,} {identity:8} {trained}")
     return cli.DONE
 
 
