@@ -27,7 +27,7 @@ class ModelCard:
 
     Attributes:
         sha256, model_id: of the file (or the manifest of its shards), and what .rdo files call it, in hex.
-        parameters, steps, hours: size and training so far; `steps` and `hours` include the runs it went on from.
+        parameters, steps, hours: size and training; a run that was resumed counts as one, the model of `--init` apart.
         hardware: what the hours were spent on.
         data, licences: training photographs and what their sources allow.
         kodak: rate and distortion of plain encoding.
