@@ -37,7 +37,8 @@ LATER = ("context", "rearranged", "cached", "stride", "distortion")  # fields th
 def installed_models() -> dict[str, Path]:
     """Name -> file of every checkpoint that came with the package."""
     folder = Path(str(resources.files("codec") / "weights"))
-    return {path.stem: path for path in sorted(folder.glob("*")) if path.suffix in (".safetensors", ".json")}
+    found = {path.stem: path for path in folder.glob("*") if path.suffix in (".safetensors", ".json")}
+    return dict(sorted(found.items()))
 
 
 def find_model(model: str | Path) -> Path:

@@ -1,4 +1,4 @@
-"""Before the first step: a codec that starts as a good transform coder, or at least with latents of a useful size.
+"""Before the first step: a codec that starts as a good transform coder, with latents of a useful size, or as another.
 
 Measured on a small sibling of `base` (N = 32, M = 64) after 250 steps, cost at quality 4.5: the paper's networks as
 drawn 20.3; scaled to latents of unit deviation 6.5; beside a linear path, which needs no learning to be there, 1.2.
@@ -6,11 +6,14 @@ drawn 20.3; scaled to latents of unit deviation 6.5; beside a linear path, which
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from codec.attention import Block
+from codec.errors import ConfigError
 from codec.klt import initialise_klt, klt_basis
 from codec.model import STRIDE, Codec, set_gains_from_deviation
 from codec.pixels import Samples
-from codec.transforms import PaperAnalysis
+from codec.transforms import PaperAnalysis, Residual
 
 SCALED_ON = 16  # photos that the latents' deviations are measured on
 SIDE = 256  # pixels of what is taken of each
@@ -25,6 +28,35 @@ def initialise(codec: Codec, photos: list[Samples]) -> None:
     else:
         initialise_klt(codec.g_a, codec.g_s, photos)  # type: ignore[arg-type]  # a linear path is all they share
         set_gains_from_deviation(codec, codec.g_a.deviation)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def grow(codec: Codec, smaller: Codec) -> None:
+    """Make `codec` compute what a shallower one does: its weights, and identities in the blocks that are new.
+
+    Raises:
+        ConfigError: the two differ in more than depth.
+    """
+    new = {name: block for name, block in _blocks(codec).items() if name not in _blocks(smaller)}
+    for block in new.values():
+        for parameter in _last_layers(block):
+            parameter.zero_()
+    own, given = codec.state_dict(), smaller.state_dict()
+    wrong = [k for k in own.keys() - given.keys() if not k.startswith(tuple(f"{name}." for name in new))]
+    wrong += [k for k in given if k not in own or own[k].shape != given[k].shape]
+    if wrong:
+        raise ConfigError(f"{min(wrong)}: not as in the model to start from, which may differ in its depths alone")
+    codec.load_state_dict({**own, **given})
+
+
+def _blocks(codec: Codec) -> dict[str, Residual | Block]:
+    return {name: module for name, module in codec.named_modules() if isinstance(module, Residual | Block)}
+
+
+def _last_layers(block: Residual | Block) -> list[Tensor]:
+    """Parameters of what is added to the block's input."""
+    layers = [block.second] if isinstance(block, Residual) else [block.project, block.mlp[-1]]
+    return [parameter for layer in layers for parameter in layer.parameters()]
 
 
 def _scale_latents(analysis: PaperAnalysis, photos: list[Samples]) -> None:

@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     flags.add_argument("photos", type=Path, help="folder of photographs")
     flags.add_argument("-o", "--output", type=Path, required=True, help="folder of the run")
     flags.add_argument("--config", help="architecture: a name in configs/models, or a YAML file (built in: small)")
-    flags.add_argument("--init", help="start from the weights of this model or checkpoint, with a new optimiser")
+    flags.add_argument("--init", help="start from the weights of this model or checkpoint; a --config may be deeper")
     flags.add_argument("--validation", type=Path, help="folder validated on (default: eight training photographs)")
     flags.add_argument("--stream", type=int, metavar="N", help="keep N decoded photos in memory, not all on the device")
     flags.add_argument("--stop-after", type=float, metavar="S", help="pause this call S seconds after it started")
@@ -138,19 +138,21 @@ def _is_over(stop_after: float | None, start: float) -> bool:
 
 
 def _fresh_codec(arguments: argparse.Namespace, seed: int) -> "Codec":
-    """The codec of --init, or of --config with random weights."""
+    """The codec of --init, made as deep as --config, or that of --config with random weights."""
     import torch
 
     from codec.checkpoint import load_own, model_config
-    from codec.errors import ConfigError
+    from codec.initialisation import grow
     from codec.model import Codec
 
-    if not arguments.init:
-        torch.manual_seed(seed)
-        return Codec(model_config(arguments.config or "small"))
-    if arguments.config:
-        raise ConfigError("--init brings its own architecture: leave out --config")
-    return load_own(arguments.init).requires_grad_(True)
+    given = load_own(arguments.init).requires_grad_(True) if arguments.init else None
+    if given and not arguments.config:
+        return given
+    torch.manual_seed(seed)
+    codec = Codec(model_config(arguments.config or "small"))
+    if given:
+        grow(codec, given)
+    return codec
 
 
 def _photos(

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from codec.architecture import ModelConfig
-from codec.initialisation import initialise
+from codec.errors import ConfigError
+from codec.initialisation import grow, initialise
 from codec.model import STRIDE, Codec, level_steps
 from codec.pixels import pad
 
@@ -76,3 +77,30 @@ def test_the_papers_latents_start_with_unit_deviation(
         gains[1] / gains[0], (level_steps(8)[0] / level_steps(8)[7]).expand(16), rtol=1e-4, atol=0
     )
     assert bool((gains[0].diff() <= 0).all()) and float(gains[0, 0]) > 1, "channels sorted, and not all rounded to zero"
+
+
+def test_a_grown_codec_computes_what_the_shallower_one_does_and_can_learn_more(
+    make_codec: Callable[..., Codec], tiny_config: Callable[..., ModelConfig]
+) -> None:
+    smaller = make_codec(context_depth=1)
+    codec = Codec(tiny_config(context_depth=3, analysis_blocks=4, synthesis_blocks=5)).eval()
+    assert len(codec.state_dict()) > len(smaller.state_dict())
+    grow(codec, smaller)
+    x, quality = torch.rand(1, 3, 128, 192), torch.tensor([3.5])
+    found, expected = codec.analyse(x, quality), smaller.analyse(x, quality)
+    torch.testing.assert_close(tuple(found), tuple(expected), atol=1e-5, rtol=0)
+    latents = type(found)(*(t.round() for t in expected))
+    torch.testing.assert_close(tuple(codec.evaluate(latents, quality)), tuple(smaller.evaluate(latents, quality)))
+    sum(t.sum() for t in codec.evaluate(codec.analyse(x, quality), quality)).backward()
+    new = {name: p.grad for name, p in codec.named_parameters() if name not in smaller.state_dict()}
+    assert all(grad is not None for grad in new.values())
+    awake = {name for name, grad in new.items() if bool(grad.any())}
+    assert {"g_a.blocks.3.second.weight", "g_s.blocks.4.second.weight", "context.blocks.2.project.weight"} <= awake
+
+
+@pytest.mark.parametrize("change", [{"width": 24}, {"latent": 32}, {"hyper_width": 4}, {"analysis_blocks": 0}])
+def test_only_depth_may_grow(
+    make_codec: Callable[..., Codec], tiny_config: Callable[..., ModelConfig], change: dict[str, int]
+) -> None:
+    with pytest.raises(ConfigError, match="not as in the model to start from"):
+        grow(Codec(tiny_config(**change)), make_codec())

@@ -98,6 +98,15 @@ def test_a_run_may_start_from_a_model(rdo_train_on: Train, model) -> None:
     assert all(torch.allclose(before[k].float(), v.float(), atol=1e-3) for k, v in after.items() if "rows" not in k)
 
 
+def test_a_deeper_model_starts_from_a_shallower_one(rdo_train_on: Train, tiny_config: Callable, model: str) -> None:
+    Path("deeper.yaml").write_text(yaml.safe_dump(asdict(tiny_config(synthesis_blocks=2))))
+    still = [part for name in ("--lr", "--lr-transform", "--lr-linear") for part in (name, 1e-9)]
+    assert rdo_train_on("--config", "deeper.yaml", "--steps", 1, *still, "-o", "run", "photos") == 0
+    before, after = read_checkpoint(Path(model))[1], weights("run")
+    assert "g_s.blocks.1.first.weight" in after.keys() - before.keys()
+    assert all(torch.allclose(v.float(), after[k].float(), atol=1e-3) for k, v in before.items() if "rows" not in k)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -110,8 +119,9 @@ def test_a_run_may_start_from_a_model(rdo_train_on: Train, model) -> None:
         (["--crop", "100", "photos"], "crop 100 is no multiple of 64"),
         (["--steps", "0", "photos"], "must be positive"),
         (["--init", "nonesuch", "photos"], "nonesuch: no such model"),
+        (["--init", "small", "--config", "tiny.yaml", "photos"], "which may differ in its depths alone"),
         (["--device", "nonesuch", "photos"], "--device nonesuch: not usable here"),
-        (["--schedule", "nonesuch", "photos"], "nonesuch: no such schedule; there are cpu, h200, paper"),
+        (["--schedule", "nonesuch", "photos"], "nonesuch: no such schedule; there are cpu, cpu-ms-ssim, h200, paper,"),
         (["--time-budget", "0", "photos"], "must be positive"),
         (["--stream", "0", "photos"], "--stream 0: keep at least one photo"),
     ],
