@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from codec.architecture import MS_SSIM_SIDE_MIN, QUALITY_FIRST, QUALITY_LAST, lmbda_of
+from codec.coding import round_latents
 from codec.distortion import measure
-from codec.model import STRIDE, Codec, Latents
+from codec.model import STRIDE, Codec
 from codec.pixels import Samples
 from codec.transforms import RateTable
 
@@ -61,7 +62,7 @@ def _cost(codec: Codec, crops: list[Tensor], quality: float, lmbda: float) -> fl
     total = 0.0
     for x in crops:
         x = x.to(level.device)
-        out = codec.evaluate(Latents(*(v.round() for v in codec.analyse(x, level))), level)
+        out = codec.evaluate(round_latents(codec.analyse(x, level)), level)
         distortion = measure(out.x_hat.clamp(0, 1), x, codec.config.distortion)
         total += float((out.y_bits + out.z_bits) / (x.shape[2] * x.shape[3]) + lmbda * distortion)
     return total / len(crops)

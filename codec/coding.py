@@ -69,7 +69,7 @@ def decode(codec: AnyCodec, data: bytes) -> Decoded:
     """
     header, latents = read(codec, data)
     with coding_arithmetic():
-        x_hat = codec.synthesise(latents, quality_tensor(codec, header.quality))
+        x_hat = codec.synthesise(latents, codec.level(header.quality))
     pixels = from_tensor(crop(x_hat, header.height, header.width).cpu(), header.grey)
     return Decoded(pixels, latents, header)
 
@@ -94,7 +94,7 @@ def write(codec: AnyCodec, latents: Latents, width: int, height: int, quality: f
     y, z = (t.round().clamp(-SYMBOL_MAX, SYMBOL_MAX) for t in latents)
     writer = SymbolWriter()
     with coding_arithmetic():
-        _schedule(in_double(codec), writer, width, height, quality_tensor(codec, quality), Latents(y, z))
+        _schedule(in_double(codec), writer, width, height, codec.level(quality), Latents(y, z))
     crc = symbols_crc(_int32(z), _int32(y))
     return pack(Header(model_id(codec), width, height, on_header_grid(quality), grey, crc), writer.finish())
 
@@ -136,15 +136,6 @@ def y_shape(codec: Codec, width: int, height: int) -> tuple[int, int, int, int]:
 def z_shape(codec: Codec, width: int, height: int) -> tuple[int, int, int, int]:
     """Shape of z for an image, batch 1."""
     return 1, codec.config.hyper_width, -(-height // STRIDE), -(-width // STRIDE)
-
-
-def quality_tensor(codec: Refinable, quality: float) -> Tensor:
-    """(1,) on the codec's device, on the header's grid.
-
-    Raises:
-        ConfigError: a quality that the codec does not have.
-    """
-    return codec.level(quality)
 
 
 def plain_latents(codec: Refinable, x: Tensor, level: Tensor) -> Latents:

@@ -65,6 +65,8 @@ def area(width: int, height: int) -> Area:
 def transform_macs(config: ModelConfig, size: Area) -> dict[str, int]:
     """MACs of g_a, g_s, h_a and h_s."""
     analysis, synthesis = _klt(config, size) if config.transform == "klt" else _paper(config, size)
+    if config.transform == "skip":
+        analysis, synthesis = (macs + _lapped(config, size) for macs in (analysis, synthesis))
     n, m = config.hyper_width, config.latent
     return {
         "g_a": analysis,
@@ -88,15 +90,19 @@ def _paper(config: ModelConfig, size: Area) -> tuple[int, int]:
     return analysis, synthesis
 
 
-def _klt(config: ModelConfig, size: Area) -> tuple[int, int]:
-    n, m = config.width, config.latent
+def _lapped(config: ModelConfig, size: Area) -> int:
+    """The linear path."""
     inner_rows, inner_cols = (side - BLOCK if side > BLOCK else 0 for side in (size.height, size.width))
     lap = 3 * BLOCK * (inner_rows * size.width + inner_cols * size.height)
-    linear = 3 * BLOCK**2 * m * size.at(BLOCK)
+    return lap + 3 * BLOCK**2 * config.latent * size.at(BLOCK)
+
+
+def _klt(config: ModelConfig, size: Area) -> tuple[int, int]:
+    n, m = config.width, config.latent
     cell = 3 * CELL**2  # samples
-    analysis = lap + linear + (9 * cell * n + config.analysis_blocks * 18 * n * n) * size.at(CELL)
+    analysis = _lapped(config, size) + (9 * cell * n + config.analysis_blocks * 18 * n * n) * size.at(CELL)
     analysis += 4 * n * m * size.at(BLOCK)
-    synthesis = lap + linear + 4 * n * m * size.at(BLOCK)
+    synthesis = _lapped(config, size) + 4 * n * m * size.at(BLOCK)
     synthesis += (cell * n + config.synthesis_blocks * 18 * n * n + 9 * n * cell) * size.at(CELL)
     return analysis, synthesis
 

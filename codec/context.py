@@ -114,7 +114,7 @@ class ContextModel(nn.Module):
         self.groups = coding_groups(config.segments, config.order)
         self.segments = [g.segment for g in self.groups]
         self.colours = [g.colour for g in self.groups]
-        # planes embed groups[first:-1] with skip_first; otherwise a start plane comes before them
+        # planes embed groups[:-1]; without skip_first a start plane comes before them
         planes = len(self.groups) - config.skip_first
         self.embed = SegmentLinear(config.segments, config.segment_width, config.context_width)
         self.plane = nn.Parameter(torch.zeros(planes, 1, 1, config.context_width))

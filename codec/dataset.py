@@ -115,7 +115,7 @@ def load_photos(folder: Path, smallest: int, quiet: bool = True, limit: int | No
     photos = [p for p in decoded if p is not None and min(p.shape[:2]) >= smallest]
     if len(photos) < len(paths) and not quiet:
         left = f"{len(paths) - len(photos)} of {len(paths)} pictures left out"
-        print(f"{folder}: {left}: unreadable, transparent or with sides below {smallest} pixels", file=sys.stderr)
+        print(f"{folder}: {left}: unreadable or with sides below {smallest} pixels", file=sys.stderr)
     if not photos:
         raise ConfigError(f"{folder}: no photo with sides of at least {smallest} pixels; name a folder of photographs")
     return photos

@@ -18,7 +18,7 @@ from codec.context import Mixture
 LOG2_SCALE_MIN, LOG2_SCALE_MAX = -4.5, 11.5
 SCALE_MIN, SCALE_MAX = 2.0**LOG2_SCALE_MIN, 2.0**LOG2_SCALE_MAX  # deviations in integer steps: 0.044 .. 2896
 Z_REACH = 24  # hyper-latents beyond this take the escape
-PROBABILITY_MIN = 2.0**-22  # what an integer row gives at least, so a symbol never looks dearer than its escape
+PROBABILITY_MIN = 2.0**-22  # about what an integer row gives at least
 
 
 class StepMixture(NamedTuple):

@@ -11,7 +11,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: the disk is full, the folder is missing or not writable.
     """
-    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    temporary = path.with_name(f".rdo-{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         with open(temporary, "xb") as file:
             file.write(data)

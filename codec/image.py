@@ -10,7 +10,7 @@ import io
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -19,17 +19,14 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError, features
 
-from codec.bitstream import PIXELS_MAX
+from codec.bitstream import PIXELS_MAX, SIDE_MAX
 from codec.errors import ConfigError, ImageError
 from codec.pixels import Pixels, Samples
 
-MAX_PIXELS = PIXELS_MAX
-MAX_SIDE_PX = 65_535  # the container stores a side in 16 bits
 # Not all that Pillow opens: EPS runs Ghostscript, TGA has no magic number, others are films or cannot be loaded.
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "QOI", "AVIF")
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
 _ICC_TOLERANCE = 2  # levels; sRGB profiles differ by rounding, Display P3 and Adobe RGB by tens of levels
-_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -152,20 +149,42 @@ def library_versions() -> dict[str, str]:
     return found
 
 
+class _Globals:
+    """Pillow's size limit and Python's warnings as we need them, for as long as any thread is inside."""
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.before = threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.inside:
+                self.before.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+                self.before.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+                Image.MAX_IMAGE_PIXELS = PIXELS_MAX // 2  # Pillow warns above this and raises above twice this
+            self.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self.before.close()
+
+
+_globals = _Globals()
+
+
 @contextmanager
 def _pillow() -> Iterator[None]:
     """Sets our size limit, silences warnings, turns all errors into ImageError, leaves Pillow's globals as found."""
-    with _lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        before = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns above this and raises above twice this
+    with _globals:
         try:
             yield
         except (ImageError, MemoryError):
             raise
         except Image.DecompressionBombError as error:
             size = str(error).split(" exceeds")[0]  # "Image size (... pixels)"
-            raise ImageError(f"{size} is over {MAX_PIXELS / 1e6:g} megapixels: crop or downscale it") from error
+            raise ImageError(f"{size} is over {PIXELS_MAX / 1e6:g} megapixels: crop or downscale it") from error
         except UnidentifiedImageError as error:
             raise ImageError(f"no picture, or a damaged header: give one of {', '.join(_FORMATS)}") from error
         except Exception as error:  # on damaged files Pillow's plugins raise nearly any type
@@ -173,8 +192,6 @@ def _pillow() -> Iterator[None]:
                 raise ImageError(f"cannot be read: {error.strerror}: check the path and its permissions") from error
             what = f"{type(error).__name__}: {error}"
             raise ImageError(f"corrupt or truncated image ({what}): copy or export it again") from error
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
 
 
 def _decode(data: bytes, policy: ImagePolicy) -> Pixels:
@@ -220,8 +237,8 @@ def _bits_per_sample(image: ImageFile.ImageFile, data: bytes) -> int:
 def _check_header(image: Image.Image, bits: int, policy: ImagePolicy) -> None:
     """Refuses, before a pixel is decoded, what the policy does not allow."""
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    if max(image.size) > MAX_SIDE_PX:
-        raise ImageError(f"{image.width} x {image.height} px: crop or downscale it to {MAX_SIDE_PX} px a side")
+    if max(image.size) > SIDE_MAX:
+        raise ImageError(f"{image.width} x {image.height} px: crop or downscale it to {SIDE_MAX} px a side")
     if frames > 1 and not policy.first_frame:
         raise ImageError(f"{frames} frames or pages: pass --first-frame to take the first")
     if image.mode == "F" or bits > 16:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from codec.architecture import QUALITY_FIRST, QUALITY_LAST, Distortion, ModelConfig, lmbda_of
 from codec.baselines import make_context
 from codec.bitstream import on_header_grid
-from codec.context import Mixture
+from codec.context import Mixture, pick
 from codec.entropy import FactorisedPrior, StepMixture, in_steps, mixture_bits
 from codec.errors import ConfigError
 from codec.interface import Latents as Latents  # others know it from here
@@ -116,7 +116,7 @@ class Codec(nn.Module):
     def group_gains(self, quality: Tensor, segments: list[int]) -> Tensor:
         """Gains of each step's segment (B, G, 1, 1, 1, p)."""
         by_segment = self.gains(quality).unflatten(1, (self.config.segments, -1))
-        return by_segment[:, segments][:, :, None, None, None]
+        return pick(by_segment, segments, 1)[:, :, None, None, None]
 
     def mixture(self, y_hat: Tensor, z_hat: Tensor, quality: Tensor) -> StepMixture:
         """Parameters of every latent in coding order, (B, G, h, w/2, k, p), by one masked pass."""
@@ -133,7 +133,7 @@ class Codec(nn.Module):
     def rate(self, y: Tensor, y_hat: Tensor, z: Tensor, z_hat: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Bits (B,) of y and of z, with parameters from the rounded y_hat, z_hat.
 
-        Refinement passes the same (relaxed) latents twice; training passes noisy ones as `y`, `z`.
+        `evaluate` passes the same latents twice; training passes noisy ones as `y`, `z`.
         """
         y_bits = self.y_bits(y, self.mixture(y_hat, z_hat, quality))
         return y_bits.sum((1, 2, 3)), self.z_bits(z, quality).sum((1, 2, 3))

@@ -18,7 +18,7 @@ from codec.errors import CheckpointError
 from codec.files import write_atomically
 
 FORMAT = "rdo-shards-1"
-SHARD_BYTES = 15_000_000  # largest shard, but for one tensor larger than this
+SHARD_BYTES = 15_000_000  # largest shard
 SUFFIX = ".shard"
 
 

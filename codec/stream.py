@@ -44,7 +44,7 @@ class Stream:
 
     def crops(self, size: int, batch: int, seed: int, step: int, share: slice) -> Tensor:
         """See `CropSource`."""
-        photos = [p for p in self._photos(step * batch // CROPS_A_PHOTO, seed) if p is not None]
+        photos = self._photos(step * batch // CROPS_A_PHOTO, seed, size)
         sides = np.array([p.shape[:2] for p in photos], dtype=np.int64).reshape(-1, 2)
         cut = []
         for draw in draw_crops(sides, size, batch, np.random.default_rng((seed, step)))[share]:
@@ -53,13 +53,30 @@ class Stream:
             cut.append(crop.transpose(1, 0, 2) if draw.transpose else crop)
         return send(torch.from_numpy(np.stack(cut)), self.device).permute(0, 3, 1, 2)  # channels last in memory
 
-    def _photos(self, first: int, seed: int) -> list[Samples | None]:
-        """Photos `first` to `first + window` of the endless shuffled list; what lies before is forgotten."""
+    def _photos(self, first: int, seed: int, size: int) -> list[Samples]:
+        """Those of the `window` photos from `first` on in the endless shuffled list that a crop fits into.
+
+        If it fits into none, the next in the list that it fits into. What lies before `first` is forgotten.
+        """
         self.decoded = {at: photo for at, photo in self.decoded.items() if at >= first}
-        for at in range(first, first + self.window + math.ceil(AHEAD * self.window)):
-            if at not in self.decoded:
-                self.decoded[at] = self.pool.submit(read_photo, self.paths[_place(at, seed, len(self.paths))])
-        return [self.decoded[at].result() for at in range(first, first + self.window)]
+        end = first + self.window
+        for at in range(first, end + math.ceil(AHEAD * self.window)):
+            self._ask(at, seed)
+        found = [photo for at in range(first, end) if _fits(photo := self._ask(at, seed).result(), size)]
+        for at in range(end, end + 2 * len(self.paths)):  # two shuffles, so that none is missed
+            if found:
+                break
+            found = [photo for photo in [self._ask(at, seed).result()] if _fits(photo, size)]
+        return [photo for photo in found if photo is not None]
+
+    def _ask(self, at: int, seed: int) -> Future[Samples | None]:
+        if at not in self.decoded:
+            self.decoded[at] = self.pool.submit(read_photo, self.paths[_place(at, seed, len(self.paths))])
+        return self.decoded[at]
+
+
+def _fits(photo: Samples | None, size: int) -> bool:
+    return photo is not None and min(photo.shape[:2]) >= size
 
 
 def _place(at: int, seed: int, count: int) -> int:

@@ -23,7 +23,7 @@ from codec.parts import in_parts
 WEIGHT_STEPS = 64
 MEAN_STEPS = 64
 SCALE_STEPS = 8  # per octave
-MEAN_MAX = 1 << 24  # grid steps; beyond +-262144 integers the escape pays
+MEAN_MAX = 1 << 24  # grid steps; +-262144 integers, whatever lies beyond
 _F_BITS = 22
 MASS = 1 << _F_BITS  # of a whole mixture
 _PHI_BITS, _T_BITS, _T_MAX, _CELL_BITS = 24, 12, 8, 8

@@ -9,7 +9,6 @@ import io
 import time
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -188,7 +187,7 @@ class Trainer:
         buffer = io.BytesIO()
         torch.save(
             {
-                "config": asdict(self.config), "step": self.step, "elapsed": self.elapsed, "setbacks": self.setbacks,
+                "step": self.step, "elapsed": self.elapsed, "setbacks": self.setbacks,
                 "codec": self.codec.state_dict(), "average": self.average, "optimiser": self.optimiser.state_dict(),
             },
             buffer,

@@ -187,9 +187,8 @@ def first_picture(inputs: list[str]) -> "Pixels":
 
 def floor_seconds(codec: "AnyCodec", pixels: "Pixels", quality: float) -> float:
     """Least time of one forward and backward pass of rate and distortion through the frozen networks."""
-    from codec.coding import quality_tensor
     from jobs.measuring.measure import measure
     from jobs.measuring.stages import refinement_step
 
-    level = quality_tensor(codec, quality)
+    level = codec.level(quality)
     return measure(refinement_step(codec, pixels, level), level.device, FLOOR_REPEATS).seconds_least

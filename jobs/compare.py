@@ -76,7 +76,6 @@ def compare(arguments: argparse.Namespace, command: str) -> int:
 
 def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[View]]":
     """Everything that a report says, from files that are there already or are now written."""
-    from codec.coding import quality_tensor
     from codec.image import ImagePolicy
     from jobs.comparing import gather
     from jobs.comparing.anchors import load_anchors
@@ -100,7 +99,7 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
         settings = {"command": command}
     else:
         for quality in qualities:
-            quality_tensor(codec, quality)  # refuses what is out of range, before anything is made
+            codec.level(quality)  # refuses what is out of range, before anything is made
         config = EncodeConfig(arguments.model, policy=policy)
         items = build_worklist(arguments.inputs, str(folder))
         folder.mkdir(parents=True, exist_ok=True)

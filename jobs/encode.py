@@ -117,7 +117,6 @@ def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "AnyC
     Raises:
         ConfigError: a value out of range, or two that do not go together.
     """
-    from codec.coding import quality_tensor
     from codec.errors import ConfigError
     from codec.image import ImagePolicy
     from jobs.running.settings import EncodeConfig
@@ -132,7 +131,7 @@ def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "AnyC
     given.setdefault("quality", codec.default_quality)
     policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
     config = EncodeConfig(**given, refine=refine, policy=policy)
-    quality_tensor(codec, config.quality)  # refuses what is out of range, once
+    codec.level(config.quality)  # refuses what is out of range, once
     return config
 
 

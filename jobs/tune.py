@@ -58,7 +58,6 @@ def main(argv: list[str] | None = None) -> int:
 def tune(arguments: argparse.Namespace) -> int:
     """Search, then compare on held-out photos and write what was found; 1 if a photo could not be used."""
     from codec.checkpoint import model_id
-    from codec.coding import quality_tensor
     from codec.image import ImagePolicy
     from codec.settings import override
     from jobs.running.hire import hire, load_driver_codec
@@ -76,7 +75,7 @@ def tune(arguments: argparse.Namespace) -> int:
         config = override(config, {"trials": arguments.trials})
     codec = load_driver_codec(arguments)
     for quality in config.qualities:
-        quality_tensor(codec, quality)  # refuses what is out of range, once
+        codec.level(quality)  # refuses what is out of range, once
     folder, policy = arguments.output, ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
     folder.mkdir(parents=True, exist_ok=True)
     with sole_writer(folder / RESULTS):

@@ -7,7 +7,6 @@
 The way of the literature, kept for comparison and for the codecs that need it; `rdo.rdoq` gains more in less time.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -37,7 +36,7 @@ def descend(
         [{"params": [v], "lr": lr} for v, lr in zip(latents, peaks, strict=True)], betas=(config.beta1, config.beta2)
     )
     generator = torch.Generator(problem.x.device).manual_seed(config.seed)
-    looks = look_steps(config.iters, config.checks)
+    looks = look_times(config.checks)
     patience = Patience(config.patience, best)
     while (t := clock.t) < 1:
         for group, peak in zip(optimiser.param_groups, peaks, strict=True):
@@ -55,13 +54,14 @@ def descend(
         optimiser.step()
         clock.step += 1
         progress(clock.step)
-        if clock.step in looks:
+        if looks and looks[0] <= clock.t < 1:
+            looks = [at for at in looks if at > clock.t]
             best = look(problem, best, latents)
             if patience.spent(best):
                 break
     return look(problem, best, latents)
 
 
-def look_steps(iters: int, checks: int) -> frozenset[int]:
-    """Steps after which the true cost is looked at: `checks` of them, in the second half, not the last."""
-    return frozenset(math.ceil(iters * (0.5 + 0.5 * i / checks)) for i in range(checks)) - {iters}
+def look_times(checks: int) -> list[float]:
+    """Fractions of the budget after which the true cost is looked at: `checks` of them, in its second half."""
+    return [0.5 + 0.5 * i / checks for i in range(checks)]

@@ -26,6 +26,7 @@ from torch import Tensor
 from codec.interface import Latents
 from rdo.config import RefineConfig
 from rdo.objective import Best, Cost, Patience, Problem, keep_better, look, select
+from rdo.relaxations import uniform
 from rdo.schedules import Clock, falling, geometric
 
 FAR, NEAR = 1 / 2, 1 / 16  # reaches of probes of the curvature, in quantisation steps
@@ -51,7 +52,7 @@ def search(problem: Problem, best: Best, config: RefineConfig, clock: Clock, pro
     next. The limit is `ASTRAY` times the first cost while there is heat, for the search to wander; then the last cost.
     """
     generator = torch.Generator(problem.x.device).manual_seed(config.seed)
-    bend = curvatures(problem, best.latents, generator)
+    bend = curvatures(problem, best.latents, generator, clock)
     latents, kept, limit = best.latents, None, ASTRAY * best.cost.total
     caution = torch.ones_like(limit)
     patience = Patience(config.patience, best)
@@ -82,8 +83,8 @@ def move(v: Tensor, up: Tensor, down: Tensor, heat: float, share: Tensor, genera
     """Latents v (B, C, h, w) after one round of P(move), from delta of both neighbours; `share` is (B,)."""
     delta = torch.minimum(up, down)
     if heat > 0:  # delta / heat + logistic noise < 0 has the chance sigmoid(-delta / heat)
-        delta = delta + heat * _uniform(v, generator).clamp(1e-6, 1 - 1e-6).logit()
-    chosen = (delta < 0) & (_uniform(v, generator) < share[:, None, None, None])
+        delta = delta + heat * uniform(v, generator).clamp(1e-6, 1 - 1e-6).logit()
+    chosen = (delta < 0) & (uniform(v, generator) < share[:, None, None, None])
     return torch.where(chosen, torch.where(up < down, v + 1, v - 1), v)
 
 
@@ -116,8 +117,11 @@ def _own_bits(problem: Problem, latents: Latents, mixture: Any) -> Latents:
     return Latents(problem.codec.y_bits(latents.y, mixture), problem.codec.z_bits(latents.z, problem.quality))
 
 
-def curvatures(problem: Problem, latents: Latents, generator: torch.Generator) -> Latents:
-    """Second derivatives of distortion by y, and of the rate of y by z, in bits, per channel and position."""
+def curvatures(problem: Problem, latents: Latents, generator: torch.Generator, clock: Clock) -> Latents:
+    """Second derivatives of distortion by y, and of the rate of y by z, in bits, per channel and position.
+
+    Rough, and of no use any more, where the clock ran out.
+    """
     y, z = latents
 
     def distortion(y: Tensor, z: Tensor) -> Tensor:
@@ -130,11 +134,13 @@ def curvatures(problem: Problem, latents: Latents, generator: torch.Generator) -
         return bits + distortion(riding, at) if problem.codec.z_shows else bits
 
     # far probes see latents that move together, near ones each alone; a move is dear where either is steep
-    far, near = (curvature(lambda at: distortion(at, z), y, reach, generator) for reach in (FAR, NEAR))
-    return Latents(torch.maximum(far, near), curvature(others, z, FAR, generator))
+    far, near = (curvature(lambda at: distortion(at, z), y, reach, generator, clock) for reach in (FAR, NEAR))
+    return Latents(torch.maximum(far, near), curvature(others, z, FAR, generator, clock))
 
 
-def curvature(function: Callable[[Tensor], Tensor], at: Tensor, reach: float, generator: torch.Generator) -> Tensor:
+def curvature(
+    function: Callable[[Tensor], Tensor], at: Tensor, reach: float, generator: torch.Generator, clock: Clock
+) -> Tensor:
     """Diagonal of the Hessian of `function` (B, C, h, w) -> (B,), at least 0, by Hutchinson's probes.
 
     Central differences of the gradient, `reach` along random signs v: E[v * (H v)] is the diagonal. The noise of few
@@ -146,7 +152,9 @@ def curvature(function: Callable[[Tensor], Tensor], at: Tensor, reach: float, ge
     probes = min(PROBES_MAX, -(-POSITIONS // (at.shape[2] * at.shape[3])))
     total = torch.zeros_like(at)
     for _ in range(probes):
-        v = (_uniform(at, generator) < 0.5) * 2.0 - 1.0
+        if clock.t >= 1:
+            break
+        v = (uniform(at, generator) < 0.5) * 2.0 - 1.0
         total += v * (_gradient(function, at + reach * v) - _gradient(function, at - reach * v))
     diagonal = total / (2 * reach * probes)
     channel, position = diagonal.mean((2, 3), keepdim=True), diagonal.mean(1, keepdim=True)
@@ -157,8 +165,3 @@ def curvature(function: Callable[[Tensor], Tensor], at: Tensor, reach: float, ge
 def _gradient(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     at = at.detach().requires_grad_()
     return torch.autograd.grad(function(at).sum(), at)[0]
-
-
-def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Noise for (B, C, h, w), the same for every image, so that none depends on its company."""
-    return torch.rand(like.shape[1:], generator=generator, device=like.device).expand_as(like)

@@ -94,7 +94,7 @@ def _optimise(
     if not config.tail:
         return best, clock.step
     done = clock.step
-    tail = Clock(config.tail, None)
+    tail = Clock(config.tail, clock.left)
     cold = replace(config, heat=0.0)
     best = search(problem, best, cold, tail, lambda step: progress(done + step))
     return best, done + tail.step

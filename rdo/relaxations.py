@@ -43,7 +43,7 @@ def noise(latent: Tensor, temperature: float, generator: torch.Generator) -> Ten
 
     Source: Campos et al., "Content adaptive optimization for neural image compression", arXiv:1906.01223.
     """
-    return latent + _uniform(latent, generator) - 0.5
+    return latent + uniform(latent, generator) - 0.5
 
 
 def soft_round(latent: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
@@ -54,7 +54,7 @@ def soft_round(latent: Tensor, temperature: float, generator: torch.Generator) -
 
     Source: Agustsson and Theis, "Universally quantized neural compression", arXiv:2006.09952, as used by C3.
     """
-    noisy = _soften(latent, temperature) + temperature * (_uniform(latent, generator) - 0.5)
+    noisy = _soften(latent, temperature) + temperature * (uniform(latent, generator) - 0.5)
     return _soften(noisy, temperature)
 
 
@@ -69,7 +69,7 @@ def annealed(
     up = (latent - floor).clamp(_EDGE, 1 - _EDGE)  # distance to the floor
     difference = (logit(1 - up) - logit(up)) / temperature  # logit of the ceiling less that of the floor
     if sampled:
-        difference = (difference + _uniform(latent, generator).clamp(1e-6, 1 - 1e-6).logit()) / temperature
+        difference = (difference + uniform(latent, generator).clamp(1e-6, 1 - 1e-6).logit()) / temperature
     return floor + torch.sigmoid(difference)
 
 
@@ -84,7 +84,7 @@ def annealed3(
     offsets = torch.tensor([-1.0, 0.0, 1.0], device=latent.device)
     candidates = latent.detach().round()[..., None] + offsets
     distance = ((latent[..., None] - candidates).abs() / 1.5).clamp(_EDGE, 1 - _EDGE)
-    gumbel = -(-_uniform(candidates, generator).clamp(1e-6, 1 - 1e-6).log()).log()
+    gumbel = -(-uniform(candidates, generator).clamp(1e-6, 1 - 1e-6).log()).log()
     chances = torch.softmax((1.5 * logit(distance) / temperature + gumbel) / temperature, -1)
     return (chances * candidates).sum(-1)
 
@@ -115,8 +115,9 @@ def _soften(v: Tensor, temperature: float) -> Tensor:
     return floor + 0.5 + 0.5 * torch.tanh((v - floor - 0.5) / temperature) / scale
 
 
-def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.rand(like.shape, generator=generator, device=like.device)
+def uniform(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Noise in 0..1 for latents (B, ...), the same for every image, so that none depends on its company."""
+    return torch.rand(like.shape[1:], generator=generator, device=like.device).expand_as(like)
 
 
 sga = partial(annealed, logit=atanh_logit, sampled=True)

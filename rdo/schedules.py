@@ -38,6 +38,11 @@ class Clock:
         return time.monotonic() - self.begin
 
     @property
+    def left(self) -> float | None:
+        """Seconds until the budget is spent, at least a moment; None has no limit."""
+        return None if self.time_budget is None else max(1e-9, self.time_budget - self.seconds)
+
+    @property
     def t(self) -> float:
         """0 at the start, 1 or more at the end."""
         done = self.step / self.iters if self.iters else 1.0

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,9 +22,9 @@ from codec.architecture import QUALITY_FIRST, QUALITY_LAST
 from codec.bitstream import HEADER_BYTES, on_header_grid
 from codec.coding import AnyCodec, plain_latents, write
 from codec.errors import ConfigError
-from codec.interface import Latents, rate
+from codec.interface import Latents, rate, rounded
 from codec.model import Codec
-from codec.pixels import crop
+from codec.pixels import crop, from_tensor
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion, distortion_of
 from rdo.objective import Best, Problem
@@ -36,6 +37,7 @@ Kind = Literal["bytes", "psnr"]
 PROBE = 0.25  # of the steps, to learn what refinement changes
 TRIM, TRIMS_MAX = 0.125, 5  # of the steps, each time that the file misses the goal, and how often at most
 TRIM_STEPS_MIN = 5
+ALL = 1.5  # times the steps of one run: what probe, run and trims take together
 REACH = {"bytes": 0.7, "psnr": 2.0}  # how far plain encoding may lie from the goal: log(bytes) above it; dB
 MIXES_MAX = 8  # bisections between a file on this side of the goal and one on that
 SECANTS_MAX = 8
@@ -100,8 +102,8 @@ class _Task(NamedTuple):
         if self.goal.kind == "bytes":
             return math.log(len(write(self.codec, latents, width, height, quality, self.grey)))
         x_hat = crop(self.codec.synthesise(latents, self.codec.level(quality)), height, width)
-        error = float((x_hat.clamp(0, 1).mul(255).round() - 255 * self.x).square().mean())
-        return 10 * math.log10(255**2 / max(1e-9, error))
+        found, wanted = (from_tensor(x, self.grey).data.astype(np.float64) for x in (x_hat, self.x))
+        return 10 * math.log10(255**2 / max(1e-9, np.square(found - wanted).mean()))
 
     @torch.no_grad()
     def measure_plain(self, quality: float) -> float:
@@ -136,16 +138,33 @@ def refine_to(
     task, counter = _Task(codec, x, goal, grey), _Counter(progress)
     quality = _plain_quality(task, goal.aim)
     _check_reach(task, quality)
+    done, seconds = 0, 0.0
     if config.iters:
-        short = replace(config, iters=math.ceil(PROBE * config.iters))
-        probe = refine(codec, x, quality, short, None, counter.add(), measure)
+        probe = refine(codec, x, quality, _share(config, PROBE), None, counter.add(), measure)
         move = task.measure(probe.latents, quality) - task.measure(probe.plain, quality)
         quality = _plain_quality(task, goal.aim - move)
-    refined = refine(codec, x, quality, config, None, counter.add(), measure)
+        done, seconds = probe.iters, probe.seconds
+    refined = refine(codec, x, quality, _share(config, 1.0), None, counter.add(), measure)
+    refined = replace(refined, iters=refined.iters + done, seconds=refined.seconds + seconds)
     lmbda = torch.tensor([codec.lmbda_of(quality)], device=x.device)
     measure = measure or distortion_of(codec)
     problem = Problem(bounded(codec, x.shape, config), x, codec.level(quality), lmbda, measure)
     return _trim(task, problem, replace(config, heat=0.0), Met(refined, quality, codec.lmbda_of(quality)), counter)
+
+
+def _share(config: RefineConfig, share: float) -> RefineConfig:
+    """A share of the steps, and of the time as much as leaves some for the other runs."""
+    budget = None if config.time_budget is None else config.time_budget * share / ALL
+    return replace(config, iters=math.ceil(share * config.iters), time_budget=budget)
+
+
+def _trim_steps(config: RefineConfig, refined: Refined) -> int:
+    """Of the next trim: a few at least, for the file must meet its goal, however little time is left."""
+    steps = math.ceil(TRIM * config.iters)
+    if config.time_budget is not None:
+        pace = refined.seconds / max(1, refined.iters)
+        steps = min(steps, int((config.time_budget - refined.seconds) / pace))
+    return max(TRIM_STEPS_MIN, steps)
 
 
 def _check_reach(task: _Task, quality: float) -> None:
@@ -196,7 +215,7 @@ def _trim(task: _Task, problem: Problem, cold: RefineConfig, start: Met, counter
         lmbda *= math.exp(max(-0.7, min(0.7, reach * (goal.aim - measured) / goal.slopes[1])))
         reach *= 2
         problem = problem._replace(lmbda=torch.full_like(problem.lmbda, lmbda))
-        clock = Clock(max(TRIM_STEPS_MIN, math.ceil(TRIM * cold.iters)), None)
+        clock = Clock(_trim_steps(cold, refined), None)
         found = search(problem, _priced(problem, refined.latents), cold, clock, counter.add()).latents
         before, measured = measured, task.measure(found, quality)
         if (before - goal.aim) * (measured - goal.aim) < 0:
@@ -226,6 +245,7 @@ def _between(
     for _ in range(MIXES_MAX):
         share = (low + high) / 2
         mixed = Latents(*(torch.where(o < share, a, b) for o, a, b in zip(order, after[0], before[0], strict=True)))
+        mixed = rounded(mixed, task.codec.grid(mixed, task.codec.level(quality)))  # where z moves the grid of y
         measured = task.measure(mixed, quality)
         if task.goal.met(measured):
             return mixed, measured

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from codec import coding
-from codec.coding import AnyCodec, coding_arithmetic, quality_tensor, read
+from codec.coding import AnyCodec, coding_arithmetic, read
 from codec.errors import ConfigError
 from codec.image import ImagePolicy, read_image
 from codec.interface import Latents, rate
@@ -86,7 +86,7 @@ def read_refined(record: Record, codec: AnyCodec) -> Latents:
 
 def plain_latents(codec: AnyCodec, pixels: Pixels, quality: float) -> Latents:
     """What plain encoding writes."""
-    level = quality_tensor(codec, quality)
+    level = codec.level(quality)
     with coding_arithmetic():
         return coding.plain_latents(codec, to_tensor(pixels).to(level.device), level)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from codec.coding import AnyCodec, coding_arithmetic, quality_tensor, write
+from codec.coding import AnyCodec, coding_arithmetic, write
 from codec.files import write_atomically
 from codec.image import ImagePolicy, write_as, write_png
 from codec.interface import Latents, bit_map
@@ -145,20 +145,20 @@ def heat(values: Plane, top: float, stops: NDArray[np.float64] = _HEAT) -> Pixel
 def _split_bits(codec: AnyCodec, latents: Latents, quality: float, padded: Plane) -> tuple[float, float]:
     """Bits of y and z, from a map of both together."""
     with coding_arithmetic():
-        z_bits = float(codec.z_bits(latents.z, quality_tensor(codec, quality)).sum())
+        z_bits = float(codec.z_bits(latents.z, codec.level(quality)).sum())
     return float(padded.sum()) - z_bits, z_bits
 
 
 def _bit_map(codec: AnyCodec, latents: Latents, quality: float) -> Plane:
     """Bits of every pixel (H, W) of the padded picture; a block's are spread evenly."""
     with coding_arithmetic():
-        blocks = bit_map(codec, latents, quality_tensor(codec, quality))[0].double().cpu().numpy()
+        blocks = bit_map(codec, latents, codec.level(quality))[0].double().cpu().numpy()
     return blocks.repeat(BLOCK, 0).repeat(BLOCK, 1) / BLOCK**2
 
 
 def _synthesise(codec: AnyCodec, latents: Latents, quality: float, original: Pixels) -> Pixels:
     with coding_arithmetic():
-        x_hat = codec.synthesise(latents, quality_tensor(codec, quality))
+        x_hat = codec.synthesise(latents, codec.level(quality))
     return from_tensor(crop(x_hat, original.height, original.width).cpu(), original.grey)
 
 

@@ -17,7 +17,6 @@ from codec.coding import (
     decode,
     encode,
     plain_latents,
-    quality_tensor,
     read,
     z_shape,
 )
@@ -49,7 +48,7 @@ class Subject(NamedTuple):
 def subject(codec: Codec, pixels: Pixels, quality: float) -> Subject:
     """Encode a picture plainly and keep what its stages need."""
     data = encode(codec, pixels, quality)
-    level = quality_tensor(codec, quality)
+    level = codec.level(quality)
     latents = read(codec, data)[1]
     with coding_arithmetic():
         doubled = in_double(codec)

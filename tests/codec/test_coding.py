@@ -15,7 +15,6 @@ from codec.coding import (
     coding_arithmetic,
     decode,
     encode,
-    quality_tensor,
     read,
     round_latents,
     write,
@@ -236,7 +235,7 @@ def test_a_prior_without_rows_is_refused(make_codec: Callable[..., Codec], photo
 
 def test_quality_tensor_is_on_the_header_grid(tiny_codec: Codec) -> None:
     for quality in (1.0, np.pi, 8.0):
-        level = quality_tensor(tiny_codec, quality)
+        level = tiny_codec.level(quality)
         assert level.shape == (1,) and level.dtype == torch.float32
         assert float(level * 4096) == round(quality * 4096)
 

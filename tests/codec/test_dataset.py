@@ -101,6 +101,15 @@ def test_a_stream_holds_no_more_than_its_window_and_shows_every_photo(
     assert len(read) <= rounds * 12 + 4 * (1 + AHEAD), "a photo is decoded once each round"
 
 
+def test_a_window_without_a_photo_that_fits_takes_the_next_that_does(photo: Photo, tmp_path: Path) -> None:
+    for i in range(10):
+        Image.fromarray(photo(80 if i == 6 else 30, 90, i)).save(tmp_path / f"{i}.png")
+    for step in range(30):
+        assert Stream(tmp_path, 3, CPU).crops(64, 2, 0, step, ALL).shape == (2, 3, 64, 64)
+    with pytest.raises(ConfigError, match="sides of at least 128 pixels"):
+        Stream(tmp_path, 3, CPU).crops(128, 2, 0, 0, ALL)
+
+
 def test_a_stream_needs_photos(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no photo: name a folder of photographs"):
         Stream(tmp_path, 4, CPU)

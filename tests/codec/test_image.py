@@ -459,10 +459,10 @@ def test_name_opens_the_message() -> None:
 
 def test_sides_and_megapixels_are_limited() -> None:
     nothing = np.zeros((0, 0, 1))
-    refuses(png(nothing, 0, 8, size=(65_536, 1)), "65536 x 1 px: crop or downscale it to 65535 px")
+    refuses(png(nothing, 0, 8, size=(65_537, 1)), "65537 x 1 px: crop or downscale it to 65536 px")
     refuses(png(nothing, 0, 8, size=(10_000, 10_001)), ".100010000 pixels. is over 100 megapixels: crop")
     refuses(png(nothing, 0, 8, size=(10_000, 10_000)), "corrupt or truncated")  # allowed, but nothing follows
-    assert read_image(save(Image.new("1", (65_535, 1)))).width == 65_535
+    assert read_image(save(Image.new("1", (65_536, 1)))).width == 65_536
 
 
 def test_pillows_own_limit_neither_warns_nor_changes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,9 +106,9 @@ def test_a_grown_codec_computes_what_the_shallower_one_does_and_can_learn_more(
     assert {"g_a.blocks.3.second.weight", "g_s.blocks.4.second.weight", "context.blocks.2.project.weight"} <= awake
 
 
-@pytest.mark.parametrize("change", [{"width": 24}, {"latent": 32}, {"hyper_width": 4}, {"analysis_blocks": 0}])
+@pytest.mark.parametrize("change", [{"width": 24}, {"latent": 32}, {"order": "cfo"}, {"analysis_blocks": 0}])
 def test_only_depth_may_grow(
     make_codec: Callable[..., Codec], tiny_config: Callable[..., ModelConfig], change: dict[str, int]
 ) -> None:
-    with pytest.raises(ConfigError, match="not as in the model to start from"):
+    with pytest.raises(ConfigError, match="in greater depths alone"):
         grow(Codec(tiny_config(**change)), make_codec())

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from codec.checkpoint import load, model_config
-from codec.coding import encode, plain_latents, quality_tensor, read
+from codec.coding import encode, plain_latents, read
 from codec.model import Codec
 from codec.pixels import to_tensor
 from jobs import bench
@@ -94,7 +94,7 @@ def test_the_entropy_coder_alone_makes_and_reads_the_files_own_words(model: str,
     codec, pixels = load(model), picture(100, 70)
     on = stages.subject(codec, pixels, 4.0)
     assert on.data == encode(codec, pixels, 4.0)
-    latents = plain_latents(codec, to_tensor(pixels), quality_tensor(codec, 4.0))
+    latents = plain_latents(codec, to_tensor(pixels), codec.level(4.0))
     assert all(torch.equal(a, b) for a, b in zip(on.latents, latents, strict=True))
     found = []
     finish = stages.SymbolWriter.finish

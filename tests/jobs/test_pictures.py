@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import jobs.comparing.pictures
-from codec.coding import coding_arithmetic, encode, quality_tensor
+from codec.coding import coding_arithmetic, encode
 from codec.image import STRICT, read_image
 from codec.model import Codec
 from codec.pixels import Pixels
@@ -67,7 +67,7 @@ def test_a_quality_is_found_by_its_bits(photo: Any, codec: Codec, quality: float
     pixels = Pixels(photo(64, 96), False)
 
     def bits(at: float) -> float:
-        latents, level = plain_latents(codec, pixels, at), quality_tensor(codec, at)
+        latents, level = plain_latents(codec, pixels, at), codec.level(at)
         with coding_arithmetic():
             return float(sum(codec.rate(latents.y, latents.y, latents.z, latents.z, level)))
 

@@ -119,7 +119,7 @@ def test_a_deeper_model_starts_from_a_shallower_one(rdo_train_on: Train, tiny_co
         (["--crop", "100", "photos"], "crop 100 is no multiple of 64"),
         (["--steps", "0", "photos"], "must be positive"),
         (["--init", "nonesuch", "photos"], "nonesuch: no such model"),
-        (["--init", "small", "--config", "tiny.yaml", "photos"], "which may differ in its depths alone"),
+        (["--init", "small", "--config", "tiny.yaml", "photos"], "in greater depths alone"),
         (["--device", "nonesuch", "photos"], "--device nonesuch: not usable here"),
         (["--schedule", "nonesuch", "photos"], "nonesuch: no such schedule; there are cpu, cpu-ms-ssim, h200, paper,"),
         (["--time-budget", "0", "photos"], "must be positive"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from codec.coding import quality_tensor, round_latents
+from codec.coding import round_latents
 from codec.model import Codec, Latents
 from codec.pixels import Pixels, pad, to_tensor
 from rdo.config import RefineConfig
@@ -24,7 +24,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def problem_of(codec: Codec, photo: Callable, height: int = 60, width: int = 100) -> tuple[Problem, Best]:
     x = to_tensor(Pixels(photo(height, width), grey=False))
-    quality = quality_tensor(codec, 4.0)
+    quality = codec.level(4.0)
     problem = Problem(codec, x, quality, torch.tensor([LMBDA]))
     with torch.no_grad():
         plain = round_latents(codec.analyse(pad(x, 64), quality))
@@ -50,7 +50,7 @@ def flipped(v: Tensor, index: tuple[int, ...], by: int) -> Tensor:
 def test_delta_is_what_a_single_move_really_changes(tiny_codec, photo) -> None:
     problem, plain = problem_of(tiny_codec, photo)
     y, z = plain.latents
-    cost, view = survey(problem, plain.latents, curvatures(problem, plain.latents, generator()))
+    cost, view = survey(problem, plain.latents, curvatures(problem, plain.latents, generator(), Clock(1, None)))
     assert torch.allclose(cost.total, plain.cost.total)
     predicted, true = [], []
     with torch.no_grad():
@@ -86,13 +86,19 @@ def test_curvature_of_a_quadratic() -> None:
         return (0.5 * weight * v.square()).sum((1, 2, 3))
 
     for reach in (FAR, NEAR):
-        found = curvature(bowl, torch.randn(1, 3, 1, 40), reach, generator())
+        found = curvature(bowl, torch.randn(1, 3, 1, 40), reach, generator(), Clock(1, None))
         assert torch.allclose(found, weight.expand(1, 3, 1, 40), rtol=1e-3)
 
 
 def test_curvature_is_never_negative_and_finite_for_a_flat_or_hollow_function() -> None:
     for scale in (0.0, -1.0):
-        found = curvature(lambda v, s=scale: (s * v.square()).sum((1, 2, 3)), torch.randn(2, 3, 4, 4), FAR, generator())
+        found = curvature(
+            lambda v, s=scale: (s * v.square()).sum((1, 2, 3)),
+            torch.randn(2, 3, 4, 4),
+            FAR,
+            generator(),
+            Clock(1, None),
+        )
         assert bool((found >= 0).all()) and bool(found.isfinite().all())
 
 
@@ -107,7 +113,9 @@ def test_moves_of_y_are_dear_where_the_decoder_is_steep_near_or_far(tiny_codec, 
 
         with_stub = Stubbed(problem, distortion)
         found.append(
-            curvatures(with_stub, Latents(start.expand(plain.latents.y.shape), plain.latents.z), generator()).y
+            curvatures(
+                with_stub, Latents(start.expand(plain.latents.y.shape), plain.latents.z), generator(), Clock(1, None)
+            ).y
         )
     smooth, rippled = found
     assert torch.allclose(smooth, torch.ones_like(smooth), rtol=1e-2)

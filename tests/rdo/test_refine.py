@@ -10,12 +10,12 @@ from torch import Tensor
 
 import rdo
 from codec.architecture import lmbda_of
-from codec.coding import encode, quality_tensor, round_latents, write
+from codec.coding import encode, round_latents, write
 from codec.errors import ConfigError
 from codec.model import Codec, Latents
 from codec.pixels import Pixels, pad, to_tensor
 from rdo import RefineConfig, Refined, refine
-from rdo.descent import look_steps
+from rdo.descent import look_times
 from rdo.objective import Best, Cost, Problem, keep_better
 
 METHODS = ["rdoq", "ste", "sga", "soft_round", "ssl3"]
@@ -29,7 +29,7 @@ def picture(photo: Callable) -> Callable[..., Tensor]:
 
 
 def price(codec: Codec, latents: Latents, x: Tensor, lmbda: float = LMBDA) -> Tensor:
-    quality = quality_tensor(codec, 4.0).expand(len(x))
+    quality = codec.level(4.0).expand(len(x))
     with torch.no_grad():
         return Problem(codec, x, quality, torch.full((len(x),), lmbda)).cost(latents).total
 
@@ -87,7 +87,7 @@ def test_each_of_a_batch_keeps_its_own_best(tiny_codec, picture, method) -> None
         assert torch.allclose(refined.cost_est.total[i], price(tiny_codec, alone, x[i : i + 1]), rtol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["ste", "rdoq"])  # others share out their noise among the images
+@pytest.mark.parametrize("method", ["ste", "rdoq", "sga", "linear3"])
 def test_a_batch_ends_where_each_image_alone_ends(tiny_codec, picture, method) -> None:
     x = torch.cat([picture(50, 64, seed=1), picture(50, 64, seed=2)])
     config = replace(QUICK, method=method)
@@ -136,10 +136,27 @@ def test_patience_counts_looks_without_a_gain(tiny_codec, picture, patience: int
 
 
 def test_looks_lie_in_the_second_half() -> None:
-    assert sorted(look_steps(20, 10)) == list(range(10, 20))
-    assert sorted(look_steps(100, 4)) == [50, 63, 75, 88]
-    for iters in (1, 2, 3, 7):
-        assert all(iters / 2 <= step < iters for step in look_steps(iters, 10))
+    assert look_times(4) == [0.5, 0.625, 0.75, 0.875]
+
+
+@pytest.mark.parametrize("method", ["sga", "rdoq"])
+def test_a_time_budget_has_looks_and_patience_too(tiny_codec, picture, method) -> None:
+    still = RefineConfig(
+        iters=10**6, method=method, lr_y=1e-12, lr_z=1e-12, heat=0.0, patience=1, time_budget=0.6, share_start=1e-9,
+        share_end=1e-9,
+    )  # fmt: skip
+    begin = time.monotonic()
+    refine(tiny_codec, picture(20, 20), 4.0, still, LMBDA)
+    assert time.monotonic() - begin < 0.58, "it ran on to the end of its time, though nothing moved"
+
+
+def test_a_time_budget_holds_before_the_first_step_and_in_the_tail(tiny_codec, picture) -> None:
+    begin = time.monotonic()
+    moment = RefineConfig(iters=10**6, time_budget=1e-6)
+    assert refine(tiny_codec, picture(64, 64), 4.0, moment, LMBDA).iters == 0
+    tailed = RefineConfig(iters=10**6, method="sga", tail=10**6, time_budget=0.3)
+    refine(tiny_codec, picture(20, 20), 4.0, tailed, LMBDA)
+    assert time.monotonic() - begin < 5
 
 
 def test_the_papers_rate_falls_by_a_constant_factor(tiny_codec, picture, monkeypatch) -> None:

@@ -10,11 +10,20 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from rdo.relaxations import EXACT, RELAXATIONS, sga, soft_round, ste
+from rdo import relaxations
+from rdo.relaxations import EXACT, Relaxation
 
 AWKWARD = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.5, 1e-7, -1e-7, 1 - 1e-7, 1 + 1e-6, -3 + 1e-6, 0.49999997, 99.5, -99.3]
 SAMPLES = 20_000
 latents = arrays(np.float32, st.integers(1, 40), elements=st.floats(-300, 300, width=32)).map(torch.from_numpy)
+
+
+def of_one_image(relax: Relaxation) -> Relaxation:
+    return lambda latent, temperature, generator: relax(latent[None], temperature, generator)[0]
+
+
+RELAXATIONS = {name: of_one_image(relax) for name, relax in relaxations.RELAXATIONS.items()}
+ste, sga, soft_round = (RELAXATIONS[name] for name in ("ste", "sga", "soft_round"))
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -2,8 +2,10 @@
 
 import math
 import re
+import time
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -65,6 +67,22 @@ def test_psnr_is_met_by_decoded_pixels(small, x) -> None:
     plain = refine_to(small, x, Goal("bytes", sum(size_range(small, x)) // 2), RefineConfig(iters=0))
     wanted = psnr(plain)
     assert psnr(refine_to(small, x, Goal("psnr", wanted), effort(2))) == pytest.approx(wanted, abs=0.05)
+
+
+def test_psnr_of_a_grey_picture_is_that_of_its_file(small, photo) -> None:
+    grey = np.repeat(photo(HEIGHT, WIDTH).mean(2, keepdims=True).astype(np.uint8), 3, 2)
+    x = to_tensor(Pixels(grey, grey=True))
+    met = refine_to(small, x, Goal("psnr", 43.0), effort(1), grey=True)
+    decoded = decode(small, write(small, met.refined.latents, WIDTH, HEIGHT, met.quality, True)).pixels
+    mse = np.square(decoded.data.astype(float) - grey).mean()
+    assert 10 * math.log10(255**2 / mse) == pytest.approx(43.0, abs=0.05)
+
+
+def test_a_time_budget_is_that_of_all_runs(small, x) -> None:
+    begin = time.monotonic()
+    met = refine_to(small, x, Goal("bytes", sum(size_range(small, x)) // 2), RefineConfig(iters=10**5, time_budget=1))
+    assert met.refined.seconds <= time.monotonic() - begin
+    assert met.refined.iters < 100, "no trim took its eighth of the steps"
 
 
 @pytest.mark.parametrize(("kind", "value"), [("bytes", 40), ("psnr", 90.0), ("psnr", 0.5)])
