@@ -188,15 +188,22 @@ def model_config(name: str) -> ModelConfig:
     Raises:
         ConfigError: unknown name or bad file.
     """
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        path = config_folder() / "models" / f"{name}.yaml"
-        if not path.is_file():
-            names = sorted(p.stem for p in path.parent.glob("*.yaml"))
-            raise ConfigError(
-                f"{name}: no such model configuration; there are {', '.join(names)}, or name a .yaml file"
-            )
+    path = config_file(name, "models", "model configuration")
     return build(ModelConfig, load_yaml(path), str(path))
+
+
+def config_file(name: str, folder: str, what: str) -> Path:
+    """The file of a name in a folder of configs, or a YAML file that is named itself.
+
+    Raises:
+        ConfigError: no such name.
+    """
+    if Path(name).suffix in (".yaml", ".yml"):
+        return Path(name)
+    installed = dict(sorted((path.stem, path) for path in (config_folder() / folder).glob("*.yaml")))
+    if name not in installed:
+        raise ConfigError(f"{name}: no such {what}; there are {', '.join(installed)}, or name a .yaml file")
+    return installed[name]
 
 
 def config_folder() -> Path:

@@ -6,11 +6,10 @@ where it was.
 
 import math
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
 from codec.architecture import MS_SSIM_SIDE_MIN, QUALITY_FIRST, QUALITY_LAST, Distortion
-from codec.checkpoint import config_folder
+from codec.checkpoint import config_file
 from codec.errors import ConfigError
 from codec.loss import Rounding
 from codec.model import STRIDE
@@ -143,12 +142,7 @@ def named_schedule(name: str) -> TrainConfig:
     Raises:
         ConfigError: unknown name or bad file.
     """
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        path = config_folder() / "train" / f"{name}.yaml"
-        if not path.is_file():
-            names = sorted(p.stem for p in path.parent.glob("*.yaml"))
-            raise ConfigError(f"{name}: no such schedule; there are {', '.join(names)}, or name a .yaml file")
+    path = config_file(name, "train", "schedule")
     return build(TrainConfig, load_yaml(path), str(path))
 
 

@@ -8,6 +8,7 @@ import argparse
 import itertools
 import statistics
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from jobs.running.hire import add_pool_flags
 
 if TYPE_CHECKING:
     from codec.coding import AnyCodec
+    from codec.image import ImagePolicy
     from codec.pixels import Pixels
     from jobs.record import Record
     from jobs.running.pool import Pool
@@ -31,6 +33,7 @@ EXAMPLES = """\
   rdo-bench complexity                                              operations and parameters of each part
   rdo-bench speed --model base --sizes kodak,4k --plot speed.svg    seconds and memory of each stage
   rdo-bench roofline --model small                                  each stage against this machine's floor"""
+LADDER = "2,4,6"
 FLOOR_REPEATS = 5
 
 
@@ -52,23 +55,25 @@ def build_parser() -> argparse.ArgumentParser:
     """All flags of the command."""
     flags = cli.parser("rdo-bench", "Measure refinement, operations, speed.", EXAMPLES)
     commands = flags.add_subparsers(dest="what", required=True, metavar="WHAT")
-    _add_refine_flags(commands.add_parser("refine", help="gain against seconds of ways to refine"))
-    complexity.add_flags(commands.add_parser("complexity", help="parameters and operations of each part"))
-    speed.add_flags(commands.add_parser("speed", help="seconds and memory of each stage, by size of picture"))
-    roofline.add_flags(commands.add_parser("roofline", help="each stage against the floor of this machine"))
+    add = partial(commands.add_parser, formatter_class=flags.formatter_class)
+    _add_refine_flags(add("refine", help="gain against seconds of ways to refine"))
+    complexity.add_flags(add("complexity", help="parameters and operations of each part"))
+    speed.add_flags(add("speed", help="seconds and memory of each stage, by size of picture"))
+    roofline.add_flags(add("roofline", help="each stage against the floor of this machine"))
     return flags
 
 
 def _add_refine_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("inputs", nargs="+", metavar="PICTURE", help="files or folders; a second run does the rest only")
-    flags.add_argument("-o", "--output", type=Path, default=Path("rdo-bench"), help="folder (default rdo-bench)")
+    flags.add_argument("-o", "--output", type=Path, default=Path("rdo-bench"), help="folder")
     flags.add_argument("--methods", default="rdoq,sga", help="methods, or YAML files as in configs/refine")
     flags.add_argument("--iters", default="10,25,50,100", help="steps")
-    flags.add_argument("--qualities", default="2,4,6")
+    flags.add_argument("--qualities", help="1 to 8 (default 2,4,6; or a model's only one)")
     flags.add_argument("--vary", metavar="KEY=A,B", help="values of one setting, each with every method")
     flags.add_argument("--seed", type=int, help="of the noise (default 0)")
     flags.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw gain against seconds")
     flags.add_argument("--json", action="store_true", help="print rows as JSON, one a line")
+    cli.add_picture_flags(flags)
     cli.add_model_flags(flags)
     add_pool_flags(flags)
 
@@ -86,20 +91,26 @@ def bench(arguments: argparse.Namespace) -> int:
     from contextlib import closing
 
     from codec.files import write_atomically
+    from codec.image import ImagePolicy
     from jobs.measuring.plot import front_plot
-    from jobs.running.hire import hire, load_driver_codec
+    from jobs.running.hire import elsewhere, hire, load_driver_codec
     from jobs.running.settings import EncodeConfig
     from jobs.worklist import build_worklist
 
     ways = settings(arguments)
-    qualities = cli.numbers(arguments.qualities, "--qualities")
+    policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
     codec = load_driver_codec(arguments)
+    ladder = LADDER if codec.variable_rate else f"{codec.default_quality}"
+    qualities = cli.numbers(arguments.qualities or ladder, "--qualities")
+    for quality in qualities:
+        codec.level(quality)  # refuses what is out of range, before anything is made
     failed = False
     rows = []
     pictures = len(build_worklist(arguments.inputs, str(arguments.output)))
+    arguments.output.mkdir(parents=True, exist_ok=True)
     with closing(hire(arguments, codec, pictures, arguments.output)) as pool:
         for quality, (name, refine) in itertools.product(qualities, ways):
-            config = EncodeConfig(arguments.model, quality, refine=refine)
+            config = EncodeConfig(arguments.model, quality, refine=refine, policy=policy)
             target = arguments.output / f"q{quality:g}" / f"{name}-i{refine.iters}"
             records = encode(arguments.inputs, target, codec, config, pool)
             failed |= any(record.error for record in records)
@@ -108,8 +119,9 @@ def bench(arguments: argparse.Namespace) -> int:
                 print(json.dumps(asdict(row)) if arguments.json else line(row), flush=True)
     if arguments.plot and rows:
         write_atomically(arguments.plot, front_plot(lines(rows)).encode())
-    floor = floor_seconds(codec, first_picture(arguments.inputs), qualities[0])
-    cli.say(f"a bare forward and backward pass of the first picture takes {floor:.3f} s")
+    if not elsewhere(arguments) and (pixels := largest_picture(arguments.inputs, policy)):
+        floor = floor_seconds(codec, pixels, qualities[0])
+        cli.say(f"a bare forward and backward pass of the largest picture takes {floor:.3f} s")
     return cli.SOME_FAILED if failed else cli.DONE
 
 
@@ -177,12 +189,18 @@ def line(row: Row) -> str:
     return f"{row.name:24} q {row.quality:<4g} {row.iters:5d} steps {row.seconds:8.2f} s  gain {gain}"
 
 
-def first_picture(inputs: list[str]) -> "Pixels":
-    """The largest picture."""
+def largest_picture(inputs: list[str], policy: "ImagePolicy") -> "Pixels | None":
+    """Of those that can be read."""
+    from codec.errors import ImageError
     from codec.image import read_image
     from jobs.worklist import build_worklist
 
-    return read_image(Path(build_worklist(inputs, None)[0].input))
+    for item in build_worklist(inputs, None):
+        try:
+            return read_image(Path(item.input), policy)
+        except ImageError:
+            continue  # its record says why
+    return None
 
 
 def floor_seconds(codec: "AnyCodec", pixels: "Pixels", quality: float) -> float:

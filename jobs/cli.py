@@ -2,6 +2,7 @@
 
 import argparse
 import ctypes
+import math
 import os
 import signal
 import sys
@@ -57,7 +58,7 @@ def whole(value: float) -> int:
     """
     from codec.errors import ConfigError
 
-    if value < 0 or value != int(value):
+    if not math.isfinite(value) or value < 0 or value != int(value):
         raise ConfigError(f"--iters {value:g}: write whole numbers, 0 or more")
     return int(value)
 
@@ -82,8 +83,12 @@ def guarded(command: Callable[[], int]) -> int:
     except RdoError as error:
         say(f"error: {error}")
         return USAGE
+    except BrokenPipeError:  # whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SOME_FAILED
     except OSError as error:
-        say(f"error: {error.filename or ''}: {error.strerror or error}: check the disk and the permissions")
+        where = f"{error.filename}: " if error.filename else ""
+        say(f"error: {where}{error.strerror or error}: check the disk and the permissions")
         return SOME_FAILED
     except KeyboardInterrupt:
         say("interrupted: what was finished is kept")

@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--anchors", help="published curves: kodak, tecnick, clic or none (default: by the pictures)")
     what.add_argument("--pictures", type=int, default=4, help="pictures to look at on the page")
     search = flags.add_argument_group("refinement")
-    search.add_argument("--iters", default="40", help="steps; several, 10,40,160, show gain against time (default 40)")
+    search.add_argument("--iters", help="steps; several, 10,40,160, show gain against time (default: effort 5, 40)")
     search.add_argument("--method", help="rdoq, or for comparison a relaxation: ste, sga, ... (default rdoq)")
     search.add_argument("--time-budget", type=float, metavar="S", help="at most S seconds of refinement per picture")
     search.add_argument("--seed", type=int, help="of the noise (default 0)")
@@ -85,7 +85,9 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
     from jobs.running.settings import EncodeConfig
     from jobs.worklist import build_worklist
 
-    iters = [cli.whole(value) for value in cli.numbers(arguments.iters, "--iters")]
+    steps = cli.numbers(arguments.iters, "--iters") if arguments.iters else []
+    iters: list[int | None] = [cli.whole(value) for value in steps]
+    iters = iters or [None]  # None: those of --config, else of the default effort
     names, notes = codec_names(arguments.codecs, bool(arguments.records))
     asked = load_anchors(arguments.anchors) if arguments.anchors not in (None, "none") else None
     recipes = [refine_settings(argparse.Namespace(**{**vars(arguments), "effort": None, "iters": n})) for n in iters]

@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--ms-ssim", type=float, metavar="SHARE", help="its share of the distortion, 0 to 1; the rest is mse"
     )
     rate.add_argument("--roi", type=Path, metavar="MASK", help="picture, white where errors matter most")
-    rate.add_argument("--roi-weight", type=float, default=8.0, metavar="W", help="of white against black (default 8)")
+    rate.add_argument("--roi-weight", type=float, default=8.0, metavar="W", help="of white against black")
     search = flags.add_argument_group("refinement: how much, then details that override it")
     much = search.add_mutually_exclusive_group()
     much.add_argument("--effort", type=int, metavar="1..9", help="preset of configs/refine (default 5)")
@@ -119,7 +119,7 @@ def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "AnyC
     """
     from codec.errors import ConfigError
     from codec.image import ImagePolicy
-    from jobs.running.settings import EncodeConfig
+    from jobs.running.settings import EncodeConfig, share_of_ms_ssim
 
     if arguments.roi and not arguments.roi.is_file():
         raise ConfigError(f"--roi {arguments.roi}: no such file")
@@ -131,6 +131,8 @@ def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "AnyC
     given.setdefault("quality", codec.default_quality)
     policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
     config = EncodeConfig(**given, refine=refine, policy=policy)
+    if config.roi and share_of_ms_ssim(config, codec) == 1:
+        raise ConfigError("--roi: a mask weighs the mse, and all of the distortion is MS-SSIM: add --ms-ssim 0.8")
     codec.level(config.quality)  # refuses what is out of range, once
     return config
 

@@ -25,6 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     actions = flags.add_subparsers(dest="action", metavar="{card,verify}")
     card = actions.add_parser("card", help="what to know before using a model")
     card.add_argument("model", help="installed model, or a checkpoint with a card beside it")
+    card.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
     verify = actions.add_parser("verify", help="check hashes, and that the model loads")
     verify.add_argument("model", nargs="?", help="installed model or checkpoint (default: every installed one)")
     verify.add_argument("--sha256", metavar="HEX", help="of the file (default: that of its card)")
@@ -76,8 +77,10 @@ def show_card(arguments: argparse.Namespace) -> int:
 def verify_models(arguments: argparse.Namespace) -> int:
     """Check one model, or all that are installed; 1 if any of them fails."""
     from codec.checkpoint import find_model, installed_models
-    from codec.errors import RdoError
+    from codec.errors import ConfigError, RdoError
 
+    if arguments.sha256 and not arguments.model:
+        raise ConfigError("--sha256: of which file? name it")
     if arguments.model:
         _verify(find_model(arguments.model), arguments.sha256)
         return cli.DONE

@@ -76,7 +76,9 @@ def train(arguments: argparse.Namespace, start: float) -> int:
     from codec.errors import ConfigError
 
     config = schedule(arguments)
-    if arguments.threads:
+    if arguments.threads is not None:
+        if arguments.threads < 1:
+            raise ConfigError(f"--threads {arguments.threads}: must be at least 1")
         torch.set_num_threads(arguments.threads)
     device = cli.check_device(distributed.join(arguments.device))
     try:
@@ -107,7 +109,7 @@ def _run(arguments: argparse.Namespace, config: "TrainConfig", device: "torch.de
     from codec.distributed import peers
     from codec.initialisation import initialise
     from codec.training import STATE_FILE, Trainer
-    from jobs.watch import Watch
+    from jobs.watch import Watch, logged_step
 
     if config.precision == "bf16":
         torch.set_float32_matmul_precision("high")  # what stays in single precision may use TF32
@@ -122,7 +124,7 @@ def _run(arguments: argparse.Namespace, config: "TrainConfig", device: "torch.de
     if not arguments.init and not (arguments.output / STATE_FILE).is_file():
         initialise(codec, photos)
     trainer = Trainer(codec.to(device), source, config, arguments.output)
-    if trainer.progress >= 1:
+    if trainer.progress >= 1 and logged_step(arguments.output) == trainer.step:
         done = f"finished at step {trainer.step}; a longer --steps or --time-budget goes on from there"
         cli.say(f"{arguments.output}: {done}")
         return cli.DONE

@@ -57,14 +57,16 @@ def main(argv: list[str] | None = None) -> int:
 
 def tune(arguments: argparse.Namespace) -> int:
     """Search, then compare on held-out photos and write what was found; 1 if a photo could not be used."""
+    from codec.architecture import MS_SSIM_SIDE_MIN
     from codec.checkpoint import model_id
+    from codec.errors import ConfigError
     from codec.image import ImagePolicy
     from codec.settings import override
     from jobs.running.hire import hire, load_driver_codec
     from jobs.running.history import sole_writer
     from jobs.running.local import RESULTS
     from jobs.running.settings import EncodeConfig
-    from jobs.tuning.space import load_study, study_path
+    from jobs.tuning.space import load_study
     from jobs.tuning.study import open_study
     from jobs.tuning.trials import Bench
     from jobs.tuning.verdict import as_json, as_text, judge, write
@@ -74,6 +76,9 @@ def tune(arguments: argparse.Namespace) -> int:
     if arguments.trials is not None:
         config = override(config, {"trials": arguments.trials})
     codec = load_driver_codec(arguments)
+    if codec.distortion == "ms_ssim" and config.crop is not None and config.crop < MS_SSIM_SIDE_MIN:
+        least = f"crop: {MS_SSIM_SIDE_MIN} or more in the study, or no crop"
+        raise ConfigError(f"{arguments.study}: crops of {config.crop} px are too small for MS-SSIM: {least}")
     for quality in config.qualities:
         codec.level(quality)  # refuses what is out of range, once
     folder, policy = arguments.output, ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
@@ -84,7 +89,7 @@ def tune(arguments: argparse.Namespace) -> int:
             config,
             setup_of(config, model_id(codec).hex(), tuned),
             arguments.storage or str(folder / "study.journal"),
-            arguments.name or study_path(arguments.study).stem,
+            arguments.name or Path(arguments.study).stem,
             len(tuned),
             arguments.seed,
         )
@@ -110,9 +115,9 @@ def gather(
     from jobs.tuning.photos import find_photos, prepare, split
     from jobs.tuning.trials import Case
 
-    found = find_photos(arguments.photos)
+    found = find_photos(arguments.photos, arguments.output)
     share = _share(arguments.holdout, config.holdout)
-    tuned, held = (found, find_photos([arguments.holdout])) if share is None else split(found, share)
+    tuned, held = (found, find_photos([arguments.holdout], arguments.output)) if share is None else split(found, share)
     if both := {photo.sha256 for photo in tuned} & {photo.sha256 for photo in held}:
         name = next(photo.path for photo in held if photo.sha256 in both)
         raise ConfigError(f"--holdout: {name} is among the photos to tune on: hold out others")

@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +17,9 @@ from codec.pixels import Samples
 from codec.speed import crop_flops, matmul_rate, peak_memory_bytes
 from codec.training import CHECK_EVERY, Trainer
 from codec.validation import Validation, validate
+from jobs.record import append_line
 
+LOG = "log.jsonl"
 QUALITIES = (1.0, 2.75, 4.5, 6.25, 8.0)
 BAR = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}, {remaining} left"
 
@@ -90,8 +93,7 @@ class Watch:
         speed = self._speed(trainer)
         export(codec, trainer.folder, {"steps": str(trainer.step), "train_seconds": f"{trainer.elapsed:.0f}"})
         line = {"step": trainer.step, "seconds": round(trainer.elapsed, 1), "rows": [row._asdict() for row in rows]}
-        with open(trainer.folder / "log.jsonl", "a", encoding="utf-8") as log:
-            log.write(json.dumps({**line, **(speed.__dict__ if speed else {})}) + "\n")
+        append_line(trainer.folder / LOG, json.dumps({**line, **(speed.__dict__ if speed else {})}))
         if speed:
             self.bar.write(f"step {trainer.step}: {speed}")
         for row in rows:
@@ -109,3 +111,14 @@ class Watch:
         speed = Speed(steps / seconds, self.crops / seconds, share, self.matmul_flops, memory)
         self.step, self.elapsed, self.crops, self.flops = trainer.step, trainer.elapsed, 0, 0
         return speed
+
+
+def logged_step(folder: Path) -> int | None:
+    """The step whose weights were published last in a run's folder; a line that is cut off counts for nothing."""
+    steps = []
+    for line in (folder / LOG).read_bytes().splitlines() if (folder / LOG).is_file() else ():
+        try:
+            steps.append(int(json.loads(line)["step"]))
+        except (ValueError, TypeError, KeyError):
+            continue
+    return steps[-1] if steps else None

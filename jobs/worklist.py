@@ -38,7 +38,7 @@ def build_worklist(inputs: list[str], output: str | None) -> list[Item]:
             raise ConfigError(f"-o {output}: standard input has no name; name its .rdo file, or - for standard output")
         return [Item(STDIO, output or STDIO, 0)]
     folder = Path(output or "rdo-out")
-    found = [pair for name in inputs for pair in _named(Path(name), folder)]
+    found = [pair for name in inputs for pair in named_pictures(Path(name), folder)]
     if not found:
         raise ConfigError(f"{', '.join(inputs)}: no pictures found")
     single = names_one_file(output)
@@ -61,8 +61,12 @@ def names_one_file(output: str | None) -> bool:
     return output == STDIO or (output is not None and output.endswith(".rdo") and not Path(output).is_dir())
 
 
-def _named(path: Path, output: Path) -> list[tuple[Path, Path]]:
-    """(path, name relative to what the user named) of each picture."""
+def named_pictures(path: Path, output: Path) -> list[tuple[Path, Path]]:
+    """(path, name relative to what the user named) of each picture at `path`, none of them below `output`.
+
+    Raises:
+        ConfigError: `path` does not exist.
+    """
     if path.is_dir():
         # pictures decoded into an output folder below are not to be encoded again
         exclude = None if path.resolve().is_relative_to(output.resolve()) else output

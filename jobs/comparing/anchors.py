@@ -87,9 +87,14 @@ def recognise(file_hashes: dict[str, str | None]) -> tuple[AnchorSet, set[str]] 
         anchors = load_anchors(name)
         if not anchors.hashes or not file_hashes:
             continue
-        found = {_name_in(anchors, path, digest) for path, digest in file_hashes.items()}
-        if None not in found:
-            return anchors, {picture for picture in found if picture}
+        found = set[str]()
+        for path, digest in file_hashes.items():
+            picture = _name_in(anchors, path, digest)
+            if picture is None:
+                break
+            found.add(picture)
+        else:
+            return anchors, found
     return None
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -176,4 +176,9 @@ def _version(ladder: Ladder) -> str:
     pillow = library_versions()
     library = {"JPEG": "libjpeg_turbo", "JPEG2000": "jpg_2000", "WEBP": "webp", "AVIF": "avif"}.get(ladder.kind, "")
     inner = f", {library} {pillow[library]}" if library in pillow else ""
-    return f"{ladder.package} {version(ladder.package)}" if ladder.package else f"Pillow {pillow['Pillow']}{inner}"
+    if ladder.package:
+        try:
+            return f"{ladder.package} {version(ladder.package)}"
+        except PackageNotFoundError:  # of a run on another machine
+            return ladder.package
+    return f"Pillow {pillow['Pillow']}{inner}"

@@ -85,8 +85,8 @@ def _qualities(report: Report) -> str:
         return ""
     others = list(report.qualities[0].against)
     lines = [
-        f"Refined (at most {report.iters:g} steps) against plain: fall of cost (bpp + lambda * MSE), bits saved at "
-        "equal PSNR (over so many pictures), bytes and PSNR"
+        f"Refined (at most {report.iters:g} steps) against plain: fall of cost (bpp + lambda * distortion), bits saved "
+        "at equal PSNR (over so many pictures), bytes and PSNR"
         + ("; then bits at equal PSNR against other codecs." if others else "."),
         "",
         "| quality | pictures | fall of cost | 95 % | least, most | saved at equal PSNR | 95 % | bytes | PSNR |"

@@ -13,6 +13,9 @@ def cautions(
     """Where figures are missing or rest on little, and why."""
     if PLAIN not in series:
         return ["No picture was encoded: there is nothing to compare."]
+    rows = series[PLAIN].points.values()
+    if len(rows) > 1 and len(series[PLAIN].settings) == len(rows) == sum(p is not None for row in rows for p in row):
+        return ["Each picture has a quality of its own, as a target gives it: no averaged curves, no BD-rates."]
     notes = []
     known = set().union(*(s.points.keys() for s in series.values()))
     if len(images) < len(known):

@@ -89,7 +89,7 @@ def load_records(names: list[str]) -> list[Record]:
     for name in names:
         path = Path(name)
         files = sorted(path.rglob(RESULTS)) if path.is_dir() else [path]
-        found = [record for file in files for record in read_records(file)]
+        found = [record for file in files for record in current(read_records(file))]
         if not found:
             raise ConfigError(f"{name}: no records there: name the results.jsonl of a finished run, or its folder")
         for record in found:
@@ -101,6 +101,16 @@ def load_records(names: list[str]) -> list[Record]:
     if len(models) > 1:
         raise ConfigError(f"records of {len(models)} models ({', '.join(sorted(models))}): report on them one by one")
     return list(records.values())
+
+
+def current(records: list[Record]) -> list[Record]:
+    """What a run's records come to: of each output the last file that was written, else why there is none."""
+    latest: dict[object, Record] = {}
+    for record in records:
+        key = record.output or (record.input, record.config_hash)
+        if record.status == "done" or key not in latest or latest[key].status != "done":
+            latest[key] = record
+    return list(latest.values())
 
 
 def efforts(records: list[Record]) -> list[list[Record]]:

@@ -100,7 +100,7 @@ def picture(width: int, height: int) -> Pixels:
 
 def bench_codec(name: str, device: str) -> tuple[Codec, bool]:
     """A trained codec, or one of a configuration with random weights; and whether it is trained."""
-    if name in installed_models() or Path(name).suffix == ".safetensors":
+    if name in installed_models() or Path(name).suffix in (".safetensors", ".json"):
         return load_own(name, device), True
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

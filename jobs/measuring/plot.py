@@ -31,7 +31,7 @@ class Axis(NamedTuple):
             values = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
             return [value for value in values if self.low <= math.log10(value) <= self.high]
         decade = 10.0 ** math.floor(math.log10((self.high - self.low) / 2))
-        step = next(s * decade for s in (5, 2, 1) if (self.high - self.low) / (s * decade) >= 3)
+        step = next(s * decade for s in (5, 2, 1, 0.5) if (self.high - self.low) / (s * decade) >= 3)
         return [step * k for k in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
 
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from jobs.measuring.stages import Stage, Subject
 
 WAYS = {"cached": "EGR + SFG + cache", "naive": "EGR + SFG", "plain": "plain groups", "serial": "Contextformer"}
-CODING = ("encode", "decode", "entropy coding", "entropy decoding", "refinement step")
 PRINTED_RATIO, PRINTED_GROWTH = 210, (21, 14)  # Contextformer over eContextformer; times for pixels, 4K over Kodak
 
 
@@ -110,7 +109,8 @@ def ratios(rows: list[Row]) -> list[str]:
     found = []
     for size in dict.fromkeys(row.size for row in rows):
         for way in ("plain", "naive", "serial"):
-            if (size, f"context, {way}") in seconds:
+            found_both = {(size, f"context, {way}"), (size, "context, cached")} <= seconds.keys()
+            if found_both:
                 ratio = seconds[size, f"context, {way}"] / seconds[size, "context, cached"]
                 paper = f" (the paper: {PRINTED_RATIO})" if way == "serial" else ""
                 found.append(f"{size}: {way} context model over cached: {ratio:.1f}{paper}")

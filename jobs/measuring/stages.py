@@ -26,6 +26,7 @@ from codec.model import Codec, Latents
 from codec.pixels import Pixels, pad, to_tensor
 from codec.portable import in_double
 from rdo.config import RefineConfig
+from rdo.distortion import distortion_of
 from rdo.objective import Problem
 from rdo.strips import bounded
 
@@ -101,9 +102,8 @@ def context_stage(on: Subject, variant: str) -> tuple[Stage, float]:
 def refinement_step(codec: AnyCodec, pixels: Pixels, level: Tensor) -> Stage:
     """One forward and backward pass of rate and distortion through the frozen networks, of large pictures in strips."""
     x = to_tensor(pixels).to(level.device)
-    problem = Problem(
-        bounded(codec, x.shape, RefineConfig()), x, level, torch.full_like(level, codec.lmbda_of(float(level)))
-    )
+    lmbda = torch.full_like(level, codec.lmbda_of(float(level)))
+    problem = Problem(bounded(codec, x.shape, RefineConfig()), x, level, lmbda, distortion_of(codec))
     with torch.no_grad():
         latents = plain_latents(codec, x, level)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from codec.checkpoint import first_line, installed_models
+from codec.checkpoint import FOREIGN, first_line, installed_models
 from codec.coding import AnyCodec
 from codec.errors import ConfigError
 from jobs.cli import THREADS, interrupts_kept_from_children
@@ -65,8 +65,7 @@ class RayPool(Crew[Actor]):
     ) -> None:
         self.ours = connect(address)
         super().__init__(workers or room(gpus_per_worker, threads), seconds_max, batch)
-        model = model if model in installed_models() else str(Path(model).absolute())
-        self.equipment = model, device, threads
+        self.equipment = absolute(model), device, threads
         self.gpus = gpus_per_worker
         self.token = ExitStack()
         if shared:  # a name that no other machine can have by chance
@@ -206,6 +205,18 @@ def room(gpus_per_worker: float, threads: int) -> int:
     if not workers:
         raise ConfigError(f"--gpus-per-worker {gpus_per_worker:g}: the cluster has {have.get('GPU', 0):g} GPUs")
     return workers
+
+
+def absolute(model: str) -> str:
+    """A model's name that means the same in every folder."""
+    if model in installed_models():
+        return model
+    file = model
+    if model.startswith(FOREIGN):
+        from codec.zoo_load import parse
+
+        file = parse(model.removeprefix(FOREIGN))[1]
+    return model.removesuffix(file) + str(Path(file).absolute()) if file else model
 
 
 def everywhere(task: Task) -> Task:

@@ -25,7 +25,6 @@ def run(
     results: Path | None,
     overwrite: bool,
     pool: Pool | None = None,
-    quiet: bool = False,
 ) -> Iterator[Record]:
     """Encode every item that is not done yet, yielding a record for each; one failure does not stop the rest.
 
@@ -40,7 +39,7 @@ def run(
     pool = pool or InProcess(codec)
     config_hash = encode_hash(codec, config)
     known = results is not None and results.exists()
-    with sole_writer(results) if results else nullcontext(), Progress(items, config.refine.iters, quiet) as progress:
+    with sole_writer(results) if results else nullcontext(), Progress(items, config.refine.iters) as progress:
         before = History(read_records(results) if results else [], known)
         pool.on_step = progress.step
         told = False
@@ -48,7 +47,7 @@ def run(
         def settle(item: Item) -> Record | None:
             nonlocal told
             record = None if overwrite else before.settled(item, config_hash)
-            if record is None and not (told or overwrite or quiet) and before.replaces(item):
+            if record is None and not (told or overwrite) and before.replaces(item):
                 say(f"{Path(item.output).parent}: replacing what other settings made; -o names another folder")
                 told = True
             return record

@@ -23,15 +23,15 @@ class Progress:
     Work is counted in megapixels times steps; what was done before is none.
     """
 
-    def __init__(self, items: list[Item], steps: int, quiet: bool = False) -> None:
-        self.steps, self.quiet = max(1, steps), quiet
+    def __init__(self, items: list[Item], steps: int) -> None:
+        self.steps = max(1, steps)
         self.images, self.images_total = 0, len(items)
         self.pixels, self.pixels_total = 0, sum(item.pixels for item in items)
         self.done, self.work = 0.0, self.steps * self.pixels_total / 1e6
         self.gained, self.gain = 0, 0.0  # pictures with a gain, and its mean, in percent
         self.seen: Counter[Item] = Counter()
         self.begin = self.told = time.monotonic()
-        self.bar = tqdm(total=self.work, disable=quiet or None, file=sys.stderr, bar_format=_BAR, smoothing=0)
+        self.bar = tqdm(total=self.work, disable=None, file=sys.stderr, bar_format=_BAR, smoothing=0)
 
     def __enter__(self) -> "Progress":
         return self
@@ -57,7 +57,7 @@ class Progress:
                 self.gained += 1
                 self.gain += (record.gain_percent - self.gain) / self.gained
             self._advance(item, rest)
-        if self.bar.disable and not self.quiet and time.monotonic() - self.told >= LINE_S:
+        if self.bar.disable and time.monotonic() - self.told >= LINE_S:
             self.told = time.monotonic()
             say(f"{self}, {tqdm.format_interval(self.seconds_left)} left")
 

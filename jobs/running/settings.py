@@ -82,5 +82,9 @@ def distortion_asked(config: EncodeConfig, codec: AnyCodec) -> Distortion:
     if config.roi:
         mask = read_image(config.roi, ImagePolicy("drop", 8), str(config.roi))
         weight = weight_of_mask(to_tensor(mask).mean(1, keepdim=True).to(codec.device), config.roi_weight)
-    share = distortion_of(codec).share if config.ms_ssim is None else config.ms_ssim
-    return Distortion(share, weight)
+    return Distortion(share_of_ms_ssim(config, codec), weight)
+
+
+def share_of_ms_ssim(config: EncodeConfig, codec: AnyCodec) -> float:
+    """Of the distortion, 0..1."""
+    return distortion_of(codec).share if config.ms_ssim is None else config.ms_ssim

@@ -15,7 +15,7 @@ from codec.errors import ConfigError, ImageError
 from codec.files import write_atomically
 from codec.image import ImagePolicy, image_size, read_image, write_png
 from codec.pixels import Pixels
-from jobs.worklist import build_worklist
+from jobs.worklist import named_pictures
 
 
 class Photo(NamedTuple):
@@ -26,13 +26,19 @@ class Photo(NamedTuple):
     pixels: int
 
 
-def find_photos(inputs: list[str]) -> list[Photo]:
+def find_photos(inputs: list[str], output: Path) -> list[Photo]:
     """Every photograph of the named files and folders, each content once, in the order of their hashes.
+
+    Args:
+        output: the study's own folder, in which none is looked for.
 
     Raises:
         ConfigError: there is none.
     """
-    found = {photo.sha256: photo for photo in (_photo(Path(item.input)) for item in build_worklist(inputs, None))}
+    paths = [path for name in inputs for path, _ in named_pictures(Path(name), output)]
+    if not paths:
+        raise ConfigError(f"{', '.join(inputs)}: no pictures found")
+    found = {photo.sha256: photo for photo in map(_photo, paths)}
     return [found[sha256] for sha256 in sorted(found)]
 
 

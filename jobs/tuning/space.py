@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_type_hints
 
-from codec.checkpoint import config_folder
+from codec.checkpoint import config_file
 from codec.errors import ConfigError
 from codec.settings import build, load_yaml, override
 from rdo.config import RefineConfig
@@ -132,7 +132,7 @@ def load_study(name: str) -> StudyConfig:
     Raises:
         ConfigError: no such study, or one that makes no sense.
     """
-    path = study_path(name)
+    path = config_file(name, "tune", "study")
     mapping = load_yaml(path)
     search = mapping.get("search")
     if isinstance(search, dict):
@@ -142,21 +142,6 @@ def load_study(name: str) -> StudyConfig:
     _check_names(config, set(fixed) if isinstance(fixed, dict) else set(), path)
     _check_corners(config, path)
     return config
-
-
-def study_path(name: str) -> Path:
-    """The file of a study.
-
-    Raises:
-        ConfigError: no study of this name.
-    """
-    if Path(name).suffix in (".yaml", ".yml"):
-        return Path(name)
-    folder = config_folder() / "tune"
-    names = sorted(path.stem for path in folder.glob("*.yaml"))
-    if name not in names:
-        raise ConfigError(f"{name}: no such study; there are {', '.join(names)}, or name a .yaml file")
-    return folder / f"{name}.yaml"
 
 
 def _as_dimension(values: object) -> object:

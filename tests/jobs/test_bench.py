@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from jobs import bench
+from jobs.measuring.plot import front_plot
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -42,6 +44,21 @@ def test_a_row_for_each_way_from_written_files(rdo_bench) -> None:
     assert rdo_bench(*flags) == (0, rows)  # nothing is encoded again, nothing changes
 
 
+def test_a_picture_that_is_refused_is_one_failure(rdo_bench, folder: Path, capsys) -> None:
+    Image.new("RGBA", (100, 100), (1, 2, 3, 4)).save("in/largest.png")
+    flags = ("--methods", "rdoq", "--iters", 2, "--qualities", 4)
+    status, (row,) = rdo_bench(*flags)
+    assert status == 1 and row["pictures"] == 2
+    status, (row,) = rdo_bench(*flags, "--alpha", "blend")
+    assert status == 0 and row["pictures"] == 3
+
+
+@pytest.mark.parametrize("high", [1.2, 3.2, 4.9, 10.0, 29.0, 31.0])
+def test_every_axis_has_marks(high: float) -> None:
+    marks = [t.text for t in ET.fromstring(front_plot({"a": [(1, 1.0), (2, high)]})).iter(SVG + "text")]
+    assert len(marks) > 5
+
+
 def test_one_setting_is_varied(rdo_bench) -> None:
     _, rows = rdo_bench("--methods", "rdoq", "--iters", 2, "--qualities", 4, "--vary", "heat=0,2")
     assert [row["name"] for row in rows] == ["rdoq-heat0", "rdoq-heat2"]
@@ -66,7 +83,15 @@ def test_pictures_of_one_shape_go_together(rdo_bench, save_photo) -> None:
 
 @pytest.mark.parametrize(
     "flags",
-    [("--methods", "nonesuch"), ("--vary", "heat"), ("--vary", "hat=1"), ("--iters", "1.5"), ("--qualities", "x")],
+    [
+        ("--methods", "nonesuch"),
+        ("--vary", "heat"),
+        ("--vary", "hat=1"),
+        ("--iters", "1.5"),
+        ("--iters", "inf"),
+        ("--qualities", "x"),
+        ("--qualities", "9"),
+    ],
 )
 def test_nonsense_is_a_usage_error(rdo_bench, flags: tuple[str, str]) -> None:
     assert rdo_bench(*flags)[0] == 2

@@ -103,6 +103,14 @@ def test_statuses(error: BaseException | None, status: int, text: str, capsys) -
     assert capsys.readouterr().err.startswith(text)
 
 
+def test_a_reader_that_leaves_ends_the_run_quietly() -> None:
+    script = "from jobs import cli; cli.guarded(lambda: [print('line', flush=True) for _ in range(10**5)] and 0)"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr and process.stdout.readline() == b"line\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
 def test_our_own_mistakes_are_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
         cli.guarded(lambda: 1 // 0)

@@ -14,7 +14,7 @@ import pytest
 
 from codec.errors import ConfigError
 from jobs.record import Record, read_records
-from jobs.running.cluster import RayPool, check_answers
+from jobs.running.cluster import RayPool, absolute, check_answers
 from jobs.running.pool import Task
 from jobs.running.settings import EncodeConfig
 from jobs.worklist import NOWHERE, Item
@@ -67,6 +67,19 @@ def test_an_address_that_nobody_answers_is_told_at_once(address: str) -> None:
     with pytest.raises(ConfigError, match=f"--address {address}: nobody answers .*write HOST:PORT of a head node"):
         check_answers(address)
     assert time.monotonic() - begin < 6
+
+
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [
+        ("small", "small"), ("run/a.safetensors", "{here}/run/a.safetensors"),
+        ("compressai:elic2022:3", "compressai:elic2022:3"),
+        ("compressai:mbt2018-mean:3:w/a.pth", "compressai:mbt2018-mean:3:{here}/w/a.pth"),
+        ("compressai:mbt2018-mean-vbr:a.pth", "compressai:mbt2018-mean-vbr:{here}/a.pth"),
+    ],
+)  # fmt: skip
+def test_a_model_has_the_same_name_in_every_folder(model: str, named: str, folder: Path) -> None:
+    assert absolute(model) == named.format(here=Path.cwd())
 
 
 def test_a_cluster_that_was_killed_here_is_told_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

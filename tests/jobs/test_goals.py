@@ -114,6 +114,12 @@ def test_what_makes_no_sense_is_a_usage_error(last, flags, message: str, capsys)
     assert message in capsys.readouterr().err
 
 
+def test_a_mask_that_would_weigh_nothing_is_refused(last, capsys) -> None:
+    Image.fromarray(np.zeros((170, 180), np.uint8)).save("mask.png")
+    assert encode("--roi", "mask.png", "--ms-ssim", 1) == 2
+    assert "a mask weighs the mse" in capsys.readouterr().err
+
+
 def test_a_mask_of_another_size_fails_and_says_so(last, capsys) -> None:
     Image.fromarray(np.zeros((10, 20), np.uint8)).save("mask.png")
     assert encode("--roi", "mask.png") == 1

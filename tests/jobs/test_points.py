@@ -55,9 +55,19 @@ def test_records_come_from_files_and_folders(make_record: Any, folder: Path) -> 
     assert found["b.png"].status == "done"
 
 
-def test_records_of_two_models_are_refused(make_record: Any, folder: Path) -> None:
-    for record in (make_record("a.png", 2), replace(make_record("a.png", 4), model_id="beef")):
+def test_what_was_replaced_or_mended_later_does_not_count(make_record: Any, folder: Path) -> None:
+    first = replace(make_record("a.png", 2), output="out/a.rdo")
+    lost = replace(first, status="failed", error="its worker died", config_hash=None, plain=None, refined=None)
+    other = replace(first, model_id="beef", config_hash="other")
+    for record in (lost, first, lost, other):
         append_record(Path("results.jsonl"), record)
+    assert load_records(["results.jsonl"]) == [other]
+
+
+def test_records_of_two_models_are_refused(make_record: Any, folder: Path) -> None:
+    records = make_record("a.png", 2), replace(make_record("a.png", 4), model_id="beef")
+    for i, record in enumerate(records):
+        append_record(Path("results.jsonl"), replace(record, output=f"{i}.rdo"))
     with pytest.raises(ConfigError, match="2 models"):
         load_records(["results.jsonl"])
 

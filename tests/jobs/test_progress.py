@@ -37,14 +37,6 @@ def test_lines_of_a_log(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
         assert capsys.readouterr().err == "4/4 images, 8.0/8.0 MP, gain 3.00 %, 00:00 left\n"
 
 
-def test_a_quiet_run_says_nothing(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setattr(progress, "LINE_S", 0.0)
-    with Progress(ITEMS, steps=0, quiet=True) as bar:
-        for item in ITEMS:
-            bar.finish(item, record("done", 1.0))
-    assert capsys.readouterr().err == ""
-
-
 def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with Progress(ITEMS, steps=5) as bar:

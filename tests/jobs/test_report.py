@@ -58,6 +58,12 @@ def test_published_curves_are_compared_with_the_averages(records: list[Any]) -> 
     assert "| VTM-18.0 (lossy-vae), published |" in as_markdown(found)
 
 
+def test_targets_give_each_picture_its_own_quality_and_no_curves(make_record: Any) -> None:
+    found = build_report([make_record(f"{i}.png", 2 + i) for i in range(4)], [], [], None, [], {})
+    assert [note for note in found.notes if "a quality of its own, as a target gives it" in note]
+    assert not [note for note in found.notes if "could not encode" in note]
+
+
 def test_markdown_has_the_outcome(records: list[Any]) -> None:
     text = as_markdown(report(records))
     row = "| plain | -5.0 % (-5.0 %) | -5.00 to -5.00 | -5.0 % | 3, 0, 0 | 27.5 to 36.5 (100 %) |  |"

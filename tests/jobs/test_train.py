@@ -98,6 +98,15 @@ def test_a_run_may_start_from_a_model(rdo_train_on: Train, model) -> None:
     assert all(torch.allclose(before[k].float(), v.float(), atol=1e-3) for k, v in after.items() if "rows" not in k)
 
 
+def test_a_run_killed_before_its_weights_were_published_publishes_them(rdo_train_on: Train, monkeypatch) -> None:
+    with monkeypatch.context() as killed, pytest.raises(ZeroDivisionError):
+        killed.setattr(Watch, "validate", lambda self, trainer: 1 / 0)
+        rdo_train_on("--steps", 2, "-o", "run", "photos")
+    assert {p.name for p in Path("run").iterdir()} == {"state.pt"}
+    assert rdo_train_on("--steps", 2, "-o", "run", "photos") == 0
+    assert log("run")[-1]["step"] == 2 and load("run/tiny.safetensors")
+
+
 def test_a_deeper_model_starts_from_a_shallower_one(rdo_train_on: Train, tiny_config: Callable, model: str) -> None:
     Path("deeper.yaml").write_text(yaml.safe_dump(asdict(tiny_config(synthesis_blocks=2))))
     still = [part for name in ("--lr", "--lr-transform", "--lr-linear") for part in (name, 1e-9)]
@@ -124,6 +133,7 @@ def test_a_deeper_model_starts_from_a_shallower_one(rdo_train_on: Train, tiny_co
         (["--schedule", "nonesuch", "photos"], "nonesuch: no such schedule; there are cpu, cpu-ms-ssim, h200, paper,"),
         (["--time-budget", "0", "photos"], "must be positive"),
         (["--stream", "0", "photos"], "--stream 0: keep at least one photo"),
+        (["--threads", "0", "photos"], "--threads 0: must be at least 1"),
     ],
 )
 def test_usage_errors_are_status_2(rdo_train: Train, flags: list[str], message: str, capsys) -> None:
