@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from codec.attention import Block
 from codec.errors import ConfigError
@@ -18,22 +18,18 @@ from codec.pixels import Samples
 from codec.transforms import PaperAnalysis, Residual
 
 SCALED_ON = 16  # photos that the latents' deviations are measured on
-Z_DEVIATION = 2.0  # of z, which as drawn rounds to zero nearly everywhere, and then says nothing that `h_s` could learn
 SIDE = 256  # pixels of what is taken of each
 
 
 @torch.no_grad()
 def initialise(codec: Codec, photos: list[Samples]) -> None:
-    """KLT of the training photos for a linear path, useful deviations of y and z, gains that suit both."""
-    some = [_corner(photo) for photo in photos[:: max(1, len(photos) // SCALED_ON)]]
-    quality = torch.full((1,), 4.5)
+    """KLT of the training photos for a linear path, unit deviations for the paper's networks, gains that suit both."""
     if isinstance(codec.g_a, PaperAnalysis):
-        _scale(codec.g_a.tail[-1], [codec.g_a(x, quality) for x in some], 1.0)
+        _scale_latents(codec.g_a, photos)
         set_gains_from_deviation(codec, klt_basis(photos, codec.config.latent)[1])
     else:
         initialise_klt(codec.g_a, codec.g_s, photos)  # type: ignore[arg-type]  # a linear path is all they share
         set_gains_from_deviation(codec, codec.g_a.deviation)  # type: ignore[arg-type]
-    _scale(codec.h_a.rest[-1], [codec.analyse(x, quality).z for x in some], Z_DEVIATION)
 
 
 @torch.no_grad()
@@ -65,15 +61,14 @@ def _last_layers(block: Residual | Block) -> list[Tensor]:
     return [parameter for layer in layers for parameter in layer.parameters()]
 
 
-def _corner(photo: Samples) -> Tensor:
-    """The top left of a photo, (1, 3, h, w) in [0, 1]."""
-    height, width = (min(SIDE, side // STRIDE * STRIDE) for side in photo.shape[:2])
-    return torch.from_numpy(np.ascontiguousarray(photo[:height, :width])).permute(2, 0, 1)[None] / 255
-
-
-def _scale(layer: nn.Module, latents: list[Tensor], deviation: float) -> None:
-    """Change the layer that made these latents, each (1, C, h, w): mean 0 and the same deviation for each channel."""
-    spread, mean = torch.std_mean(torch.cat([v.flatten(2) for v in latents], 2), (0, 2))
-    weight, bias = layer.parameters()
-    weight.mul_(deviation / spread[:, None, None, None])
-    bias.sub_(mean).mul_(deviation / spread)
+def _scale_latents(analysis: PaperAnalysis, photos: list[Samples]) -> None:
+    """Make each channel's mean 0 and deviation 1 on some photos, by its last layer."""
+    latents = []
+    for photo in photos[:: max(1, len(photos) // SCALED_ON)]:
+        height, width = (min(SIDE, side // STRIDE * STRIDE) for side in photo.shape[:2])
+        x = torch.from_numpy(np.ascontiguousarray(photo[:height, :width])).permute(2, 0, 1)[None] / 255
+        latents.append(analysis(x, torch.full((1,), 4.5)).flatten(2))  # (1, M, h * w)
+    deviation, mean = torch.std_mean(torch.cat(latents, 2), (0, 2))
+    weight, bias = analysis.tail[-1].parameters()
+    weight.div_(deviation[:, None, None, None])
+    bias.sub_(mean).div_(deviation)

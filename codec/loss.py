@@ -32,14 +32,12 @@ class Batch(NamedTuple):
     Attributes:
         x: crops (B, 3, H, W) in [0, 1].
         quality, lmbda: (B,).
-        z_pull: (B,), the share 0..1 of its rate's gradient that z feels.
         y_noise, z_noise: uniform in -1/2..1/2, of the shapes of y and z.
     """
 
     x: Tensor
     quality: Tensor
     lmbda: Tensor
-    z_pull: Tensor
     y_noise: Tensor
     z_noise: Tensor
 
@@ -64,7 +62,6 @@ def training_loss(codec: Codec, batch: Batch, distortion: Distortion = "mse", ro
     y, z = (latent.float() for latent in codec.analyse(batch.x, batch.quality))
     y_hat, z_hat = straight_through(y), straight_through(z)
     y_seen, z_seen = (y_hat, z_hat) if rounding == "hard" else (y + batch.y_noise, z + batch.z_noise)
-    z_seen = z_seen.detach().lerp(z_seen, batch.z_pull[:, None, None, None])  # the same value
     y_bits, z_bits = codec.rate(y_seen, y_hat, z_seen, z_hat, batch.quality)
     x_hat = codec.synthesise(Latents(y_hat, z_hat), batch.quality).float()
     bpp = (y_bits + z_bits) / (batch.x.shape[2] * batch.x.shape[3])

@@ -45,8 +45,6 @@ class TrainConfig:
         crop, batch: side of a crop in pixels (a multiple of 64) and crops a step, over all processes.
         lr, lr_transform, lr_linear: AdamW's rates for entropy networks; nonlinear transforms; linear paths and gains.
         warmup: steps over which the rates rise to their peaks.
-        z_warmup: steps over which z comes to feel its own rate. Felt at once, while `h_s` has learned nothing from z,
-            it silences most of z for good: 44 of 48 channels of an early `small`.
         clip: largest gradient norm.
         ema: decay of the averaged weights that are validated and published.
         quality_range: qualities are drawn uniformly from it.
@@ -63,7 +61,6 @@ class TrainConfig:
     lr_transform: float = 1e-3
     lr_linear: float = 1e-4
     warmup: int = 200
-    z_warmup: int = 2000
     clip: float = 1.0
     weight_decay: float = 0.0
     ema: float = 0.999
@@ -115,11 +112,6 @@ def rate_factor(config: TrainConfig, step: int, progress: float) -> float:
     cosine = 0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2
     warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     return warm * cosine * phase_at(config, progress).lr_scale
-
-
-def z_pull(config: TrainConfig, step: int) -> float:
-    """The share of its rate's gradient that z feels, 0..1."""
-    return min(1.0, step / config.z_warmup) if config.z_warmup else 1.0
 
 
 def for_all_phases(config: TrainConfig, crop: int | None, batch: int | None) -> TrainConfig:

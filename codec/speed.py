@@ -21,8 +21,7 @@ def crop_flops(config: ModelConfig, crop: int, device: torch.device) -> int:
     codec = Codec(config).to(device)
     noise = torch.Generator(device).manual_seed(0)
     x, quality = torch.rand(1, 3, crop, crop, generator=noise, device=device), torch.full((1,), 4.0, device=device)
-    lmbda, pull = torch.full_like(quality, lmbda_of(4.0)), torch.ones_like(quality)
-    batch = Batch(x, quality, lmbda, pull, *uniform_noise(codec, x, noise))
+    batch = Batch(x, quality, torch.full_like(quality, lmbda_of(4.0)), *uniform_noise(codec, x, noise))
     with FlopCounterMode(display=False) as counter:
         training_loss(codec, batch).weighted.backward()
     return int(counter.get_total_flops())

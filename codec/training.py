@@ -25,7 +25,7 @@ from codec.errors import CheckpointError, ConfigError
 from codec.files import write_atomically
 from codec.loss import Batch, Loss, Objective, uniform_noise
 from codec.model import Codec
-from codec.schedule import Phase, TrainConfig, phase_at, rate_factor, z_pull
+from codec.schedule import Phase, TrainConfig, phase_at, rate_factor
 
 STATE_FILE = "state.pt"
 CHECK_EVERY = 10  # steps between two looks at the device, and between two agreements of processes
@@ -118,11 +118,10 @@ class Trainer:
         crops = self.source.crops(size, count, config.seed, self.step, share)
         x = crops.to(memory_format=torch.channels_last).float() / 255
         draw = np.random.default_rng((config.seed, self.step, 1)).uniform(*config.quality_range, count)[share]
-        pull = z_pull(config, self.step)
-        drawn = torch.tensor([(q, lmbda_of(q), pull) for q in draw], dtype=torch.float32)
-        quality, lmbda, pulls = send(drawn, self.device).unbind(1)
+        both = torch.tensor([(q, lmbda_of(q)) for q in draw], dtype=torch.float32)
+        quality, lmbda = send(both, self.device).unbind(1)
         generator = torch.Generator(self.device).manual_seed(config.seed * 2**32 + self.step + self.peers.rank * 2**48)
-        return Batch(x, quality, lmbda, pulls, *uniform_noise(self.codec, x, generator))
+        return Batch(x, quality, lmbda, *uniform_noise(self.codec, x, generator))
 
     def _gradients(self, batch: Batch, phase: Phase) -> Loss:
         """Leave the batch's gradients in the parameters; a batch that does not fit into memory is cut in halves."""

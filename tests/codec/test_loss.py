@@ -22,8 +22,7 @@ def make_batch(codec: Codec, photo: Photo, side: int = 64, count: int = 2) -> Ba
     x = torch.from_numpy(crops.copy()) / 255
     quality = torch.linspace(2, 7, count)
     lmbda = torch.tensor([lmbda_of(float(q)) for q in quality])
-    pull = torch.ones_like(quality)
-    return Batch(x, quality, lmbda, pull, *uniform_noise(codec, x, torch.Generator().manual_seed(1)))
+    return Batch(x, quality, lmbda, *uniform_noise(codec, x, torch.Generator().manual_seed(1)))
 
 
 def gradients(codec: Codec, batch: Batch, dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:
@@ -42,19 +41,6 @@ def test_hard_rounding_counts_the_bits_of_the_rounded_latents(tiny_codec: Codec,
     assert float(training_loss(tiny_codec, batch, rounding="hard").bpp) == pytest.approx(expected, rel=1e-6)
     noisy, still = training_loss(tiny_codec, batch), training_loss(tiny_codec, batch)
     assert float(noisy.bpp) == float(still.bpp) != pytest.approx(expected, rel=1e-4)
-
-
-def test_z_feels_only_a_share_of_its_rate(make_codec: Callable[..., Codec], photo: Photo) -> None:
-    codec = make_codec().requires_grad_(True)
-    batch = make_batch(codec, photo)
-    none, half, whole = (batch._replace(z_pull=torch.full((2,), share)) for share in (0.0, 0.5, 1.0))
-    assert len({training_loss(codec, b).weighted.item() for b in (none, half, whole)}) == 1, "the loss stays"
-    free, halfway, pulled = (gradients(codec, b) for b in (none, half, whole))
-    name = "h_a.rest.3.weight"
-    assert not torch.allclose(free[name], pulled[name], rtol=0.01)
-    torch.testing.assert_close(halfway[name], (free[name] + pulled[name]) / 2, rtol=1e-3, atol=1e-6)
-    for other in ("prior.matrices.0", "h_s.up.0.weight", "g_s.linear.weight"):
-        torch.testing.assert_close(free[other], pulled[other])
 
 
 def test_ms_ssim_takes_the_place_of_the_mse(tiny_codec: Codec, photo: Photo) -> None:

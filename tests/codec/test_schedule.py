@@ -6,7 +6,7 @@ import pytest
 
 from codec.checkpoint import config_folder
 from codec.errors import ConfigError
-from codec.schedule import Phase, TrainConfig, for_all_phases, named_schedule, phase_at, rate_factor, z_pull
+from codec.schedule import Phase, TrainConfig, for_all_phases, named_schedule, phase_at, rate_factor
 from codec.settings import build, override, to_mapping
 
 THREE = TrainConfig(
@@ -36,12 +36,6 @@ def test_rates_warm_up_then_fall_to_a_hundredth_of_their_peak() -> None:
     assert rate_factor(config, 9, 0) == pytest.approx(1)
     assert rate_factor(config, 499, 0.4999) == pytest.approx(2 * rate_factor(config, 500, 0.5), rel=1e-3)
     assert rate_factor(config, 1000, 1) == pytest.approx(0.005)
-
-
-def test_z_comes_to_feel_its_rate() -> None:
-    config = TrainConfig(z_warmup=100)
-    assert [z_pull(config, step) for step in (0, 50, 100, 900)] == [0, 0.5, 1, 1]
-    assert z_pull(TrainConfig(z_warmup=0), 0) == 1
 
 
 def test_flags_for_crop_and_batch_hold_in_every_phase() -> None:

@@ -331,7 +331,7 @@ def batch(photos: list[np.ndarray], fresh: Fresh) -> Batch:
     x = torch.from_numpy(photos[0][:64, :64]).permute(2, 0, 1)[None].repeat(2, 1, 1, 1) / 255
     lmbda = torch.tensor([lmbda_of(2), lmbda_of(6.5)])
     noise = uniform_noise(fresh(), x, torch.Generator().manual_seed(0))
-    return Batch(x, torch.tensor([2.0, 6.5]), lmbda, torch.ones(2), *noise)
+    return Batch(x, torch.tensor([2.0, 6.5]), lmbda, *noise)
 
 
 def test_every_parameter_that_is_used_gets_a_gradient(fresh: Fresh, batch: Batch) -> None:
