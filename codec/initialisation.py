@@ -12,7 +12,8 @@ from torch import Tensor
 
 from codec.attention import Block
 from codec.errors import ConfigError
-from codec.klt import initialise_klt, klt_basis
+from codec.groups import deal_channels
+from codec.klt import klt_basis, set_klt
 from codec.model import STRIDE, Codec, set_gains_from_deviation
 from codec.pixels import Samples
 from codec.transforms import PaperAnalysis, Residual
@@ -24,12 +25,13 @@ SIDE = 256  # pixels of what is taken of each
 @torch.no_grad()
 def initialise(codec: Codec, photos: list[Samples]) -> None:
     """KLT of the training photos for a linear path, unit deviations for the paper's networks, gains that suit both."""
+    order = deal_channels(codec.config.latent, codec.config.segments)
+    kernel, deviation = (found[order] for found in klt_basis(photos, codec.config.latent))
     if isinstance(codec.g_a, PaperAnalysis):
         _scale_latents(codec.g_a, photos)
-        set_gains_from_deviation(codec, klt_basis(photos, codec.config.latent)[1])
     else:
-        initialise_klt(codec.g_a, codec.g_s, photos)  # type: ignore[arg-type]  # a linear path is all they share
-        set_gains_from_deviation(codec, codec.g_a.deviation)  # type: ignore[arg-type]
+        set_klt(codec.g_a, codec.g_s, kernel, deviation)  # type: ignore[arg-type]  # a linear path is all they share
+    set_gains_from_deviation(codec, deviation)
 
 
 @torch.no_grad()

@@ -170,9 +170,8 @@ class Linear(Protocol):
 
 
 @torch.no_grad()
-def initialise_klt(analysis: Linear, synthesis: Linear, photos: list[Samples]) -> None:
-    """Set both linear paths to the Karhunen-Loeve basis of lapped patches of photos (H, W, 3), see `klt_basis`."""
-    kernel, deviation = klt_basis(photos, len(analysis.deviation))
+def set_klt(analysis: Linear, synthesis: Linear, kernel: Tensor, deviation: Tensor) -> None:
+    """Set both linear paths to a basis (M, 3, 16, 16) of lapped patches and its deviations (M,), see `klt_basis`."""
     for transform in (analysis, synthesis):
         cast(nn.Conv2d, transform.linear).weight.copy_(kernel)
         transform.deviation.copy_(deviation)

@@ -6,9 +6,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codec.architecture import Order
-from codec.groups import Group, coding_groups, merge_colours, rearrange, restore, split_colours, valid_tokens
+from codec.groups import (
+    Group,
+    coding_groups,
+    deal_channels,
+    merge_colours,
+    rearrange,
+    restore,
+    split_colours,
+    valid_tokens,
+)
 
 SIZES = [(1, 1), (1, 2), (2, 1), (4, 6), (5, 7), (3, 8)]
+
+
+def test_few_strong_channels_come_first_and_weak_ones_fill_up() -> None:
+    order = deal_channels(320, 4)
+    expected = [*range(8), *range(248, 320), *range(8, 32), *range(192, 248), *range(32, 104), *range(184, 192)]
+    assert order == [*expected, *range(104, 184)]
+
+
+@given(st.integers(1, 6), st.integers(1, 40))
+def test_every_channel_is_dealt_once(segments: int, size: int) -> None:
+    order = deal_channels(segments * size, segments)
+    assert sorted(order) == list(range(segments * size)) and order[0] == 0
+    firsts = [order[segment * size] for segment in range(segments)]
+    assert firsts == sorted(firsts)
 
 
 @given(
