@@ -73,7 +73,7 @@ def test_an_address_that_nobody_answers_is_told_at_once(address: str) -> None:
     ("model", "named"),
     [
         ("small", "small"), ("run/a.safetensors", "{here}/run/a.safetensors"),
-        ("compressai:elic2022:3", "compressai:elic2022:3"),
+        ("compressai:mbt2018:3", "compressai:mbt2018:3"),
         ("compressai:mbt2018-mean:3:w/a.pth", "compressai:mbt2018-mean:3:{here}/w/a.pth"),
         ("compressai:mbt2018-mean-vbr:a.pth", "compressai:mbt2018-mean-vbr:{here}/a.pth"),
     ],
