@@ -34,6 +34,7 @@ from rdo.schedules import Clock
 from rdo.strips import bounded
 
 Kind = Literal["bytes", "psnr"]
+WORD = 4  # bytes that a file grows by
 PROBE = 0.25  # of the steps, to learn what refinement changes
 TRIM, TRIMS_MAX = 0.125, 5  # of the steps, each time that the file misses the goal, and how often at most
 TRIM_STEPS_MIN = 5
@@ -67,7 +68,8 @@ class Goal:
         """Whether a measured file is good enough."""
         if self.kind == "psnr":
             return abs(measured - self.value) <= 0.05
-        return min(0.99 * self.value, self.value - 8) <= round(math.exp(measured)) <= self.value
+        words = self.value // WORD  # of the largest file below the ceiling
+        return min(0.99 * self.value, WORD * (words - 2)) <= round(math.exp(measured)) <= self.value
 
     def will_do(self, measured: float) -> bool:
         """Whether a measured file is better than none."""

@@ -14,7 +14,7 @@ from codec.model import Codec
 from codec.pixels import Pixels
 
 Photo = Callable[..., NDArray[np.uint8]]
-PARAMETERS_MAX = 3_000_000
+PARAMETERS_MAX = 4_000_000
 
 
 @pytest.fixture(scope="module")
