@@ -73,9 +73,11 @@ def refine(
     clock = Clock(config.iters, config.time_budget)
     level = codec.level(quality).expand(len(x))
     weight = torch.full_like(level, codec.lmbda_of(quality) if lmbda is None else lmbda)
-    problem = Problem(bounded(codec, x.shape, config), x, level, weight, measure or distortion_of(codec))
     with torch.no_grad():
         start = codec.analyse(pad(x, codec.stride), level)
+    # only now, as the process keeps the memory that analysis took
+    problem = Problem(bounded(codec, x.shape, config), x, level, weight, measure or distortion_of(codec))
+    with torch.no_grad():
         nearest = problem.rounded(start)
         plain = Best(nearest, problem.cost(nearest))
     best, steps = _optimise(problem, start, plain, config, clock, progress)

@@ -22,7 +22,8 @@ from codec.model import STRIDE, Codec
 from rdo.config import RefineConfig
 
 CELL = 16  # pixels of a latent's side
-TEMPORARIES = 2  # what forward and backward need for a moment, for each byte kept between them: 1.7 to 2.1 measured
+TEMPORARIES = 2.2  # what forward and backward need for a moment, for each byte kept between them: 1.7 to 2.2 measured
+LATENTS = 12  # copies of y that a search holds beside
 
 
 class Span(NamedTuple):
@@ -120,7 +121,8 @@ def bounded(codec: Priced, shape: torch.Size, config: RefineConfig) -> Priced:
     if memory_gib is None:
         return Strips(codec, max(1, config.strip_pixels // row_pixels // window) * window, halo_rows(codec))
     free = memory_gib * 2**30 - in_use(codec)
-    whole, between = (TEMPORARIES * kept_bytes(way) for way in (codec, Strips(codec, window, 0)))
+    state = LATENTS * 4 * codec.config.latent / CELL**2
+    whole, between = (TEMPORARIES * kept_bytes(way) + state for way in (codec, Strips(codec, window, 0)))
     if whole * height * row_pixels <= free:
         return codec
     halo = halo_rows(codec)
