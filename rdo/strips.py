@@ -5,6 +5,7 @@ end + halo, cut where windows of attention are cut, are those of the whole pictu
 gradients. A strip keeps no activations (`torch.utils.checkpoint`); it is computed again when its gradient is asked for.
 """
 
+import ctypes
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -35,8 +36,8 @@ class Span(NamedTuple):
     high: int
 
     def keep(self, x: Tensor, dim: int, scale: int = 1) -> Tensor:
-        """What counts of a result for low..high, with `scale` rows for each of y."""
-        return x.narrow(dim, scale * (self.begin - self.low), scale * (self.end - self.begin))
+        """What counts of a result for low..high, with `scale` rows for each of y; a copy, for the rest to be freed."""
+        return x.narrow(dim, scale * (self.begin - self.low), scale * (self.end - self.begin)).clone()
 
 
 @dataclass(frozen=True)
@@ -120,15 +121,18 @@ def bounded(codec: Priced, shape: torch.Size, config: RefineConfig) -> Priced:
         return codec
     if memory_gib is None:
         return Strips(codec, max(1, config.strip_pixels // row_pixels // window) * window, halo_rows(codec))
+    release_memory()
     free = memory_gib * 2**30 - in_use(codec)
-    state = LATENTS * 4 * codec.config.latent / CELL**2
-    whole, between = (TEMPORARIES * kept_bytes(way) + state for way in (codec, Strips(codec, window, 0)))
-    if whole * height * row_pixels <= free:
+    parts, state = kept_bytes(codec), LATENTS * 4 * codec.config.latent / CELL**2
+    if (TEMPORARIES * sum(parts) + state) * height * row_pixels <= free:
         return codec
     halo = halo_rows(codec)
-    rows = int((free - between * height * row_pixels) / (whole * row_pixels)) - 2 * halo
+    # of each row of latents: all of them between strips, and those of a strip for one part at a time
+    between = (TEMPORARIES * sum(kept_bytes(Strips(codec, window, 0))) + state) * row_pixels
+    within = TEMPORARIES * max(parts) * row_pixels
+    rows = int((free - between * height) / within) - 2 * halo
     if rows < window:
-        least = in_use(codec) + between * height * row_pixels + whole * row_pixels * (window + 2 * halo)
+        least = in_use(codec) + between * height + within * (window + 2 * halo)
         raise ConfigError(f"--memory-limit {memory_gib:g}: these pixels need at least {least / 2**30:.1f} GiB")
     return Strips(codec, rows // window * window, halo)
 
@@ -141,23 +145,40 @@ def in_use(codec: Codec) -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def kept_bytes(codec: Codec | Strips) -> float:
-    """Bytes for each pixel that rate and reconstruction keep for their backward pass, weights aside."""
+def release_memory() -> None:
+    """Give memory that was freed back to the system, which a process may be told to keep (`jobs.cli.keep_memory`)."""
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):
+        return  # another libc
+
+
+def kept_bytes(codec: Codec | Strips) -> tuple[float, ...]:
+    """Bytes for each pixel that mixture, bits of y and picture keep for their backward passes, weights aside."""
     own = codec.codec if isinstance(codec, Strips) else codec
-    weights = {t.untyped_storage().data_ptr() for t in own.state_dict().values()}
-    seen: dict[int, Tensor] = {}
+    counted = {t.untyped_storage().data_ptr() for t in own.state_dict().values()}
+    tensors: list[Tensor] = []  # alive, so that no storage is counted for another
 
     def count(tensor: Tensor) -> Tensor:
-        seen[tensor.untyped_storage().data_ptr()] = tensor
+        tensors.append(tensor)
         return tensor
+
+    def new_bytes() -> int:
+        new = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+        total = sum(size for at, size in new.items() if at not in counted)
+        counted.update(new)
+        return total
 
     latents, quality = _probe(own, 2 * own.config.window)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         mixture = codec.mixture(*latents, quality)
-        results = [*mixture, codec.y_bits(latents.y, mixture), codec.synthesise(latents, quality)]
-    seen.update({t.untyped_storage().data_ptr(): t for t in results})
-    total = sum(t.untyped_storage().nbytes() for at, t in seen.items() if at not in weights)
-    return total / (latents.y.shape[2] * latents.y.shape[3] * CELL**2)
+        tensors += mixture
+        parts = [new_bytes()]
+        tensors.append(codec.y_bits(latents.y, mixture))
+        parts.append(new_bytes())
+        tensors.append(codec.synthesise(latents, quality))
+        parts.append(new_bytes())
+    return tuple(part / (latents.y.shape[2] * latents.y.shape[3] * CELL**2) for part in parts)
 
 
 def halo_rows(codec: Codec) -> int:

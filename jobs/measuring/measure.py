@@ -1,6 +1,5 @@
 """What benchmarks share: time and memory of a call, a picture of any size, a codec with or without trained weights."""
 
-import ctypes
 import statistics
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from codec.checkpoint import installed_models, load_own, model_config
 from codec.errors import ConfigError
 from codec.model import Codec
 from codec.pixels import Pixels
+from rdo.strips import release_memory
 
 SIZES = {"kodak": (768, 512), "2k": (1920, 1080), "4k": (3840, 2160)}
 
@@ -46,14 +46,6 @@ def synchronise(device: torch.device) -> None:
     """Wait for what was started on a GPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def release_memory() -> None:
-    """Give freed memory back, so that one stage's peak is not counted for the next."""
-    try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    except (OSError, AttributeError):
-        return  # another libc: peaks are then those of all stages so far
 
 
 def reset_peak(device: torch.device) -> None:

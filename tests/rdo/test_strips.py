@@ -61,7 +61,7 @@ def test_deeper_contexts_reach_further(make_codec: Callable[..., Codec]) -> None
 
 
 def test_strips_keep_less(tiny_codec: Codec) -> None:
-    assert 0 < kept_bytes(Strips(tiny_codec, 8, 8)) < kept_bytes(tiny_codec) / 2
+    assert 0 < sum(kept_bytes(Strips(tiny_codec, 8, 8))) < sum(kept_bytes(tiny_codec)) / 2
 
 
 def test_small_pictures_are_done_whole(tiny_codec: Codec) -> None:
