@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from codec.architecture import lmbda_of
     from codec.checkpoint import load
     from codec.coding import Decoded, decode, encode, write
-    from codec.image import ImagePolicy, read_image, write_png
+    from codec.formats import write_png
+    from codec.image import ImagePolicy, read_image
     from codec.pixels import Pixels, to_tensor
 
 __all__ = [
@@ -20,7 +21,7 @@ __all__ = [
 _HOMES = {
     "lmbda_of": "architecture", "load": "checkpoint", "Decoded": "coding", "decode": "coding", "encode": "coding",
     "write": "coding", "to_tensor": "pixels",
-    "ImagePolicy": "image", "Pixels": "pixels", "read_image": "image", "write_png": "image",
+    "ImagePolicy": "image", "Pixels": "pixels", "read_image": "image", "write_png": "formats",
 }  # fmt: skip
 
 

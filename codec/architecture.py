@@ -4,12 +4,13 @@ A `ModelConfig` is stored in every checkpoint and hashed into the model's id, so
 read each other's files. `configs/models/small.yaml` and `base.yaml` are the two that are named.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 LAMBDA_FIRST = 0.002  # the paper's lowest rate, on the 255 scale
 LAMBDA_RATIO = 29.0  # ... to its highest, 0.058
 QUALITY_FIRST, QUALITY_LAST = 1.0, 8.0
+DIMENSION_MAX = 4096  # of each width, depth and count
 MS_SSIM_SIDE_MIN = 161  # pixels; four halvings must leave a window of 11
 
 Distortion = Literal["mse", "ms_ssim"]
@@ -71,8 +72,10 @@ class ModelConfig:
     distortion: Distortion = "mse"
 
     def __post_init__(self) -> None:
-        if min(self.mixtures, self.levels, self.context_depth, self.segments, self.heads, self.window) < 1:
-            raise ValueError("mixtures, levels, context_depth, segments, heads and window must be at least 1")
+        for field in fields(self):
+            value, least = getattr(self, field.name), 0 if field.name.endswith("_blocks") else 1
+            if isinstance(value, int) and not isinstance(value, bool) and not least <= value <= DIMENSION_MAX:
+                raise ValueError(f"{field.name} {value} must lie in {least}..{DIMENSION_MAX}")
         if self.latent % self.segments:
             raise ValueError(f"latent {self.latent} is no multiple of segments {self.segments}")
         if self.context_width % self.heads:

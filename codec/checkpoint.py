@@ -101,8 +101,8 @@ def load_own(model: str | Path = "small", device: str | torch.device = "cpu", sh
     if sha256 is not None:
         check_sha256(path, sha256)
     config, tensors, _ = read_checkpoint(path)
-    codec = Codec(config)
     try:
+        codec = Codec(config)
         codec.load_state_dict(tensors)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: weights do not fit their configuration: {first_line(error)}") from error
@@ -120,7 +120,7 @@ def read_checkpoint(path: Path) -> tuple[ModelConfig, dict[str, Tensor], dict[st
         raise CheckpointError(f"{path}: format {metadata.get('format')!r}, expected {FORMAT!r}: not a codec checkpoint")
     try:
         config = build(ModelConfig, json.loads(metadata["config"]), str(path))
-    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, ConfigError) as error:
         raise CheckpointError(f"{path}: its configuration is unreadable: {error}") from error
     return config, {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}, metadata
 
@@ -138,9 +138,15 @@ def publish(codec: Codec, path: Path, notes: dict[str, str] | None = None) -> No
     """Write a checkpoint for use, as one file or, where `path` ends in .json, as shards: weights rounded to fp16.
 
     Rows of p(z) are frozen, and `notes` go into the metadata.
+
+    Raises:
+        CheckpointError: a weight that fp16 does not hold, and nothing is written.
     """
+    halves = {k: _half(t) for k, t in codec.state_dict().items()}
+    if lost := [k for k, t in halves.items() if not bool(t.isfinite().all())]:
+        raise CheckpointError(f"{path}: {lost[0]} is not finite, or beyond fp16's 65504: not published")
     rounded = Codec(codec.config)
-    rounded.load_state_dict({k: _half(t).to(t.dtype) for k, t in codec.state_dict().items()})
+    rounded.load_state_dict({k: t.to(codec.state_dict()[k].dtype) for k, t in halves.items()})
     rounded.prior.freeze()  # from the weights as they will be loaded
     tensors = {k: _half(t).contiguous() for k, t in rounded.state_dict().items()}
     metadata = {**(notes or {}), "format": FORMAT, "config": json.dumps(_identity(codec.config))}

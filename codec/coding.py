@@ -156,14 +156,18 @@ def same_symbols(a: Latents, b: Latents) -> bool:
 
 @contextmanager
 def coding_arithmetic() -> Iterator[None]:
-    """No autocast, TF32 or gradients: what writer and reader must share."""
-    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    """No autocast, TF32, bfloat16 products or gradients: what writer and reader must share."""
+    backends = torch.backends
+    kinds = [backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv]  # type: ignore[attr-defined]
+    before = [kind.fp32_precision for kind in kinds]
+    for kind in kinds:
+        kind.fp32_precision = "ieee"
     try:
         with torch.no_grad(), torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
             yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+        for kind, precision in zip(kinds, before, strict=True):
+            kind.fp32_precision = precision
 
 
 def _write_foreign(codec: Foreign, latents: Latents, header: Header) -> bytes:

@@ -1,5 +1,6 @@
 """Finding pictures below a folder."""
 
+import os
 from pathlib import Path
 
 from codec.errors import ConfigError
@@ -13,7 +14,8 @@ SUFFIXES = frozenset(
 def find_images(folder: Path, exclude: Path | None = None) -> list[Path]:
     """Every file below `folder` that is a picture by content or claims to be one by name, sorted.
 
-    Hidden files and folders, and all below `exclude`, are left out; links to folders are not followed.
+    Hidden files and folders, and all below `exclude`, are left out; links to folders are not followed. A folder that
+    may not be opened is listed itself, so that whoever reads the pictures reports it.
 
     Raises:
         ConfigError: there is no such folder.
@@ -21,11 +23,20 @@ def find_images(folder: Path, exclude: Path | None = None) -> list[Path]:
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder")
     skip = exclude.resolve() if exclude is not None else None
-    found = []
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or not path.is_file() or (skip is not None and path.resolve().is_relative_to(skip)):
-            continue
-        if path.suffix.lower() in SUFFIXES or is_image(path):
-            found.append(path)
-    return found
+    if skip is not None and folder.resolve().is_relative_to(skip):
+        return []
+    found: list[Path] = []
+    closed: list[OSError] = []
+    for parent, folders, files in os.walk(folder, onerror=closed.append):
+        own = Path(parent)
+        folders[:] = [name for name in folders if not name.startswith(".") and (own / name).resolve() != skip]
+        paths = [own / name for name in files if not name.startswith(".")]
+        found += [path for path in paths if _may_be_file(path) and (path.suffix.lower() in SUFFIXES or is_image(path))]
+    return sorted(found + [Path(error.filename) for error in closed])
+
+
+def _may_be_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # in a folder that may be listed but not entered
+        return True

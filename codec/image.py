@@ -1,23 +1,21 @@
-"""Pictures in, pixels out, and back: the one place where a file's colour conventions are settled.
+"""Pictures in, pixels out: the one place where a file's colour conventions are settled.
 
 Past this module all is upright 8-bit sRGB of three channels without alpha. What cannot become that without losing what
-the user may care about (alpha, depth, frames) is refused until an `ImagePolicy` decides. No other file imports Pillow.
+the user may care about (alpha, depth, frames) is refused until an `ImagePolicy` decides. The way back is
+`codec.formats`; no other file imports Pillow.
 """
 
-import copy
-import importlib.metadata
 import io
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError, features
+from PIL import Image, ImageCms, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from codec.bitstream import PIXELS_MAX, SIDE_MAX
 from codec.errors import ConfigError, ImageError
@@ -57,11 +55,13 @@ class ImagePolicy:
 STRICT = ImagePolicy()
 
 
-def read_image(source: Path | bytes | BinaryIO, policy: ImagePolicy = STRICT, name: str | None = None) -> Pixels:
+def read_image(
+    source: Path | str | bytes | bytearray | BinaryIO, policy: ImagePolicy = STRICT, name: str | None = None
+) -> Pixels:
     """Reads a picture as 8-bit sRGB: EXIF orientation applied, ICC profile converted, grey kept grey.
 
     An sRGB source stays bit-exact, and alpha that is opaque everywhere is dropped. Of a camera's multi-picture JPEG the
-    picture is taken, not the previews. Threads may call this; they take turns, as Pillow's limits are process-wide.
+    picture is taken, not the previews. Threads may call this at once; Python's warnings are silent meanwhile.
     `source` is a path, a file's bytes, or a stream, read to its end; `name`, if given, opens the error messages.
 
     Raises:
@@ -69,9 +69,14 @@ def read_image(source: Path | bytes | BinaryIO, policy: ImagePolicy = STRICT, na
     """
     try:
         with _pillow():
-            if not isinstance(source, bytes):
-                source = source.read_bytes() if isinstance(source, Path) else source.read()
-            return _decode(source, policy)
+            match source:
+                case Path() | str():
+                    data = Path(source).read_bytes()
+                case bytes() | bytearray():
+                    data = bytes(source)
+                case _:
+                    data = source.read()
+            return _decode(data, policy)
     except ImageError as error:
         if name is None:
             raise
@@ -104,49 +109,6 @@ def image_size(path: Path) -> tuple[int, int] | None:
             return Image.open(file, formats=_FORMATS).size
     except ImageError:
         return None
-
-
-def write_png(pixels: Pixels) -> bytes:
-    """Gives the bytes of a PNG file, of one channel if the picture is grey."""
-    return write_as(pixels, "PNG")
-
-
-def write_as(pixels: Pixels, kind: str, options: Mapping[str, Any] = MappingProxyType({})) -> bytes:
-    """Gives the bytes of a file of the Pillow format `kind`, with that format's own options.
-
-    Raises:
-        ImageError: this Pillow has no such format, or the format refuses the picture.
-    """
-    file = io.BytesIO()
-    own = copy.deepcopy(dict(options))  # pillow-heif writes into them
-    try:
-        Image.fromarray(pixels.data[..., 0] if pixels.grey else pixels.data).save(file, kind, **own)
-    except KeyError as error:
-        raise ImageError(f"{kind}: this Pillow cannot write it: install the plugin that can") from error
-    except Exception as error:  # plugins raise nearly any type
-        raise ImageError(f"{kind}: the picture was refused ({type(error).__name__}: {error})") from error
-    return file.getvalue()
-
-
-def read_as(data: bytes, kind: str) -> Pixels:
-    """Decodes what `write_as` gave, nothing converted."""
-    with Image.open(io.BytesIO(data), formats=[kind]) as file:
-        return Pixels(np.array(file.convert("RGB")), file.mode == "L")
-
-
-def can_write(kind: str) -> bool:
-    """Tells whether this Pillow, with the plugins imported so far, writes the format `kind`."""
-    Image.init()
-    return kind in Image.SAVE
-
-
-def library_versions() -> dict[str, str]:
-    """Gives the versions of Pillow and of the encoders inside it."""
-    found = {"Pillow": importlib.metadata.version("pillow")}
-    for name in ("libjpeg_turbo", "jpg_2000", "webp", "avif"):
-        version = features.version(name)
-        found |= {name: str(version)} if version else {}
-    return found
 
 
 class _Globals:
@@ -209,6 +171,8 @@ def _decode(data: bytes, policy: ImagePolicy) -> Pixels:
         image = _round_grey(image, bits)
     elif bits > 8 and "transparency" in image.info:  # the pixels are high bytes, so must be the transparent colour
         image.info["transparency"] = tuple(level >> 8 for level in image.info["transparency"])
+    elif image.mode == "L" and bits in (2, 4) and "transparency" in image.info:  # the pixels are spread over 8 bits
+        image.info["transparency"] *= 255 // (2**bits - 1)
     alpha = None
     if image.has_transparency_data:
         image = image.convert("LA" if grey else "RGBA")
@@ -249,11 +213,13 @@ def _check_header(image: Image.Image, bits: int, policy: ImagePolicy) -> None:
 
 def _round_grey(image: Image.Image, bits: int) -> Image.Image:
     """Rounds modes I and I;16 to the nearest of 256 levels; a transparent level becomes an alpha channel."""
-    values = np.asarray(image)
+    values = np.asarray(image).astype(np.int64)
     if values.min() < 0:
         raise ImageError(f"sample value {values.min()}: convert it to unsigned samples")
     top = 4095 if (image.format, bits) == ("TIFF", 12) else 65_535  # other depths come spread over 16 bits already
-    rounded = Image.fromarray(((values.astype(np.uint32) * 255 + top // 2) // top).astype(np.uint8))
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0:  # white is zero
+        values = top - values
+    rounded = Image.fromarray(((values * 255 + top // 2) // top).astype(np.uint8))
     if "transparency" in image.info:
         opaque = np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)
         rounded = Image.merge("LA", (rounded, Image.fromarray(opaque)))

@@ -15,6 +15,8 @@ from codec.loss import Rounding
 from codec.model import STRIDE
 from codec.settings import build, load_yaml
 
+SEEDS = 1 << 16  # beside step and process they fill the 64 bits that a generator takes
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -76,6 +78,14 @@ class TrainConfig:
         budget = 1.0 if self.time_budget is None else self.time_budget
         if min(self.steps, budget, self.lr, self.lr_transform, self.lr_linear) <= 0:
             raise ValueError("steps, time_budget and learning rates must be positive")
+        if min(self.warmup, self.weight_decay, self.validate_every, self.save_every) < 0 or self.clip <= 0:
+            raise ValueError("warmup, weight_decay, validate_every and save_every may not be negative, clip not 0")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema {self.ema:g} must lie in 0..1, without 1")
+        if not QUALITY_FIRST <= self.quality_range[0] <= self.quality_range[1] <= QUALITY_LAST:
+            raise ValueError(f"quality_range {self.quality_range} must rise within {QUALITY_FIRST:g}..{QUALITY_LAST:g}")
+        if not 0 <= self.seed < SEEDS:
+            raise ValueError(f"seed {self.seed} must lie in 0..{SEEDS - 1}")
         for phase in _resolved(self):
             _check(phase)
 

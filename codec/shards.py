@@ -67,11 +67,11 @@ def read_shards(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _read_shard(manifest: Path, name: str, digest: str) -> dict[str, Tensor]:
     if Path(name).name != name:
         raise CheckpointError(f"{manifest}: shard {name!r} is no plain file name: not a manifest to trust")
-    path = manifest.with_name(name)
+    path = manifest.parent / name
     try:
         data = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path}: shard cannot be read: {error.strerror}: fetch it again") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise CheckpointError(f"{path}: shard cannot be read: {error}: fetch it again") from error
     if (found := hashlib.sha256(data).hexdigest()) != digest:
         raise CheckpointError(f"{path}: shard has SHA-256 {found}, expected {digest}: fetch it again")
     try:

@@ -56,17 +56,20 @@ class Stream:
     def _photos(self, first: int, seed: int, size: int) -> list[Samples]:
         """Those of the `window` photos from `first` on in the endless shuffled list that a crop fits into.
 
-        If it fits into none, the next in the list that it fits into. What lies before `first` is forgotten.
+        If it fits into none, the next in the list that it fits into. What lies elsewhere is forgotten.
         """
-        self.decoded = {at: photo for at, photo in self.decoded.items() if at >= first}
         end = first + self.window
-        for at in range(first, end + math.ceil(AHEAD * self.window)):
+        last = end + math.ceil(AHEAD * self.window)
+        self.decoded = {at: photo for at, photo in self.decoded.items() if first <= at < last}
+        for at in range(first, last):
             self._ask(at, seed)
         found = [photo for at in range(first, end) if _fits(photo := self._ask(at, seed).result(), size)]
         for at in range(end, end + 2 * len(self.paths)):  # two shuffles, so that none is missed
             if found:
                 break
             found = [photo for photo in [self._ask(at, seed).result()] if _fits(photo, size)]
+            if not found and at >= last:
+                del self.decoded[at]
         return [photo for photo in found if photo is not None]
 
     def _ask(self, at: int, seed: int) -> Future[Samples | None]:

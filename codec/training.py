@@ -75,10 +75,11 @@ class Trainer:
         return phase_at(self.config, self.progress)
 
     def run(self, report: Callable[["Trainer", Loss], None], pause: Callable[[], bool] = lambda: False) -> None:
-        """Train until the schedule ends or `pause()` is true; the state is saved before, on the way and at the end."""
+        """Train until the schedule ends or `pause()` is true; good states are saved before, meanwhile and after."""
         if not (self.folder / STATE_FILE).is_file():
             self.save()
-        last_save, unshared, stop = time.monotonic(), 0.0, pause()
+        last_save, unshared = time.monotonic(), 0.0
+        _, stop = agree(0.0, pause(), self.device)
         while self.progress < 1 and not stop:
             begin = time.monotonic()
             loss = self.train_step()
@@ -93,7 +94,8 @@ class Trainer:
             if time.monotonic() - last_save > self.config.save_every and not int(self.bad_steps):
                 self.save()
                 last_save = time.monotonic()
-        self.save()
+        if not int(self.bad_steps):  # else the state of before is the good one
+            self.save()
 
     def train_step(self) -> Loss:
         """One update; a step whose gradient is not finite changes neither weights nor optimiser."""

@@ -42,7 +42,7 @@ def decode_all(arguments: argparse.Namespace) -> int:
     from codec.coding import decode
     from codec.errors import ConfigError
     from codec.files import write_atomically
-    from codec.image import write_png
+    from codec.formats import write_png
     from jobs.running.worker import explain
 
     codec = load(arguments.model, cli.check_device(arguments.device))

@@ -45,7 +45,7 @@ def save_photographs(folder: Path) -> None:
     """
     from codec.errors import ConfigError
     from codec.files import write_atomically
-    from codec.image import write_png
+    from codec.formats import write_png
     from codec.pixels import Pixels
 
     try:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from codec.image import can_write, library_versions, read_as, write_as
+from codec.formats import can_write, library_versions, read_as, write_as
 from codec.pixels import Pixels
 from jobs.record import append_line, score
 from jobs.running.worker import explain

@@ -13,7 +13,8 @@ import numpy as np
 
 from codec.errors import ConfigError, ImageError
 from codec.files import write_atomically
-from codec.image import ImagePolicy, image_size, read_image, write_png
+from codec.formats import write_png
+from codec.image import ImagePolicy, image_size, read_image
 from codec.pixels import Pixels
 from jobs.worklist import named_pictures
 

@@ -157,6 +157,7 @@ def test_foreign_weights_are_refused(tmp_path: Path) -> None:
         "5",
         "null",
         '"text"',
+        "[" * 100_000,
     ],
 )
 def test_an_unreadable_configuration_is_refused(published: Path, tmp_path: Path, config: str) -> None:
@@ -176,6 +177,18 @@ def test_weights_that_do_not_fit_are_refused(
     for path in (wider, lacking):
         with pytest.raises(CheckpointError, match="weights do not fit their configuration"):
             load(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 70_000.0])
+def test_what_fp16_does_not_hold_is_not_published(
+    tmp_path: Path, make_codec: Callable[..., Codec], value: float
+) -> None:
+    codec = make_codec()
+    with torch.no_grad():
+        codec.context.norm.weight[0] = value
+    with pytest.raises(CheckpointError, match=r"context\.norm\.weight is not finite, or beyond fp16"):
+        publish(codec, tmp_path / "bad.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_model_lists_the_installed(monkeypatch: pytest.MonkeyPatch, published: Path) -> None:

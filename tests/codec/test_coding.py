@@ -1,5 +1,7 @@
 """Pictures to files and back with a tiny random codec: exact latents, honest estimates, and every refusal."""
 
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 
@@ -242,22 +244,38 @@ def test_quality_tensor_is_on_the_header_grid(tiny_codec: Codec) -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_coding_arithmetic_leaves_every_switch_as_it_was(fails: bool) -> None:
+    matmul, conv = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = matmul.fp32_precision, conv.fp32_precision
     try:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = True, False
+        matmul.fp32_precision, conv.fp32_precision = "tf32", "none"
         with torch.autocast("cpu", torch.bfloat16):
             try:
                 with coding_arithmetic():
                     assert not torch.is_grad_enabled()
-                    assert not torch.backends.cuda.matmul.allow_tf32
+                    assert matmul.fp32_precision == conv.fp32_precision == "ieee"
                     assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
                     if fails:
                         raise BitstreamError("within")
             except BitstreamError:
                 pass
-            assert torch.is_grad_enabled() and torch.backends.cuda.matmul.allow_tf32
+            assert torch.is_grad_enabled() and (matmul.fp32_precision, conv.fp32_precision) == ("tf32", "none")
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = False, True
+        matmul.fp32_precision, conv.fp32_precision = before
+
+
+@pytest.mark.parametrize("set_as", ["allow_tf32", "fp32_precision"])
+def test_however_tf32_was_asked_for_files_are_written(set_as: str) -> None:
+    value = {"allow_tf32": True, "fp32_precision": "tf32"}[set_as]
+    program = f"""
+import torch
+from codec.coding import coding_arithmetic
+torch.backends.cuda.matmul.{set_as} = {value!r}
+with coding_arithmetic():
+    assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+assert torch.backends.cuda.matmul.{set_as} == {value!r}
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)
 
 
 def test_gradients_and_autocast_around_a_call_change_no_byte(

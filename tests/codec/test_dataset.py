@@ -101,11 +101,22 @@ def test_a_stream_holds_no_more_than_its_window_and_shows_every_photo(
     assert len(read) <= rounds * 12 + 4 * (1 + AHEAD), "a photo is decoded once each round"
 
 
+def test_a_phase_of_smaller_batches_keeps_to_the_window(folder: Path) -> None:
+    stream = Stream(folder, 4, CPU)
+    for step in range(20):
+        stream.crops(64, 8, 0, step, ALL)
+    for step in range(20, 40):
+        stream.crops(64, 2, 0, step, ALL)
+        assert len(stream.decoded) <= 4 * (1 + AHEAD)
+
+
 def test_a_window_without_a_photo_that_fits_takes_the_next_that_does(photo: Photo, tmp_path: Path) -> None:
     for i in range(10):
         Image.fromarray(photo(80 if i == 6 else 30, 90, i)).save(tmp_path / f"{i}.png")
     for step in range(30):
-        assert Stream(tmp_path, 3, CPU).crops(64, 2, 0, step, ALL).shape == (2, 3, 64, 64)
+        stream = Stream(tmp_path, 3, CPU)
+        assert stream.crops(64, 2, 0, step, ALL).shape == (2, 3, 64, 64)
+        assert len(stream.decoded) <= 3 * (1 + AHEAD) + 2, "photos that are too small are not kept"
     with pytest.raises(ConfigError, match="sides of at least 128 pixels"):
         Stream(tmp_path, 3, CPU).crops(128, 2, 0, 0, ALL)
 

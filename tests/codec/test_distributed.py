@@ -91,6 +91,8 @@ def main(folder: Path) -> None:
     whole.run(lambda _, loss: found["losses"].append(float(loss.weighted)))  # type: ignore[attr-defined]
     found["unbroken"] = weights(whole)
     half = trainer("broken", distributed.peers().rank)
+    half.run(lambda *_: None, pause=lambda: distributed.peers().rank == 1)
+    assert half.step == 0, "one of them wished not to begin, so neither did"
     half.run(lambda *_: None, pause=lambda: half.step == BREAK and distributed.peers().rank == 1)
     assert half.step == BREAK, "one of them wished to stop, so both did"
     torch.distributed.barrier()

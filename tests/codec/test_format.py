@@ -19,7 +19,8 @@ from codec.architecture import ModelConfig
 from codec.bitstream import VERSION
 from codec.checkpoint import load, publish
 from codec.coding import decode, encode, read, write, y_shape, z_shape
-from codec.image import read_image, write_png
+from codec.formats import write_png
+from codec.image import read_image
 from codec.model import Codec, Latents
 from codec.pixels import Pixels
 

@@ -18,7 +18,8 @@ from PIL import Image, ImageCms
 
 from codec import image
 from codec.errors import ConfigError, ImageError
-from codec.image import ImagePolicy, can_write, is_image, library_versions, read_as, read_image, write_as, write_png
+from codec.formats import can_write, library_versions, read_as, write_as, write_png
+from codec.image import ImagePolicy, is_image, read_image
 from codec.pixels import Pixels, crop, from_tensor, pad, to_tensor
 
 Array = npt.NDArray[Any]
@@ -45,10 +46,10 @@ def png(samples: Array, colour_type: int, depth: int, size: tuple[int, int] | No
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b"")
 
 
-def tiff(data: bytes, width: int, bits: int, channels: int = 1, sample_format: int = 1) -> bytes:
+def tiff(data: bytes, width: int, bits: int, channels: int = 1, sample_format: int = 1, photometric: int = 1) -> bytes:
     """Writes an uncompressed little-endian TIFF of one row by hand."""
     depths = struct.pack(f"<{channels}H", *[bits] * channels)
-    tags = {256: width, 257: 1, 258: bits, 259: 1, 262: 1 if channels == 1 else 2, 273: 0, 277: channels}
+    tags = {256: width, 257: 1, 258: bits, 259: 1, 262: photometric if channels == 1 else 2, 273: 0, 277: channels}
     tags |= {278: 1, 279: len(data)} | ({339: sample_format} if sample_format > 1 else {})
     after = 8 + 2 + 12 * len(tags) + 4
     tags[273] = after + len(depths)
@@ -302,6 +303,7 @@ def test_a_transparent_colour_counts_only_where_it_occurs() -> None:
     [
         pytest.param(save(Image.fromarray(WIDE)), id="png"),
         pytest.param(save(Image.fromarray(WIDE), "TIFF"), id="tiff"),
+        pytest.param(tiff((65535 - WIDE).astype("<u2").tobytes(), 10, 16, photometric=0), id="tiff-white-is-zero"),
         pytest.param(b"P5 10 1 65535\n" + WIDE.astype(">u2").tobytes(), id="pgm"),
     ],
 )
@@ -355,6 +357,17 @@ def test_16_bit_alpha_and_transparent_colours() -> None:
 def test_other_depths(data: bytes, bits: int, expected: int) -> None:
     refuses(data, f"{bits}-bit image: pass --depth 8")
     assert np.unique(read_image(data, ImagePolicy(depth=8)).data).tolist() == [expected]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_transparent_grey_of_few_bits(depth: int) -> None:
+    top = 2**depth - 1
+    samples = np.packbits(
+        np.unpackbits(np.array([[[0]], [[top]]], np.uint8), axis=2)[..., -depth:], axis=2
+    )  # 2 rows of 1
+    data = png(samples, 0, depth, trns=struct.pack(">H", top), size=(1, 2))
+    refuses(data, "transparent pixels")
+    assert read_image(data, ImagePolicy(alpha="drop")).data[..., 0].ravel().tolist() == [0, 255]
 
 
 def test_plain_pgm_of_8_bits_is_no_deep_image() -> None:
@@ -480,6 +493,15 @@ def test_threads_leave_pillow_as_it_was() -> None:
     with ThreadPoolExecutor(8) as threads:
         assert all(np.array_equal(pixels.data, RGB) for pixels in threads.map(read_image, [data] * 200))
     assert before == Image.MAX_IMAGE_PIXELS and warnings.filters == filters
+
+
+def test_a_name_and_a_bytearray_will_do(tmp_path: Path) -> None:
+    data = save(Image.fromarray(RGB))
+    (tmp_path / "a.png").write_bytes(data)
+    for source in (str(tmp_path / "a.png"), bytearray(data)):
+        assert np.array_equal(read_image(source).data, RGB)
+    with pytest.raises(ImageError, match="No such file"):
+        read_image("nowhere.png")
 
 
 def test_is_image(tmp_path: Path) -> None:

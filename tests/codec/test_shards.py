@@ -69,6 +69,15 @@ def test_a_shard_elsewhere_is_not_read(manifest: Path, tmp_path: Path) -> None:
         load(inner)
 
 
+@pytest.mark.parametrize("name", ["", "a\0b.shard"])
+def test_a_shard_without_a_name_is_refused(manifest: Path, name: str) -> None:
+    content = json.loads(manifest.read_text())
+    content["shards"][0]["file"] = name
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match="shard cannot be read"):
+        load_own(manifest)
+
+
 def test_a_forged_shard_that_is_no_safetensors_is_refused(manifest: Path) -> None:
     content, path = json.loads(manifest.read_text()), shards(manifest)[0]
     path.write_bytes(b"not tensors")

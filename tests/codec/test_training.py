@@ -4,6 +4,7 @@ import io
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,6 +161,17 @@ def test_a_run_that_meets_only_bad_steps_goes_back_and_on_at_half_the_rates(
     assert (resumed.step, resumed.setbacks) == (5, 1)
     resumed.train_step()
     assert resumed.optimiser.param_groups[0]["lr"] == pytest.approx(config.lr * rate_factor(config, 5, 5 / 80) / 2)
+
+
+def test_a_pause_amid_bad_steps_keeps_the_good_state(fresh: Fresh, album: Album, tmp_path: Path) -> None:
+    config = TrainConfig(steps=80, crop=64, batch=1, warmup=0, save_every=0)
+    trainer = Trainer(fresh(), album, config, tmp_path)
+    trainer.run(nothing, pause=lambda: trainer.step == 5)
+    good = list(snapshot(trainer))
+    spoil(trainer, set(range(5, 80)))
+    trainer.run(nothing, pause=lambda: trainer.step == 7)
+    resumed = Trainer(fresh(seed=3), album, config, tmp_path)
+    assert (resumed.step, int(resumed.bad_steps)) == (5, 0) and same(list(snapshot(resumed)), good)
 
 
 def test_training_gives_up_when_going_back_does_not_help(
@@ -356,8 +368,24 @@ def test_straight_through_rounds_with_the_gradient_of_the_identity() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"crop": 100}, {"crop": 0}, {"steps": 0}, {"batch": 0}, {"lr": 0.0}, {"lr_linear": -1.0}]
+    ("changes", "message"),
+    [
+        ({"crop": 100}, "crop 100 is no multiple of 64"),
+        ({"crop": 0}, "crop 0 is no multiple of 64"),
+        ({"steps": 0}, "must be positive"),
+        ({"batch": 0}, "must be positive"),
+        ({"lr": 0.0}, "must be positive"),
+        ({"lr_linear": -1.0}, "must be positive"),
+        ({"warmup": -5}, "may not be negative"),
+        ({"save_every": -1}, "may not be negative"),
+        ({"clip": 0}, "clip not 0"),
+        ({"ema": 1.5}, r"ema 1\.5 must lie in 0\.\.1"),
+        ({"quality_range": (8, 1)}, r"quality_range \(8, 1\) must rise within 1\.\.8"),
+        ({"quality_range": (0, 12)}, "quality_range"),
+        ({"seed": -1}, r"seed -1 must lie in 0\.\.65535"),
+        ({"seed": 2**32}, "seed 4294967296 must lie"),
+    ],
 )
-def test_an_impossible_schedule_is_refused(changes: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"crop .* is no multiple of 64|must be positive"):
-        TrainConfig(**changes)  # type: ignore[arg-type]
+def test_an_impossible_schedule_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**changes)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from codec.image import read_image, write_png
+from codec.formats import write_png
+from codec.image import read_image
 from codec.pixels import Pixels
 from jobs import compare, decode, encode, info
 

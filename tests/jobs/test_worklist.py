@@ -1,11 +1,13 @@
 """Worklists: which pictures, in which order, under which names."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from codec.errors import ConfigError
+from codec.folders import find_images
 from jobs.worklist import Item, build_worklist
 
 Pairs = list[tuple[str, str]]
@@ -50,6 +52,28 @@ def test_results_of_a_run_are_no_input(tree: Path) -> None:
 def test_links_to_folders_are_not_followed(tree: Path) -> None:
     (tree / "in/loop").symlink_to(tree / "in")
     assert len(pairs(["in"])) == 4
+
+
+def test_what_may_not_be_opened_is_listed_for_the_report(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("closed", "half"):
+        (tree / "in" / name).mkdir()
+        shutil.copy(tree / "in/photo.png", tree / "in" / name)
+    scandir, is_file = os.scandir, Path.is_file
+
+    def guarded_scandir(path: str) -> object:
+        if os.path.basename(path) == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    def guarded_is_file(path: Path) -> bool:
+        if path.parent.name == "half":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(os, "scandir", guarded_scandir)
+    monkeypatch.setattr(Path, "is_file", guarded_is_file)
+    found = [str(path) for path in find_images(Path("in"))]
+    assert {"in/closed", "in/half/photo.png"} <= set(found) and len(found) == 6
 
 
 def test_files_and_folders_together(tree: Path, save_photo) -> None:
