@@ -61,7 +61,7 @@ def test_what_may_not_be_opened_is_listed_for_the_report(tree: Path, monkeypatch
     scandir, is_file = os.scandir, Path.is_file
 
     def guarded_scandir(path: str) -> object:
-        if os.path.basename(path) == "closed":
+        if Path(path).name == "closed":
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
