@@ -4,8 +4,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from codec.interface import Latents, Priced, rounded
+from codec.interface import Y_PIXELS, Latents, Priced, rounded
 from codec.pixels import crop
 from rdo.distortion import MSE, Distortion
 
@@ -70,6 +71,14 @@ class Problem(NamedTuple):
         bpp = (bits.y.sum((1, 2, 3)) + bits.z.sum((1, 2, 3))) / self.pixels
         distortion = self.distortion(latents._replace(y=seen_y))
         return Cost(bpp + self.lmbda * distortion, bpp, distortion), mixture, bits
+
+    def weight_of(self, y: Tensor) -> Tensor | float:
+        """What errors at each position of y count, (1, 1, h, w) of mean 1; 1 where no mask tells them apart."""
+        if self.measure.weight is None:
+            return 1.0
+        height, width = self.measure.weight.shape[-2:]
+        beyond = 0, Y_PIXELS * y.shape[-1] - width, 0, Y_PIXELS * y.shape[-2] - height
+        return F.avg_pool2d(F.pad(self.measure.weight, beyond, mode="replicate"), Y_PIXELS)
 
     def riding(self, y: Tensor, mixture: Any) -> Tensor:
         """y itself, with the gradient of one that keeps its symbol and moves with its grid."""

@@ -50,11 +50,12 @@ def search(problem: Problem, best: Best, config: RefineConfig, clock: Clock, pro
 
     Where a round of moves made an image dearer than its limit, it steps back, and half as many latents may move in the
     next. The limit is `ASTRAY` times the first cost while there is heat, for the search to wander; then the last cost.
+    An image that is still dearer than at the start when the heat ends goes back there, to descend from it.
     """
     generator = torch.Generator(problem.x.device).manual_seed(config.seed)
     bend = curvatures(problem, best.latents, generator, clock)
-    latents, kept, limit = best.latents, None, ASTRAY * best.cost.total
-    caution = torch.ones_like(limit)
+    first, latents, start, kept, hot = best.cost.total, best.latents, None, None, config.heat > 0
+    limit, caution = ASTRAY * first, torch.ones_like(first)
     patience = Patience(config.patience, best)
     while (t := clock.t) < 1:
         at = problem.rounded(latents)
@@ -65,6 +66,11 @@ def search(problem: Problem, best: Best, config: RefineConfig, clock: Clock, pro
         caution = torch.where(better, caution, caution / 2)
         if kept is not None:
             view = View(*(select(better, new, old) for new, old in zip(view, kept, strict=True)))
+        start = start or view
+        if hot and heat == 0:
+            hot, found = False, cost.total <= first
+            view = View(*(select(found, here, there) for here, there in zip(view, start, strict=True)))
+            better, limit, caution = better & found, torch.where(found, limit, first), torch.where(found, caution, 1)
         kept = view
         if heat == 0:
             limit = torch.where(better, cost.total, limit)
@@ -134,18 +140,24 @@ def curvatures(problem: Problem, latents: Latents, generator: torch.Generator, c
         return bits + distortion(riding, at) if problem.codec.z_shows else bits
 
     # far probes see latents that move together, near ones each alone; a move is dear where either is steep
-    far, near = (curvature(lambda at: distortion(at, z), y, reach, generator, clock) for reach in (FAR, NEAR))
+    weight = problem.weight_of(y)
+    far, near = (curvature(lambda at: distortion(at, z), y, reach, generator, clock, weight) for reach in (FAR, NEAR))
     return Latents(torch.maximum(far, near), curvature(others, z, FAR, generator, clock))
 
 
 def curvature(
-    function: Callable[[Tensor], Tensor], at: Tensor, reach: float, generator: torch.Generator, clock: Clock
+    function: Callable[[Tensor], Tensor],
+    at: Tensor,
+    reach: float,
+    generator: torch.Generator,
+    clock: Clock,
+    weight: Tensor | float = 1.0,
 ) -> Tensor:
     """Diagonal of the Hessian of `function` (B, C, h, w) -> (B,), at least 0, by Hutchinson's probes.
 
     Central differences of the gradient, `reach` along random signs v: E[v * (H v)] is the diagonal. The noise of few
     probes is averaged out by taking the diagonal as (mean of the channel) * (mean of the position) / mean, for each
-    image.
+    image. `weight` (1, 1, h, w), of mean 1, is how much steeper positions are known to be than others.
     """
     if not at.numel():  # of a codec without z
         return at
@@ -159,7 +171,7 @@ def curvature(
     diagonal = total / (2 * reach * probes)
     channel, position = diagonal.mean((2, 3), keepdim=True), diagonal.mean(1, keepdim=True)
     mean = diagonal.mean((1, 2, 3), keepdim=True).clamp(min=1e-12)
-    return channel.clamp(min=0) * (position / mean).clamp(0.5, 2)
+    return channel.clamp(min=0) * weight * (position / (weight * mean)).clamp(0.5, 2)
 
 
 def _gradient(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:

@@ -18,13 +18,12 @@ from torch.utils.checkpoint import checkpoint
 
 from codec.entropy import StepMixture
 from codec.errors import ConfigError
-from codec.interface import Latents, Priced
+from codec.interface import Y_PIXELS, Latents, Priced
 from codec.model import STRIDE, Codec
 from rdo.config import RefineConfig
 
-CELL = 16  # pixels of a latent's side
 TEMPORARIES = 2.2  # what forward and backward need for a moment, for each byte kept between them: 1.7 to 2.2 measured
-LATENTS = 12  # copies of y that a search holds beside
+LATENTS = 15  # copies of y that a search holds beside
 
 
 class Span(NamedTuple):
@@ -62,7 +61,7 @@ class Strips:
         y_hat, z_hat = latents
 
         def strip(y: Tensor, span: Span) -> Tensor:
-            return span.keep(self.codec.synthesise(Latents(y, z_hat), quality), 2, CELL)
+            return span.keep(self.codec.synthesise(Latents(y, z_hat), quality), 2, Y_PIXELS)
 
         return torch.cat([_again(strip, y_hat[:, :, s.low : s.high], s) for s in self._spans(y_hat)], 2)
 
@@ -115,15 +114,15 @@ def bounded(codec: Priced, shape: torch.Size, config: RefineConfig) -> Priced:
         return codec
     window = codec.config.window
     images, height, width = shape[0], *(-(-side // STRIDE) * STRIDE for side in shape[2:])
-    row_pixels = images * width * CELL
-    height //= CELL
+    row_pixels = images * width * Y_PIXELS
+    height //= Y_PIXELS
     if memory_gib is None and height * row_pixels <= config.strip_pixels:
         return codec
     if memory_gib is None:
         return Strips(codec, max(1, config.strip_pixels // row_pixels // window) * window, halo_rows(codec))
     release_memory()
     free = memory_gib * 2**30 - in_use(codec)
-    parts, state = kept_bytes(codec), LATENTS * 4 * codec.config.latent / CELL**2
+    parts, state = kept_bytes(codec), LATENTS * 4 * codec.config.latent / Y_PIXELS**2
     if (TEMPORARIES * sum(parts) + state) * height * row_pixels <= free:
         return codec
     halo = halo_rows(codec)
@@ -178,7 +177,7 @@ def kept_bytes(codec: Codec | Strips) -> tuple[float, ...]:
         parts.append(new_bytes())
         tensors.append(codec.synthesise(latents, quality))
         parts.append(new_bytes())
-    return tuple(part / (latents.y.shape[2] * latents.y.shape[3] * CELL**2) for part in parts)
+    return tuple(part / (latents.y.shape[2] * latents.y.shape[3] * Y_PIXELS**2) for part in parts)
 
 
 def halo_rows(codec: Codec) -> int:
@@ -189,7 +188,7 @@ def halo_rows(codec: Codec) -> int:
         latents, quality = _probe(codec, 2 * reach + window)
         mixture = codec.mixture(*latents, quality)
         middle = slice(reach, reach + window)
-        picture = codec.synthesise(latents, quality)[:, :, CELL * reach : CELL * (reach + window)]
+        picture = codec.synthesise(latents, quality)[:, :, Y_PIXELS * reach : Y_PIXELS * (reach + window)]
         asked = torch.cat([t.flatten() for t in (*(t[:, :, middle] for t in mixture), picture)])
         total = (asked * torch.rand_like(asked)).sum()
         slopes = torch.autograd.grad(total, latents)

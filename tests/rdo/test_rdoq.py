@@ -11,6 +11,7 @@ from codec.coding import round_latents
 from codec.model import Codec, Latents
 from codec.pixels import Pixels, pad, to_tensor
 from rdo.config import RefineConfig
+from rdo.distortion import Distortion, weight_of_mask
 from rdo.objective import Best, Problem
 from rdo.rdoq import FAR, HOT, NEAR, curvature, curvatures, move, search, survey
 from rdo.schedules import Clock
@@ -90,6 +91,33 @@ def test_curvature_of_a_quadratic() -> None:
         assert torch.allclose(found, weight.expand(1, 3, 1, 40), rtol=1e-3)
 
 
+def test_curvature_keeps_steep_positions_that_are_known() -> None:
+    known = torch.where(torch.arange(40) < 4, 5.0, 0.1)[None, None, None]
+    known = known / known.mean()
+
+    def bowl(v: Tensor) -> Tensor:
+        return (0.5 * known * v.square()).sum((1, 2, 3))
+
+    at = torch.randn(1, 3, 1, 40)
+    found = curvature(bowl, at, NEAR, generator(), Clock(1, None), known)
+    assert torch.allclose(found, known.expand(1, 3, 1, 40), rtol=1e-3)
+    blind = curvature(bowl, at, NEAR, generator(), Clock(1, None))
+    assert float(blind.max()) < 0.5 * float(known.max()), "noise must not make single positions steep"
+
+
+def test_a_mask_weighs_the_curvature(tiny_codec, photo) -> None:
+    problem, plain = problem_of(tiny_codec, photo)
+    assert problem.weight_of(plain.latents.y) == 1
+    mask = torch.zeros(1, 1, 60, 100)
+    mask[..., 48:] = 1
+    masked = problem._replace(measure=Distortion(weight=weight_of_mask(mask, 8.0)))
+    weight = masked.weight_of(plain.latents.y)
+    assert weight.shape == (1, 1, *plain.latents.y.shape[2:])
+    assert torch.allclose(weight[..., 3:], masked.measure.weight.max()) and weight[..., :3].max() < 0.3
+    steep, flat = (curvatures(p, plain.latents, generator(), Clock(1, None)).y for p in (masked, problem))
+    assert 4 < float(steep[..., 4:].mean() / steep[..., :2].mean() / (flat[..., 4:].mean() / flat[..., :2].mean())) < 12
+
+
 def test_curvature_is_never_negative_and_finite_for_a_flat_or_hollow_function() -> None:
     for scale in (0.0, -1.0):
         found = curvature(
@@ -148,6 +176,16 @@ def test_gains_and_never_ends_worse(tiny_codec, photo, heat: float) -> None:
         assert torch.allclose(problem.cost(found.latents).total, found.cost.total)
     assert float(found.cost.total) < 0.99 * float(plain.cost.total)
     assert all(torch.equal(v, v.round()) and not v.requires_grad for v in found.latents)
+
+
+@pytest.mark.parametrize("heat", [30.0, 1000.0])
+def test_heat_that_leads_astray_costs_the_gain_of_its_steps_alone(tiny_codec, photo, heat: float) -> None:
+    problem, plain = problem_of(tiny_codec, photo)
+    config = RefineConfig(heat=heat, share_start=1, share_end=0.5)
+    found = search(problem, plain, config, Clock(40, None), lambda step: None)
+    cold = search(problem, plain, RefineConfig(heat=0), Clock(8, None), lambda step: None)
+    gain, of_cold = (float(plain.cost.total - f.cost.total) for f in (found, cold))
+    assert gain > 0.5 * of_cold > 0
 
 
 def test_more_steps_find_better_places(tiny_codec, photo) -> None:
