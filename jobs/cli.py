@@ -10,6 +10,8 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import NoReturn
 
 DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 THREADS = 2  # of torch in every process that encodes: a fixed number, for sums in another order end in other files
@@ -23,7 +25,14 @@ def parser(name: str, purpose: str, examples: str) -> argparse.ArgumentParser:
             silent = action.default is None or action.default is False
             return action.help if silent else super()._get_help_string(action)
 
-    return argparse.ArgumentParser(
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            known = [flag for flag in self._option_string_actions if flag.startswith("--")]
+            wrong = [word.split("=")[0] for word in message.split() if word.startswith("--")]
+            near = [flag for word in wrong if word not in known for flag in get_close_matches(word, known, 1, 0.75)]
+            super().error(f"{message}; did you mean {near[0]}?" if near else message)
+
+    return Parser(
         prog=name, description=purpose, epilog=f"examples:\n{examples}", formatter_class=Formatter, allow_abbrev=False
     )
 

@@ -63,6 +63,8 @@ def decode_all(arguments: argparse.Namespace) -> int:
         except Exception as error:
             failed += 1
             cli.say(f"{source}: {explain(error, source)}")
+    if len(pairs) > 1 and failed < len(pairs):
+        cli.say(f"{len(pairs) - failed} pictures in {arguments.output or ', '.join(arguments.inputs)}")
     return cli.SOME_FAILED if failed else cli.DONE
 
 

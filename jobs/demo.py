@@ -52,7 +52,7 @@ def save_photographs(folder: Path) -> None:
         from skimage import data
     except ImportError as error:
         what = "the sample photographs come with scikit-image, which is not installed"
-        raise ConfigError(f"{what}: pip install scikit-image, or name your own with rdo-compare photos/") from error
+        raise ConfigError(f'{what}: pip install ".[demo]", or name your own with rdo-compare photos/') from error
     folder.mkdir(parents=True, exist_ok=True)
     for name in NAMES:
         photo = getattr(data, name)()  # (H, W, 3) uint8

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rdo.config import RefineConfig
 
 EXAMPLES = """\
-  rdo-encode --iters 500 photos/            rdo-out/**.rdo, rdo-out/results.jsonl
+  rdo-encode --iters 500 photos/            rdo-out/*.rdo, rdo-out/results.jsonl
   rdo-encode --quality 6 -o a.rdo a.png     one file
   rdo-encode --iters 0 photos/              plain encoding, one pass
   rdo-encode -j 4 photos/                   four pictures at a time
@@ -30,7 +30,12 @@ def build_parser() -> argparse.ArgumentParser:
     rate = flags.add_argument_group("rate")
     rate.add_argument("--quality", type=float, help="1 (smallest) to 8 (best), continuous (default 4)")
     rate.add_argument("--lmbda", type=float, help="weight of mse (0..255) against bpp, default: what fits the quality")
-    rate.add_argument("--target-bytes", type=int, metavar="N", help="file size, never above it, at most 1 %% below")
+    rate.add_argument(
+        "--target-bytes",
+        type=int,
+        metavar="N",
+        help="file size, never above it; at most 1 %% below, if quality 8 fills it",
+    )
     rate.add_argument("--target-bpp", type=float, help="the same in bits per pixel")
     rate.add_argument("--target-psnr", type=float, metavar="DB", help="PSNR, to 0.05 dB")
     rate.add_argument(
@@ -107,7 +112,7 @@ def encode(arguments: argparse.Namespace) -> int:
             if arguments.json and items[0].output != STDIO:
                 print(record.to_json(), flush=True)
     if not arguments.json and items[0].output != STDIO:
-        print(summary(records))
+        print(summary(records, results and results.parent))
     return cli.SOME_FAILED if any(r.status == "failed" for r in records) else cli.DONE
 
 

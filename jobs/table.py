@@ -1,12 +1,14 @@
 """The table that a run ends with: plain against refined."""
 
+from pathlib import Path
+
 from jobs.record import Record
 
 _HEAD = f"{'picture':32} {'quality':>7} {'plain':>9} {'refined':>9} {'bytes':>7} {'PSNR':>15} {'cost':>7}"
 
 
-def summary(records: list[Record]) -> str:
-    """One line a picture and their mean; then the names of those that failed, whose reasons were told as they did."""
+def summary(records: list[Record], folder: Path | None = None) -> str:
+    """One line a picture, their mean, those that failed (whose reasons were told as they did), where the files are."""
     scored = [r for r in records if r.plain and r.refined]
     lines = [_HEAD, *(_line(r) for r in scored)] if scored else []
     if len(scored) > 1:
@@ -20,6 +22,8 @@ def summary(records: list[Record]) -> str:
     skipped = sum(r.status == "skipped" for r in records)
     if skipped:
         lines.append(f"{skipped} of {len(records)} were done before, and unchanged")
+    if folder and (scored or skipped):
+        lines.append(f"the files are in {folder}")
     return "\n".join(lines)
 
 

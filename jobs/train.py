@@ -132,6 +132,9 @@ def _run(arguments: argparse.Namespace, config: "TrainConfig", device: "torch.de
     with Watch(trainer, shown, quiet=peers().rank > 0) as watch:
         trainer.run(watch, pause=lambda: interrupted.is_set() or _is_over(arguments.stop_after, start))
         watch.validate(trainer)
+    if not peers().rank:
+        told = "finished" if trainer.progress >= 1 else f"{trainer.progress:.0%} of the schedule; the same line goes on"
+        cli.say(f"{arguments.output}: weights of step {trainer.step}, {told}")
     return cli.INTERRUPTED if interrupted.is_set() else cli.DONE
 
 

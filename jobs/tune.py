@@ -67,11 +67,12 @@ def tune(arguments: argparse.Namespace) -> int:
     from jobs.running.local import RESULTS
     from jobs.running.settings import EncodeConfig
     from jobs.tuning.space import load_study
-    from jobs.tuning.study import open_study
+    from jobs.tuning.study import open_study, require_optuna
     from jobs.tuning.trials import Bench
     from jobs.tuning.verdict import as_json, as_text, judge, write
 
     deadline = time.monotonic() + (float("inf") if arguments.time_budget is None else arguments.time_budget)
+    require_optuna()
     config = load_study(arguments.study)
     if arguments.trials is not None:
         config = override(config, {"trials": arguments.trials})

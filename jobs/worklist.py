@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codec.errors import ConfigError
-from codec.folders import find_images
+from codec.folders import SUFFIXES, find_images
 from codec.image import image_size
 
 STDIO = "-"
@@ -38,6 +38,10 @@ def build_worklist(inputs: list[str], output: str | None) -> list[Item]:
             raise ConfigError(f"-o {output}: standard input has no name; name its .rdo file, or - for standard output")
         return [Item(STDIO, output or STDIO, 0)]
     folder = Path(output or "rdo-out")
+    if folder.suffix.lower() in SUFFIXES and not folder.is_dir():
+        raise ConfigError(f"-o {output}: name a folder, or one file that ends in .rdo")
+    if folder.is_file() and not names_one_file(output):
+        raise ConfigError(f"-o {output}: a file has this name: name a folder, or one file that ends in .rdo")
     found = [pair for name in inputs for pair in named_pictures(Path(name), folder)]
     if not found:
         raise ConfigError(f"{', '.join(inputs)}: no pictures found")

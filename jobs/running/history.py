@@ -27,21 +27,27 @@ class History:
         done = [r for r in records if r.status == "done"]
         self.finished = {(r.input_sha256, r.output_sha256, r.config_hash): r for r in done}
         self.hashes = {(Path(r.input).absolute(), r.input_stamp): r.input_sha256 for r in done if r.input_stamp}
-        self.written = {Path(r.output).absolute() for r in done}
-        self.failed = {Path(r.output).absolute() for r in records} - self.written
+        self.written = {Path(r.output).absolute(): r for r in done}
+        self.failed = {Path(r.output).absolute() for r in records} - self.written.keys()
 
     def settled(self, item: Item, config_hash: str) -> Record | None:
         """A record for what needs no work: what is done, or a file not ours to replace."""
         output = Path(item.output)
         if item.output in (STDIO, NOWHERE) or not output.exists():
             return None
-        found = self.finished.get((self._input_hash(Path(item.input)), _sha256(output), config_hash))
+        digest = self._input_hash(Path(item.input))
+        found = self.finished.get((digest, _sha256(output), config_hash))
         if found is not None:
             return replace(found, status="skipped", input=item.input, output=item.output)
-        if self._owns(output):
+        before = self.written.get(output.absolute())
+        if before and before.input_sha256 != digest and Path(before.input).absolute() != Path(item.input).absolute():
+            text = f"{item.output} is another picture's, {before.input}: name another folder with -o, or"
+        elif self._owns(output):
             return None
-        text = f"{item.output} exists, and no record here shows it to be a result of ours: pass --overwrite to replace"
-        return Record(schema=SCHEMA, status="failed", input=item.input, output=item.output, error=f"{text} it")
+        else:
+            text = f"{item.output} exists{', and no record here shows it to be ours' if self.exists else ''}:"
+        text = f"{text} pass --overwrite to replace it"
+        return Record(schema=SCHEMA, status="failed", input=item.input, output=item.output, error=text)
 
     def replaces(self, item: Item) -> bool:
         """Whether a file that other settings made stands where this one goes."""

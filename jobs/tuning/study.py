@@ -145,6 +145,14 @@ def means(records: Iterable[Record]) -> dict[Objective, float]:
     return {"gain_percent": statistics.fmean(gains), "seconds": statistics.fmean(seconds)}
 
 
+def require_optuna() -> None:
+    """Raise ConfigError where Optuna is not installed."""
+    try:
+        import optuna  # noqa: F401  (others import it by name)
+    except ImportError as error:
+        raise ConfigError('studies need Optuna, which is not installed: pip install ".[tune]"') from error
+
+
 def open_study(
     config: StudyConfig, setup: Mapping[str, object], storage: str, name: str, cases: int, seed: int
 ) -> Study:
@@ -157,10 +165,8 @@ def open_study(
     Raises:
         ConfigError: the storage cannot be used, or holds a study of this name that was begun otherwise.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise ConfigError('studies need Optuna, which is not installed: pip install ".[tune]"') from error
+    require_optuna()
+    import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():

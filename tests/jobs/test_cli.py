@@ -44,6 +44,19 @@ def test_help_is_quick_and_shows_examples() -> None:
         assert f"usage: rdo-{name}" in done.stdout and f"\n  rdo-{name} " in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("wrong", "hint"), [("--itres", "did you mean --iters?"), ("--qualty=5", "did you mean --quality?"), ("--xyz", "")]
+)
+def test_a_misspelt_flag_gets_the_nearest(wrong: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from jobs.encode import build_parser
+
+    with pytest.raises(SystemExit) as stopped:
+        build_parser().parse_args([wrong, "a.png"])
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert stopped.value.code == 2 and wrong in last and last.endswith(hint)
+    assert ("did you mean" in last) == bool(hint)
+
+
 def test_scripts_of_the_package_exist() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     assert set(scripts) >= {f"rdo-{name}" for name in COMMANDS}

@@ -29,4 +29,4 @@ def test_without_the_package_it_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "skimage", None)
     assert main(["--model", model]) == 2
-    assert "pip install scikit-image" in capsys.readouterr().err
+    assert 'pip install ".[demo]"' in capsys.readouterr().err

@@ -155,6 +155,22 @@ def test_other_settings_encode_again(save_photo, rdo_encode, changed: str, capsy
     assert ("rdo-out: replacing what other settings made" in told.err) == (changed != "--overwrite")
 
 
+def test_another_picture_of_the_same_name_replaces_nothing(save_photo, rdo_encode, capsys, folder: Path) -> None:
+    save_photo("trip/a.png", 10, 10)
+    save_photo("walk/a.png", 12, 12)
+    assert rdo_encode("--iters", 0, "trip") == 0
+    before = Path("rdo-out/a.png.rdo").read_bytes()
+    for _ in range(2):
+        assert rdo_encode("--iters", 0, "walk") == 1
+        assert "is another picture's, trip/a.png: name another folder" in capsys.readouterr().err
+        assert Path("rdo-out/a.png.rdo").read_bytes() == before
+    Path("trip").rename("journey")
+    assert rdo_encode("--iters", 1, "journey") == 0, "the same picture elsewhere is the same picture"
+    save_photo("journey/a.png", 14, 14)
+    assert rdo_encode("--iters", 1, "journey") == 0, "an edited picture is done again"
+    assert rdo_encode("--iters", 0, "--overwrite", "walk") == 0
+
+
 def test_the_table_tells_what_was_done_before(save_photo, rdo_encode, capsys) -> None:
     save_photo("in/a.png", 10, 10)
     for expected in (False, True):
@@ -463,9 +479,10 @@ def test_a_picture_that_could_not_be_written_has_no_scores(save_photo, rdo_encod
 def test_an_output_folder_that_cannot_be_is_one_line(save_photo, rdo_encode, capsys) -> None:
     save_photo("in/a.png", 10, 10)
     Path("taken").write_text("a file")
-    assert rdo_encode("--iters", 0, "-o", "taken", "in") == 1
-    told = capsys.readouterr().err
-    assert "taken" in told and "File exists" in told and "Traceback" not in told
+    assert rdo_encode("--iters", 0, "-o", "taken", "in") == 2
+    assert "-o taken: a file has this name" in capsys.readouterr().err and Path("taken").read_text() == "a file"
+    assert rdo_encode("--iters", 0, "-o", "taken.png", "in") == 2
+    assert "-o taken.png: name a folder, or one file that ends in .rdo" in capsys.readouterr().err
 
 
 def test_ctrl_c_keeps_what_is_done(save_photo, rdo_encode, monkeypatch, folder: Path, records, capsys) -> None:

@@ -1,6 +1,7 @@
 """The table: one line a picture, totals, failures and what was done before."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from jobs.record import SCHEMA, Record, Score
 from jobs.table import summary
@@ -26,6 +27,11 @@ def test_totals_failures_and_pictures_done_before() -> None:
     assert lines[3].split()[3:] == ["1500", "1350", "-10.0%", "-15.00%"]
     assert lines[4].split() == ["b.png", "failed"]  # why was told when it did
     assert lines[5] == "1 of 3 were done before, and unchanged"
+
+
+def test_it_ends_with_where_the_files_are() -> None:
+    assert summary([DONE], Path("out")).splitlines()[-1] == "the files are in out"
+    assert "out" not in summary([FAILED], Path("out"))
 
 
 def test_no_table_of_nothing() -> None:
