@@ -1,6 +1,7 @@
 """How fast training runs, against what the machine's matrix products reach."""
 
 import resource
+import sys
 import time
 
 import torch
@@ -46,7 +47,8 @@ def peak_memory_bytes(device: torch.device) -> int:
     """Largest memory so far: of tensors on a GPU, of the process elsewhere."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    kib = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kib
 
 
 def _wait(device: torch.device) -> None:
