@@ -51,19 +51,17 @@ class Windows(NamedTuple):
             x = x.roll((self.down, self.right), (2, 3))
         return x[:, :, : self.height, : self.width]
 
-    def mask(self, valid: Tensor, whole: bool = False) -> Tensor | None:
-        """Additive mask (nW, T, T), T = P * rows * cols, over tokens that are real (`valid` (P, H, W)) and not wrapped.
+    def mask(self, planes: int, device: torch.device) -> Tensor | None:
+        """Additive mask (nW, T, T), T = planes * rows * cols, over tokens that are neither padding nor wrapped.
 
-        None where nothing needs masking: unshifted whole windows of real tokens. A caller who knows that all are real
-        says so (`whole`), for to look is to wait for the device.
+        None where nothing needs masking: unshifted whole windows.
         """
-        if not self.down and self.pad == (0, 0) and (whole or bool(valid.all())):
+        if not self.down and self.pad == (0, 0):
             return None
-        region = torch.zeros(valid.shape[1:], device=valid.device)
+        region = torch.ones(self.height, self.width, device=device)  # padding by `split` is 0
         region[: self.down] += 1  # rows that the shift wraps round to the last windows
         region[:, : self.right] += 2
-        labels = torch.where(valid, region, torch.full_like(region, -1.0)) + 1  # padding by `split` is 0 too
-        tokens = self.split(labels[None, ..., None])[0, ..., 0]  # (nW, T)
+        tokens = self.split(region.expand(planes, -1, -1)[None, ..., None])[0, ..., 0]  # (nW, T)
         query, key = tokens[:, :, None], tokens[:, None, :]
         return torch.where((query == key) & (key > 0), 0.0, MASKED)
 
@@ -122,14 +120,11 @@ class Block(nn.Module):
         rows, cols = self.window, self.window // 2
         return Windows(height, width, rows, cols, rows // 2 * self.shifted, cols // 2 * self.shifted)
 
-    def bias(self, valid: Tensor, whole: bool = False) -> Tensor:
-        """Additive attention bias (1 or nW, heads, T, T) for planes whose real tokens `valid` (P, H, W) marks.
-
-        `whole`: all of them are.
-        """
-        grid = self.windows(*valid.shape[1:])
-        relative = self.relative(valid.shape[0] * grid.rows * grid.cols)[None]
-        mask = grid.mask(valid, whole)
+    def bias(self, planes: int, height: int, width: int) -> Tensor:
+        """Additive attention bias (1 or nW, heads, T, T) for planes of (height, width) squeezed tokens."""
+        grid = self.windows(height, width)
+        relative = self.relative(planes * grid.rows * grid.cols)[None]
+        mask = grid.mask(planes, relative.device)
         return relative if mask is None else relative + mask[:, None]
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:

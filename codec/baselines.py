@@ -20,7 +20,6 @@ from torch.nn import functional as F
 from codec.architecture import ModelConfig
 from codec.attention import MASKED, Cache
 from codec.context import CodingState, ContextModel, Mixture
-from codec.groups import Layout
 
 WINDOWS_AT_ONCE = 64  # of the serial model's single pass: a window is 16x8 latents deep in memory
 
@@ -125,11 +124,10 @@ class SerialContext(ContextModel):
         self.order: Tensor
         self.register_buffer("order", order, persistent=False)
 
-    def layout(self, height: int, width: int) -> Layout:
-        """A step for each token."""
-        count = self.config.segments * height * width
-        segments = self._walk(torch.arange(self.config.segments)[None, :, None, None].expand(1, -1, height, width))
-        return Layout(segments[0].tolist(), torch.ones(count, 1, 1, dtype=torch.bool))
+    def step_segments(self, height: int, width: int) -> list[int]:
+        """The segment of each coding step, which is a token."""
+        segments = torch.arange(self.config.segments)[None, :, None, None].expand(1, -1, height, width)
+        return self._walk(segments)[0].tolist()
 
     def tokens(self, y: Tensor) -> Tensor:
         """y (B, M, H, W) in coding order (B, S * H * W, 1, 1, p)."""

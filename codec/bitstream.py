@@ -19,10 +19,9 @@ What the stream codes, in this order. With h = ceil(height / 64), w = ceil(width
 
 1. z, (hyper_width, h, w) integers in (channel, row, column) order, each with its channel's row from the checkpoint
    (`prior.rows`), which covers -24..24: first all columns, then the numbers of the escapes.
-2. y, (latent, 4h, 4w) integers, group by group in the order of `codec.groups`; in a group by (row, column, channel),
-   without the positions that an odd width leaves empty. The networks turn z and the groups before into a mixture of
-   Gaussians for each symbol (`codec.context`, in double precision, batch 1, quality as in the header). A group is cut
-   into blocks of 65,536 symbols. A block is
+2. y, (latent, 4h, 4w) integers, group by group in the order of `codec.groups`; in a group by (row, column, channel).
+   The networks turn z and the groups before into a mixture of Gaussians for each symbol (`codec.context`, in double
+   precision, batch 1, quality as in the header). A group is cut into blocks of 65,536 symbols. A block is
    - the index s of its shift, with the one row of 32 columns max(1, 4^(11 - s));
    - its symbols. Their parameters, in grid steps, are rounded to floor(parameter + s / 65536 + 1/2) and give each
      symbol a function F by the integer arithmetic of `codec.tables`. All symbols go first, in order, each with a row of

@@ -25,7 +25,7 @@ from codec.interface import Foreign, Latents, Refinable, rounded
 from codec.model import STRIDE, Codec
 from codec.pixels import Pixels, crop, from_tensor, pad, to_tensor
 from codec.portable import BLOCK, SHIFT_STEP, in_double, safe_shift, transfer_shift
-from codec.tables import GridPositions, Ints, on_grid, positions, take
+from codec.tables import GridPositions, Ints, on_grid, positions
 
 AnyCodec = Codec | Foreign
 SAME = 0.25  # steps: latents nearer than this are one symbol, on grids that differ by rounding errors
@@ -207,16 +207,15 @@ def _schedule(
     z = code_z(codec, coder, z_shape(codec, width, height), None if latents is None else latents.z)
     quality = quality.double()
     shape = y_shape(codec, width, height)
-    model, layout = codec.context, codec.context.layout(*shape[2:])
-    gains = codec.group_gains(quality, layout.segments)
+    model = codec.context
+    gains = codec.group_gains(quality, model.step_segments(*shape[2:]))
     rate_bias = codec.context_rate(quality)
     known = None if latents is None else model.tokens(latents.y)
     state = model.start(codec.features(z.to(quality), quality), rate_bias)
     coded = []
-    for group, valid in enumerate(layout.valid):
-        gain = gains[:, group : group + 1]
+    for group, gain in enumerate(gains.split(1, 1)):
         mixture = in_steps(model.mixture(state), gain)
-        token = code_group(coder, mixture, valid, None if known is None else known[:, group])
+        token = code_group(coder, mixture, None if known is None else known[:, group])
         coded.append(token)
         state = model.step(state, token.to(quality) / gain.squeeze(4), rate_bias)
     y = model.latents(torch.cat(coded, 1), *shape[2:])
@@ -230,20 +229,16 @@ def code_z(codec: Codec, coder: RowCoder, shape: tuple[int, ...], z: Tensor | No
     return torch.from_numpy(symbols).float().reshape(shape)
 
 
-def code_group(coder: RowCoder, mixture: StepMixture, valid: Tensor, token: Tensor | None) -> Tensor:
-    """One group (1, 1, h, w, p), in blocks; positions that an odd width left empty stay zero and cost nothing."""
+def code_group(coder: RowCoder, mixture: StepMixture, token: Tensor | None) -> Tensor:
+    """One group (1, 1, h, w, p), in blocks."""
     at = positions(mixture)
-    width = mixture.means.shape[-1]
-    real = np.flatnonzero(valid.flatten().repeat_interleave(width).numpy())
-    if len(real) < len(at.means):
-        at = take(at, real)
-    symbols = None if token is None else _symbols(token)[real]
-    values = np.zeros(valid.numel() * width, dtype=np.int64)
-    for start in range(0, len(real), BLOCK):
+    symbols = None if token is None else _symbols(token)
+    values = np.zeros(len(at.means), dtype=np.int64)
+    for start in range(0, len(values), BLOCK):
         block = slice(start, start + BLOCK)
         part = GridPositions(*(p[block] for p in at))
-        values[real[block]] = _code_block(coder, part, None if symbols is None else symbols[block])
-    return torch.from_numpy(values).float().reshape(1, 1, *valid.shape, width)
+        values[block] = _code_block(coder, part, None if symbols is None else symbols[block])
+    return torch.from_numpy(values).float().reshape(mixture.means[..., 0, :].shape)
 
 
 def _code_block(coder: RowCoder, at: GridPositions, symbols: Ints | None) -> Ints:

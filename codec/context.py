@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from codec.architecture import ModelConfig
 from codec.attention import Block, Cache
-from codec.groups import Layout, coding_groups, rearrange, restore, split_colours, valid_tokens
+from codec.groups import coding_groups, rearrange, restore, split_colours
 
 
 class Mixture(NamedTuple):
@@ -126,17 +126,17 @@ class ContextModel(nn.Module):
         self.norm = nn.LayerNorm(config.context_width)
         self.head = EntropyHead(config)
 
-    def layout(self, height: int, width: int) -> Layout:
-        """The coding steps of latents (height, width)."""
-        return Layout(self.segments, valid_tokens(height, width, torch.device("cpu"))[self.colours])
+    def step_segments(self, height: int, width: int) -> list[int]:  # noqa: ARG002  (others need the size)
+        """The segment of each coding step of latents (height, width)."""
+        return self.segments
 
     def tokens(self, y: Tensor) -> Tensor:
-        """y (B, M, H, W) in coding order (B, G, H, ceil(W/2), p)."""
+        """y (B, M, H, W) in coding order (B, G, H, W/2, p)."""
         return rearrange(y, self.config.segments, self.config.order)
 
-    def latents(self, tokens: Tensor, height: int, width: int) -> Tensor:  # noqa: ARG002  (others need the height)
+    def latents(self, tokens: Tensor, height: int, width: int) -> Tensor:  # noqa: ARG002  (others need the size)
         """Inverse of `tokens`: (B, M, height, width)."""
-        return restore(tokens, width, self.config.segments, self.config.order)
+        return restore(tokens, self.config.segments, self.config.order)
 
     def masked(self, tokens: Tensor, features: Tensor, rate_bias: Tensor) -> Mixture:
         """Every group's mixture in one block-causal pass.
@@ -178,14 +178,7 @@ class ContextModel(nn.Module):
 
     def _biases(self, features: Tensor) -> list[Tensor]:
         """Every block's attention bias, for latents of the size of these features (B, F, H, W)."""
-        valid = valid_tokens(features.shape[2], features.shape[3], features.device)
-        colours = self.colours[: len(self.plane)] if self.config.skip_first else [1, *self.colours[:-1]]
-        # the start plane is real everywhere; its colour matters only for the padding of an odd width
-        planes = pick(valid, colours, 0)
-        if not self.config.skip_first:
-            planes[0] = True
-        whole = features.shape[3] % 2 == 0
-        return [block.bias(planes, whole) for block in self.blocks]
+        return [block.bias(len(self.plane), features.shape[2], features.shape[3] // 2) for block in self.blocks]
 
     def _planes(self, tokens: Tensor, rate_bias: Tensor) -> Tensor:
         """Embed the first n groups (B, n, H, W/2, p) as planes (B, n or n + 1, H, W/2, d_e)."""

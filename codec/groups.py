@@ -3,8 +3,8 @@
     y (B, M, H, W)  --rearrange-->  tokens (B, G, H, W/2, p)      G = 2 * segments, p = M / segments
 
 Colour A holds the positions with (row + column) even, B the others. Each colour is squeezed to half the width, so that
-a plane of tokens is dense: column c of a plane is image column 2c or 2c+1. An odd W is padded by one column, which
-`valid_tokens` marks. The invariant: `restore(rearrange(y)) == y`, and plane g is coded before plane g + 1.
+a plane of tokens is dense: column c of a plane is image column 2c or 2c+1. W is even: latents come in multiples of
+four. The invariant: `restore(rearrange(y)) == y`, and plane g is coded before plane g + 1.
 
 Source: eContextformer (arXiv:2306.14287), section on efficient group rearrangement; orders sfo and cfo from
 Contextformer (arXiv:2203.02452).
@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from codec.architecture import Order
 
@@ -24,13 +23,6 @@ class Group(NamedTuple):
 
     segment: int
     colour: int
-
-
-class Layout(NamedTuple):
-    """The coding steps of latents of one size: the segment of each step, and (G, H, W) which of its tokens are real."""
-
-    segments: list[int]
-    valid: Tensor
 
 
 def coding_groups(segments: int, order: Order) -> list[Group]:
@@ -60,16 +52,15 @@ def deal_channels(channels: int, segments: int) -> list[int]:
 
 
 def split_colours(x: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, 2, H, ceil(W/2), C): the two checkerboard colours, squeezed, channels last."""
-    x = F.pad(x, (0, x.shape[-1] % 2))
+    """(B, C, H, W), W even -> (B, 2, H, W/2, C): the two checkerboard colours, squeezed, channels last."""
     pairs = _swap_odd_rows(x.unflatten(-1, (-1, 2)))  # (B, C, H, W/2, 2)
     return pairs.permute(0, 4, 2, 3, 1)
 
 
-def merge_colours(colours: Tensor, width: int) -> Tensor:
-    """Inverse of `split_colours`: (B, 2, H, ceil(W/2), C) -> (B, C, H, W)."""
+def merge_colours(colours: Tensor) -> Tensor:
+    """Inverse of `split_colours`: (B, 2, H, W/2, C) -> (B, C, H, W)."""
     pairs = colours.permute(0, 4, 2, 3, 1)  # (B, C, H, W/2, 2)
-    return _swap_odd_rows(pairs).flatten(-2)[..., :width]
+    return _swap_odd_rows(pairs).flatten(-2)
 
 
 def _swap_odd_rows(pairs: Tensor) -> Tensor:
@@ -79,23 +70,17 @@ def _swap_odd_rows(pairs: Tensor) -> Tensor:
 
 
 def rearrange(y: Tensor, segments: int, order: Order) -> Tensor:
-    """Latents (B, M, H, W) -> tokens (B, G, H, ceil(W/2), p) in coding order."""
+    """Latents (B, M, H, W) -> tokens (B, G, H, W/2, p) in coding order."""
     colours = split_colours(y).unflatten(-1, (segments, -1))  # (B, 2, H, W/2, S, p)
     if order == "sfo":
         return colours.permute(0, 4, 1, 2, 3, 5).flatten(1, 2)  # (B, S, 2, ...) -> (B, G, H, W/2, p)
     return colours.permute(0, 1, 4, 2, 3, 5).flatten(1, 2)  # (B, 2, S, ...) -> (B, G, H, W/2, p)
 
 
-def restore(tokens: Tensor, width: int, segments: int, order: Order) -> Tensor:
-    """Inverse of `rearrange`: tokens (B, G, H, ceil(W/2), p) -> latents (B, M, H, width)."""
+def restore(tokens: Tensor, segments: int, order: Order) -> Tensor:
+    """Inverse of `rearrange`: tokens (B, G, H, W/2, p) -> latents (B, M, H, W)."""
     if order == "sfo":
         colours = tokens.unflatten(1, (segments, 2)).permute(0, 2, 3, 4, 1, 5)
     else:
         colours = tokens.unflatten(1, (2, segments)).permute(0, 1, 3, 4, 2, 5)
-    return merge_colours(colours.flatten(-2), width)  # from (B, 2, H, W/2, S, p)
-
-
-def valid_tokens(height: int, width: int, device: torch.device) -> Tensor:
-    """(2, H, ceil(W/2)) bool: False where an odd width left a colour without a latent."""
-    ones = torch.ones(1, 1, height, width, device=device)
-    return split_colours(ones)[0, ..., 0].bool()
+    return merge_colours(colours.flatten(-2))  # from (B, 2, H, W/2, S, p)

@@ -120,7 +120,7 @@ class Codec(nn.Module):
 
     def mixture(self, y_hat: Tensor, z_hat: Tensor, quality: Tensor) -> StepMixture:
         """Parameters of every latent in coding order, (B, G, h, w/2, k, p), by one masked pass."""
-        gains = self.group_gains(quality, self.context.layout(*y_hat.shape[2:]).segments)
+        gains = self.group_gains(quality, self.context.step_segments(*y_hat.shape[2:]))
         tokens = self.context.tokens(y_hat) / gains.squeeze(4)
         raw = self.context.masked(tokens, self.features(z_hat, quality), self.context_rate(quality))
         # likelihoods need fp32 even where the networks ran in bf16

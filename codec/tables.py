@@ -10,7 +10,7 @@ That they agree is the business of `codec.portable`.
 """
 
 from functools import cache
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -51,12 +51,9 @@ class GridMixture(NamedTuple):
     scales: Ints
 
 
-Parameters = TypeVar("Parameters", GridPositions, GridMixture)
-
-
-def take(parameters: Parameters, at: NDArray[np.intp]) -> Parameters:
+def take(grid: GridMixture, at: NDArray[np.intp]) -> GridMixture:
     """Those of the symbols `at` (n,)."""
-    return type(parameters)(*(p.T.take(at, axis=1).T for p in parameters))
+    return GridMixture(*(g.T.take(at, axis=1).T for g in grid))
 
 
 def positions(mixture: StepMixture) -> GridPositions:

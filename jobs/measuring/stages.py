@@ -128,7 +128,7 @@ def _mixtures(on: Subject) -> list[StepMixture]:
     with coding_arithmetic():
         doubled, level = in_double(on.codec), on.level.double()
         model = doubled.context
-        gains = doubled.group_gains(level, model.layout(*on.latents.y.shape[2:]).segments)
+        gains = doubled.group_gains(level, model.step_segments(*on.latents.y.shape[2:]))
         tokens = model.tokens(on.latents.y.double()) / gains.squeeze(4)
         raw = model.masked(tokens, on.features, on.rate_bias)
         parts = zip(*(t.split(1, 1) for t in raw), gains.split(1, 1), strict=True)
@@ -137,14 +137,12 @@ def _mixtures(on: Subject) -> list[StepMixture]:
 
 def _through_coder(on: Subject, mixtures: list[StepMixture], data: bytes | None) -> None:
     """Every symbol into an entropy coder, or out of a file's words."""
-    height, width = on.latents.y.shape[2:]
-    model = on.codec.context
-    shape, known = z_shape(on.codec, on.pixels.width, on.pixels.height), model.tokens(on.latents.y)
+    shape, known = z_shape(on.codec, on.pixels.width, on.pixels.height), on.codec.context.tokens(on.latents.y)
     writer = SymbolWriter()
     coder = writer if data is None else SymbolReader(unpack(data)[1])
     code_z(on.codec, coder, shape, on.latents.z if data is None else None)
-    for group, (valid, mixture) in enumerate(zip(model.layout(height, width).valid, mixtures, strict=True)):
-        code_group(coder, mixture, valid, known[:, group] if data is None else None)
+    for group, mixture in enumerate(mixtures):
+        code_group(coder, mixture, known[:, group] if data is None else None)
     writer.finish()
 
 

@@ -14,10 +14,9 @@ from codec.groups import (
     rearrange,
     restore,
     split_colours,
-    valid_tokens,
 )
 
-SIZES = [(1, 1), (1, 2), (2, 1), (4, 6), (5, 7), (3, 8)]
+SIZES = [(1, 2), (2, 2), (4, 6), (5, 8), (3, 8)]
 
 
 def test_few_strong_channels_come_first_and_weak_ones_fill_up() -> None:
@@ -39,28 +38,28 @@ def test_every_channel_is_dealt_once(segments: int, size: int) -> None:
     segments=st.integers(1, 4),
     width_of_segment=st.integers(1, 3),
     height=st.integers(1, 9),
-    width=st.integers(1, 9),
+    half=st.integers(1, 5),
     order=st.sampled_from(["sfo", "cfo"]),
 )
 def test_restore_undoes_rearrange(
-    batch: int, segments: int, width_of_segment: int, height: int, width: int, order: Order
+    batch: int, segments: int, width_of_segment: int, height: int, half: int, order: Order
 ) -> None:
-    y = torch.randn(batch, segments * width_of_segment, height, width)
+    y = torch.randn(batch, segments * width_of_segment, height, 2 * half)
     tokens = rearrange(y, segments, order)
-    assert tokens.shape == (batch, 2 * segments, height, -(-width // 2), width_of_segment)
-    assert torch.equal(restore(tokens, width, segments, order), y)
+    assert tokens.shape == (batch, 2 * segments, height, half, width_of_segment)
+    assert torch.equal(restore(tokens, segments, order), y)
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_colours_are_a_checkerboard(height: int, width: int) -> None:
     x = torch.randn(2, 3, height, width)
-    expected = torch.zeros(2, 2, height, (width + 1) // 2, 3)
+    expected = torch.zeros(2, 2, height, width // 2, 3)
     for row in range(height):
         for column in range(width):
             colour = 0 if (row + column) % 2 == 0 else 1
             expected[:, colour, row, column // 2] = x[:, :, row, column]
     assert torch.equal(split_colours(x), expected)
-    assert torch.equal(merge_colours(expected, width), x)
+    assert torch.equal(merge_colours(expected), x)
 
 
 @pytest.mark.parametrize("order", ["sfo", "cfo"])
@@ -76,15 +75,3 @@ def test_each_plane_is_the_group_of_its_place_in_the_order(order: Order, height:
 def test_order_sfo_walks_segments_and_cfo_colours_first() -> None:
     assert coding_groups(3, "sfo") == [Group(0, 0), Group(0, 1), Group(1, 0), Group(1, 1), Group(2, 0), Group(2, 1)]
     assert coding_groups(3, "cfo") == [Group(0, 0), Group(1, 0), Group(2, 0), Group(0, 1), Group(1, 1), Group(2, 1)]
-
-
-@pytest.mark.parametrize(("height", "width"), SIZES)
-def test_valid_tokens_marks_what_holds_a_latent(height: int, width: int) -> None:
-    valid = valid_tokens(height, width, torch.device("cpu"))
-    assert valid.shape == (2, height, (width + 1) // 2) and valid.dtype == torch.bool
-    for colour in (0, 1):
-        for row in range(height):
-            for column in range(valid.shape[2]):
-                in_image = 2 * column + (row + colour) % 2 < width
-                assert bool(valid[colour, row, column]) == in_image
-    assert int(valid.sum()) == height * width
