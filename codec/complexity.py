@@ -92,8 +92,7 @@ def _paper(config: ModelConfig, size: Area) -> tuple[int, int]:
 
 def _lapped(config: ModelConfig, size: Area) -> int:
     """The linear path."""
-    inner_rows, inner_cols = (side - BLOCK if side > BLOCK else 0 for side in (size.height, size.width))
-    lap = 3 * BLOCK * (inner_rows * size.width + inner_cols * size.height)
+    lap = 3 * BLOCK * ((size.height - BLOCK) * size.width + (size.width - BLOCK) * size.height)
     return lap + 3 * BLOCK**2 * config.latent * size.at(BLOCK)
 
 

@@ -134,15 +134,13 @@ def _synthesise(y: Tensor, matrix: Tensor, layer: nn.ConvTranspose2d, deviation:
 
 
 def lap(x: Tensor, matrix: Tensor) -> Tensor:
-    """Apply a (16, 16) matrix across every inner block border, down and along: x (B, C, H, W) -> the same."""
+    """Apply a (16, 16) matrix across every inner block border, down and along: x (B, C, H > 16, W > 16) -> the same."""
     return _lap_rows(_lap_rows(x, matrix).mT, matrix).mT
 
 
 def _lap_rows(x: Tensor, matrix: Tensor) -> Tensor:
     """Rows 8..H-8 in runs of 16, each centred on a block border; the outer 8 rows stay."""
     half = BLOCK // 2
-    if x.shape[-2] == BLOCK:
-        return x
     runs = x[..., half:-half, :].unflatten(-2, (-1, BLOCK))  # (B, C, runs, 16, W)
     return torch.cat([x[..., :half, :], (matrix @ runs).flatten(-3, -2), x[..., -half:, :]], -2)
 

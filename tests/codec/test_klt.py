@@ -36,14 +36,14 @@ def test_lapping_leaves_a_flat_picture_alone() -> None:
     torch.testing.assert_close(lapping_matrix() @ ones, ones)
 
 
-@pytest.mark.parametrize(("height", "width"), [(16, 16), (16, 48), (64, 32), (80, 16)])
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (32, 48), (64, 32), (80, 32)])
 def test_inverse_lap_undoes_lap(height: int, width: int) -> None:
     x = torch.randn(2, 3, height, width, dtype=torch.float64)
     matrix = lapping_matrix()
     lapped = lap(x, matrix)
     torch.testing.assert_close(lap(lapped, torch.linalg.inv(matrix)), x)
     assert torch.equal(lapped[..., :8, :8], x[..., :8, :8]), "corners have no border to be mixed across"
-    assert torch.equal(lapped, x) == (height == width == 16)
+    assert not torch.equal(lapped, x)
 
 
 def test_lap_mixes_across_each_block_border_only() -> None:
