@@ -30,7 +30,7 @@ def initialise(codec: Codec, photos: list[Samples]) -> None:
     if isinstance(codec.g_a, PaperAnalysis):
         _scale_latents(codec.g_a, photos)
     else:
-        set_klt(codec.g_a, codec.g_s, kernel, deviation)  # type: ignore[arg-type]  # a linear path is all they share
+        set_klt(codec.g_a, codec.g_s, kernel, deviation)  # type: ignore[arg-type]  # both are lapped
     set_gains_from_deviation(codec, deviation)
 
 

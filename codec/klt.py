@@ -12,7 +12,7 @@ linear path beside the paper's networks.
 Source: time-domain lapped transforms, Tran, Liang and Tu, IEEE TSP 51(6), 2003, with a diagonal scaling of 1.3.
 """
 
-from typing import Protocol, TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,23 +26,51 @@ from codec.transforms import PaperAnalysis, PaperSynthesis, RateTable, Residual
 Layer = TypeVar("Layer", bound=nn.Module)
 
 BLOCK = 16
-LAP_SCALE = (
-    1.3  # biorthogonal scaling of the first difference; 1 is orthogonal. Best of 1, 1.3, 1.6 on training patches
-)
+# biorthogonal scaling of the first difference; 1 is orthogonal. Best of 1, 1.3, 1.6 on training patches
+LAP_SCALE = 1.3
 CELL = 8  # the nonlinear paths work on 8x8 pixel cells
 
 
-class KltAnalysis(nn.Module):
-    """`g_a`: lapped KLT plus a residual network on 8x8 cells."""
+class LappedAnalysis(nn.Module):
+    """The linear path of `g_a`, with which its children start."""
 
     deviation: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        n = config.width
         self.lap = nn.Parameter(lapping_matrix().float())
         self.linear = nn.Conv2d(3, config.latent, BLOCK, stride=BLOCK, bias=False)
         self.register_buffer("deviation", torch.ones(config.latent))
+
+    def lapped(self, centred: Tensor) -> Tensor:
+        """Pixels (B, 3, H, W) around 0 -> (B, M, H/16, W/16), each channel in units of its deviation."""
+        blocks = F.pixel_unshuffle(lap(centred, self.lap), BLOCK)
+        return F.conv2d(blocks, _as_matrix(self.linear)) * (255 / self.deviation)[:, None, None]
+
+
+class LappedSynthesis(nn.Module):
+    """The linear path of `g_s`, transposed."""
+
+    deviation: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.unlap = nn.Parameter(torch.linalg.inv(lapping_matrix()).float())
+        self.linear = nn.ConvTranspose2d(config.latent, 3, BLOCK, stride=BLOCK, bias=False)
+        self.register_buffer("deviation", torch.ones(config.latent))
+
+    def unlapped(self, y: Tensor) -> Tensor:
+        """y (B, M, h, w) in units of deviation -> pixels (B, 3, 16h, 16w) around 0."""
+        blocks = F.conv2d(y * (self.deviation / 255)[:, None, None], _as_matrix(self.linear).transpose(0, 1))
+        return lap(F.pixel_shuffle(blocks, BLOCK), self.unlap)
+
+
+class KltAnalysis(LappedAnalysis):
+    """`g_a`: lapped KLT plus a residual network on 8x8 cells."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        n = config.width
         self.cells = nn.Conv2d(3 * CELL * CELL, n, 3, padding=1)
         self.rate = RateTable(config.levels, n)
         self.blocks = nn.Sequential(*(Residual(n) for _ in range(config.analysis_blocks)))
@@ -51,23 +79,16 @@ class KltAnalysis(nn.Module):
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         """x (B, 3, H, W) in [0, 1] -> y (B, M, H/16, W/16) in units of deviation."""
         centred = x - 0.5
-        linear = _analyse(centred, self.lap, self.linear, self.deviation)
         cells = self.cells(F.pixel_unshuffle(centred, CELL)) + self.rate(quality)[..., None, None]
-        residual: Tensor = self.out(F.pixel_unshuffle(self.blocks(cells), BLOCK // CELL))
-        return linear + residual
+        return self.lapped(centred) + self.out(F.pixel_unshuffle(self.blocks(cells), BLOCK // CELL))
 
 
-class KltSynthesis(nn.Module):
+class KltSynthesis(LappedSynthesis):
     """`g_s`: the transposed lapped KLT plus a correction computed from the latents and the linear picture."""
 
-    deviation: Tensor
-
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         n = config.width
-        self.unlap = nn.Parameter(torch.linalg.inv(lapping_matrix()).float())
-        self.linear = nn.ConvTranspose2d(config.latent, 3, BLOCK, stride=BLOCK, bias=False)
-        self.register_buffer("deviation", torch.ones(config.latent))
         self.latents = nn.Conv2d(config.latent, 4 * n, 1)
         self.picture = nn.Conv2d(3 * CELL * CELL, n, 1)
         self.rate = RateTable(config.levels, n)
@@ -76,61 +97,37 @@ class KltSynthesis(nn.Module):
 
     def forward(self, y: Tensor, quality: Tensor) -> Tensor:
         """y (B, M, h, w) in units of deviation -> x_hat (B, 3, 16h, 16w), not clamped."""
-        linear = _synthesise(y, self.unlap, self.linear, self.deviation)
+        linear = self.unlapped(y)
         cells = F.pixel_shuffle(self.latents(y), BLOCK // CELL) + self.picture(F.pixel_unshuffle(linear, CELL))
         cells = cells + self.rate(quality)[..., None, None]
         cells = self.blocks(cells.contiguous(memory_format=torch.channels_last))  # 3x3 on a CPU: 0.7 of the time
         return linear + F.pixel_shuffle(self.out(cells), CELL) + 0.5
 
 
-class SkipAnalysis(nn.Module):
+class SkipAnalysis(LappedAnalysis):
     """`g_a`: lapped KLT beside the paper's network, whose output starts at zero."""
 
-    deviation: Tensor
-
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.lap = nn.Parameter(lapping_matrix().float())
-        self.linear = nn.Conv2d(3, config.latent, BLOCK, stride=BLOCK, bias=False)
-        self.register_buffer("deviation", torch.ones(config.latent))
+        super().__init__(config)
         self.network = PaperAnalysis(config)
         _zeroed(self.network.tail[-1])
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         """x (B, 3, H, W) in [0, 1] -> y (B, M, H/16, W/16) in units of deviation."""
-        y: Tensor = _analyse(x - 0.5, self.lap, self.linear, self.deviation) + self.network(x, quality)
-        return y
+        return self.lapped(x - 0.5) + self.network(x, quality)
 
 
-class SkipSynthesis(nn.Module):
+class SkipSynthesis(LappedSynthesis):
     """`g_s`: the transposed lapped KLT beside the paper's network, whose output starts at zero."""
 
-    deviation: Tensor
-
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.unlap = nn.Parameter(torch.linalg.inv(lapping_matrix()).float())
-        self.linear = nn.ConvTranspose2d(config.latent, 3, BLOCK, stride=BLOCK, bias=False)
-        self.register_buffer("deviation", torch.ones(config.latent))
+        super().__init__(config)
         self.network = PaperSynthesis(config)
         _zeroed(self.network.up[-1])
 
     def forward(self, y: Tensor, quality: Tensor) -> Tensor:
         """y (B, M, h, w) in units of deviation -> x_hat (B, 3, 16h, 16w), not clamped."""
-        x_hat: Tensor = _synthesise(y, self.unlap, self.linear, self.deviation) + 0.5 + self.network(y, quality)
-        return x_hat
-
-
-def _analyse(centred: Tensor, matrix: Tensor, layer: nn.Conv2d, deviation: Tensor) -> Tensor:
-    """Lapped transform of pixels (B, 3, H, W) around 0, each channel in units of its deviation."""
-    blocks = F.pixel_unshuffle(lap(centred, matrix), BLOCK)
-    return F.conv2d(blocks, _as_matrix(layer)) * (255 / deviation)[:, None, None]
-
-
-def _synthesise(y: Tensor, matrix: Tensor, layer: nn.ConvTranspose2d, deviation: Tensor) -> Tensor:
-    """The transposed one: pixels (B, 3, 16h, 16w) around 0 of y (B, M, h, w)."""
-    blocks = F.conv2d(y * (deviation / 255)[:, None, None], _as_matrix(layer).transpose(0, 1))
-    return lap(F.pixel_shuffle(blocks, BLOCK), matrix)
+        return self.unlapped(y) + 0.5 + self.network(y, quality)
 
 
 def lap(x: Tensor, matrix: Tensor) -> Tensor:
@@ -160,19 +157,13 @@ def lapping_matrix(size: int = BLOCK, scale: float = LAP_SCALE) -> Tensor:
     return butterfly @ torch.block_diag(eye, odd) @ butterfly
 
 
-class Linear(Protocol):
-    """What `g_a` and `g_s` with a linear path have in common."""
-
-    linear: nn.Module
-    deviation: Tensor
-
-
 @torch.no_grad()
-def set_klt(analysis: Linear, synthesis: Linear, kernel: Tensor, deviation: Tensor) -> None:
+def set_klt(analysis: LappedAnalysis, synthesis: LappedSynthesis, kernel: Tensor, deviation: Tensor) -> None:
     """Set both linear paths to a basis (M, 3, 16, 16) of lapped patches and its deviations (M,), see `klt_basis`."""
-    for transform in (analysis, synthesis):
-        cast(nn.Conv2d, transform.linear).weight.copy_(kernel)
-        transform.deviation.copy_(deviation)
+    analysis.linear.weight.copy_(kernel)
+    synthesis.linear.weight.copy_(kernel)
+    analysis.deviation.copy_(deviation)
+    synthesis.deviation.copy_(deviation)
 
 
 @torch.no_grad()
