@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from codec.architecture import MS_SSIM_SIDE_MIN, QUALITY_FIRST, QUALITY_LAST, lmbda_of
-from codec.coding import round_latents
+from codec.coding import plain_latents
 from codec.distortion import measure
 from codec.model import STRIDE, Codec
 from codec.pixels import Samples
@@ -62,7 +62,7 @@ def _cost(codec: Codec, crops: list[Tensor], quality: float, lmbda: float) -> fl
     total = 0.0
     for x in crops:
         x = x.to(level.device)
-        out = codec.evaluate(round_latents(codec.analyse(x, level)), level)
+        out = codec.evaluate(plain_latents(codec, x, level), level)
         distortion = measure(out.x_hat.clamp(0, 1), x, codec.config.distortion)
         total += float((out.y_bits + out.z_bits) / (x.shape[2] * x.shape[3]) + lmbda * distortion)
     return total / len(crops)

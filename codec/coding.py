@@ -144,11 +144,6 @@ def plain_latents(codec: Refinable, x: Tensor, level: Tensor) -> Latents:
     return rounded(latents, codec.grid(latents, level))
 
 
-def round_latents(latents: Latents) -> Latents:
-    """The nearest integers: what a plain encoder of our own codec writes."""
-    return Latents(latents.y.round(), latents.z.round())
-
-
 def same_symbols(a: Latents, b: Latents) -> bool:
     """Whether two rounded latents are one file's, whoever computed the grid that they lie on."""
     return all(u.shape == v.shape and bool(((u - v).abs() < SAME).all()) for u, v in zip(a, b, strict=True))

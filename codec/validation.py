@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from codec.architecture import lmbda_of
-from codec.coding import round_latents
+from codec.coding import plain_latents
 from codec.distortion import measure
-from codec.model import STRIDE, Codec
-from codec.pixels import Samples, crop, pad
+from codec.model import Codec
+from codec.pixels import Samples, crop
 
 
 class Validation(NamedTuple):
@@ -37,8 +37,7 @@ def validate(codec: Codec, photos: Iterable[Samples], qualities: Iterable[float]
         bpps, psnrs, distortions = [], [], []
         for image in images:
             x = image.to(device).float() / 255
-            latents = codec.analyse(pad(x, STRIDE), quality)
-            out = codec.evaluate(round_latents(latents), quality)
+            out = codec.evaluate(plain_latents(codec, x, quality), quality)
             x_hat = crop(out.x_hat, *x.shape[2:]).clamp(0, 1).mul(255).round() / 255
             bpps.append(float(out.y_bits + out.z_bits) / (x.shape[2] * x.shape[3]))
             psnrs.append(10 * math.log10(255**2 / max(float(measure(x_hat, x, "mse")), 1e-12)))

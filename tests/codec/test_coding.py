@@ -18,7 +18,6 @@ from codec.coding import (
     decode,
     encode,
     read,
-    round_latents,
     write,
     y_shape,
     z_shape,
@@ -38,9 +37,10 @@ def picture(photo: Photo, height: int, width: int, grey: bool = False) -> Pixels
     return Pixels(np.repeat(data[..., :1], 3, 2) if grey else data, grey)
 
 
-def analysed(codec: Codec, pixels: Pixels, quality: float) -> Latents:
+def plain(codec: Codec, pixels: Pixels, quality: float) -> Latents:
     with torch.no_grad():
-        return codec.analyse(pad(to_tensor(pixels), STRIDE), torch.tensor([on_header_grid(quality)]))
+        analysed = codec.analyse(pad(to_tensor(pixels), STRIDE), torch.tensor([on_header_grid(quality)]))
+    return Latents(*(v.round() for v in analysed))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_decode_gives_what_encode_rounded(
     pixels = picture(photo, height, width, grey)
     data = encode(tiny_codec, pixels, quality)
     decoded = decode(tiny_codec, data)
-    rounded = round_latents(analysed(tiny_codec, pixels, quality))
+    rounded = plain(tiny_codec, pixels, quality)
     assert all(torch.equal(a, b) for a, b in zip(decoded.latents, rounded, strict=True))
     assert height * width < 1000 or min(len(t.unique()) for t in rounded) > 2, (
         "the latents say nothing: they hardly vary"
@@ -89,7 +89,7 @@ def test_the_writer_codes_with_the_mixtures_that_evaluate_prices(
 
     monkeypatch.setattr(coding, "positions", spy)
     pixels = picture(photo, 100, 130)
-    rounded = round_latents(analysed(codec, pixels, quality))
+    rounded = plain(codec, pixels, quality)
     encode(codec, pixels, quality)
     priced = codec.mixture(rounded.y, rounded.z, torch.tensor([on_header_grid(quality)]))
     assert len(used) == 8
@@ -113,7 +113,7 @@ def test_other_architectures_come_back_too(
     codec = make_codec(1, **changes)
     pixels = picture(photo, 70, 90)
     decoded = decode(codec, encode(codec, pixels, 6.5))
-    rounded = round_latents(analysed(codec, pixels, 6.5))
+    rounded = plain(codec, pixels, 6.5)
     assert min(len(t.unique()) for t in rounded) > 2
     assert all(torch.equal(a, b) for a, b in zip(decoded.latents, rounded, strict=True))
 
@@ -154,7 +154,7 @@ def test_latents_beyond_the_format_are_clamped_and_fractions_rounded(tiny_codec:
 
 @pytest.mark.parametrize(("height", "width"), [*SIZES, (64, 64), (128, 129)])
 def test_shapes_are_those_of_the_networks(tiny_codec: Codec, photo: Photo, height: int, width: int) -> None:
-    y, z = analysed(tiny_codec, picture(photo, height, width), 4)
+    y, z = plain(tiny_codec, picture(photo, height, width), 4)
     assert (y.shape, z.shape) == (y_shape(tiny_codec, width, height), z_shape(tiny_codec, width, height))
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pytorch_msssim import ms_ssim
 
 from codec.architecture import lmbda_of
-from codec.coding import round_latents
+from codec.coding import plain_latents
 from codec.distortion import MS_SSIM_SCALE
 from codec.loss import Batch, training_loss, uniform_noise
 from codec.model import Codec
@@ -47,7 +47,7 @@ def test_ms_ssim_takes_the_place_of_the_mse(tiny_codec: Codec, photo: Photo) -> 
     batch = make_batch(tiny_codec, photo, side=192)
     squared, structural = (training_loss(tiny_codec, batch, distortion) for distortion in ("mse", "ms_ssim"))
     assert float(squared.mse) == float(structural.mse) and float(squared.bpp) == float(structural.bpp)
-    x_hat = tiny_codec.synthesise(round_latents(tiny_codec.analyse(batch.x, batch.quality)), batch.quality)
+    x_hat = tiny_codec.synthesise(plain_latents(tiny_codec, batch.x, batch.quality), batch.quality)
     each = MS_SSIM_SCALE * (1 - ms_ssim(x_hat, batch.x, data_range=1.0, size_average=False))
     mse = 255**2 * (x_hat - batch.x).square().mean((1, 2, 3))
     difference = float((batch.lmbda**0.5 * (each - mse)).mean())

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from codec.coding import round_latents
+from codec.coding import plain_latents
 from codec.model import Codec, Latents
-from codec.pixels import Pixels, pad, to_tensor
+from codec.pixels import Pixels, to_tensor
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion, weight_of_mask
 from rdo.objective import Best, Problem
@@ -28,7 +28,7 @@ def problem_of(codec: Codec, photo: Callable, height: int = 60, width: int = 100
     quality = codec.level(4.0)
     problem = Problem(codec, x, quality, torch.tensor([LMBDA]))
     with torch.no_grad():
-        plain = round_latents(codec.analyse(pad(x, 64), quality))
+        plain = plain_latents(codec, x, quality)
         return problem, Best(plain, problem.cost(plain))
 
 
