@@ -24,6 +24,7 @@ from codec.context import Mixture, pick
 from codec.entropy import FactorisedPrior, StepMixture, in_steps, mixture_bits
 from codec.errors import ConfigError
 from codec.interface import Latents as Latents  # others know it from here
+from codec.interface import rate
 from codec.klt import KltAnalysis, KltSynthesis, SkipAnalysis, SkipSynthesis
 from codec.transforms import HyperAnalysis, HyperSynthesis, PaperAnalysis, PaperSynthesis, RateTable
 
@@ -130,14 +131,6 @@ class Codec(nn.Module):
         """Nowhere."""
         return mixture.means.new_zeros(())
 
-    def rate(self, y: Tensor, y_hat: Tensor, z: Tensor, z_hat: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
-        """Bits (B,) of y and of z, with parameters from the rounded y_hat, z_hat.
-
-        `evaluate` passes the same latents twice; training passes noisy ones as `y`, `z`.
-        """
-        y_bits = self.y_bits(y, self.mixture(y_hat, z_hat, quality))
-        return y_bits.sum((1, 2, 3)), self.z_bits(z, quality).sum((1, 2, 3))
-
     def y_bits(self, y: Tensor, mixture: StepMixture) -> Tensor:
         """Bits of each latent y (B, M, h, w), on or off the integer grid, under parameters of `mixture`."""
         with torch.autocast(y.device.type, enabled=False):  # tails of likelihoods need fp32
@@ -151,7 +144,7 @@ class Codec(nn.Module):
 
     def evaluate(self, latents: Latents, quality: Tensor) -> Evaluation:
         """Decode and price latents in one differentiable pass."""
-        y_bits, z_bits = self.rate(latents.y, latents.y, latents.z, latents.z, quality)
+        y_bits, z_bits = rate(self, latents, quality)
         return Evaluation(self.synthesise(latents, quality), y_bits, z_bits)
 
 

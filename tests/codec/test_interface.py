@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from codec.interface import Latents, bit_map
+from codec.interface import Latents, bit_map, rate
 from codec.model import Codec
 
 
@@ -15,7 +15,7 @@ def test_the_bit_map_sums_to_the_rate(tiny_codec: Codec, blocks: tuple[int, int]
     y = torch.randn(2, tiny_codec.config.latent, height, width).mul(3).round()
     z = torch.randn(2, tiny_codec.config.hyper_width, height // 4, width // 4).mul(2).round()
     level = torch.tensor([2.0, 6.0])
-    y_bits, z_bits = tiny_codec.rate(y, y, z, z, level)
+    y_bits, z_bits = rate(tiny_codec, Latents(y, z), level)
     found = bit_map(tiny_codec, Latents(y, z), level)
     assert found.shape == (2, height, width)
     torch.testing.assert_close(found.sum((1, 2)), y_bits + z_bits)

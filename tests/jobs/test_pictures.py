@@ -12,6 +12,7 @@ from PIL import Image
 import jobs.comparing.pictures
 from codec.coding import coding_arithmetic, encode
 from codec.image import STRICT, read_image
+from codec.interface import rate
 from codec.model import Codec
 from codec.pixels import Pixels
 from jobs.comparing.details import plain_latents
@@ -69,7 +70,7 @@ def test_a_quality_is_found_by_its_bits(photo: Any, codec: Codec, quality: float
     def bits(at: float) -> float:
         latents, level = plain_latents(codec, pixels, at), codec.level(at)
         with coding_arithmetic():
-            return float(sum(codec.rate(latents.y, latents.y, latents.z, latents.z, level)))
+            return float(sum(rate(codec, latents, level)))
 
     found = quality_of_bits(codec, pixels, bits(quality), (5.0, bits(5.0)))
     assert bits(found) == pytest.approx(bits(quality), rel=0.03)
