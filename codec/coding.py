@@ -22,7 +22,7 @@ from codec.coder import SYMBOL_MAX, RowCoder, SymbolReader, SymbolWriter, transf
 from codec.entropy import Z_REACH, StepMixture, in_steps
 from codec.errors import BitstreamError, ConfigError
 from codec.interface import Foreign, Latents, Refinable, rounded
-from codec.model import STRIDE, Codec
+from codec.model import STRIDE, Codec, latent_shapes
 from codec.pixels import Pixels, crop, from_tensor, pad, to_tensor
 from codec.portable import BLOCK, SHIFT_STEP, in_double, safe_shift, transfer_shift
 from codec.tables import GridPositions, Ints, on_grid, positions
@@ -84,7 +84,7 @@ def write(codec: AnyCodec, latents: Latents, width: int, height: int, quality: f
     check_size(width, height)
     if not isinstance(codec, Codec):
         return _write_foreign(codec, latents, Header(model_id(codec), width, height, on_header_grid(quality), grey, 0))
-    shapes = y_shape(codec, width, height), z_shape(codec, width, height)
+    shapes = latent_shapes(codec.config, width, height)
     if (tuple(latents.y.shape), tuple(latents.z.shape)) != shapes:
         raise ConfigError(
             f"latents {tuple(latents.y.shape)}, {tuple(latents.z.shape)} for an image that needs {shapes}"
@@ -126,16 +126,6 @@ def read(codec: AnyCodec, data: bytes) -> tuple[Header, Latents]:
     if not reader.exhausted() or symbols_crc(_int32(latents.z), _int32(latents.y)) != header.symbols_crc:
         raise BitstreamError(DRIFT)
     return header, latents
-
-
-def y_shape(codec: Codec, width: int, height: int) -> tuple[int, int, int, int]:
-    """Shape of y for an image, batch 1."""
-    return 1, codec.config.latent, -(-height // STRIDE) * 4, -(-width // STRIDE) * 4
-
-
-def z_shape(codec: Codec, width: int, height: int) -> tuple[int, int, int, int]:
-    """Shape of z for an image, batch 1."""
-    return 1, codec.config.hyper_width, -(-height // STRIDE), -(-width // STRIDE)
 
 
 def plain_latents(codec: Refinable, x: Tensor, level: Tensor) -> Latents:
@@ -199,11 +189,11 @@ def _schedule(
 
     `codec` computes in double; latents and what is returned are fp32.
     """
-    z = code_z(codec, coder, z_shape(codec, width, height), None if latents is None else latents.z)
+    y_shape, z_shape = latent_shapes(codec.config, width, height)
+    z = code_z(codec, coder, z_shape, None if latents is None else latents.z)
     quality = quality.double()
-    shape = y_shape(codec, width, height)
     model = codec.context
-    gains = codec.group_gains(quality, model.step_segments(*shape[2:]))
+    gains = codec.group_gains(quality, model.step_segments(*y_shape[2:]))
     rate_bias = codec.context_rate(quality)
     known = None if latents is None else model.tokens(latents.y)
     state = model.start(codec.features(z.to(quality), quality), rate_bias)
@@ -213,7 +203,7 @@ def _schedule(
         token = code_group(coder, mixture, None if known is None else known[:, group])
         coded.append(token)
         state = model.step(state, token.to(quality) / gain.squeeze(4), rate_bias)
-    y = model.latents(torch.cat(coded, 1), *shape[2:])
+    y = model.latents(torch.cat(coded, 1), *y_shape[2:])
     return Latents(y.to(quality.device), z.to(quality.device))
 
 
@@ -255,7 +245,8 @@ def _check_length(codec: Codec, header: Header, words: int) -> None:
     """
     rows = codec.prior.rows.double()
     bits = float((rows.sum(1) / rows.amax(1)).log2().sum())  # of one position
-    z_bits_min = bits * math.prod(z_shape(codec, header.width, header.height)[2:])
+    _, z_shape = latent_shapes(codec.config, header.width, header.height)
+    z_bits_min = bits * math.prod(z_shape[2:])
     if 32 * words + 64 < z_bits_min:
         raise BitstreamError(f"{words} words cannot hold {header.width}x{header.height} pixels: the header is forged")
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from codec.architecture import Distortion
 from codec.distortion import measure
 from codec.interface import Latents
-from codec.model import STRIDE, Codec
+from codec.model import Codec, latent_shapes
 
 Rounding = Literal["noise", "hard"]
 
@@ -49,10 +49,7 @@ class Batch(NamedTuple):
 def uniform_noise(codec: Codec, x: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
     """Noise for y and z of crops x (B, 3, H, W)."""
     batch, _, height, width = x.shape
-    shapes = (
-        (batch, codec.config.latent, 4 * (height // STRIDE), 4 * (width // STRIDE)),
-        (batch, codec.config.hyper_width, height // STRIDE, width // STRIDE),
-    )
+    shapes = latent_shapes(codec.config, width, height, batch)
     y_noise, z_noise = (torch.rand(shape, generator=noise, device=x.device) - 0.5 for shape in shapes)
     return y_noise, z_noise
 

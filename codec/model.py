@@ -33,6 +33,7 @@ TRANSFORMS: dict[str, tuple[type[nn.Module], type[nn.Module]]] = {
     "klt": (KltAnalysis, KltSynthesis),
     "skip": (SkipAnalysis, SkipSynthesis),
 }
+Shape = tuple[int, int, int, int]
 STRIDE = 64  # image sides are padded to a multiple of this: 16 for y, 4 more for z
 
 
@@ -146,6 +147,12 @@ class Codec(nn.Module):
         """Decode and price latents in one differentiable pass."""
         y_bits, z_bits = rate(self, latents, quality)
         return Evaluation(self.synthesise(latents, quality), y_bits, z_bits)
+
+
+def latent_shapes(config: ModelConfig, width: int, height: int, images: int = 1) -> tuple[Shape, Shape]:
+    """Of y and of z, for images of width x height pixels."""
+    rows, columns = -(-height // STRIDE), -(-width // STRIDE)
+    return (images, config.latent, 4 * rows, 4 * columns), (images, config.hyper_width, rows, columns)
 
 
 def level_steps(levels: int) -> Tensor:

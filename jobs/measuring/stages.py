@@ -9,17 +9,7 @@ from torch import Tensor
 from codec.baselines import make_context, variants
 from codec.bitstream import unpack
 from codec.coder import SymbolReader, SymbolWriter
-from codec.coding import (
-    AnyCodec,
-    code_group,
-    code_z,
-    coding_arithmetic,
-    decode,
-    encode,
-    plain_latents,
-    read,
-    z_shape,
-)
+from codec.coding import AnyCodec, code_group, code_z, coding_arithmetic, decode, encode, plain_latents, read
 from codec.context import ContextModel
 from codec.entropy import StepMixture, in_steps
 from codec.model import Codec, Latents
@@ -137,10 +127,10 @@ def _mixtures(on: Subject) -> list[StepMixture]:
 
 def _through_coder(on: Subject, mixtures: list[StepMixture], data: bytes | None) -> None:
     """Every symbol into an entropy coder, or out of a file's words."""
-    shape, known = z_shape(on.codec, on.pixels.width, on.pixels.height), on.codec.context.tokens(on.latents.y)
+    known = on.codec.context.tokens(on.latents.y)
     writer = SymbolWriter()
     coder = writer if data is None else SymbolReader(unpack(data)[1])
-    code_z(on.codec, coder, shape, on.latents.z if data is None else None)
+    code_z(on.codec, coder, on.latents.z.shape, on.latents.z if data is None else None)
     for group, mixture in enumerate(mixtures):
         code_group(coder, mixture, known[:, group] if data is None else None)
     writer.finish()

@@ -11,9 +11,9 @@ from torch import Tensor
 from codec.architecture import ModelConfig, Order
 from codec.attention import MASKED
 from codec.baselines import SerialContext, SlidingContext, make_context
-from codec.coding import read, write, y_shape, z_shape
+from codec.coding import read, write
 from codec.context import ContextModel, Mixture
-from codec.model import Codec, Latents
+from codec.model import Codec, Latents, latent_shapes
 
 SERIAL: dict[str, Any] = {"context": "contextformer", "cached": False, "skip_first": False, "window": 8}
 SLIDING: dict[str, Any] = {"context": "pcontextformer", "cached": False, "window": 8}
@@ -53,7 +53,7 @@ def test_the_same_symbols_come_out_as_went_in(
 ) -> None:
     codec = make_codec(order=order, **changes)
     torch.manual_seed(1)
-    y, z = (torch.randn(shape(codec, 64, 64)).mul(3).round() for shape in (y_shape, z_shape))
+    y, z = (torch.randn(shape).mul(3).round() for shape in latent_shapes(codec.config, 64, 64))
     latents = read(codec, write(codec, Latents(y, z), 64, 64, 4.0, False))[1]
     assert torch.equal(latents.y, y) and torch.equal(latents.z, z)
 

@@ -19,12 +19,10 @@ from codec.coding import (
     encode,
     read,
     write,
-    y_shape,
-    z_shape,
 )
 from codec.entropy import StepMixture
 from codec.errors import BitstreamError, ConfigError
-from codec.model import STRIDE, Codec, Latents
+from codec.model import STRIDE, Codec, Latents, latent_shapes
 from codec.pixels import Pixels, crop, from_tensor, pad, to_tensor
 from codec.tables import GridPositions, positions
 
@@ -140,14 +138,15 @@ def test_latents_of_any_size_come_back(tiny_codec: Codec, height: int, width: in
         values[rng.random(shape) < 0.01] = -(2**30)
         return torch.from_numpy(values).float()
 
-    latents = Latents(draw(y_shape(tiny_codec, width, height)), draw(z_shape(tiny_codec, width, height)))
+    latents = Latents(*map(draw, latent_shapes(tiny_codec.config, width, height)))
     header, back = read(tiny_codec, write(tiny_codec, latents, width, height, 3.7, True))
     assert all(torch.equal(a, b) for a, b in zip(back, latents, strict=True))
     assert header.grey and (header.width, header.height) == (width, height)
 
 
 def test_latents_beyond_the_format_are_clamped_and_fractions_rounded(tiny_codec: Codec) -> None:
-    latents = Latents(torch.full(y_shape(tiny_codec, 9, 9), 1e12), torch.full(z_shape(tiny_codec, 9, 9), -2.6))
+    y_shape, z_shape = latent_shapes(tiny_codec.config, 9, 9)
+    latents = Latents(torch.full(y_shape, 1e12), torch.full(z_shape, -2.6))
     _, back = read(tiny_codec, write(tiny_codec, latents, 9, 9, 1, False))
     assert bool((back.y == 2**30).all()) and bool((back.z == -3).all())
 
@@ -155,7 +154,7 @@ def test_latents_beyond_the_format_are_clamped_and_fractions_rounded(tiny_codec:
 @pytest.mark.parametrize(("height", "width"), [*SIZES, (64, 64), (128, 129)])
 def test_shapes_are_those_of_the_networks(tiny_codec: Codec, photo: Photo, height: int, width: int) -> None:
     y, z = plain(tiny_codec, picture(photo, height, width), 4)
-    assert (y.shape, z.shape) == (y_shape(tiny_codec, width, height), z_shape(tiny_codec, width, height))
+    assert (y.shape, z.shape) == latent_shapes(tiny_codec.config, width, height)
 
 
 def test_another_model_is_refused_by_id(tiny_codec: Codec, make_codec: Callable[..., Codec], file: bytes) -> None:
@@ -168,7 +167,7 @@ def test_another_model_is_refused_by_id(tiny_codec: Codec, make_codec: Callable[
 def test_quality_outside_its_range_is_refused(tiny_codec: Codec, photo: Photo, quality: float) -> None:
     with pytest.raises(ConfigError, match=f"quality {quality}: must lie between 1"):
         encode(tiny_codec, picture(photo, 8, 8), quality)
-    latents = Latents(torch.zeros(y_shape(tiny_codec, 8, 8)), torch.zeros(z_shape(tiny_codec, 8, 8)))
+    latents = Latents(*map(torch.zeros, latent_shapes(tiny_codec.config, 8, 8)))
     with pytest.raises(ConfigError, match="quality"):
         write(tiny_codec, latents, 8, 8, quality, False)
 
@@ -219,7 +218,7 @@ def test_a_stream_cut_short_with_a_forged_checksum_is_refused(tiny_codec: Codec,
 
 
 def test_latents_of_another_size_are_refused(tiny_codec: Codec) -> None:
-    y, z = torch.zeros(y_shape(tiny_codec, 65, 64)), torch.zeros(z_shape(tiny_codec, 65, 64))
+    y, z = map(torch.zeros, latent_shapes(tiny_codec.config, 65, 64))
     write(tiny_codec, Latents(y, z), 65, 64, 4, False)
     for latents in (Latents(y.mT, z), Latents(y, z.mT), Latents(y[:, :-1], z), Latents(y.repeat(2, 1, 1, 1), z)):
         with pytest.raises(ConfigError, match=r"latents \(.*\) for an image that needs"):
@@ -289,7 +288,7 @@ def test_gradients_and_autocast_around_a_call_change_no_byte(
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_latents_that_are_no_numbers_are_refused(tiny_codec: Codec, value: float) -> None:
-    y, z = torch.zeros(y_shape(tiny_codec, 8, 8)), torch.zeros(z_shape(tiny_codec, 8, 8))
+    y, z = map(torch.zeros, latent_shapes(tiny_codec.config, 8, 8))
     y[0, 0, 0, 0] = value
     with pytest.raises(BitstreamError, match="not finite"):
         write(tiny_codec, Latents(y, z), 8, 8, 4.0, False)

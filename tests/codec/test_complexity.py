@@ -11,9 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from codec.baselines import variants
 from codec.checkpoint import model_config
-from codec.coding import y_shape, z_shape
 from codec.complexity import area, in_steps, one_pass, transform_macs
-from codec.model import Codec, Latents
+from codec.model import Codec, Latents, latent_shapes
 
 SIZE = 100, 140  # width, height: padded to 128 x 192, latents 12 x 8, no multiple of a window
 SMALL = 50, 40  # for the serial model: padded to 64 x 64
@@ -30,7 +29,7 @@ def counted(run: Callable[[], object]) -> int:
 
 def inputs(codec: Codec, width: int, height: int) -> tuple[Tensor, Latents, Tensor]:
     """x, y and z of the padded size, and a quality."""
-    y, z = (torch.randn(shape(codec, width, height)) for shape in (y_shape, z_shape))
+    y, z = (torch.randn(shape) for shape in latent_shapes(codec.config, width, height))
     return torch.rand(1, 3, 16 * y.shape[2], 16 * y.shape[3]), Latents(y, z), torch.tensor([4.0])
 
 

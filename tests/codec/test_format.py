@@ -18,10 +18,10 @@ from codec import coding
 from codec.architecture import ModelConfig
 from codec.bitstream import VERSION
 from codec.checkpoint import load, publish
-from codec.coding import decode, encode, read, write, y_shape, z_shape
+from codec.coding import decode, encode, read, write
 from codec.formats import write_png
 from codec.image import read_image
-from codec.model import Codec, Latents
+from codec.model import Codec, Latents, latent_shapes
 from codec.pixels import Pixels
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -79,7 +79,7 @@ def drawn_latents(codec: Codec, width: int, height: int) -> Latents:
         values = rng.randint(-2, 3, shape) * np.where(rng.random_sample(shape) < 0.02, 5000, 1)
         return torch.from_numpy(values).float()
 
-    return Latents(draw(y_shape(codec, width, height)), draw(z_shape(codec, width, height)))
+    return Latents(*map(draw, latent_shapes(codec.config, width, height)))
 
 
 def test_a_reader_written_from_the_docstring_reads_our_files(
