@@ -55,8 +55,7 @@ class SymbolWriter:
 
     def finish(self) -> NDArray[np.uint32]:
         """The compressed words."""
-        words: NDArray[np.uint32] = self._encoder.get_compressed()
-        return words
+        return self._encoder.get_compressed()
 
 
 class SymbolReader:

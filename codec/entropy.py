@@ -47,8 +47,7 @@ def mixture_bits(y: Tensor, mixture: StepMixture) -> Tensor:
 
 def lower_bound(x: Tensor, bound: float) -> Tensor:
     """max(x, bound), letting gradients through that would lift x over the bound (CompressAI's `LowerBound`)."""
-    limited: Tensor = LowerBoundFunction.apply(x, torch.full((1,), bound, device=x.device))  # made there: no wait
-    return limited
+    return LowerBoundFunction.apply(x, torch.full((1,), bound, device=x.device))  # made there: no wait
 
 
 class FactorisedPrior(EntropyBottleneck):  # type: ignore[misc]

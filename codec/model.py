@@ -93,8 +93,7 @@ class Codec(nn.Module):
 
     def gains(self, quality: Tensor) -> Tensor:
         """Quantisation steps for each unit of deviation, (B, M)."""
-        gains: Tensor = self.log_gain(quality).exp()
-        return gains
+        return self.log_gain(quality).exp()
 
     def analyse(self, x: Tensor, quality: Tensor) -> Latents:
         """Latents of x (B, 3, H, W) in [0, 1], sides multiples of 64; not rounded."""
@@ -107,13 +106,11 @@ class Codec(nn.Module):
 
     def synthesise(self, latents: Latents, quality: Tensor) -> Tensor:
         """x_hat (B, 3, H, W), not clamped, from y alone, in integer steps."""
-        x_hat: Tensor = self.g_s(latents.y / self.gains(quality)[..., None, None], quality)
-        return x_hat
+        return self.g_s(latents.y / self.gains(quality)[..., None, None], quality)
 
     def features(self, z_hat: Tensor, quality: Tensor) -> Tensor:
         """Hyper-features (B, F, H/16, W/16)."""
-        features: Tensor = self.h_s(z_hat, quality)
-        return features
+        return self.h_s(z_hat, quality)
 
     def group_gains(self, quality: Tensor, segments: list[int]) -> Tensor:
         """Gains of each step's segment (B, G, 1, 1, 1, p)."""

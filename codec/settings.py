@@ -93,8 +93,7 @@ def override(config: T, changes: Mapping[str, object], source: str = "flag") -> 
 def to_mapping(config: "DataclassInstance") -> dict[str, object]:
     """Turns settings into a nested dict fit for JSON, with the types `build` gives (1 in a float field becomes 1.0)."""
     settled = build(type(config), json.loads(json.dumps(asdict(config), default=str)))
-    plain: dict[str, object] = json.loads(json.dumps(asdict(settled), default=str))
-    return plain
+    return json.loads(json.dumps(asdict(settled), default=str))
 
 
 def config_hash(config: "DataclassInstance") -> str:

@@ -40,8 +40,7 @@ class Gdn(GDN):  # type: ignore[misc]
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> the same."""
         with torch.autocast(x.device.type, enabled=False):
-            normalised: Tensor = super().forward(x.to(self.beta.dtype))
-        return normalised
+            return super().forward(x.to(self.beta.dtype))
 
 
 class PaperAnalysis(nn.Module):
@@ -56,9 +55,7 @@ class PaperAnalysis(nn.Module):
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         """x (B, 3, H, W) in [0, 1] -> y (B, M, H/16, W/16)."""
-        features: Tensor = self.head(x) + self.rate(quality)[..., None, None]
-        y: Tensor = self.tail(features)
-        return y
+        return self.tail(self.head(x) + self.rate(quality)[..., None, None])
 
 
 class PaperSynthesis(nn.Module):
@@ -76,8 +73,7 @@ class PaperSynthesis(nn.Module):
 
     def forward(self, y: Tensor, quality: Tensor) -> Tensor:
         """y (B, M, h, w) in units of deviation -> x_hat (B, 3, 16h, 16w), not clamped."""
-        x_hat: Tensor = self.up(self.blocks(y) + self.rate(quality)[..., None, None])
-        return x_hat
+        return self.up(self.blocks(y) + self.rate(quality)[..., None, None])
 
 
 class HyperAnalysis(nn.Module):
@@ -92,8 +88,7 @@ class HyperAnalysis(nn.Module):
 
     def forward(self, y: Tensor, quality: Tensor) -> Tensor:
         """Hyper-latents, not rounded."""
-        z: Tensor = self.rest(self.first(y) + self.rate(quality)[..., None, None])
-        return z
+        return self.rest(self.first(y) + self.rate(quality)[..., None, None])
 
 
 class HyperSynthesis(nn.Module):
@@ -108,8 +103,7 @@ class HyperSynthesis(nn.Module):
 
     def forward(self, z_hat: Tensor, quality: Tensor) -> Tensor:
         """Hyper-features at the resolution of y."""
-        features: Tensor = self.last(self.up(z_hat) + self.rate(quality)[..., None, None])
-        return features
+        return self.last(self.up(z_hat) + self.rate(quality)[..., None, None])
 
 
 class Residual(nn.Module):
@@ -122,8 +116,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> the same."""
-        second: Tensor = self.second(F.leaky_relu(self.first(x)))
-        return x + second
+        return x + self.second(F.leaky_relu(self.first(x)))
 
 
 def _down(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:

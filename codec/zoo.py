@@ -140,8 +140,7 @@ class ZooCodec(nn.Module):
 
     def synthesise(self, latents: Latents, quality: Tensor) -> Tensor:
         """x_hat (B, 3, H, W), not clamped."""
-        x_hat: Tensor = self.model.g_s(latents.y)
-        return x_hat
+        return self.model.g_s(latents.y)
 
     def mixture(self, y_hat: Tensor, z_hat: Tensor, quality: Tensor) -> Gaussian | tuple[()]:
         """Parameters of all y, by one pass; nothing where p(y) is fixed."""

@@ -107,8 +107,7 @@ class VbrCodec(ZooCodec):
         scales, means = self.mixture(*latents, quality)
         spread = self.conditional.lower_bound_scale(scales)
         offset = self.model.QuantABCD(torch.stack((spread, gain.expand_as(spread)), -1)).squeeze(-1)
-        x_hat: Tensor = self.model.g_s((latents.y - (latents.y - means).clamp(-1, 1) * offset) / gain)
-        return x_hat
+        return self.model.g_s((latents.y - (latents.y - means).clamp(-1, 1) * offset) / gain)
 
     def mixture(self, y_hat: Tensor, z_hat: Tensor, quality: Tensor) -> Gaussian:
         """Parameters of all y, from z alone."""
