@@ -24,7 +24,7 @@ from codec.errors import BitstreamError, ConfigError
 from codec.interface import Foreign, Latents, Refinable, rounded
 from codec.model import STRIDE, Codec, latent_shapes
 from codec.pixels import Pixels, crop, from_tensor, pad, to_tensor
-from codec.portable import BLOCK, SHIFT_STEP, in_double, safe_shift, transfer_shift
+from codec.portable import SHIFT_BLOCK, SHIFT_STEP, in_double, safe_shift, transfer_shift
 from codec.tables import GridPositions, Ints, on_grid, positions
 
 AnyCodec = Codec | Foreign
@@ -219,8 +219,8 @@ def code_group(coder: RowCoder, mixture: StepMixture, token: Tensor | None) -> T
     at = positions(mixture)
     symbols = None if token is None else _symbols(token)
     values = np.zeros(len(at.means), dtype=np.int64)
-    for start in range(0, len(values), BLOCK):
-        block = slice(start, start + BLOCK)
+    for start in range(0, len(values), SHIFT_BLOCK):
+        block = slice(start, start + SHIFT_BLOCK)
         part = GridPositions(*(p[block] for p in at))
         values[block] = _code_block(coder, part, None if symbols is None else symbols[block])
     return torch.from_numpy(values).float().reshape(mixture.means[..., 0, :].shape)

@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 from codec.architecture import ModelConfig
 from codec.groups import coding_groups
+from codec.klt import BLOCK, CELL
 from codec.model import STRIDE
-
-BLOCK, CELL = 16, 8  # pixels along a side: of a latent, of a cell of the `klt` transforms
 
 
 class Area(NamedTuple):
@@ -114,7 +113,7 @@ def one_pass(config: ModelConfig, size: Area) -> ContextMacs:
     return _once(config, size).plus(_blocks(config, size, _whole(config, planes), _whole(config, planes)))
 
 
-def in_steps(config: ModelConfig, size: Area) -> ContextMacs:
+def group_by_group(config: ModelConfig, size: Area) -> ContextMacs:
     """The context model group by group, or token by token: what a decoder must do."""
     if config.context == "contextformer":
         return _serial(config, size, config.segments * size.at(BLOCK))

@@ -25,7 +25,7 @@ from codec.transforms import PaperAnalysis, PaperSynthesis, RateTable, Residual
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
-BLOCK = 16
+BLOCK = 16  # pixels along the side of a latent
 # biorthogonal scaling of the first difference; 1 is orthogonal. Best of 1, 1.3, 1.6 on training patches
 LAP_SCALE = 1.3
 CELL = 8  # the nonlinear paths work on 8x8 pixel cells

@@ -27,7 +27,7 @@ from codec.tables import GridPositions
 
 SHIFT_STEP = 2.0**-16  # grid steps: far more than a margin, and all shifts together far less than a rounding error
 SHIFTS = 32
-BLOCK = 1 << 16  # symbols that share a shift
+SHIFT_BLOCK = 1 << 16  # symbols that share a shift
 MARGIN = 2.0**-24  # grid steps, for parameters near zero; over 1000 times the drift measured between settings
 
 

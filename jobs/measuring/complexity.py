@@ -81,19 +81,19 @@ def run(arguments: argparse.Namespace) -> int:
 def rows(config: "ModelConfig", counts: dict[str, int], name: str, width: int, height: int) -> list[Row]:
     """The transforms, the parts of the context model, and the context model with every set of switches."""
     from codec.baselines import variants
-    from codec.complexity import area, in_steps, one_pass, transform_macs
+    from codec.complexity import area, group_by_group, one_pass, transform_macs
 
     size = area(width, height)
     found = [
         Row(config.name, name, part, counts[part], macs / size.pixels / 1e3)
         for part, macs in transform_macs(config, size).items()
     ]
-    once, steps = one_pass(config, size), in_steps(config, size)
+    once, steps = one_pass(config, size), group_by_group(config, size)
     counted: list[tuple[str, int | None, tuple[ContextMacs, ContextMacs]]] = [
         (f"context {part}", None, pair) for part, pair in _parts(once, steps).items()
     ]
     for variant, other in variants(config).items():
-        counted.append((variant, context_parameters(other), (one_pass(other, size), in_steps(other, size))))
+        counted.append((variant, context_parameters(other), (one_pass(other, size), group_by_group(other, size))))
     for part, count, (once, steps) in counted:
         figures = (macs / size.pixels / 1e3 for macs in (once.total, steps.total, once.refinement))
         found.append(Row(config.name, name, part, count, *figures))
@@ -130,10 +130,10 @@ def _count(module: "Module") -> int:
 def ratios(config: "ModelConfig", name: str, width: int, height: int) -> list[Ratio]:
     """The paper's, from our operations."""
     from codec.baselines import variants
-    from codec.complexity import area, in_steps, one_pass
+    from codec.complexity import area, group_by_group, one_pass
 
     size, found = area(width, height), variants(config)
-    steps = {variant: in_steps(other, size).total for variant, other in found.items()}
+    steps = {variant: group_by_group(other, size).total for variant, other in found.items()}
     ours = (
         one_pass(found["Contextformer"], size).total / steps[OURS],
         steps["Contextformer"] / steps["pContextformer, stride 16"],

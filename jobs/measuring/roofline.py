@@ -132,12 +132,12 @@ def floors(work: Work, ceilings: Ceilings) -> tuple[float, float]:
 def works(on: "Subject") -> dict[str, Work]:
     """Operations and bytes of each stage."""
     from codec.baselines import variants
-    from codec.complexity import area, in_steps, one_pass, transform_macs
+    from codec.complexity import area, group_by_group, one_pass, transform_macs
 
     codec, (y, z) = on.codec, on.latents
     config, size = codec.config, area(on.pixels.width, on.pixels.height)
     macs, cached = transform_macs(config, size), variants(config)[CACHED]
-    once, steps = one_pass(config, size), in_steps(cached, size)
+    once, steps = one_pass(config, size), group_by_group(cached, size)
     x, features, parameters = 3 * size.at(1), on.features.numel(), 3 * config.mixtures * y.numel()
     weights = {part: sum(p.numel() for p in module.parameters()) for part, module in codec.named_children()}
     kept = kept_values(cached, y.numel() // config.latent)

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from codec.baselines import variants
 from codec.checkpoint import model_config
-from codec.complexity import area, in_steps, one_pass, transform_macs
+from codec.complexity import area, group_by_group, one_pass, transform_macs
 from codec.model import Codec, Latents, latent_shapes
 
 SIZE = 100, 140  # width, height: padded to 128 x 192, latents 12 x 8, no multiple of a window
@@ -50,7 +50,7 @@ NAMES = list(variants(model_config("small")))
 
 @pytest.mark.parametrize("order", ["sfo", "cfo"])
 @pytest.mark.parametrize("at", range(len(NAMES)), ids=lambda at: NAMES[at])
-def test_context_model_one_pass_and_in_steps(
+def test_context_model_in_one_pass_and_group_by_group(
     make_codec: Callable[..., Codec], tiny_config: Any, at: int, order: str
 ) -> None:
     chosen = list(variants(tiny_config(window=4, mixtures=2, order=order)).values())[at]
@@ -69,7 +69,7 @@ def test_context_model_one_pass_and_in_steps(
 
     size = area(*pixels)
     assert one_pass(chosen, size).total == counted(lambda: model.masked(tokens, features, rate_bias))
-    assert in_steps(chosen, size).total == counted(steps)
+    assert group_by_group(chosen, size).total == counted(steps)
 
 
 @pytest.mark.parametrize("transform", ["klt", "paper"])
@@ -92,7 +92,7 @@ def test_a_step_of_refinement(make_codec: Callable[..., Codec], transform: str, 
 def test_the_papers_ratios_at_its_dimensions() -> None:
     """Over 145 times less than Contextformer, pContextformer over 100; switches 10 to 13 % each, over 82 % in all."""
     found, size = variants(model_config("base")), area(768, 512)
-    steps = {name: in_steps(config, size).total for name, config in found.items()}
+    steps = {name: group_by_group(config, size).total for name, config in found.items()}
     ours = steps["EGR + SFG + cache"]
     assert one_pass(found["Contextformer"], size).total >= 145 * ours
     assert steps["Contextformer"] >= 100 * steps["pContextformer, stride 16"]

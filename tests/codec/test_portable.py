@@ -16,7 +16,7 @@ from codec.entropy import StepMixture
 from codec.errors import BitstreamError
 from codec.model import Codec
 from codec.pixels import Pixels
-from codec.portable import BLOCK, MARGIN, SHIFT_STEP, SHIFTS, in_double, margin, safe_shift, transfer_shift
+from codec.portable import MARGIN, SHIFT_BLOCK, SHIFT_STEP, SHIFTS, in_double, margin, safe_shift, transfer_shift
 from codec.tables import GridPositions, on_grid, positions
 
 Photo = Callable[..., NDArray[np.uint8]]
@@ -156,9 +156,9 @@ def test_a_reader_that_drifts_far_is_told_so(
 def test_each_block_has_a_shift_of_its_own(tiny_codec: Codec, photo: Photo, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = list[int]()
     monkeypatch.setattr(coding, "safe_shift", lambda at: blocks.append(len(at.means)) or safe_shift(at))
-    monkeypatch.setattr(coding, "BLOCK", 100)
+    monkeypatch.setattr(coding, "SHIFT_BLOCK", 100)
     data = encode(tiny_codec, Pixels(photo(64, 64), False), 4)
-    assert BLOCK == 65536 and blocks == [32] * 8  # 4 x 2 positions of 4 channels
+    assert SHIFT_BLOCK == 65536 and blocks == [32] * 8  # 4 x 2 positions of 4 channels
     data = encode(tiny_codec, Pixels(photo(128, 64), False), 4)
     assert blocks[8:] == [64] * 8
     data = encode(tiny_codec, Pixels(photo(128, 192), False), 4)
