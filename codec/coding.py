@@ -28,6 +28,7 @@ from codec.portable import SHIFT_BLOCK, SHIFT_STEP, in_double, safe_shift, trans
 from codec.tables import GridPositions, Ints, on_grid, positions
 
 AnyCodec = Codec | Foreign
+NOT_FINITE = "latents or their entropy parameters are not finite numbers: the weights do not suit this picture"
 SAME = 0.25  # steps: latents nearer than this are one symbol, on grids that differ by rounding errors
 DRIFT = (
     "the file is intact, but this machine computes other entropy parameters than the one that wrote it, by more than "
@@ -216,6 +217,8 @@ def code_z(codec: Codec, coder: RowCoder, shape: tuple[int, ...], z: Tensor | No
 
 def code_group(coder: RowCoder, mixture: StepMixture, token: Tensor | None) -> Tensor:
     """One group (1, 1, h, w, p), in blocks."""
+    if not all(math.isfinite(t.sum()) for t in mixture):
+        raise BitstreamError(NOT_FINITE)
     at = positions(mixture)
     symbols = None if token is None else _symbols(token)
     values = np.zeros(len(at.means), dtype=np.int64)
@@ -234,7 +237,7 @@ def _code_block(coder: RowCoder, at: GridPositions, symbols: Ints | None) -> Int
 
 def _check_finite(latents: Latents) -> None:
     if not all(bool(t.isfinite().all()) for t in latents):
-        raise BitstreamError("the latents are not finite numbers: the model's weights do not suit this picture")
+        raise BitstreamError(NOT_FINITE)
 
 
 def _check_length(codec: Codec, header: Header, words: int) -> None:

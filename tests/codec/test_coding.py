@@ -292,3 +292,11 @@ def test_latents_that_are_no_numbers_are_refused(tiny_codec: Codec, value: float
     y[0, 0, 0, 0] = value
     with pytest.raises(BitstreamError, match="not finite"):
         write(tiny_codec, Latents(y, z), 8, 8, 4.0, False)
+
+
+def test_entropy_parameters_that_are_no_numbers_are_refused(make_codec: Callable[..., Codec]) -> None:
+    codec = make_codec()
+    with torch.no_grad():
+        codec.context.head.out.weight[0, 0, 0] = float("nan")
+    with pytest.raises(BitstreamError, match="entropy parameters are not finite"):
+        write(codec, Latents(*map(torch.zeros, latent_shapes(codec.config, 8, 8))), 8, 8, 4.0, False)
