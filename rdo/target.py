@@ -4,6 +4,7 @@
     a short refinement there tells how far refining moves what is measured
     quality <- where plain encoding meets the goal less that move;  refine
     trim: refine on with another lmbda, until the file itself meets or passes the goal; mix the last two
+    where no trim passes it, mix the last with the plain file at that quality
 
 log(bytes) and PSNR are near linear in quality and in log(lmbda), so every search below is a secant. What counts in the
 end is the written file and 8-bit pixels.
@@ -207,12 +208,11 @@ def _trim(task: _Task, problem: Problem, cold: RefineConfig, start: Met, counter
     refined, quality, lmbda = start
     goal, spare = task.goal, None
     measured = task.measure(refined.latents, quality)
+    if quality == QUALITY_LAST and goal.kind == "bytes" and measured < goal.aim:
+        return start  # no better picture is to be had, and it is below the ceiling
     reach = 1.5
     for _ in range(TRIMS_MAX):
         if goal.met(measured):
-            break
-        if quality == QUALITY_LAST and goal.kind == "bytes" and measured < goal.aim:
-            spare = refined.latents, measured  # no better picture is to be had, and it is below the ceiling
             break
         lmbda *= math.exp(max(-0.7, min(0.7, reach * (goal.aim - measured) / goal.slopes[1])))
         reach *= 2
@@ -225,6 +225,12 @@ def _trim(task: _Task, problem: Problem, cold: RefineConfig, start: Met, counter
         refined = replace(
             refined, latents=found, iters=refined.iters + clock.step, seconds=refined.seconds + clock.seconds
         )
+        if goal.will_do(measured) and (spare is None or measured > spare[1]):
+            spare = found, measured
+    of_plain = task.measure(refined.plain, quality)
+    if not goal.met(measured) and (of_plain - goal.aim) * (measured - goal.aim) < 0:
+        found, measured = _between(task, quality, (refined.latents, measured), (refined.plain, of_plain))
+        refined = replace(refined, latents=found)
         if goal.will_do(measured) and (spare is None or measured > spare[1]):
             spare = found, measured
     if not goal.met(measured) and spare:

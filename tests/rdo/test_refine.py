@@ -143,12 +143,12 @@ def test_looks_lie_in_the_second_half() -> None:
 @pytest.mark.parametrize("method", ["sga", "rdoq"])
 def test_a_time_budget_has_looks_and_patience_too(tiny_codec, picture, method) -> None:
     still = RefineConfig(
-        iters=10**6, method=method, lr_y=1e-12, lr_z=1e-12, heat=0.0, patience=1, time_budget=0.6, share_start=1e-9,
+        iters=10**6, method=method, lr_y=1e-12, lr_z=1e-12, heat=0.0, patience=1, time_budget=3.0, share_start=1e-9,
         share_end=1e-9,
     )  # fmt: skip
     begin = time.monotonic()
     refine(tiny_codec, picture(20, 20), 4.0, still, LMBDA)
-    assert time.monotonic() - begin < 0.58, "it ran on to the end of its time, though nothing moved"
+    assert time.monotonic() - begin < 2.9, "it ran on to the end of its time, though nothing moved"
 
 
 def test_a_time_budget_holds_before_the_first_step_and_in_the_tail(tiny_codec, picture) -> None:
