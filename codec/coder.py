@@ -1,6 +1,6 @@
 """Symbols and probability rows to bytes and back: the only user of the entropy coder's library, constriction.
 
-`SymbolWriter` and `SymbolReader` share one verb, `transfer(grid, symbols)`, so that one schedule (in `codec.coding`)
+`SymbolWriter` and `SymbolReader` share one verb, `transfer(grid, symbols)`, so that one schedule (in `codec.transfer`)
 serves both and cannot differ between them. Any int32 can be coded: under a mixture by halving an interval, with a
 given row by an escape and an Elias-gamma number. The reader must only be given bytes whose checksum was verified.
 """

@@ -1,9 +1,9 @@
-"""Latents to a file and back: the decoder's schedule, replayed by the writer.
+"""Pixels or latents to a file's bytes and back, every check made.
 
-    z symbols -> h_s features -> for each group: mixture -> grid -> rows -> symbols -> next context
+    encode: pixels -> latents -> write        write: header and symbols, by `codec.transfer`, with their checksum
+    decode: read -> latents -> pixels         read: the same symbols, or an error
 
-`_schedule` is that loop, once, for both directions: batch 1, double precision, no autocast, cached steps. Only the
-symbol coder differs. `encode` and `decode` are the whole path from pixels to bytes; pixels are made in fp32.
+Symbols are coded from networks in double precision; pixels are made in fp32.
 """
 
 import math
@@ -18,17 +18,15 @@ from torch import Tensor
 
 from codec.bitstream import Header, check_size, on_header_grid, pack, symbols_crc, unpack
 from codec.checkpoint import model_id
-from codec.coder import SYMBOL_MAX, RowCoder, SymbolReader, SymbolWriter, transfer_mixture, transfer_table
-from codec.entropy import Z_REACH, StepMixture, in_steps
+from codec.coder import SYMBOL_MAX, SymbolReader, SymbolWriter
 from codec.errors import BitstreamError, ConfigError
 from codec.interface import Foreign, Latents, Refinable, rounded
 from codec.model import STRIDE, Codec, latent_shapes
 from codec.pixels import Pixels, crop, from_tensor, pad, to_tensor
-from codec.portable import SHIFT_BLOCK, SHIFT_STEP, in_double, safe_shift, transfer_shift
-from codec.tables import GridPositions, Ints, on_grid, positions
+from codec.portable import in_double
+from codec.transfer import transfer
 
 AnyCodec = Codec | Foreign
-NOT_FINITE = "latents or their entropy parameters are not finite numbers: the weights do not suit this picture"
 SAME = 0.25  # steps: latents nearer than this are one symbol, on grids that differ by rounding errors
 DRIFT = (
     "the file is intact, but this machine computes other entropy parameters than the one that wrote it, by more than "
@@ -95,7 +93,7 @@ def write(codec: AnyCodec, latents: Latents, width: int, height: int, quality: f
     y, z = (t.round().clamp(-SYMBOL_MAX, SYMBOL_MAX) for t in latents)
     writer = SymbolWriter()
     with coding_arithmetic():
-        _schedule(in_double(codec), writer, width, height, codec.level(quality), Latents(y, z))
+        transfer(in_double(codec), writer, width, height, codec.level(quality), Latents(y, z))
     crc = symbols_crc(_int32(z), _int32(y))
     return pack(Header(model_id(codec), width, height, on_header_grid(quality), grey, crc), writer.finish())
 
@@ -121,7 +119,7 @@ def read(codec: AnyCodec, data: bytes) -> tuple[Header, Latents]:
     reader = SymbolReader(words)
     try:
         with coding_arithmetic():
-            latents = _schedule(in_double(codec), reader, header.width, header.height, quality, None)
+            latents = transfer(in_double(codec), reader, header.width, header.height, quality, None)
     except BitstreamError as error:
         raise BitstreamError(f"{DRIFT} ({error})") from error
     if not reader.exhausted() or symbols_crc(_int32(latents.z), _int32(latents.y)) != header.symbols_crc:
@@ -183,61 +181,9 @@ def _foreign_crc(codec: Foreign, latents: Latents, level: Tensor) -> int:
     return symbols_crc(z, y)
 
 
-def _schedule(
-    codec: Codec, coder: RowCoder, width: int, height: int, quality: Tensor, latents: Latents | None
-) -> Latents:
-    """Move every symbol through `coder` in coding order; `latents` is None when reading.
-
-    `codec` computes in double; latents and what is returned are fp32.
-    """
-    y_shape, z_shape = latent_shapes(codec.config, width, height)
-    z = code_z(codec, coder, z_shape, None if latents is None else latents.z)
-    quality = quality.double()
-    model = codec.context
-    gains = codec.group_gains(quality, model.step_segments(*y_shape[2:]))
-    rate_bias = codec.context_rate(quality)
-    known = None if latents is None else model.tokens(latents.y)
-    state = model.start(codec.features(z.to(quality), quality), rate_bias)
-    coded = []
-    for group, gain in enumerate(gains.split(1, 1)):
-        mixture = in_steps(model.mixture(state), gain)
-        token = code_group(coder, mixture, None if known is None else known[:, group])
-        coded.append(token)
-        state = model.step(state, token.to(quality) / gain.squeeze(4), rate_bias)
-    y = model.latents(torch.cat(coded, 1), *y_shape[2:])
-    return Latents(y.to(quality.device), z.to(quality.device))
-
-
-def code_z(codec: Codec, coder: RowCoder, shape: tuple[int, ...], z: Tensor | None) -> Tensor:
-    """z (1, C, h, w), every channel with its own fixed row."""
-    table = codec.prior.rows.cpu().numpy().astype(np.float32).repeat(shape[2] * shape[3], axis=0)
-    symbols = transfer_table(coder, table, Z_REACH, None if z is None else _symbols(z))
-    return torch.from_numpy(symbols).float().reshape(shape)
-
-
-def code_group(coder: RowCoder, mixture: StepMixture, token: Tensor | None) -> Tensor:
-    """One group (1, 1, h, w, p), in blocks."""
-    if not all(math.isfinite(t.sum()) for t in mixture):
-        raise BitstreamError(NOT_FINITE)
-    at = positions(mixture)
-    symbols = None if token is None else _symbols(token)
-    values = np.zeros(len(at.means), dtype=np.int64)
-    for start in range(0, len(values), SHIFT_BLOCK):
-        block = slice(start, start + SHIFT_BLOCK)
-        part = GridPositions(*(p[block] for p in at))
-        values[block] = _code_block(coder, part, None if symbols is None else symbols[block])
-    return torch.from_numpy(values).float().reshape(mixture.means[..., 0, :].shape)
-
-
-def _code_block(coder: RowCoder, at: GridPositions, symbols: Ints | None) -> Ints:
-    """The shift of a block's grid, then its symbols (N,)."""
-    shift = transfer_shift(coder, None if symbols is None else safe_shift(at))
-    return transfer_mixture(coder, on_grid(at, shift * SHIFT_STEP), symbols)
-
-
 def _check_finite(latents: Latents) -> None:
     if not all(bool(t.isfinite().all()) for t in latents):
-        raise BitstreamError(NOT_FINITE)
+        raise BitstreamError("the latents are not finite numbers: the model's weights do not suit this picture")
 
 
 def _check_length(codec: Codec, header: Header, words: int) -> None:
@@ -252,10 +198,6 @@ def _check_length(codec: Codec, header: Header, words: int) -> None:
     z_bits_min = bits * math.prod(z_shape[2:])
     if 32 * words + 64 < z_bits_min:
         raise BitstreamError(f"{words} words cannot hold {header.width}x{header.height} pixels: the header is forged")
-
-
-def _symbols(x: Tensor) -> Ints:
-    return x.flatten().long().cpu().numpy()
 
 
 def _int32(x: Tensor) -> NDArray[np.int32]:

@@ -9,12 +9,13 @@ from torch import Tensor
 from codec.baselines import make_context, variants
 from codec.bitstream import unpack
 from codec.coder import SymbolReader, SymbolWriter
-from codec.coding import AnyCodec, code_group, code_z, coding_arithmetic, decode, encode, plain_latents, read
+from codec.coding import AnyCodec, coding_arithmetic, decode, encode, plain_latents, read
 from codec.context import ContextModel
 from codec.entropy import StepMixture, in_steps
 from codec.model import Codec, Latents
 from codec.pixels import Pixels, pad, to_tensor
 from codec.portable import in_double
+from codec.transfer import code_group, code_z
 from rdo.config import RefineConfig
 from rdo.distortion import distortion_of
 from rdo.objective import Problem

@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from codec import coding
+from codec import transfer
 from codec.bitstream import HEADER_BYTES, on_header_grid, unpack
 from codec.checkpoint import model_id
 from codec.coding import (
@@ -85,7 +85,7 @@ def test_the_writer_codes_with_the_mixtures_that_evaluate_prices(
         used.append(mixture)
         return positions(mixture)
 
-    monkeypatch.setattr(coding, "positions", spy)
+    monkeypatch.setattr(transfer, "positions", spy)
     pixels = picture(photo, 100, 130)
     rounded = plain(codec, pixels, quality)
     encode(codec, pixels, quality)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from codec import coding, portable
+from codec import portable, transfer
 from codec.coder import SymbolReader, SymbolWriter
 from codec.coding import encode, read
 from codec.entropy import StepMixture
@@ -37,7 +37,7 @@ def drifted(at: GridPositions, drift: Drift) -> GridPositions:
 
 
 def drift_in_the_reader(monkeypatch: pytest.MonkeyPatch, drift: Drift) -> None:
-    monkeypatch.setattr(coding, "positions", lambda mixture: drifted(positions(mixture), drift))
+    monkeypatch.setattr(transfer, "positions", lambda mixture: drifted(positions(mixture), drift))
 
 
 def risky(count: int, seed: int) -> GridPositions:
@@ -117,7 +117,7 @@ def test_every_network_before_the_coder_computes_in_double(
     tiny_codec: Codec, photo: Photo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = list[StepMixture]()
-    monkeypatch.setattr(coding, "positions", lambda mixture: seen.append(mixture) or positions(mixture))
+    monkeypatch.setattr(transfer, "positions", lambda mixture: seen.append(mixture) or positions(mixture))
     encode(tiny_codec, Pixels(photo(30, 40), False), 4)
     assert len(seen) == 8
     for tensor in (t for mixture in seen for t in mixture):
@@ -131,10 +131,10 @@ def test_a_reader_that_drifts_within_the_margin_finds_the_same_symbols(
     make_codec: Callable[..., Codec], photo: Photo, monkeypatch: pytest.MonkeyPatch, drift: str, quality: float
 ) -> None:
     monkeypatch.setattr(portable, "MARGIN", 2.0**-12)  # so wide that many blocks of this small picture need a shift
-    for module in (portable, coding):
+    for module in (portable, transfer):
         monkeypatch.setattr(module, "SHIFT_STEP", 2.0**-9)
     codec, shifts = make_codec(3), list[int]()
-    monkeypatch.setattr(coding, "safe_shift", lambda at: shifts.append(safe_shift(at)) or shifts[-1])
+    monkeypatch.setattr(transfer, "safe_shift", lambda at: shifts.append(safe_shift(at)) or shifts[-1])
     data = encode(codec, Pixels(photo(150, 200), False), quality)
     header, expected = read(codec, data)
     assert any(shifts), "no parameter was at risk: the test shows nothing"
@@ -155,8 +155,8 @@ def test_a_reader_that_drifts_far_is_told_so(
 
 def test_each_block_has_a_shift_of_its_own(tiny_codec: Codec, photo: Photo, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = list[int]()
-    monkeypatch.setattr(coding, "safe_shift", lambda at: blocks.append(len(at.means)) or safe_shift(at))
-    monkeypatch.setattr(coding, "SHIFT_BLOCK", 100)
+    monkeypatch.setattr(transfer, "safe_shift", lambda at: blocks.append(len(at.means)) or safe_shift(at))
+    monkeypatch.setattr(transfer, "SHIFT_BLOCK", 100)
     data = encode(tiny_codec, Pixels(photo(64, 64), False), 4)
     assert SHIFT_BLOCK == 65536 and blocks == [32] * 8  # 4 x 2 positions of 4 channels
     data = encode(tiny_codec, Pixels(photo(128, 64), False), 4)
