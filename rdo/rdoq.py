@@ -62,16 +62,13 @@ def search(problem: Problem, best: Best, config: RefineConfig, clock: Clock, pro
         cost, view = survey(problem, at, bend)
         best = keep_better(best, at, cost)
         heat = falling(config.heat, t / HOT)
+        if hot and heat == 0:
+            hot, limit, kept, caution = False, first, start, torch.ones_like(first)
         better = cost.total <= limit
         caution = torch.where(better, caution, caution / 2)
         if kept is not None:
             view = View(*(select(better, new, old) for new, old in zip(view, kept, strict=True)))
-        start = start or view
-        if hot and heat == 0:
-            hot, found = False, cost.total <= first
-            view = View(*(select(found, here, there) for here, there in zip(view, start, strict=True)))
-            better, limit, caution = better & found, torch.where(found, limit, first), torch.where(found, caution, 1)
-        kept = view
+        kept, start = view, start or view
         if heat == 0:
             limit = torch.where(better, cost.total, limit)
             if patience.spent(best):
