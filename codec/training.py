@@ -7,6 +7,7 @@ step never waits for the device, which is asked only every `CHECK_EVERY` steps w
 
 import io
 import time
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -151,6 +152,7 @@ class Trainer:
     def _objective(self) -> Callable[..., Loss]:
         objective: torch.nn.Module = Objective(self.codec)
         if self.peers.world > 1:
+            warnings.filterwarnings("ignore", "Grad strides do not match")  # of a small parameter, at no cost
             objective = DistributedDataParallel(objective, broadcast_buffers=False)
         return cast(Callable[..., Loss], torch.compile(objective) if self.config.compile else objective)
 
