@@ -227,12 +227,13 @@ def _trim(task: _Task, problem: Problem, cold: RefineConfig, start: Met, counter
         )
         if goal.will_do(measured) and (spare is None or measured > spare[1]):
             spare = found, measured
-    of_plain = task.measure(refined.plain, quality)
-    if not goal.met(measured) and (of_plain - goal.aim) * (measured - goal.aim) < 0:
-        found, measured = _between(task, quality, (refined.latents, measured), (refined.plain, of_plain))
-        refined = replace(refined, latents=found)
+    if not goal.met(measured):
+        of_plain = task.measure(refined.plain, quality)
+        if (of_plain - goal.aim) * (measured - goal.aim) < 0:
+            found, measured = _between(task, quality, (refined.latents, measured), (refined.plain, of_plain))
+            refined = replace(refined, latents=found)
         if goal.will_do(measured) and (spare is None or measured > spare[1]):
-            spare = found, measured
+            spare = refined.latents, measured
     if not goal.met(measured) and spare:
         refined = replace(refined, latents=spare[0])
     elif not goal.met(measured):
