@@ -1,8 +1,10 @@
 """Named efforts: how much time to spend, as presets in configs/refine, each near the front of gain against seconds.
 
 effort 1..9 -> steps and schedules        `effort(level)`
-steps       -> the schedules that suit    `recipe(iters)`, those of the largest effort of at most so many steps
+steps       -> the schedules that suit    `recipe(iters)`, those of the effort with the nearest number of steps
 """
+
+import math
 
 from codec.checkpoint import config_folder
 from codec.errors import ConfigError
@@ -26,11 +28,11 @@ def effort(level: int) -> RefineConfig:
 
 
 def recipe(iters: int) -> RefineConfig:
-    """The best schedules known for a number of steps.
+    """The best schedules known for a number of steps: those of the preset whose steps differ by the least factor.
 
     Raises:
         ConfigError: a negative number.
     """
     presets = [effort(level) for level in EFFORTS]
-    fitting = [preset for preset in presets if preset.iters <= iters]
-    return override(fitting[-1] if fitting else presets[0], {"iters": iters}, "--iters")
+    nearest = min(presets, key=lambda preset: abs(math.log(preset.iters / max(1, iters))))
+    return override(nearest, {"iters": iters}, "--iters")

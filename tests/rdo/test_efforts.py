@@ -20,10 +20,11 @@ def test_a_recipe_for_the_steps_of_an_effort_is_that_effort(level: int) -> None:
     assert recipe(effort(level).iters) == effort(level)
 
 
-def test_a_recipe_between_two_efforts_takes_the_schedules_of_the_smaller() -> None:
+def test_a_recipe_between_two_efforts_takes_the_schedules_of_the_nearer() -> None:
     low, high = effort(4), effort(5)
-    between = (low.iters + high.iters) // 2
-    assert recipe(between) == replace(low, iters=between)
+    middle = (low.iters * high.iters) ** 0.5
+    for between, nearer in ((int(middle), low), (int(middle) + 1, high)):
+        assert recipe(between) == replace(nearer, iters=between)
     assert recipe(10**6) == replace(effort(EFFORTS[-1]), iters=10**6)
 
 
