@@ -146,7 +146,7 @@ def publish(codec: Codec, path: Path, notes: dict[str, str] | None = None) -> No
     if lost := [k for k, t in halves.items() if not bool(t.isfinite().all())]:
         raise CheckpointError(f"{path}: {lost[0]} is not finite, or beyond fp16's 65504: not published")
     rounded = Codec(codec.config)
-    rounded.load_state_dict({k: t.to(codec.state_dict()[k].dtype) for k, t in halves.items()})
+    rounded.load_state_dict(halves)  # which makes them fp32 again
     rounded.prior.freeze()  # from the weights as they will be loaded
     tensors = {k: _half(t).contiguous() for k, t in rounded.state_dict().items()}
     metadata = {**(notes or {}), "format": FORMAT, "config": json.dumps(_identity(codec.config))}

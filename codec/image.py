@@ -213,13 +213,14 @@ def _check_header(image: Image.Image, bits: int, policy: ImagePolicy) -> None:
 
 def _round_grey(image: Image.Image, bits: int) -> Image.Image:
     """Rounds modes I and I;16 to the nearest of 256 levels; a transparent level becomes an alpha channel."""
-    values = np.asarray(image).astype(np.int64)
+    values = np.asarray(image)
     if values.min() < 0:
         raise ImageError(f"sample value {values.min()}: convert it to unsigned samples")
     top = 4095 if (image.format, bits) == ("TIFF", 12) else 65_535  # other depths come spread over 16 bits already
+    levels = values.astype(np.uint32)
     if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0:  # white is zero
-        values = top - values
-    rounded = Image.fromarray(((values * 255 + top // 2) // top).astype(np.uint8))
+        np.subtract(top, levels, out=levels)
+    rounded = Image.fromarray(((levels * 255 + top // 2) // top).astype(np.uint8))
     if "transparency" in image.info:
         opaque = np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)
         rounded = Image.merge("LA", (rounded, Image.fromarray(opaque)))

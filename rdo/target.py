@@ -208,11 +208,14 @@ def _trim(task: _Task, problem: Problem, cold: RefineConfig, start: Met, counter
     refined, quality, lmbda = start
     goal, spare = task.goal, None
     measured = task.measure(refined.latents, quality)
-    if quality == QUALITY_LAST and goal.kind == "bytes" and measured < goal.aim:
-        return start  # no better picture is to be had, and it is below the ceiling
+
+    def settled() -> bool:
+        """Met, or below the ceiling where no better picture is to be had."""
+        return goal.met(measured) or (quality == QUALITY_LAST and goal.kind == "bytes" and measured < goal.aim)
+
     reach = 1.5
     for _ in range(TRIMS_MAX):
-        if goal.met(measured):
+        if settled():
             break
         lmbda *= math.exp(max(-0.7, min(0.7, reach * (goal.aim - measured) / goal.slopes[1])))
         reach *= 2
@@ -227,16 +230,16 @@ def _trim(task: _Task, problem: Problem, cold: RefineConfig, start: Met, counter
         )
         if goal.will_do(measured) and (spare is None or measured > spare[1]):
             spare = found, measured
-    if not goal.met(measured):
+    if not settled():
         of_plain = task.measure(refined.plain, quality)
         if (of_plain - goal.aim) * (measured - goal.aim) < 0:
             found, measured = _between(task, quality, (refined.latents, measured), (refined.plain, of_plain))
             refined = replace(refined, latents=found)
         if goal.will_do(measured) and (spare is None or measured > spare[1]):
             spare = refined.latents, measured
-    if not goal.met(measured) and spare:
+    if not settled() and spare:
         refined = replace(refined, latents=spare[0])
-    elif not goal.met(measured):
+    elif not settled():
         raise _out_of_reach(goal, measured, quality)
     best, plain = (_priced(problem, latents).cost for latents in (refined.latents, refined.plain))
     return Met(replace(refined, cost_est=best, plain_cost_est=plain), quality, lmbda)
