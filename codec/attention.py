@@ -67,10 +67,27 @@ class Windows(NamedTuple):
 
 
 class Cache(NamedTuple):
-    """Keys and values (B, nW, heads, T, d_h) of the planes coded so far, one pair for each block."""
+    """Keys and values (B, nW, heads, T, d_h) of a block, with room for all planes; the first `seen` tokens are there.
+
+    A longer cache shares the storage of the one that it grew from: each grows once.
+    """
 
     key: Tensor
     value: Tensor
+    seen: int
+
+    @classmethod
+    def empty(cls, like: Tensor, room: int) -> "Cache":
+        """Room for as many tokens, for keys and values like these (B, nW, heads, T, d_h)."""
+        shape = (*like.shape[:3], room, like.shape[4])
+        return cls(like.new_empty(shape), like.new_empty(shape), 0)
+
+    def grown(self, key: Tensor, value: Tensor) -> "Cache":
+        """With one more plane (B, nW, heads, T, d_h) behind those that are there."""
+        seen = self.seen + key.shape[3]
+        for kept, new in ((self.key, key), (self.value, value)):
+            kept[:, :, :, self.seen : seen] = new
+        return self._replace(seen=seen)
 
 
 class RelativeBias(nn.Module):
@@ -137,15 +154,15 @@ class Block(nn.Module):
         """One more plane x (B, 1, H, W, d) against the kept ones: its output and the grown cache."""
         grid = self.windows(x.shape[2], x.shape[3])
         query, key, value = self._project(x, grid)
-        if cache is not None:
-            key, value = torch.cat([cache.key, key], 3), torch.cat([cache.value, value], 3)
-        seen, new = key.shape[3], query.shape[3]
-        attended = _attend(query, key, value, bias[:, :, seen - new : seen, :seen])
-        return self._finish(x, attended, grid), Cache(key, value)
+        before = cache or Cache.empty(key, bias.shape[3])
+        after = before.grown(key, value)
+        key, value = (kept[:, :, :, : after.seen] for kept in (after.key, after.value))
+        attended = _attend(query, key, value, bias[:, :, before.seen : after.seen, : after.seen])
+        return self._finish(x, attended, grid), after
 
     def _project(self, x: Tensor, grid: Windows) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (B, nW, heads, T, d_h)."""
-        windows = grid.split(self.qkv(self.norm_attention(x)))  # (B, nW, T, 3d)
+        windows = self.qkv(grid.split(self.norm_attention(x)))  # (B, nW, T, 3d)
         query, key, value = windows.unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
         return query, key, value
 

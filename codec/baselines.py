@@ -72,8 +72,7 @@ class UnsqueezedContext(ContextModel):
         x, caches = _add_planes(x, 1), list[Cache | None]()
         for block, bias, cache in zip(self.blocks, state.biases, state.caches, strict=True):
             x, grown = block.step(x, bias, cache)
-            kept = grown.key.shape[3] - block.window**2 // 2
-            caches.append(Cache(grown.key[:, :, :, :kept], grown.value[:, :, :, :kept]))
+            caches.append(grown._replace(seen=grown.seen - block.window**2 // 2))
         return replace(state, caches=caches, context=self.norm(x[:, :1]))
 
 

@@ -55,6 +55,7 @@ class PaperAnalysis(nn.Module):
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         """x (B, 3, H, W) in [0, 1] -> y (B, M, H/16, W/16)."""
+        x = x.contiguous(memory_format=torch.channels_last)  # on a CPU 0.8 of the time
         return self.tail(self.head(x) + self.rate(quality)[..., None, None])
 
 
@@ -73,6 +74,7 @@ class PaperSynthesis(nn.Module):
 
     def forward(self, y: Tensor, quality: Tensor) -> Tensor:
         """y (B, M, h, w) in units of deviation -> x_hat (B, 3, 16h, 16w), not clamped."""
+        y = y.contiguous(memory_format=torch.channels_last)  # on a CPU 0.8 of the time
         return self.up(self.blocks(y) + self.rate(quality)[..., None, None])
 
 
