@@ -138,17 +138,24 @@ class SerialContext(ContextModel):
 
     def masked(self, tokens: Tensor, features: Tensor, rate_bias: Tensor) -> Mixture:
         """Every token's mixture (B, S * H * W, 1, 1, k, p), one pass over the window of each position."""
-        height, width = features.shape[2:]
-        x = self._embedded(self._unwalk(tokens[:, :, 0, 0], height, width), rate_bias)
+        x = self._embedded(self._unwalk(tokens[:, :, 0, 0], *features.shape[2:]), rate_bias)
         windows = x.unfold(2, self.config.window, 1).unfold(3, self.config.window // 2, 1)
         windows = windows.permute(0, 2, 3, 1, 5, 6, 4).flatten(0, 2)  # (B * H * W, S, rows, cols, d)
         biases = self._biases(features)
         parts = [self._targets(part, biases) for part in windows.split(WINDOWS_AT_ONCE)]
         context = torch.cat(parts).unflatten(0, (len(x), -1)).transpose(1, 2)  # (B, S, H * W, d)
+        return self._priced(features, context[:, :, None])
+
+    def alone(self, features: Tensor) -> Mixture:
+        """Every token's mixture from the hyper-features alone."""
+        return self._priced(features, None)
+
+    def _priced(self, features: Tensor, context: Tensor | None) -> Mixture:
+        """Context (B, S, 1, H * W, d) -> every token's mixture (B, S * H * W, 1, 1, k, p)."""
         by_segment = features.flatten(2).mT[:, None, None].expand(-1, self.config.segments, -1, -1, -1)
-        # (B, S, 1, H * W, k, p)
-        mixture = self.head(by_segment, context[:, :, None], list(range(self.config.segments)))
-        return Mixture(*(self._walk(t[:, :, 0].unflatten(2, (height, width)))[:, :, None, None] for t in mixture))
+        mixture = self.head(by_segment, context, list(range(self.config.segments)))  # each (B, S, 1, H * W, k, p)
+        size = features.shape[2:]
+        return Mixture(*(self._walk(t[:, :, 0].unflatten(2, size))[:, :, None, None] for t in mixture))
 
     def start(self, features: Tensor, rate_bias: Tensor) -> CodingState:  # noqa: ARG002  (nothing is embedded yet)
         """State before the first token is coded."""

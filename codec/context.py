@@ -148,12 +148,16 @@ class ContextModel(nn.Module):
         """
         x = self._planes(tokens[:, :-1], rate_bias)
         x = self.norm(self._through(x, self._biases(features)))
-        by_group = pick(split_colours(features), self.colours, 1)
+        by_group = self._by_group(features)
         if not self.config.skip_first:
             return self.head(by_group, x, self.segments)
         first = self.head(by_group[:, :1], None, self.segments[:1])
         rest = self.head(by_group[:, 1:], x, self.segments[1:])
         return Mixture(*(torch.cat(pair, 1) for pair in zip(first, rest, strict=True)))
+
+    def alone(self, features: Tensor) -> Mixture:
+        """Every group's mixture from hyper-features (B, F, H, W) alone, as if nothing were coded before it."""
+        return self.head(self._by_group(features), None, self.segments)
 
     def start(self, features: Tensor, rate_bias: Tensor) -> CodingState:
         """State before the first group is coded, from hyper-features (B, F, H, W)."""
@@ -175,6 +179,10 @@ class ContextModel(nn.Module):
         if coded.group == len(self.groups):
             return coded
         return self._advance(coded, self._plane(token, state.group, rate_bias))
+
+    def _by_group(self, features: Tensor) -> Tensor:
+        """What the head sees of hyper-features (B, F, H, W) for each group, (B, G, H, W/2, F)."""
+        return pick(split_colours(features), self.colours, 1)
 
     def _biases(self, features: Tensor) -> list[Tensor]:
         """Every block's attention bias, for latents of the size of these features (B, F, H, W)."""

@@ -54,12 +54,17 @@ def uniform_noise(codec: Codec, x: Tensor, noise: torch.Generator) -> tuple[Tens
     return y_noise, z_noise
 
 
-def training_loss(codec: Codec, batch: Batch, distortion: Distortion = "mse", rounding: Rounding = "noise") -> Loss:
-    """Weighted rate-distortion loss of a batch; its mse is reported whatever is minimised."""
+def training_loss(
+    codec: Codec, batch: Batch, distortion: Distortion = "mse", rounding: Rounding = "noise", context: bool = True
+) -> Loss:
+    """Weighted rate-distortion loss of a batch; its mse is reported whatever is minimised.
+
+    Without `context` the hyperprior alone prices y.
+    """
     y, z = (latent.float() for latent in codec.analyse(batch.x, batch.quality))
     y_hat, z_hat = straight_through(y), straight_through(z)
     y_seen, z_seen = (y_hat, z_hat) if rounding == "hard" else (y + batch.y_noise, z + batch.z_noise)
-    y_bits = codec.y_bits(y_seen, codec.mixture(y_hat, z_hat, batch.quality)).sum((1, 2, 3))
+    y_bits = codec.y_bits(y_seen, codec.mixture(y_hat, z_hat, batch.quality, context)).sum((1, 2, 3))
     z_bits = codec.z_bits(z_seen, batch.quality).sum((1, 2, 3))
     x_hat = codec.synthesise(Latents(y_hat, z_hat), batch.quality).float()
     bpp = (y_bits + z_bits) / (batch.x.shape[2] * batch.x.shape[3])
@@ -81,6 +86,6 @@ class Objective(nn.Module):
         super().__init__()
         self.codec = codec
 
-    def forward(self, batch: Batch, distortion: Distortion, rounding: Rounding) -> Loss:
+    def forward(self, batch: Batch, distortion: Distortion, rounding: Rounding, context: bool) -> Loss:
         """See `training_loss`."""
-        return training_loss(self.codec, batch, distortion, rounding)
+        return training_loss(self.codec, batch, distortion, rounding, context)

@@ -117,11 +117,18 @@ class Codec(nn.Module):
         by_segment = self.gains(quality).unflatten(1, (self.config.segments, -1))
         return pick(by_segment, segments, 1)[:, :, None, None, None]
 
-    def mixture(self, y_hat: Tensor, z_hat: Tensor, quality: Tensor) -> StepMixture:
-        """Parameters of every latent in coding order, (B, G, h, w/2, k, p), by one masked pass."""
+    def mixture(self, y_hat: Tensor, z_hat: Tensor, quality: Tensor, context: bool = True) -> StepMixture:
+        """Parameters of every latent in coding order, (B, G, h, w/2, k, p), by one masked pass.
+
+        Without `context` they are what the hyperprior alone expects, which no file is coded with.
+        """
         gains = self.group_gains(quality, self.context.step_segments(*y_hat.shape[2:]))
-        tokens = self.context.tokens(y_hat) / gains.squeeze(4)
-        raw = self.context.masked(tokens, self.features(z_hat, quality), self.context_rate(quality))
+        features = self.features(z_hat, quality)
+        if context:
+            tokens = self.context.tokens(y_hat) / gains.squeeze(4)
+            raw = self.context.masked(tokens, features, self.context_rate(quality))
+        else:
+            raw = self.context.alone(features)
         # likelihoods need fp32 even where the networks ran in bf16
         return in_steps(Mixture(*(t.float() for t in raw)), gains)
 

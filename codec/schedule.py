@@ -28,6 +28,8 @@ class Phase:
         distortion: what is traded against the rate, `mse` or `ms_ssim`; published weights name that of their phase.
         rounding: what the rate sees of y and z: `noise`, or `hard` for truly rounded latents (straight-through).
         lr_scale: factor on all rates.
+        context: whether the context model takes part; without it the hyperprior alone prices y while the transforms
+            learn. Validation always asks it, so costs are high until a phase has trained it.
     """
 
     share: float = 1.0
@@ -36,6 +38,7 @@ class Phase:
     distortion: Distortion = "mse"
     rounding: Rounding = "noise"
     lr_scale: float = 1.0
+    context: bool = True
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ class Trainer:
         means = torch.zeros(len(Loss._fields), device=self.device)
         for part in parts:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-                loss: Loss = self.objective(part, phase.distortion, phase.rounding)
+                loss: Loss = self.objective(part, phase.distortion, phase.rounding, phase.context)
             (loss.weighted * (len(part.x) / crops)).backward()
             means += torch.stack([value.detach() for value in loss]) * (len(part.x) / crops)
         return Loss(*means)
@@ -153,7 +153,8 @@ class Trainer:
         objective: torch.nn.Module = Objective(self.codec)
         if self.peers.world > 1:
             warnings.filterwarnings("ignore", "Grad strides do not match")  # of a small parameter, at no cost
-            objective = DistributedDataParallel(objective, broadcast_buffers=False)
+            staged = not all(phase.context for phase in self.config.phases)  # else every step uses every parameter
+            objective = DistributedDataParallel(objective, broadcast_buffers=False, find_unused_parameters=staged)
         return cast(Callable[..., Loss], torch.compile(objective) if self.config.compile else objective)
 
     @torch.no_grad()

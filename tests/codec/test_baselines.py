@@ -75,6 +75,20 @@ def test_one_pass_is_what_the_steps_give(
         torch.testing.assert_close(a, b, atol=2e-5, rtol=0)
 
 
+@pytest.mark.parametrize("changes", [*SWITCHES, *STRIDES, SERIAL], ids=str)
+def test_the_hyperprior_alone_is_a_context_that_says_nothing(
+    tiny_config: Callable[..., ModelConfig], changes: dict[str, Any]
+) -> None:
+    model = random_context(tiny_config(**changes))
+    y, features, rate_bias = random_inputs(model.config, 4, 6)
+    alone, informed = model.alone(features), model.masked(model.tokens(y), features, rate_bias)
+    assert not torch.equal(alone.means[:, 1:], informed.means[:, 1:])
+    model.head.context.weight.zero_()
+    model.head.context.bias.zero_()
+    for a, b in zip(model.alone(features), model.masked(model.tokens(y), features, rate_bias), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("order", ["sfo", "cfo"])
 @pytest.mark.parametrize("skip_first", [True, False])
 def test_rearrangement_changes_what_is_executed_and_nothing_else(

@@ -65,14 +65,15 @@ def main(folder: Path) -> None:
     from codec.dataset import Album
     from codec.errors import ConfigError
     from codec.model import Codec
-    from codec.schedule import TrainConfig
+    from codec.schedule import Phase, TrainConfig
     from codec.training import Trainer
 
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from conftest import TINY, make_photo
 
     album = Album([make_photo(80, 96, seed) for seed in range(3)], torch.device("cpu"))
-    config = TrainConfig(steps=STEPS, crop=64, batch=4, warmup=2)
+    stages = (Phase(share=1, context=False), Phase(share=2))  # the first leaves parameters without a gradient
+    config = TrainConfig(steps=STEPS, crop=64, batch=4, warmup=2, phases=stages)
     found: dict[str, object] = {"losses": [], "alone": []}
 
     def trainer(name: str, seed: int, config: TrainConfig = config) -> Trainer:

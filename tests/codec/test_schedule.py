@@ -53,6 +53,7 @@ def test_flags_for_crop_and_batch_hold_in_every_phase() -> None:
         ({"batch": 0}, "must be positive"),
         ({"crop": 100}, "crop 100 is no multiple of 64"),
         ({"crop": 128, "distortion": "ms_ssim"}, "MS-SSIM needs at least 161 pixels"),
+        ({"context": "no way"}, "phases[0].context: expected true or false"),
         ({"rounding": "soft"}, "phases[0].rounding: unknown value 'soft'"),
         ({"crops": 256}, "phases[0].crops: unknown key; did you mean 'crop'"),
     ],

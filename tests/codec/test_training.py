@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from codec.dataset import Album
 from codec.errors import CheckpointError, ConfigError
 from codec.loss import Batch, Loss, straight_through, training_loss, uniform_noise
 from codec.model import Codec
-from codec.schedule import TrainConfig, rate_factor
+from codec.schedule import Phase, TrainConfig, rate_factor
 from codec.training import BAD_STEPS_MAX, CHECK_EVERY, SETBACKS_MAX, STATE_FILE, Trainer
 from codec.validation import validate
 
@@ -93,6 +94,26 @@ def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(fresh: Fresh, album: Albu
     second.run(nothing)
     assert second.step == unbroken.step == 6
     assert same(list(snapshot(second)), list(snapshot(unbroken)))
+
+
+def test_a_stage_without_context_trains_all_else(fresh: Fresh, album: Album, tmp_path: Path) -> None:
+    def weights(trainer: Trainer) -> dict[str, Tensor]:
+        return {name: p.detach().clone() for name, p in trainer.codec.named_parameters()}
+
+    def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+        return {name for name, p in before.items() if not torch.equal(p, after[name])}
+
+    config = replace(SHORT, phases=(Phase(context=False), Phase()))
+    trainer = Trainer(fresh(), album, config, tmp_path)
+    start = weights(trainer)
+    trainer.run(nothing, pause=lambda: trainer.step == 3)
+    staged = Trainer(fresh(seed=9), album, config, tmp_path)  # resumed between the stages
+    half = weights(staged)
+    staged.run(nothing)
+    context = {name for name in start if name.startswith("context") and not name.startswith("context.head.")}
+    context |= {"context.head.context.weight", "context.head.context.bias"}
+    first = moved(start, half)
+    assert first and not first & context and moved(half, weights(staged)) == first | context
 
 
 def test_a_run_saves_on_the_way(fresh: Fresh, album: Album, tmp_path: Path) -> None:
