@@ -51,8 +51,8 @@ class Windows(NamedTuple):
             x = x.roll((self.down, self.right), (2, 3))
         return x[:, :, : self.height, : self.width]
 
-    def mask(self, planes: int, device: torch.device) -> Tensor | None:
-        """Additive mask (nW, T, T), T = planes * rows * cols, over tokens that are neither padding nor wrapped.
+    def mask(self, device: torch.device) -> Tensor | None:
+        """Additive mask (nW, S, S), S = rows * cols, over positions that are neither padding nor wrapped.
 
         None where nothing needs masking: unshifted whole windows.
         """
@@ -61,9 +61,29 @@ class Windows(NamedTuple):
         region = torch.ones(self.height, self.width, device=device)  # padding by `split` is 0
         region[: self.down] += 1  # rows that the shift wraps round to the last windows
         region[:, : self.right] += 2
-        tokens = self.split(region.expand(planes, -1, -1)[None, ..., None])[0, ..., 0]  # (nW, T)
-        query, key = tokens[:, :, None], tokens[:, None, :]
+        places = self.split(region[None, None, ..., None])[0, ..., 0]  # (nW, S)
+        query, key = places[:, :, None], places[:, None, :]
         return torch.where((query == key) & (key > 0), 0.0, MASKED)
+
+
+class Bias(NamedTuple):
+    """What is added to the scores of attention inside a window of T tokens, T = planes * S.
+
+    Attributes:
+        learned: (heads, T, T), by offset, later planes masked.
+        mask: (nW, S, S), for every plane alike; None where no window holds padding or wrapped borders.
+    """
+
+    learned: Tensor
+    mask: Tensor | None = None
+
+    def rows(self, first: int, last: int) -> Tensor:
+        """Of the tokens first..last, whole planes, to all before `last`: (1 or nW, heads, last - first, last)."""
+        rows = self.learned[None, :, first:last, :last]
+        if self.mask is None:
+            return rows
+        by_plane = rows.unflatten(3, (-1, self.mask.shape[2])).unflatten(2, (-1, self.mask.shape[1]))
+        return (by_plane + self.mask[:, None, None, :, None, :]).flatten(4, 5).flatten(2, 3)
 
 
 class Cache(NamedTuple):
@@ -137,27 +157,25 @@ class Block(nn.Module):
         rows, cols = self.window, self.window // 2
         return Windows(height, width, rows, cols, rows // 2 * self.shifted, cols // 2 * self.shifted)
 
-    def bias(self, planes: int, height: int, width: int) -> Tensor:
-        """Additive attention bias (1 or nW, heads, T, T) for planes of (height, width) squeezed tokens."""
+    def bias(self, planes: int, height: int, width: int) -> Bias:
+        """Of attention over at most so many planes of (height, width) squeezed tokens."""
         grid = self.windows(height, width)
-        relative = self.relative(planes * grid.rows * grid.cols)[None]
-        mask = grid.mask(planes, relative.device)
-        return relative if mask is None else relative + mask[:, None]
+        return Bias(self.relative(planes * grid.rows * grid.cols), grid.mask(self.qkv.weight.device))
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """All planes at once, (B, P, H, W, d) -> the same; `bias` from `self.bias` of the same planes."""
+    def forward(self, x: Tensor, bias: Bias) -> Tensor:
+        """The first planes at once, (B, P, H, W, d) -> the same."""
         grid = self.windows(x.shape[2], x.shape[3])
         query, key, value = self._project(x, grid)
-        return self._finish(x, _attend(query, key, value, bias), grid)
+        return self._finish(x, _attend(query, key, value, bias.rows(0, key.shape[3])), grid)
 
-    def step(self, x: Tensor, bias: Tensor, cache: Cache | None) -> tuple[Tensor, Cache]:
+    def step(self, x: Tensor, bias: Bias, cache: Cache | None) -> tuple[Tensor, Cache]:
         """One more plane x (B, 1, H, W, d) against the kept ones: its output and the grown cache."""
         grid = self.windows(x.shape[2], x.shape[3])
         query, key, value = self._project(x, grid)
-        before = cache or Cache.empty(key, bias.shape[3])
+        before = cache or Cache.empty(key, bias.learned.shape[1])
         after = before.grown(key, value)
         key, value = (kept[:, :, :, : after.seen] for kept in (after.key, after.value))
-        attended = _attend(query, key, value, bias[:, :, before.seen : after.seen, : after.seen])
+        attended = _attend(query, key, value, bias.rows(before.seen, after.seen))
         return self._finish(x, attended, grid), after
 
     def _project(self, x: Tensor, grid: Windows) -> tuple[Tensor, Tensor, Tensor]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codec.architecture import ModelConfig
-from codec.attention import MASKED, Cache
+from codec.attention import MASKED, Bias, Cache
 from codec.context import CodingState, ContextModel, Mixture
 
 WINDOWS_AT_ONCE = 64  # of the serial model's single pass: a window is 16x8 latents deep in memory
@@ -57,11 +57,12 @@ class UnsqueezedContext(ContextModel):
         """Planes of all segments that the first `planes` planes touch."""
         return planes + planes % 2 if self.config.order == "sfo" else 2 * min(planes, self.config.segments)
 
-    def _biases(self, features: Tensor) -> list[Tensor]:
+    def _biases(self, features: Tensor) -> list[Bias]:
         room = self.config.window**2  # for two empty planes; masked twice, as later planes are from where padding asks
-        return [F.pad(bias, (0, room, 0, room), value=2 * MASKED) for bias in super()._biases(features)]
+        biases = super()._biases(features)
+        return [b._replace(learned=F.pad(b.learned, (0, room, 0, room), value=2 * MASKED)) for b in biases]
 
-    def _through(self, x: Tensor, biases: list[Tensor]) -> Tensor:
+    def _through(self, x: Tensor, biases: list[Bias]) -> Tensor:
         planes = x.shape[1]
         return super()._through(_add_planes(x, self.whole(planes) - planes), biases)[:, :planes]
 
@@ -84,10 +85,10 @@ class SlidingContext(ContextModel):
         for block in self.blocks:
             block.shifted = False
 
-    def _biases(self, features: Tensor) -> list[Tensor]:  # noqa: ARG002  (all windows are alike)
-        return [block.relative(len(self.plane) * block.window**2 // 2)[None] for block in self.blocks]
+    def _biases(self, features: Tensor) -> list[Bias]:  # noqa: ARG002  (all windows are alike)
+        return [Bias(block.relative(len(self.plane) * block.window**2 // 2)) for block in self.blocks]
 
-    def _through(self, x: Tensor, biases: list[Tensor]) -> Tensor:
+    def _through(self, x: Tensor, biases: list[Bias]) -> Tensor:
         height, width = x.shape[2:4]
         rows, cols = self.config.window, self.config.window // 2
         down, right = self.config.stride, max(1, self.config.stride // 2)  # squeezed
@@ -190,7 +191,7 @@ class SerialContext(ContextModel):
         window = state.planes[:, :, row : row + rows, column : column + cols]
         return replace(state, context=self._targets(window, state.biases)[:, segment, None, None, None])
 
-    def _targets(self, windows: Tensor, biases: list[Tensor]) -> Tensor:
+    def _targets(self, windows: Tensor, biases: list[Bias]) -> Tensor:
         """Windows (N, S, rows, cols, d) -> context of each segment's token at their position (N, S, d)."""
         return self.norm(self._through(windows, biases).flatten(1, 3)[:, self.before])
 
@@ -200,9 +201,9 @@ class SerialContext(ContextModel):
         x = self.embed(tokens, list(range(segments))) + self.plane[:segments] + rate_bias[:, None, None, None]
         return F.pad(x, (0, 0, half - 1, 0, half, half - 1))
 
-    def _biases(self, features: Tensor) -> list[Tensor]:  # noqa: ARG002  (all windows are alike)
+    def _biases(self, features: Tensor) -> list[Bias]:  # noqa: ARG002  (all windows are alike)
         causal = torch.where(self.order[None, :] <= self.order[:, None], 0.0, MASKED)
-        return [block.relative.learned(len(causal))[None] + causal for block in self.blocks]
+        return [Bias(block.relative.learned(len(causal)) + causal) for block in self.blocks]
 
     def _place(self, state: CodingState) -> tuple[int, int, int]:
         """Segment, row and column of the next token."""

@@ -159,7 +159,8 @@ def _blocks(config: ModelConfig, size: Area, queries: int, keys: int) -> Context
     else:
         windows = -(-height // rows) * -(-width // cols)
         tokens = height * width
-    return _layers(config, tokens * queries, windows * rows * cols * queries * rows * cols * keys)
+    inside = windows * rows * cols * queries  # with what pads the windows
+    return _layers(config, tokens * queries, inside, inside * rows * cols * keys)
 
 
 def _serial(config: ModelConfig, size: Area, windows: int) -> ContextMacs:
@@ -168,14 +169,14 @@ def _serial(config: ModelConfig, size: Area, windows: int) -> ContextMacs:
     head = config.head_width * (config.hyper_features + config.context_width)
     head += config.head_width * 3 * config.mixtures * config.segment_width
     once = ContextMacs(embed=tokens * config.segment_width * config.context_width, head=tokens * head)
-    return once.plus(_layers(config, windows * window, windows * window * window))
+    return once.plus(_layers(config, windows * window, windows * window, windows * window * window))
 
 
-def _layers(config: ModelConfig, tokens: int, pairs: int) -> ContextMacs:
-    """All blocks: linear layers over `tokens`, both products of attention over `pairs` of query and key."""
+def _layers(config: ModelConfig, tokens: int, inside: int, pairs: int) -> ContextMacs:
+    """All blocks: linear layers over `tokens`, the first over what is `inside` windows; both products of `pairs`."""
     d = config.context_width
     return ContextMacs(
-        projections=config.context_depth * tokens * 4 * d * d,
+        projections=config.context_depth * (3 * inside + tokens) * d * d,
         products=config.context_depth * pairs * 2 * d,
         mlp=config.context_depth * tokens * 2 * config.mlp_ratio * d * d,
     )

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.architecture import ModelConfig
-from codec.attention import Block, Cache
+from codec.attention import Bias, Block, Cache
 from codec.groups import coding_groups, rearrange, restore, split_colours
 
 
@@ -51,7 +51,7 @@ class CodingState:
     """
 
     features: Tensor
-    biases: list[Tensor]
+    biases: list[Bias]
     caches: list[Cache | None]
     planes: Tensor | None
     context: Tensor | None
@@ -184,7 +184,7 @@ class ContextModel(nn.Module):
         """What the head sees of hyper-features (B, F, H, W) for each group, (B, G, H, W/2, F)."""
         return pick(split_colours(features), self.colours, 1)
 
-    def _biases(self, features: Tensor) -> list[Tensor]:
+    def _biases(self, features: Tensor) -> list[Bias]:
         """Every block's attention bias, for latents of the size of these features (B, F, H, W)."""
         return [block.bias(len(self.plane), features.shape[2], features.shape[3] // 2) for block in self.blocks]
 
@@ -202,11 +202,10 @@ class ContextModel(nn.Module):
         index = group if self.config.skip_first else group + 1
         return self.embed(token, [self.segments[group]]) + self.plane[index] + rate_bias[:, None, None, None]
 
-    def _through(self, x: Tensor, biases: list[Tensor]) -> Tensor:
+    def _through(self, x: Tensor, biases: list[Bias]) -> Tensor:
         """The first n planes (B, n, H, W/2, d_e) through all blocks at once."""
         for block, bias in zip(self.blocks, biases, strict=True):
-            size = x.shape[1] * block.window * block.window // 2
-            x = block(x, bias[:, :, :size, :size])
+            x = block(x, bias)
         return x
 
     def _advance(self, state: CodingState, x: Tensor) -> CodingState:

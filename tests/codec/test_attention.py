@@ -30,7 +30,7 @@ def test_merge_undoes_split(height: int, width: int, shift: tuple[int, int]) -> 
 @pytest.mark.parametrize(("height", "width"), GRIDS)
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_mask_shows_what_shares_an_unwrapped_window(height: int, width: int, shift: tuple[int, int]) -> None:
-    mask = Windows(height, width, 8, 4, *shift).mask(PLANES, torch.device("cpu"))
+    mask = Windows(height, width, 8, 4, *shift).mask(torch.device("cpu"))
     high, wide = -(-height // 8) * 8, -(-width // 4) * 4
     regions = []  # of every token in the order of `split`: None for padding, else which wrapped borders it crossed
     for top in range(0, high, 8):
@@ -40,7 +40,7 @@ def test_mask_shows_what_shares_an_unwrapped_window(height: int, width: int, shi
                 for column in range(left, left + 4):
                     r, c = (row + shift[0]) % high, (column + shift[1]) % wide
                     window.append((r < row, c < column) if r < height and c < width else None)
-            regions.append(window * PLANES)
+            regions.append(window)
     sees = torch.tensor([[[a is not None and a == b for b in window] for a in window] for window in regions])
     if mask is None:
         assert bool(sees.all())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from codec.architecture import ModelConfig, Order
-from codec.attention import MASKED
+from codec.attention import MASKED, Bias
 from codec.baselines import SerialContext, SlidingContext, make_context
 from codec.coding import read, write
 from codec.context import ContextModel, Mixture
@@ -173,7 +173,7 @@ def test_a_sliding_window_is_cut_out_and_attended_alone(tiny_config: Callable[..
                 if 0 <= top + r < height and 0 <= left + c < wide:
                     window[:, :, r, c] = x[:, :, top + r, left + c]
         for block in model.blocks:
-            window = block(window, block.relative(7 * 32)[None])
+            window = block(window, Bias(block.relative(7 * 32)))
         torch.testing.assert_close(out[:, :, row, column], window[:, :, row - top, column - left], atol=1e-5, rtol=0)
 
 
