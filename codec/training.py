@@ -153,6 +153,8 @@ class Trainer:
         objective: torch.nn.Module = Objective(self.codec)
         if self.peers.world > 1:
             warnings.filterwarnings("ignore", "Grad strides do not match")  # of a small parameter, at no cost
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # older torch has nothing else
+            warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")  # there are, in a stage
             staged = not all(phase.context for phase in self.config.phases)  # else every step uses every parameter
             objective = DistributedDataParallel(objective, broadcast_buffers=False, find_unused_parameters=staged)
         return cast(Callable[..., Loss], torch.compile(objective) if self.config.compile else objective)
