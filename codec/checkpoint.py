@@ -49,6 +49,8 @@ def find_model(model: str | Path) -> Path:
     """
     installed = installed_models()
     path = installed.get(str(model), Path(model))
+    if path.is_dir() and (inside := sorted([*path.glob("*.safetensors"), *path.glob("*.json")])):
+        raise CheckpointError(f"{model}: is a folder; did you mean {inside[0]}?")
     if not path.is_file():
         raise CheckpointError(f"{model}: no such model or file; installed models: {', '.join(installed) or 'none'}")
     return path

@@ -109,13 +109,17 @@ def load_photos(folder: Path, smallest: int, quiet: bool = True, limit: int | No
         ConfigError: the folder does not exist or holds no usable photo.
     """
     paths = find_images(folder)
+    if not paths:
+        raise ConfigError(f"{folder}: no pictures found")
     paths = paths[:: max(1, len(paths) // limit)] if limit else paths
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
         decoded = list(tqdm(pool.map(read_photo, paths), total=len(paths), desc="photos", disable=quiet or None))
-    photos = [p for p in decoded if p is not None and min(p.shape[:2]) >= smallest]
+    readable = [p for p in decoded if p is not None]
+    photos = [p for p in readable if min(p.shape[:2]) >= smallest]
     if len(photos) < len(paths) and not quiet:
         left = f"{len(paths) - len(photos)} of {len(paths)} pictures left out"
         print(f"{folder}: {left}: unreadable or with sides below {smallest} pixels", file=sys.stderr)
     if not photos:
-        raise ConfigError(f"{folder}: no photo with sides of at least {smallest} pixels; name a folder of photographs")
+        largest = f"the largest has {max(min(p.shape[:2]) for p in readable)}" if readable else "none can be read"
+        raise ConfigError(f"{folder}: no photo with sides of at least {smallest} pixels; {largest}")
     return photos

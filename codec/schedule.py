@@ -138,7 +138,7 @@ def for_all_phases(config: TrainConfig, crop: int | None, batch: int | None) -> 
         phases = tuple(replace(phase, **given) for phase in config.phases)  # type: ignore[arg-type]
         return replace(config, phases=phases, **given)  # type: ignore[arg-type]
     except ValueError as error:
-        raise ConfigError(f"flag: {error}") from error
+        raise ConfigError(f"--{error}") from error
 
 
 def named_schedule(name: str) -> TrainConfig:

@@ -211,6 +211,8 @@ class Trainer:
                 if damaged := archive.testzip():
                     raise ValueError(f"checksum mismatch in {damaged}")
             state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+            if unlike := _shapes(state["codec"]).items() ^ _shapes(self.codec.state_dict()).items():
+                raise ValueError(f"its architecture is not that of {self.codec.config.name}: {min(unlike)[0]} differs")
             self.codec.load_state_dict(state["codec"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.average, self.step, self.elapsed = state["average"], state["step"], state["elapsed"]
@@ -222,6 +224,10 @@ class Trainer:
         self.bad_steps.zero_()
         for group, peak in zip(self.optimiser.param_groups, _peaks(self.config), strict=True):
             group["peak"], group["fused"] = peak, True  # the flags of this run, not of the saved one
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in weights.items()}
 
 
 def _peaks(config: TrainConfig) -> tuple[float, float, float]:

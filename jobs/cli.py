@@ -28,7 +28,8 @@ def parser(name: str, purpose: str, examples: str) -> argparse.ArgumentParser:
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
             known = [flag for flag in self._option_string_actions if flag.startswith("--")]
-            wrong = [word.split("=")[0] for word in message.split() if word.startswith("--")]
+            words = message.split() if message.startswith("unrecognized") else []
+            wrong = [word.split("=")[0] for word in words if word.startswith("--")]
             near = [flag for word in wrong if word not in known for flag in get_close_matches(word, known, 1, 0.75)]
             super().error(f"{message}; did you mean {near[0]}?" if near else message)
 

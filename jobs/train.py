@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from codec.schedule import TrainConfig
 
 EXAMPLES = """\
-  rdo-train --config small photos/ -o run/                      run/small.safetensors, run/state.pt, run/log.jsonl
+  rdo-train --config small --schedule cpu photos/ -o run/       run/small.safetensors, run/state.pt, run/log.jsonl
   rdo-train --config small --time-budget 3600 photos/ -o run/   one hour; the same line resumes a killed run
   rdo-train --config base --schedule h200 --device cuda --stop-after 540 photos/ -o run/
                                                                 nine minutes of a schedule of half an hour of one GPU
@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     flags.add_argument("--init", help="start from the weights of this model or checkpoint; a --config may be deeper")
     flags.add_argument("--validation", type=Path, help="folder validated on (default: eight training photographs)")
     flags.add_argument("--stream", type=int, metavar="N", help="keep N decoded photos in memory, not all on the device")
-    flags.add_argument("--stop-after", type=float, metavar="S", help="pause this call S seconds after it started")
+    flags.add_argument("--stop-after", type=float, metavar="S", help="pause S seconds after the start, after a step")
     flags.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     flags.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     schedule = flags.add_argument_group("schedule (flags win over --schedule; built-in values: see TrainConfig)")
@@ -55,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     schedule.add_argument("--ema", type=float, help="decay of the averaged weights")
     schedule.add_argument("--seed", type=int)
     schedule.add_argument("--validate-every", type=float, metavar="S", help="seconds")
-    schedule.add_argument("--save-every", type=float, metavar="S", help="seconds")
+    schedule.add_argument("--save-every", type=float, metavar="S", help="seconds (built in: 120)")
     schedule.add_argument("--precision", choices=("fp32", "bf16"), help="bf16 autocast: for GPUs, slow on most CPUs")
     schedule.add_argument("--compile", action=argparse.BooleanOptionalAction, help="torch.compile the loss")
     return flags
@@ -115,7 +115,6 @@ def _run(arguments: argparse.Namespace, config: "TrainConfig", device: "torch.de
         torch.set_float32_matmul_precision("high")  # what stays in single precision may use TF32
     torch.backends.cudnn.benchmark = True
     codec = _fresh_codec(arguments, config.seed)
-    arguments.output.mkdir(parents=True, exist_ok=True)
     source, photos = _photos(arguments, config, device)
     shown = [photo for photo in photos if min(photo.shape[:2]) >= config.photo_side_min]
     shown = shown[:: max(1, len(shown) // 8)][:8]
@@ -123,14 +122,21 @@ def _run(arguments: argparse.Namespace, config: "TrainConfig", device: "torch.de
         shown = load_photos(arguments.validation, config.photo_side_min)
     if not arguments.init and not (arguments.output / STATE_FILE).is_file():
         initialise(codec, photos)
+    arguments.output.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(codec.to(device), source, config, arguments.output)
+    begun = trainer.step
     if trainer.progress >= 1 and logged_step(arguments.output) == trainer.step:
         done = f"finished at step {trainer.step}; a longer --steps or --time-budget goes on from there"
         cli.say(f"{arguments.output}: {done}")
         return cli.DONE
+    if not peers().rank:
+        told = f"goes on at step {begun}" if begun else "starts"
+        cli.say(f"{arguments.output}: {codec.config.name} {told}; validated on {len(shown)} photos")
     interrupted = cli.flag_on_signal()
     with Watch(trainer, shown, quiet=peers().rank > 0) as watch:
-        trainer.run(watch, pause=lambda: interrupted.is_set() or _is_over(arguments.stop_after, start))
+        trainer.run(
+            watch, lambda: interrupted.is_set() or (trainer.step > begun and _is_over(arguments.stop_after, start))
+        )
         watch.validate(trainer)
     if not peers().rank:
         told = "finished" if trainer.progress >= 1 else f"{trainer.progress:.0%} of the schedule; the same line goes on"

@@ -193,6 +193,8 @@ def test_what_fp16_does_not_hold_is_not_published(
 
 def test_an_unknown_model_lists_the_installed(monkeypatch: pytest.MonkeyPatch, published: Path) -> None:
     monkeypatch.setattr(checkpoint, "installed_models", lambda: {"alpha": published, "beta": published})
+    with pytest.raises(CheckpointError, match=r"is a folder; did you mean .*\.safetensors\?"):
+        load(published.parent)
     with pytest.raises(CheckpointError, match="nope: no such model or file; installed models: alpha, beta"):
         load("nope")
     assert load("alpha").config.name == "tiny"

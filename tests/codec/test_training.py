@@ -329,6 +329,12 @@ def test_a_flipped_byte_of_a_state_is_refused(fresh: Fresh, album: Album, tmp_pa
             trainer.load(path)
 
 
+def test_a_state_of_another_architecture_is_named(fresh: Fresh, album: Album, tmp_path: Path) -> None:
+    Trainer(fresh(), album, SHORT, tmp_path).save()
+    with pytest.raises(CheckpointError, match="its architecture is not that of tiny: g_a"):
+        Trainer(fresh(width=12), album, SHORT, tmp_path)
+
+
 @pytest.mark.parametrize("lacking", ["average", "step", "elapsed"])
 def test_a_state_that_lacks_a_part_is_refused(fresh: Fresh, album: Album, tmp_path: Path, lacking: str) -> None:
     Trainer(fresh(), album, SHORT, tmp_path).save()

@@ -122,10 +122,10 @@ def test_a_deeper_model_starts_from_a_shallower_one(rdo_train_on: Train, tiny_co
         (["--config", "nonesuch", "photos"], "nonesuch: no such model configuration; there are base, base-skip, small"),
         (["--config", "missing.yaml", "photos"], "missing.yaml: cannot be read"),
         (["--config", "typo.yaml", "photos"], "typo.yaml: widht: unknown key; did you mean 'width'"),
-        (["empty"], "empty: no photo with sides of at least 64 pixels"),
+        (["empty"], "empty: no pictures found"),
         (["missing"], "missing: no such folder"),
-        (["shown"], "shown: no photo with sides of at least 64 pixels"),
-        (["--crop", "100", "photos"], "crop 100 is no multiple of 64"),
+        (["shown"], "shown: no photo with sides of at least 64 pixels; the largest has"),
+        (["--crop", "100", "photos"], "--crop 100 is no multiple of 64"),
         (["--steps", "0", "photos"], "must be positive"),
         (["--init", "nonesuch", "photos"], "nonesuch: no such model"),
         (["--init", "small", "--config", "tiny.yaml", "photos"], "in greater depths alone"),
@@ -141,14 +141,16 @@ def test_usage_errors_are_status_2(rdo_train: Train, flags: list[str], message: 
     Path("typo.yaml").write_text("widht: 3\n")
     assert rdo_train("--steps", 1, "-o", "run", *flags) == 2
     assert f"error: {message}" in (told := capsys.readouterr().err) or message in told.splitlines()[-1]
-    assert not Path("run/state.pt").exists()
+    assert not Path("run").exists()
 
 
 def test_a_call_stops_after_its_seconds_and_the_next_goes_on(rdo_train_on: Train, capsys) -> None:
     assert rdo_train_on("--steps", 5, "--stop-after", 0, "-o", "run", "photos") == 0
-    assert log("run")[-1]["step"] == 0 and Path("run/state.pt").exists()
+    assert log("run")[-1]["step"] == 1 and Path("run/state.pt").exists()
+    assert "starts; validated on" in capsys.readouterr().err
     assert rdo_train_on("--steps", 5, "--stop-after", 600, "-o", "run", "photos") == 0
     assert log("run")[-1]["step"] == 5
+    assert "goes on at step 1; validated on" in capsys.readouterr().err
 
 
 def test_speed_share_and_memory_are_told(rdo_train_on: Train, capsys) -> None:
