@@ -145,7 +145,7 @@ def keep_memory() -> None:
         libc = ctypes.CDLL("libc.so.6")
         trim_threshold, mmap_threshold = -1, -3  # from malloc.h
         libc.mallopt(mmap_threshold, 1 << 30)
-        libc.mallopt(trim_threshold, -1)  # never
+        libc.mallopt(trim_threshold, (1 << 31) - 1)
     except (OSError, AttributeError):
         return  # another libc; only speed is lost
 
