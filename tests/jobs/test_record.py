@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pytorch_msssim import ms_ssim
 
-from codec.pixels import Pixels
+from codec.pixels import Pixels, to_tensor
 from jobs.record import SCHEMA, Record, Score, append_record, read_records, score
 
 CONTRACT = {
@@ -126,6 +127,13 @@ def test_ms_ssim_needs_161_pixels_a_side(photo: Callable[..., Any], height: int,
     found = score(original, noisy(original), 10, 0.02).ms_ssim
     assert (found is not None) == given
     assert found is None or 0.5 < found < 1
+
+
+def test_ms_ssim_is_that_of_all_channels_together(photo: Callable[..., Any]) -> None:
+    original = Pixels(photo(176, 200), grey=False)
+    decoded = noisy(original)
+    whole = ms_ssim(to_tensor(original), to_tensor(decoded), data_range=1.0)
+    assert score(original, decoded, 10, 0.02).ms_ssim == pytest.approx(float(whole), abs=1e-6)
 
 
 def test_scores_are_finite_or_null(photo: Callable[..., Any]) -> None:
