@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   rdo-train --config small --schedule cpu photos/ -o run/       run/small.safetensors, run/state.pt, run/log.jsonl
   rdo-train --config small --time-budget 3600 photos/ -o run/   one hour; the same line resumes a killed run
-  rdo-train --config base --schedule h200 --device cuda --stop-after 540 photos/ -o run/
+  rdo-train --config base-skip --schedule h200 --device cuda --stop-after 540 photos/ -o run/
                                                                 nine minutes of a schedule of half an hour of one GPU
   torchrun --nproc-per-node 8 -m jobs.train --config base --schedule paper --device cuda photos/ -o run/"""
 

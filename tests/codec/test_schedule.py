@@ -91,11 +91,11 @@ def test_the_papers_schedule_is_the_papers() -> None:
     assert config.steps * 12 / 18 == 1.2e6 and config.lr == config.lr_transform == 1e-4
 
 
-def test_the_half_hour_ends_on_large_crops_and_rounded_latents() -> None:
+def test_the_half_hour_ends_on_large_crops() -> None:
     config = named_schedule("h200")
     assert config.time_budget == 1800 and config.precision == "bf16"
-    assert {phase_at(config, at).crop for at in (0, 0.59)} == {256} and phase_at(config, 0.67).crop == 384
-    assert phase_at(config, 0.95).rounding == "hard"
+    assert {phase_at(config, at).crop for at in (0, 0.69)} == {256}
+    assert {phase_at(config, at).crop for at in (0.71, 1)} == {384}
 
 
 def test_a_schedule_of_ones_own(tmp_path: Path) -> None:
