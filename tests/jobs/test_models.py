@@ -13,7 +13,8 @@ def test_the_installed_models_are_listed(capsys: pytest.CaptureFixture[str]) -> 
     assert main([]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
     assert "Kodak" in head and [line.split()[0] for line in lines] == list(installed_models())
-    assert model_id(load("small")).hex() in lines[0] and "% BD-rate on VTM-18.0" in lines[0]
+    small = next(line for line in lines if line.startswith("small "))
+    assert model_id(load("small")).hex() in small and "% BD-rate on VTM-18.0" in small
 
 
 def test_the_list_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
