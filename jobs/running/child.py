@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def work(pipe: "Connection[Answer, list[Task]]", model: str, device: str, threads: int) -> None:
     """Load the model, then encode what comes through the pipe, until it ends."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exception, so that temporary files are removed
+    signal.signal(signal.SIGTERM, _end)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cli.before_torch()
     from jobs.running.pool import Lost, Ready, Step
@@ -39,6 +39,12 @@ def work(pipe: "Connection[Answer, list[Task]]", model: str, device: str, thread
             tasks = pipe.recv()
             items = [task.item for task in tasks]
             pipe.send(encode(items, codec, tasks[0].config, lambda step: pipe.send(Step())))
+
+
+def _end(*_: object) -> None:
+    """By an exception, so that temporary files are removed; a second signal would only cut that short."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(1)
 
 
 def _end_with_parent() -> None:

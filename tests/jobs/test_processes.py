@@ -149,6 +149,18 @@ def test_a_run_that_is_ended_takes_its_workers_along(
     assert len(files("rdo-out")) == COUNT and kept.items() <= files("rdo-out").items()
 
 
+def test_a_second_signal_does_not_cut_the_end_of_a_worker_short() -> None:
+    """A pool that closes tells its workers twice."""
+    program = """if True:
+        import atexit, os, signal
+        from jobs.running.child import _end
+        signal.signal(signal.SIGTERM, _end)
+        atexit.register(lambda: (os.kill(os.getpid(), signal.SIGTERM), print("tidied")))
+        os.kill(os.getpid(), signal.SIGTERM)"""
+    ended = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "tidied\n", "")
+
+
 def test_workers_without_their_device_are_a_users_error(save_photo: Any, rdo_encode: Any, capsys: Any) -> None:
     save_photo("in/a.png", 10, 10)
     save_photo("in/b.png", 10, 10)
