@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from typing import NoReturn
 
 DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+MODEL = "small"
 THREADS = 2  # of torch in every process that encodes: a fixed number, for sums in another order end in other files
 
 
@@ -73,10 +74,13 @@ def whole(value: float) -> int:
     return int(value)
 
 
-def add_model_flags(flags: argparse._ActionsContainer) -> None:
-    """--model and --device."""
+def add_model_flags(flags: argparse._ActionsContainer, reads: bool = False) -> None:
+    """--model and --device; a command that `reads` files knows the model that each names, unless told."""
+    told = " (default: the installed one that a file names)" if reads else ""
     flags.add_argument(
-        "--model", default="small", help="installed model, checkpoint, or compressai:NAME[:QUALITY][:FILE]"
+        "--model",
+        default=None if reads else MODEL,
+        help=f"installed model, checkpoint, or compressai:NAME[:QUALITY][:FILE]{told}",
     )
     flags.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
 

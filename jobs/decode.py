@@ -2,9 +2,14 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs import cli
+
+if TYPE_CHECKING:
+    from codec.coding import AnyCodec
 
 EXAMPLES = """\
   rdo-decode rdo-out/                       rdo-out/a.jpg.rdo -> rdo-out/a.jpg.png
@@ -21,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
         "-o", "--output", help="folder, or one .png file; - is standard output (default: beside the file)"
     )
     flags.add_argument("--overwrite", action="store_true", help="replace existing pictures")
-    cli.add_model_flags(flags)
+    cli.add_model_flags(flags, reads=True)
     return flags
 
 
@@ -38,14 +43,13 @@ def decode_all(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from codec.bitstream import unpack
-    from codec.checkpoint import load
     from codec.coding import decode
     from codec.errors import ConfigError
     from codec.files import write_atomically
     from codec.formats import write_png
     from jobs.running.worker import explain
 
-    codec = load(arguments.model, cli.check_device(arguments.device))
+    codec_of = reader(arguments.model, cli.check_device(arguments.device))
     failed = 0
     for source, target in tqdm(pairs, disable=True if len(pairs) < 2 else None, file=sys.stderr, unit="file"):
         try:
@@ -53,7 +57,7 @@ def decode_all(arguments: argparse.Namespace) -> int:
             unpack(data)
             if target != "-" and Path(target).exists() and not arguments.overwrite:
                 raise ConfigError(f"{target} exists: name another with -o, or pass --overwrite to replace it")
-            png = write_png(decode(codec, data).pixels)
+            png = write_png(decode(codec_of(data), data).pixels)
             if target == "-":
                 sys.stdout.buffer.write(png)
                 sys.stdout.buffer.flush()
@@ -64,8 +68,29 @@ def decode_all(arguments: argparse.Namespace) -> int:
             failed += 1
             cli.say(f"{source}: {explain(error, source)}")
     if len(pairs) > 1 and failed < len(pairs):
-        cli.say(f"{len(pairs) - failed} pictures in {arguments.output or ', '.join(arguments.inputs)}")
+        done = len(pairs) - failed
+        cli.say(f"{done} picture{'s' * (done > 1)} in {arguments.output or ', '.join(arguments.inputs)}")
     return cli.SOME_FAILED if failed else cli.DONE
+
+
+def reader(model: str | None, device: str) -> "Callable[[bytes], AnyCodec]":
+    """Gives the codec for a file's bytes: that of a name, or of None the installed one that the file names."""
+    from codec.bitstream import unpack
+    from codec.checkpoint import installed_models, load, model_id
+
+    loaded = {model: load(model, device)} if model else {}
+    names = [model] if model else [cli.MODEL, *(name for name in installed_models() if name != cli.MODEL)]
+
+    def codec_of(data: bytes) -> "AnyCodec":
+        wanted = unpack(data)[0].model_id
+        for name in names:
+            if name not in loaded:
+                loaded[name] = load(name, device)
+            if model_id(loaded[name]) == wanted:
+                return loaded[name]
+        return loaded[names[0]]  # whose refusal tells what to do
+
+    return codec_of
 
 
 def find_files(inputs: list[str]) -> list[tuple[Path, Path]]:

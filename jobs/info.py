@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import cli
-from jobs.decode import find_files
+from jobs.decode import find_files, reader
 
 if TYPE_CHECKING:
     from codec.coding import AnyCodec
@@ -20,7 +20,7 @@ EXAMPLES = """\
 
 @dataclass(frozen=True)
 class Info:
-    """Header and bit split; the split is null where the file's model is not the one loaded.
+    """Header and bit split; the split is null where the file's model is not at hand.
 
     `y_bytes_est` and `z_bytes_est` are the model's estimate for the decoded symbols; `overhead_bytes` is the rest of
     the file: its header, the grid of parameters, escapes and the coder's last word.
@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     flags = cli.parser("rdo-info", "Show the header of .rdo files and how their bits divide.", EXAMPLES)
     flags.add_argument("inputs", nargs="+", metavar="FILE", help=".rdo files or folders; - is standard input")
     flags.add_argument("--json", action="store_true", help="a JSON object a line")
-    cli.add_model_flags(flags)
+    cli.add_model_flags(flags, reads=True)
     return flags
 
 
@@ -58,15 +58,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def show(arguments: argparse.Namespace) -> int:
     """Print every file's information; 1 if any could not be read."""
-    from codec.checkpoint import load
     from jobs.running.worker import explain
 
-    codec = load(arguments.model, cli.check_device(arguments.device))
+    codec_of = reader(arguments.model, cli.check_device(arguments.device))
     failed = 0
     for name in (str(path) for path, _ in find_files(arguments.inputs)):
         try:
             data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-            info = inspect(name, data, codec)
+            info = inspect(name, data, codec_of(data))
         except Exception as error:
             failed += 1
             cli.say(f"{name}: {explain(error, name)}")

@@ -97,6 +97,25 @@ def test_another_models_file_is_refused_by_name(files, other_model, folder: Path
     assert not pngs(folder)
 
 
+def test_files_of_several_installed_models_are_read_at_once(folder: Path, pixels_of, capsys) -> None:
+    from codec.checkpoint import load
+    from jobs.decode import main
+    from jobs.info import main as show
+
+    pixels = Pixels(np.arange(40 * 56 * 3, dtype=np.uint8).reshape(40, 56, 3), grey=False)
+    expected = {}
+    (folder / "in").mkdir()
+    for name in ("small", "small-ms-ssim"):
+        data = encode(load(name), pixels, 3.0)
+        expected[name] = decode(load(name), data).pixels.data
+        (folder / f"in/{name}.rdo").write_bytes(data)
+    assert main(["in"]) == 0 and show(["in"]) == 0
+    told = capsys.readouterr().out
+    for name, data in expected.items():
+        np.testing.assert_array_equal(pixels_of(folder / f"in/{name}.png"), data)
+        assert f"model     {name} (" in told
+
+
 def test_existing_pictures_are_not_overwritten(files, rdo_decode, folder: Path, capsys) -> None:
     mine = folder / "in/a.jpg.png"
     mine.write_bytes(b"mine")
