@@ -129,10 +129,11 @@ def bounded(codec: Priced, shape: torch.Size, config: RefineConfig) -> Priced:
     # of each row of latents: all of them between strips, and those of a strip for one part at a time
     between = (TEMPORARIES * sum(kept_bytes(Strips(codec, window, 0))) + state) * row_pixels
     within = TEMPORARIES * max(parts) * row_pixels
-    rows = int((free - between * height) / within) - 2 * halo
-    if rows < window:
-        least = in_use(codec) + between * height + within * (window + 2 * halo)
+    fit, narrowest = int((free - between * height) / within), min(height, window + 2 * halo)
+    if fit < narrowest:
+        least = in_use(codec) + between * height + within * narrowest
         raise ConfigError(f"--memory-limit {memory_gib:g}: these pixels need at least {least / 2**30:.1f} GiB")
+    rows = height + window - 1 if fit >= height else fit - 2 * halo  # no strip is higher than the picture
     return Strips(codec, rows // window * window, halo)
 
 

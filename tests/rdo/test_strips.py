@@ -12,7 +12,7 @@ from codec.model import Codec, Latents
 from codec.pixels import Pixels, to_tensor
 from rdo.config import RefineConfig
 from rdo.refine import refine
-from rdo.strips import Strips, bounded, halo_rows, in_use, kept_bytes
+from rdo.strips import LATENTS, TEMPORARIES, Strips, bounded, halo_rows, in_use, kept_bytes
 
 QUALITY = torch.tensor([4.0, 6.5])
 LMBDA = 1e-4  # rate and distortion of an untrained codec weigh about the same
@@ -80,6 +80,17 @@ def test_less_memory_gives_lower_strips(tiny_codec: Codec) -> None:
     assert found[0].rows < found[1].rows
     with pytest.raises(ConfigError, match="need at least"):
         bounded(tiny_codec, shape, RefineConfig(memory_gib=now / 2))
+
+
+def test_no_more_is_asked_for_than_the_whole_picture_takes(tiny_codec: Codec) -> None:
+    """A low, wide picture: lower than the halo of the narrowest strip."""
+    shape, now = torch.Size((1, 3, 64, 64_000)), in_use(tiny_codec) / 2**30
+    with pytest.raises(ConfigError, match="need at least") as refusal:
+        bounded(tiny_codec, shape, RefineConfig(memory_gib=now / 2))
+    told = float(str(refusal.value).split()[-2])
+    whole = (TEMPORARIES * sum(kept_bytes(tiny_codec)) + LATENTS * 4 * tiny_codec.config.latent / 16**2) * 64 * 64_000
+    assert told <= now + whole / 2**30 + 0.05
+    assert bounded(tiny_codec, shape, RefineConfig(memory_gib=told + 0.1)) is not None
 
 
 def test_a_refinement_in_strips_finds_what_one_without_finds(tiny_codec: Codec, photo: Callable[..., Any]) -> None:
