@@ -42,7 +42,6 @@ def decode_all(arguments: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from codec.bitstream import unpack
     from codec.coding import decode
     from codec.errors import ConfigError
     from codec.files import write_atomically
@@ -54,10 +53,10 @@ def decode_all(arguments: argparse.Namespace) -> int:
     for source, target in tqdm(pairs, disable=True if len(pairs) < 2 else None, file=sys.stderr, unit="file"):
         try:
             data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-            unpack(data)
+            codec = codec_of(data)
             if target != "-" and Path(target).exists() and not arguments.overwrite:
                 raise ConfigError(f"{target} exists: name another with -o, or pass --overwrite to replace it")
-            png = write_png(decode(codec_of(data), data).pixels)
+            png = write_png(decode(codec, data).pixels)
             if target == "-":
                 sys.stdout.buffer.write(png)
                 sys.stdout.buffer.flush()
@@ -78,8 +77,8 @@ def reader(model: str | None, device: str) -> "Callable[[bytes], AnyCodec]":
     from codec.bitstream import unpack
     from codec.checkpoint import installed_models, load, model_id
 
-    loaded = {model: load(model, device)} if model else {}
-    names = [model] if model else [cli.MODEL, *(name for name in installed_models() if name != cli.MODEL)]
+    loaded = {} if model is None else {model: load(model, device)}
+    names = [model] if model is not None else [cli.MODEL, *(name for name in installed_models() if name != cli.MODEL)]
 
     def codec_of(data: bytes) -> "AnyCodec":
         wanted = unpack(data)[0].model_id

@@ -356,7 +356,7 @@ def test_dry_run_writes_nothing(save_photo, rdo_encode, folder: Path, capsys) ->
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--model", "nonesuch"], "nonesuch: no such model or file; installed models: "),
+        (["--model", "nonesuch"], "nonesuch: no such model or file; installed models: base-skip, small"),
         (["--model", "typo.yaml"], "not a codec checkpoint|cannot be read as safetensors"),
         (["--quality", "9"], "quality 9.0: must lie between 1"),
         (["--quality", "nan"], "quality nan: must lie between 1"),
