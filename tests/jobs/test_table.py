@@ -20,6 +20,14 @@ def test_a_picture_is_a_line_of_plain_against_refined() -> None:
     assert len(head) <= len(line) < 100
 
 
+def test_ms_ssim_is_told_where_it_was_measured() -> None:
+    assert DONE.plain and DONE.refined
+    plain, refined = replace(DONE.plain, ms_ssim=0.92518), replace(DONE.refined, ms_ssim=0.93)
+    head, line = summary([replace(DONE, plain=plain, refined=refined)]).splitlines()
+    assert line.split()[8:11] == [".9252", "->", ".9300"]
+    assert len(head) == len(line) == len(summary([DONE]).splitlines()[1])
+
+
 def test_totals_failures_and_pictures_done_before() -> None:
     lines = summary([DONE, FAILED, replace(EXACT, status="skipped", gain_percent=20.0)]).splitlines()
     assert [line.split()[0] for line in lines] == ["picture", "a.png", "c.png", "all,", "b.png", "1"]
@@ -40,4 +48,4 @@ def test_no_table_of_nothing() -> None:
 
 def test_long_names_keep_their_end() -> None:
     line = summary([replace(DONE, input="folder/" * 9 + "a.png")]).splitlines()[1]
-    assert line.startswith("...") and "folder/a.png" in line and line.index(" ") <= 32
+    assert line.startswith("...") and "folder/a.png" in line and line.index(" ") <= 24
