@@ -1,6 +1,7 @@
 """`rdo-encode`: a folder of photos to verified, refined .rdo files."""
 
 import argparse
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from jobs.running.hire import add_pool_flags
 
 if TYPE_CHECKING:
     from codec.coding import AnyCodec
+    from jobs.record import Record
     from jobs.running.settings import EncodeConfig
     from rdo.config import RefineConfig
 
@@ -109,11 +111,25 @@ def encode(arguments: argparse.Namespace) -> int:
             records.append(record)
             if record.error:
                 cli.say(f"{record.input}: {record.error}")
+            if spared := unspent(record, config):
+                cli.say(f"{record.input}: {spared:.0f} bytes fewer than allowed, already at the highest quality")
             if arguments.json and items[0].output != STDIO:
                 print(record.to_json(), flush=True)
     if not arguments.json and items[0].output != STDIO:
         print(summary(records, results and results.parent))
     return cli.SOME_FAILED if any(r.status == "failed" for r in records) else cli.DONE
+
+
+def unspent(record: "Record", config: "EncodeConfig") -> float:
+    """Bytes that a picture leaves of its target, as the model has no better quality for it; 0 if it was met."""
+    from codec.architecture import QUALITY_LAST
+
+    if record.status != "done" or not record.refined or record.quality != QUALITY_LAST:
+        return 0.0
+    goal = config.goal((record.width or 0) * (record.height or 0))
+    if not goal or goal.kind != "bytes" or goal.will_do(math.log(record.refined.bytes)):
+        return 0.0
+    return goal.value - record.refined.bytes
 
 
 def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "AnyCodec") -> "EncodeConfig":

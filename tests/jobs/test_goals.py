@@ -47,6 +47,14 @@ def test_a_target_out_of_reach_is_that_pictures_failure(last, capsys) -> None:
     assert not list(Path("rdo-out").glob("*.rdo"))
 
 
+def test_a_ceiling_above_the_highest_quality_is_told(last, capsys) -> None:
+    assert encode("--target-bytes", 900_000) == 0
+    told = capsys.readouterr()
+    record = json.loads(told.out)
+    assert record["quality"] == 8
+    assert f"a.png: {900_000 - record['refined']['bytes']} bytes fewer than allowed" in told.err
+
+
 def test_ms_ssim_is_what_improves_when_it_is_asked_for(last) -> None:
     grain = np.random.default_rng(0).integers(60, 200, (46, 46, 3), dtype=np.uint8)
     Image.fromarray(grain).resize((184, 184), Image.Resampling.BICUBIC).save("a.png")
