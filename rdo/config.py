@@ -25,8 +25,8 @@ class RefineConfig:
         lr_fall: of descent: the way there, half a cosine or a constant factor a step (the paper's, lr_end^(1/iters)).
         temperature_start, temperature_end: of descent's relaxation.
         beta1, beta2: of descent: Adam's averages; short runs want a beta2 that warms up within them.
-        ste_tail: of descent: fraction of the steps, at the end, that round straight through.
-        tail: steps of `rdoq` without heat after a descent, beyond `iters`.
+        ste_tail: of descent: fraction of its steps, at their end, that round straight through.
+        tail: of descent: fraction of the budget, at its end, that goes to `rdoq` without heat.
         checks: of descent: how often the true rounded cost is looked at in the second half of the run.
         patience: stop after this many looks without a better one, of `rdoq` rounds without heat; 0 never stops.
         time_budget: seconds after which the run stops, with schedules compressed to fit; None has no limit.
@@ -50,7 +50,7 @@ class RefineConfig:
     beta1: float = 0.9
     beta2: float = 0.99
     ste_tail: float = 0.0
-    tail: int = 0
+    tail: float = 0.0
     checks: int = 10
     patience: int = 0
     time_budget: float | None = None
@@ -59,12 +59,12 @@ class RefineConfig:
     strip_pixels: int = 1 << 21
 
     def __post_init__(self) -> None:
-        if min(self.iters, self.patience, self.tail) < 0 or self.checks < 1:
-            raise ValueError("iters, patience and tail must be at least 0, checks at least 1")
+        if min(self.iters, self.patience) < 0 or self.checks < 1:
+            raise ValueError("iters and patience must be at least 0, checks at least 1")
         if min(self.lr_y, self.lr_z, self.lr_end, self.temperature_start, self.temperature_end) <= 0:
             raise ValueError("learning rates and temperatures must be positive")
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and 0 <= self.ste_tail <= 1):
-            raise ValueError("beta1 and beta2 must lie in [0, 1), ste_tail in [0, 1]")
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and 0 <= self.tail < 1 and 0 <= self.ste_tail <= 1):
+            raise ValueError("beta1, beta2 and tail must lie in [0, 1), ste_tail in [0, 1]")
         if self.heat < 0 or not (0 < self.share_start <= 1 and 0 < self.share_end <= 1):
             raise ValueError("heat must be at least 0, share_start and share_end in (0, 1]")
         if self.time_budget is not None and self.time_budget <= 0:

@@ -29,7 +29,7 @@ def descend(
     clock: Clock,
     progress: Callable[[int], None],
 ) -> Best:
-    """Descend from unrounded latents `start` until the clock runs out or patience does; returns the best seen."""
+    """Descend from unrounded latents `start` until the clock comes to the tail or patience ends; the best seen."""
     latents = Latents(*(t.clone().requires_grad_() for t in start))
     peaks = (config.lr_y, config.lr_z)
     optimiser = torch.optim.Adam(
@@ -38,7 +38,7 @@ def descend(
     generator = torch.Generator(problem.x.device).manual_seed(config.seed)
     looks = look_times(config.checks)
     patience = Patience(config.patience, best)
-    while (t := clock.t) < 1:
+    while (t := clock.t / (1 - config.tail)) < 1:
         for group, peak in zip(optimiser.param_groups, peaks, strict=True):
             group["lr"] = FALLS[config.lr_fall](peak, peak * config.lr_end, t)
         temperature = geometric(config.temperature_start, config.temperature_end, t)
@@ -54,8 +54,9 @@ def descend(
         optimiser.step()
         clock.step += 1
         progress(clock.step)
-        if looks and looks[0] <= clock.t < 1:
-            looks = [at for at in looks if at > clock.t]
+        done = clock.t / (1 - config.tail)
+        if looks and looks[0] <= done < 1:
+            looks = [at for at in looks if at > done]
             best = look(problem, best, latents)
             if patience.spent(best):
                 break

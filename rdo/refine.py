@@ -93,10 +93,6 @@ def _optimise(
     if config.method == "rdoq":
         return search(problem, best, config, clock, progress), clock.step
     best = descend(problem, start, best, config.method, config, clock, progress)
-    if not config.tail:
-        return best, clock.step
-    done = clock.step
-    tail = Clock(config.tail, clock.left)
-    cold = replace(config, heat=0.0)
-    best = search(problem, best, cold, tail, lambda step: progress(done + step))
-    return best, done + tail.step
+    if config.tail:
+        best = search(problem, best, replace(config, heat=0.0), clock, progress)
+    return best, clock.step
