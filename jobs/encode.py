@@ -127,7 +127,7 @@ def unspent(record: "Record", config: "EncodeConfig") -> float:
     if record.status != "done" or not record.refined or record.quality != QUALITY_LAST:
         return 0.0
     goal = config.goal((record.width or 0) * (record.height or 0))
-    if not goal or goal.kind != "bytes" or goal.will_do(math.log(record.refined.bytes)):
+    if not goal or goal.kind != "bytes" or goal.met(math.log(record.refined.bytes)):
         return 0.0
     return goal.value - record.refined.bytes
 

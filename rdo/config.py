@@ -4,7 +4,7 @@ Every schedule is a function of t, the fraction of the budget of steps or second
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from rdo.relaxations import Name
 
@@ -28,7 +28,8 @@ class RefineConfig:
         ste_tail: of descent: fraction of its steps, at their end, that round straight through.
         tail: of descent: fraction of the budget, at its end, that goes to `rdoq` without heat.
         checks: of descent: how often the true rounded cost is looked at in the second half of the run.
-        patience: stop after this many looks without a better one, of `rdoq` rounds without heat; 0 never stops.
+        patience: stop after this many looks without a better one, of `rdoq` rounds without heat; 0 never stops. Images
+            that are refined together stop together.
         time_budget: seconds after which the run stops, with schedules compressed to fit; None has no limit.
         seed: of all noise.
         memory_gib: largest memory of the process, on a GPU of its tensors: larger pictures are done in strips, which
@@ -59,6 +60,8 @@ class RefineConfig:
     strip_pixels: int = 1 << 21
 
     def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise ValueError(f"method {self.method!r}: must be one of {', '.join(get_args(Method))}")
         if min(self.iters, self.patience) < 0 or self.checks < 1:
             raise ValueError("iters and patience must be at least 0, checks at least 1")
         if min(self.lr_y, self.lr_z, self.lr_end, self.temperature_start, self.temperature_end) <= 0:

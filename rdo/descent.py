@@ -20,6 +20,7 @@ from rdo.schedules import Clock, cosine, geometric
 FALLS = {"cosine": cosine, "geometric": geometric}  # of the learning rates
 
 
+@torch.enable_grad()
 def descend(
     problem: Problem,
     start: Latents,

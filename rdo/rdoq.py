@@ -32,6 +32,7 @@ from rdo.schedules import Clock, falling, geometric
 FAR, NEAR = 1 / 2, 1 / 16  # reaches of probes of the curvature, in quantisation steps
 PROBES_MAX = 8  # of each reach; one is enough where an image has many positions to average over
 POSITIONS = 96
+PROBING = 0.25  # of the seconds left, where they are limited: what probes take beyond is better spent on steps
 ASTRAY = 1.1  # times the first cost: how dear the search may become while there is heat
 HOT = 0.8  # the fraction of the budget with heat
 Z_SHARE = 0.3  # of the share of y: one z moves the rate of many y, and they answer to each other more
@@ -45,18 +46,28 @@ class View(NamedTuple):
     down: Latents
 
 
-def search(problem: Problem, best: Best, config: RefineConfig, clock: Clock, progress: Callable[[int], None]) -> Best:
-    """Search from `best` until the clock runs out or, without heat, patience does.
+@torch.enable_grad()
+def search(
+    problem: Problem,
+    best: Best,
+    config: RefineConfig,
+    clock: Clock,
+    progress: Callable[[int], None],
+    bend: Latents | None = None,
+) -> Best:
+    """Search from `best` until the clock runs out or, without heat, patience does; `bend` are `curvatures`, if known.
 
     Where a round of moves made an image dearer than its limit, it steps back, and half as many latents may move in the
     next. The limit is `ASTRAY` times the first cost while there is heat, for the search to wander; then the last cost.
     An image that is still dearer than at the start when the heat ends goes back there, to descend from it.
     """
+    if clock.t >= 1:
+        return best
     generator = torch.Generator(problem.x.device).manual_seed(config.seed)
-    bend = curvatures(problem, best.latents, generator, clock)
+    bend = bend or curvatures(problem, best.latents, generator, clock)
     first, latents, start, kept, hot = best.cost.total, best.latents, None, None, config.heat > 0
     limit, caution = ASTRAY * first, torch.ones_like(first)
-    patience = Patience(config.patience, best)
+    patience = None
     while (t := clock.t) < 1:
         at = problem.rounded(latents)
         cost, view = survey(problem, at, bend)
@@ -71,7 +82,9 @@ def search(problem: Problem, best: Best, config: RefineConfig, clock: Clock, pro
         kept, start = view, start or view
         if heat == 0:
             limit = torch.where(better, cost.total, limit)
-            if patience.spent(best):
+            if patience is None:
+                patience = Patience(config.patience, best)
+            elif patience.spent(best):
                 break
         share = geometric(config.share_start, config.share_end, t) * caution
         moves = zip(*view, (share, Z_SHARE * share), strict=True)
@@ -123,9 +136,10 @@ def _own_bits(problem: Problem, latents: Latents, mixture: Any) -> Latents:
 def curvatures(problem: Problem, latents: Latents, generator: torch.Generator, clock: Clock) -> Latents:
     """Second derivatives of distortion by y, and of the rate of y by z, in bits, per channel and position.
 
-    Rough, and of no use any more, where the clock ran out.
+    Where time is short, those of y are rough and z stays: infinite.
     """
     y, z = latents
+    probing = Clock(1, clock.left and PROBING * clock.left)
 
     def distortion(y: Tensor, z: Tensor) -> Tensor:
         return problem.lmbda * problem.distortion(Latents(y, z)) * problem.pixels
@@ -138,8 +152,13 @@ def curvatures(problem: Problem, latents: Latents, generator: torch.Generator, c
 
     # far probes see latents that move together, near ones each alone; a move is dear where either is steep
     weight = problem.weight_of(y)
-    far, near = (curvature(lambda at: distortion(at, z), y, reach, generator, clock, weight) for reach in (FAR, NEAR))
-    return Latents(torch.maximum(far, near), curvature(others, z, FAR, generator, clock))
+    of_y = curvature(lambda at: distortion(at, z), y, FAR, generator, probing, weight)
+    if probing.t < 1:
+        of_y = torch.maximum(of_y, curvature(lambda at: distortion(at, z), y, NEAR, generator, probing, weight))
+    of_z = torch.full_like(z, torch.inf)
+    if probing.t < 1:
+        of_z = curvature(others, z, FAR, generator, probing)
+    return Latents(of_y, of_z)
 
 
 def curvature(
@@ -154,18 +173,18 @@ def curvature(
 
     Central differences of the gradient, `reach` along random signs v: E[v * (H v)] is the diagonal. The noise of few
     probes is averaged out by taking the diagonal as (mean of the channel) * (mean of the position) / mean, for each
-    image. `weight` (1, 1, h, w), of mean 1, is how much steeper positions are known to be than others.
+    image. `weight` (1, 1, h, w), of mean 1, is how much steeper positions are known to be than others. The clock ends
+    the probes after the first.
     """
     if not at.numel():  # of a codec without z
         return at
     probes = min(PROBES_MAX, -(-POSITIONS // (at.shape[2] * at.shape[3])))
-    total = torch.zeros_like(at)
-    for _ in range(probes):
-        if clock.t >= 1:
-            break
+    total, made = torch.zeros_like(at), 0
+    while made < probes and (not made or clock.t < 1):
         v = (uniform(at, generator) < 0.5) * 2.0 - 1.0
         total += v * (_gradient(function, at + reach * v) - _gradient(function, at - reach * v))
-    diagonal = total / (2 * reach * probes)
+        made += 1
+    diagonal = total / (2 * reach * made)
     channel, position = diagonal.mean((2, 3), keepdim=True), diagonal.mean(1, keepdim=True)
     mean = diagonal.mean((1, 2, 3), keepdim=True).clamp(min=1e-12)
     return channel.clamp(min=0) * weight * (position / (weight * mean)).clamp(0.5, 2)

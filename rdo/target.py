@@ -29,7 +29,7 @@ from codec.pixels import crop, from_tensor
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion, distortion_of
 from rdo.objective import Best, Problem
-from rdo.rdoq import search
+from rdo.rdoq import curvatures, search
 from rdo.refine import Progress, Refined, refine
 from rdo.schedules import Clock
 from rdo.strips import bounded
@@ -97,6 +97,7 @@ class _Task(NamedTuple):
     x: Tensor
     goal: Goal
     grey: bool
+    clock: Clock
 
     @torch.no_grad()
     def measure(self, latents: Latents, quality: float) -> float:
@@ -138,45 +139,40 @@ def refine_to(
     Raises:
         ConfigError: no quality in 1..8 meets the goal.
     """
-    task, counter = _Task(codec, x, goal, grey), _Counter(progress)
-    quality = _plain_quality(task, goal.aim)
-    _check_reach(task, quality)
-    done, seconds = 0, 0.0
+    task, counter = _Task(codec, x, goal, grey, Clock(1, config.time_budget)), _Counter(progress)
+    quality, measured = _plain_quality(task, goal.aim)
+    _check_reach(goal, measured, quality)
+    done = 0
     if config.iters:
-        probe = refine(codec, x, quality, _share(config, PROBE), None, counter.add(), measure)
+        probe = refine(codec, x, quality, _share(task, config, PROBE, PROBE / ALL), None, counter.add(), measure)
         move = task.measure(probe.latents, quality) - task.measure(probe.plain, quality)
-        quality = _plain_quality(task, goal.aim - move)
-        done, seconds = probe.iters, probe.seconds
-    refined = refine(codec, x, quality, _share(config, 1.0), None, counter.add(), measure)
-    refined = replace(refined, iters=refined.iters + done, seconds=refined.seconds + seconds)
+        quality, _ = _plain_quality(task, goal.aim - move)
+        done = probe.iters
+    refined = refine(codec, x, quality, _share(task, config, 1, 1 / (ALL - PROBE)), None, counter.add(), measure)
     lmbda = torch.tensor([codec.lmbda_of(quality)], device=x.device)
-    measure = measure or distortion_of(codec)
-    problem = Problem(bounded(codec, x.shape, config), x, codec.level(quality), lmbda, measure)
-    return _trim(task, problem, replace(config, heat=0.0), Met(refined, quality, codec.lmbda_of(quality)), counter)
+    problem = Problem(bounded(codec, x.shape, config), x, codec.level(quality), lmbda, measure or distortion_of(codec))
+    met = _trim(task, problem, config, Met(refined, quality, codec.lmbda_of(quality)), counter)
+    return met._replace(refined=replace(met.refined, iters=met.refined.iters + done, seconds=task.clock.seconds))
 
 
-def _share(config: RefineConfig, share: float) -> RefineConfig:
-    """A share of the steps, and of the time as much as leaves some for the other runs."""
-    budget = None if config.time_budget is None else config.time_budget * share / ALL
-    return replace(config, iters=math.ceil(share * config.iters), time_budget=budget)
+def _share(task: _Task, config: RefineConfig, steps: float, seconds: float) -> RefineConfig:
+    """Shares of all steps, and of the seconds that are left."""
+    budget = task.clock.left and task.clock.left * seconds
+    return replace(config, iters=math.ceil(steps * config.iters), time_budget=budget)
 
 
-def _trim_steps(config: RefineConfig, refined: Refined) -> int:
+def _trim_steps(config: RefineConfig, pace: float, left: float | None) -> int:
     """Of the next trim: a few at least, for the file must meet its goal, however little time is left."""
     steps = math.ceil(TRIM * config.iters)
-    if config.time_budget is not None:
-        pace = refined.seconds / max(1, refined.iters)
-        steps = min(steps, int((config.time_budget - refined.seconds) / pace))
-    return max(TRIM_STEPS_MIN, steps)
+    return max(TRIM_STEPS_MIN, steps if left is None else min(steps, int(left / pace)))
 
 
-def _check_reach(task: _Task, quality: float) -> None:
+def _check_reach(goal: Goal, measured: float, quality: float) -> None:
     """Before any refinement: refuse what no lmbda will bring back into reach.
 
     Raises:
         ConfigError: plain encoding at the end of the scale is too far from the goal.
     """
-    goal, measured = task.goal, task.measure_plain(quality)
     off = measured - goal.aim
     beyond = off > REACH[goal.kind] if goal.kind == "bytes" else abs(off) > REACH[goal.kind]
     if beyond:
@@ -188,9 +184,9 @@ def _out_of_reach(goal: Goal, measured: float, quality: float) -> ConfigError:
     return ConfigError(f"target {goal.value:g} {goal.kind}: out of reach; the nearest is {near}, quality {quality:.2f}")
 
 
-def _plain_quality(task: _Task, aim: float) -> float:
-    """The quality 1..8 whose plain encoding comes nearest to `aim`."""
-    quality, slope, last = 4.0, task.goal.slopes[0], None
+def _plain_quality(task: _Task, aim: float) -> tuple[float, float]:
+    """The quality 1..8 whose plain encoding comes nearest to `aim`, and what it measures, or nearly."""
+    quality, slope, last, measured = 4.0, task.goal.slopes[0], None, 0.0
     for _ in range(SECANTS_MAX):
         measured = task.measure_plain(quality)
         if last and abs(quality - last[0]) > 1e-3 and (rise := (measured - last[1]) / (quality - last[0])) > 0:
@@ -200,34 +196,39 @@ def _plain_quality(task: _Task, aim: float) -> float:
         if abs(wanted - quality) < 0.01:
             break
         quality = wanted
-    return on_header_grid(quality)
+    return on_header_grid(quality), measured
 
 
-def _trim(task: _Task, problem: Problem, cold: RefineConfig, start: Met, counter: "_Counter") -> Met:
+def _trim(task: _Task, problem: Problem, config: RefineConfig, start: Met, counter: "_Counter") -> Met:
     """Search on from a refinement under other lmbdas until its file meets the goal or has passed it, then mix both."""
     refined, quality, lmbda = start
-    goal, spare = task.goal, None
+    goal, spare, bend = task.goal, None, None
+    pace, cold = refined.seconds / max(1, refined.iters), replace(config, heat=0.0, patience=0)
     measured = task.measure(refined.latents, quality)
+    at_best = goal.kind == "bytes" and quality == QUALITY_LAST
+    roomy = at_best and task.measure(refined.plain, quality) < goal.aim
 
     def settled() -> bool:
-        """Met, or below the ceiling where no better picture is to be had."""
-        return goal.met(measured) or (quality == QUALITY_LAST and goal.kind == "bytes" and measured < goal.aim)
+        """Met, or below a ceiling that even plain encoding at the highest quality does not fill."""
+        return goal.met(measured) or (roomy and measured < goal.aim)
 
     reach = 1.5
     for _ in range(TRIMS_MAX):
         if settled():
             break
+        if bend is None:
+            generator = torch.Generator(problem.x.device).manual_seed(config.seed)
+            bend = curvatures(problem, refined.latents, generator, Clock(1, task.clock.left))
         lmbda *= math.exp(max(-0.7, min(0.7, reach * (goal.aim - measured) / goal.slopes[1])))
         reach *= 2
         problem = problem._replace(lmbda=torch.full_like(problem.lmbda, lmbda))
-        clock = Clock(_trim_steps(cold, refined), None)
-        found = search(problem, _priced(problem, refined.latents), cold, clock, counter.add()).latents
+        clock = Clock(_trim_steps(config, pace, task.clock.left), None)
+        bend_now = bend._replace(y=bend.y * (lmbda / start.lmbda))
+        found = search(problem, _priced(problem, refined.latents), cold, clock, counter.add(), bend_now).latents
         before, measured = measured, task.measure(found, quality)
         if (before - goal.aim) * (measured - goal.aim) < 0:
             found, measured = _between(task, quality, (refined.latents, before), (found, measured))
-        refined = replace(
-            refined, latents=found, iters=refined.iters + clock.step, seconds=refined.seconds + clock.seconds
-        )
+        refined = replace(refined, latents=found, iters=refined.iters + clock.step)
         if goal.will_do(measured) and (spare is None or measured > spare[1]):
             spare = found, measured
     if not settled():

@@ -230,3 +230,25 @@ def test_patience_waits_until_the_heat_is_gone(tiny_codec, photo) -> None:
     clock = Clock(100, None)
     search(problem, plain, RefineConfig(iters=100, heat=2.0, patience=1), clock, lambda step: None)
     assert clock.step > HOT * 100
+
+
+def test_patience_counts_no_look_before_the_first_move(tiny_codec, photo) -> None:
+    problem, plain = problem_of(tiny_codec, photo)
+    clock = Clock(8, None)
+    best = search(problem, plain, RefineConfig(iters=8, heat=0.0, patience=1), clock, lambda step: None)
+    assert clock.step and bool(best.cost.total < plain.cost.total)
+
+
+def test_probes_leave_most_of_a_short_time_to_steps(tiny_codec, photo) -> None:
+    problem, plain = problem_of(tiny_codec, photo)
+    y, z = curvatures(problem, plain.latents, generator(), Clock(10**6, 1e-9))
+    assert bool(y.isfinite().all()) and bool((y > 0).any())
+    assert bool(z.isinf().all()), "what was not probed stays"
+    assert bool(curvatures(problem, plain.latents, generator(), Clock(10**6, 1e9)).z.isfinite().all())
+
+
+def test_it_searches_where_gradients_are_off(tiny_codec, photo) -> None:
+    problem, plain = problem_of(tiny_codec, photo)
+    with torch.no_grad():
+        best = search(problem, plain, RefineConfig(iters=3, heat=0.0), Clock(3, None), lambda step: None)
+    assert bool(best.cost.total < plain.cost.total)

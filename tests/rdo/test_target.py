@@ -100,3 +100,11 @@ def test_a_goal_is_positive(value: float) -> None:
 def test_a_ceiling_that_is_never_reached_gives_the_best_quality(small, x) -> None:
     met = refine_to(small, x, Goal("bytes", 10**6), effort(1))
     assert met.quality == 8.0 and len(file_of(small, met)) < 10**6
+
+
+def test_a_ceiling_that_only_plain_encoding_passes_is_filled(small, x) -> None:
+    refined = refine(small, x, 8.0, effort(2))
+    sizes = (len(write(small, v, WIDTH, HEIGHT, 8.0, False)) for v in (refined.latents, refined.plain))
+    ceiling = sum(sizes) // 2
+    met = refine_to(small, x, Goal("bytes", ceiling), effort(2))
+    assert 0.99 * ceiling <= len(file_of(small, met)) <= ceiling
