@@ -66,7 +66,7 @@ class EncodeConfig:
 def encode_hash(codec: AnyCodec, config: EncodeConfig) -> str:
     """Hash of settings, weights, mask and format: equal hashes and pictures give equal files on one machine.
 
-    Of one number of threads, that is.
+    Of one number of threads, that is; and in one batch, where patience ends it.
     """
     mask = Path(hashlib.sha256(config.roi.read_bytes()).hexdigest()) if config.roi else None
     return config_hash(replace(config, model=f"{model_id(codec).hex()}-{VERSION}", roi=mask))

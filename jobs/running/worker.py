@@ -55,7 +55,7 @@ def set_up(model: str, device: str, threads: int = THREADS) -> AnyCodec:
 
 
 def encode(items: list[Item], codec: AnyCodec, config: EncodeConfig, progress: Callable[[int], None]) -> list[Record]:
-    """Encode, refine, verify and write pictures, those of one shape together. A failure leaves no file.
+    """Encode, refine, verify and write pictures, those of one shape together. A failure writes no file.
 
     Args:
         progress: called with each finished refinement step.
@@ -91,7 +91,9 @@ def explain(error: Exception, subject: str = "") -> str:
 
 def exhausted(error: Exception) -> bool:
     """Whether memory ran out; on the CPU torch says so with a RuntimeError of its allocator."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "alloc" in str(error)
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "alloc" in str(error)
 
 
 @dataclass
