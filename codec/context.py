@@ -102,7 +102,7 @@ class EntropyHead(nn.Module):
         if context is not None:
             hidden = hidden + self.context(context, segments)
         out = self.out(F.gelu(hidden), segments).unflatten(-1, (3, self.mixtures, self.width))
-        return Mixture(out[..., 0, :, :], out[..., 1, :, :], out[..., 2, :, :])
+        return Mixture(*out.unbind(-3))
 
 
 class ContextModel(nn.Module):
