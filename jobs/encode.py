@@ -179,4 +179,6 @@ def refine_settings(arguments: argparse.Namespace) -> "RefineConfig":
     given = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
     if arguments.model.startswith(FOREIGN) and not arguments.config:
         given.setdefault("method", "sga")  # which gained more there
+    if given.get("method", config.method) != config.method and not arguments.config:
+        config = recipe(config.iters, given["method"])
     return override(config, given)

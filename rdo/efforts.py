@@ -2,6 +2,8 @@
 
 effort 1..9 -> steps and schedules        `effort(level)`
 steps       -> the schedules that suit    `recipe(iters)`, those of the effort with the nearest number of steps
+
+Efforts 1 to 7 search, 8 and 9 descend and search from there.
 """
 
 import math
@@ -9,7 +11,7 @@ import math
 from codec.checkpoint import config_folder
 from codec.errors import ConfigError
 from codec.settings import build, load_yaml, override
-from rdo.config import RefineConfig
+from rdo.config import Method, RefineConfig
 
 EFFORTS = tuple(range(1, 10))
 DEFAULT_EFFORT = 5
@@ -27,12 +29,18 @@ def effort(level: int) -> RefineConfig:
     return build(RefineConfig, load_yaml(path), str(path))
 
 
-def recipe(iters: int) -> RefineConfig:
+def recipe(iters: int, method: Method | None = None) -> RefineConfig:
     """The best schedules known for a number of steps: those of the preset whose steps differ by the least factor.
+
+    Args:
+        method: of the presets only its own count; where it has none, the defaults of `RefineConfig` do.
 
     Raises:
         ConfigError: a negative number.
     """
     presets = [effort(level) for level in EFFORTS]
+    presets = [preset for preset in presets if method in (None, preset.method)]
+    if not presets:
+        return override(RefineConfig(), {"iters": iters, "method": method})
     nearest = min(presets, key=lambda preset: abs(math.log(preset.iters / max(1, iters))))
     return override(nearest, {"iters": iters}, "--iters")

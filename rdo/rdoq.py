@@ -10,8 +10,9 @@ parameters v moves; h the curvature, of the distortion for y, of the rate of y f
     P(move) = share * sigmoid(-delta / heat)
 
 Heat lets the search leave poor places and falls to zero; a share below 1 keeps latents that answer for the same error
-from moving together. Every iterate is integer, so the forward pass of each step prices it truly: nothing is relaxed,
-and nothing is lost on the way to the file.
+from moving together. All z of a position answer for the rate of the same y, so of them only the best may move. Every
+iterate is integer, so the forward pass of each step prices it truly: nothing is relaxed, and nothing is lost on the way
+to the file.
 
 Source: ours. Rate-distortion optimised quantisation of video encoders, as parallel heat-bath updates of a Gibbs field
 (Besag, "On the statistical analysis of dirty pictures", 1986, is the limit of no heat), with gradients for neighbours.
@@ -35,7 +36,7 @@ POSITIONS = 96
 PROBING = 0.25  # of the seconds left, where they are limited: what probes take beyond is better spent on steps
 ASTRAY = 1.1  # times the first cost: how dear the search may become while there is heat
 HOT = 0.8  # the fraction of the budget with heat
-Z_SHARE = 0.3  # of the share of y: one z moves the rate of many y, and they answer to each other more
+Z_SHARE = 0.5  # of the share of y: one z moves the rate of many y, also of those at its neighbours
 
 
 class View(NamedTuple):
@@ -87,20 +88,30 @@ def search(
             elif patience.spent(best):
                 break
         share = geometric(config.share_start, config.share_end, t) * caution
-        moves = zip(*view, (share, Z_SHARE * share), strict=True)
-        moved = Latents(*(move(v, up, down, heat, s, generator) for v, up, down, s in moves))
+        (y, z), up, down = view
+        moved = Latents(
+            move(y, up.y, down.y, heat, share, generator),
+            move(z, up.z, down.z, heat, Z_SHARE * share, generator, alone=True),
+        )
         latents = carry(problem, view.latents, moved)
         clock.step += 1
         progress(clock.step)
     return look(problem, best, latents)
 
 
-def move(v: Tensor, up: Tensor, down: Tensor, heat: float, share: Tensor, generator: torch.Generator) -> Tensor:
-    """Latents v (B, C, h, w) after one round of P(move), from delta of both neighbours; `share` is (B,)."""
+def move(
+    v: Tensor, up: Tensor, down: Tensor, heat: float, share: Tensor, generator: torch.Generator, alone: bool = False
+) -> Tensor:
+    """Latents v (B, C, h, w) after one round of P(move), from delta of both neighbours; `share` is (B,).
+
+    Of those at one position only that of the least delta, noise included, may move where each does so `alone`.
+    """
     delta = torch.minimum(up, down)
     if heat > 0:  # delta / heat + logistic noise < 0 has the chance sigmoid(-delta / heat)
         delta = delta + heat * uniform(v, generator).clamp(1e-6, 1 - 1e-6).logit()
     chosen = (delta < 0) & (uniform(v, generator) < share[:, None, None, None])
+    if alone and v.numel():  # there are codecs without z
+        chosen &= delta == delta.amin(1, keepdim=True)
     return torch.where(chosen, torch.where(up < down, v + 1, v - 1), v)
 
 

@@ -28,6 +28,12 @@ def test_a_recipe_between_two_efforts_takes_the_schedules_of_the_nearer() -> Non
     assert recipe(10**6) == replace(effort(EFFORTS[-1]), iters=10**6)
 
 
+def test_a_method_has_the_schedules_of_its_own_presets_or_the_defaults() -> None:
+    assert recipe(10**6, "rdoq") == replace(effort(7), iters=10**6)
+    assert recipe(5, "linear") == replace(effort(8), iters=5)
+    assert recipe(500, "sga") == RefineConfig(iters=500, method="sga")
+
+
 def test_few_steps_and_none() -> None:
     assert recipe(1) == replace(effort(1), iters=1)
     assert recipe(0).iters == 0

@@ -232,6 +232,18 @@ def test_patience_waits_until_the_heat_is_gone(tiny_codec, photo) -> None:
     assert clock.step > HOT * 100
 
 
+def test_of_those_that_move_alone_only_the_best_of_a_position_does() -> None:
+    up = torch.tensor([-1.0, -3.0, 2.0])[None, :, None, None].expand(1, 3, 2, 2).clone()
+    up[0, 0, 1, 1] = -5.0
+    down = torch.full_like(up, 1.0)
+    moved = move(torch.zeros_like(up), up, down, 0.0, torch.ones(1), generator(), alone=True)
+    best = torch.zeros(3, 2, 2)
+    best[1], best[0, 1, 1], best[1, 1, 1] = 1.0, 1.0, 0.0
+    assert torch.equal(moved[0], best)
+    many = move(torch.zeros_like(up), up, down, 0.0, torch.ones(1), generator())
+    assert float(many.sum()) == 8, "two of three channels, everywhere"
+
+
 def test_patience_counts_no_look_before_the_first_move(tiny_codec, photo) -> None:
     problem, plain = problem_of(tiny_codec, photo)
     clock = Clock(8, None)
