@@ -41,6 +41,6 @@ def recipe(iters: int, method: Method | None = None) -> RefineConfig:
     presets = [effort(level) for level in EFFORTS]
     presets = [preset for preset in presets if method in (None, preset.method)]
     if not presets:
-        return override(RefineConfig(), {"iters": iters, "method": method})
+        return override(RefineConfig(), {"iters": iters, "method": method}, "")
     nearest = min(presets, key=lambda preset: abs(math.log(preset.iters / max(1, iters))))
     return override(nearest, {"iters": iters}, "--iters")

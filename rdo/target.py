@@ -39,6 +39,7 @@ WORD = 4  # bytes that a file grows by
 PROBE = 0.25  # of the steps, to learn what refinement changes
 TRIM, TRIMS_MAX = 0.125, 5  # of the steps, each time that the file misses the goal, and how often at most
 TRIM_STEPS_MIN = 5
+TRIM_SHARE = 0.25  # of the latents that want to move: a trim has few steps, and none to spare for stepping back
 ALL = 1.5  # times the steps of one run: what probe, run and trims take together
 REACH = {"bytes": 0.7, "psnr": 2.0}  # how far plain encoding may lie from the goal: log(bytes) above it; dB
 MIXES_MAX = 8  # bisections between a file on this side of the goal and one on that
@@ -176,12 +177,12 @@ def _check_reach(goal: Goal, measured: float, quality: float) -> None:
     off = measured - goal.aim
     beyond = off > REACH[goal.kind] if goal.kind == "bytes" else abs(off) > REACH[goal.kind]
     if beyond:
-        raise _out_of_reach(goal, measured, quality)
+        raise _out_of_reach(goal, measured, quality, "plain encoding's nearest")
 
 
-def _out_of_reach(goal: Goal, measured: float, quality: float) -> ConfigError:
-    near = f"{math.exp(measured):.0f} bytes" if goal.kind == "bytes" else f"{measured:.2f} dB"
-    return ConfigError(f"target {goal.value:g} {goal.kind}: out of reach; the nearest is {near}, quality {quality:.2f}")
+def _out_of_reach(goal: Goal, measured: float, quality: float, what: str = "the nearest") -> ConfigError:
+    near, unit = (f"{math.exp(measured):.0f}", "bytes") if goal.kind == "bytes" else (f"{measured:.2f}", "dB")
+    return ConfigError(f"target {goal.value:g} {unit}: out of reach; {what} is {near} {unit}, at quality {quality:.2f}")
 
 
 def _plain_quality(task: _Task, aim: float) -> tuple[float, float]:
@@ -203,7 +204,8 @@ def _trim(task: _Task, problem: Problem, config: RefineConfig, start: Met, count
     """Search on from a refinement under other lmbdas until its file meets the goal or has passed it, then mix both."""
     refined, quality, lmbda = start
     goal, spare, bend = task.goal, None, None
-    pace, cold = refined.seconds / max(1, refined.iters), replace(config, heat=0.0, patience=0)
+    pace = refined.seconds / max(1, refined.iters)
+    cold = replace(config, heat=0.0, patience=0, share_start=TRIM_SHARE, share_end=TRIM_SHARE)
     measured = task.measure(refined.latents, quality)
     at_best = goal.kind == "bytes" and quality == QUALITY_LAST
     roomy = at_best and task.measure(refined.plain, quality) < goal.aim

@@ -43,7 +43,7 @@ def test_a_target_is_met_by_the_file(last, save_photo, flag: str, value: float) 
 
 def test_a_target_out_of_reach_is_that_pictures_failure(last, capsys) -> None:
     assert encode("--target-bytes", 90) == 1
-    assert "out of reach; the nearest is" in json.loads(capsys.readouterr().out)["error"]
+    assert "out of reach; plain encoding's nearest is" in json.loads(capsys.readouterr().out)["error"]
     assert not list(Path("rdo-out").glob("*.rdo"))
 
 
