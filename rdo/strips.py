@@ -24,6 +24,7 @@ from rdo.config import RefineConfig
 
 TEMPORARIES = 2.2  # what forward and backward need for a moment, for each byte kept between them: 1.7 to 2.2 measured
 LATENTS = 15  # copies of y that a search holds beside
+LATENTS_DESCENT = 36  # that a descent does: its optimiser's, and all that relaxing needs to go back
 
 
 class Span(NamedTuple):
@@ -122,7 +123,8 @@ def bounded(codec: Priced, shape: torch.Size, config: RefineConfig) -> Priced:
         return Strips(codec, max(1, config.strip_pixels // row_pixels // window) * window, halo_rows(codec))
     release_memory()
     free = memory_gib * 2**30 - in_use(codec)
-    parts, state = kept_bytes(codec), LATENTS * 4 * codec.config.latent / Y_PIXELS**2
+    copies = LATENTS if config.method == "rdoq" else LATENTS_DESCENT
+    parts, state = kept_bytes(codec), copies * 4 * codec.config.latent / Y_PIXELS**2
     if (TEMPORARIES * sum(parts) + state) * height * row_pixels <= free:
         return codec
     halo = halo_rows(codec)

@@ -78,6 +78,8 @@ def test_less_memory_gives_lower_strips(tiny_codec: Codec) -> None:
     found = [bounded(tiny_codec, shape, RefineConfig(memory_gib=now + gib)) for gib in (1, 1.5, 50)]
     assert isinstance(found[0], Strips) and isinstance(found[1], Strips) and found[2] is tiny_codec
     assert found[0].rows < found[1].rows
+    descent = bounded(tiny_codec, shape, RefineConfig(memory_gib=now + 1.5, method="linear"))
+    assert isinstance(descent, Strips) and descent.rows < found[1].rows, "its optimiser takes memory too"
     with pytest.raises(ConfigError, match="need at least"):
         bounded(tiny_codec, shape, RefineConfig(memory_gib=now / 2))
 
