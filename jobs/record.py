@@ -22,8 +22,7 @@ class Score:
     """One file against its original: measured on the file's bytes and its decoded 8-bit pixels.
 
     `cost` is bpp + lmbda * distortion of what was optimised: that of the model, mse on 0..255 or MS-SSIM, unless
-    another was asked for. `psnr_db` is
-    null for identical pictures, `ms_ssim` where a side is below 161 pixels.
+    another was asked for. `psnr_db` is null for identical pictures, `ms_ssim` where a side is below 161 pixels.
     """
 
     bytes: int
@@ -39,8 +38,8 @@ class Record:
 
     `gain_percent` is the fall of cost from `plain` to `refined`; `verified` says that the written bytes were
     decoded and gave the very latents that were meant. `seconds` is all of the image's wall time, reading to writing;
-    `refine_seconds` is refinement's part of it. `input_stamp` is the input's size and times, see
-    `jobs.running.history.stamp`.
+    `refine_seconds` is refinement's part of it, by `method` in `iters` steps. `input_stamp` is the input's size and
+    times, see `jobs.running.history.stamp`.
     """
 
     schema: str
@@ -66,6 +65,7 @@ class Record:
     error: str | None = None
     refine_seconds: float | None = None
     input_stamp: str | None = None
+    method: str | None = None
 
     def to_json(self) -> str:
         """One line of JSON; numbers are finite or null."""

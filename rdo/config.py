@@ -3,12 +3,22 @@
 Every schedule is a function of t, the fraction of the budget of steps or seconds that is spent.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from rdo.relaxations import Name
 
 Method = Literal["rdoq", Name]
+
+_RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    ("iters patience heat", lambda v: v >= 0, "be at least 0"),
+    ("checks strip_pixels", lambda v: v >= 1, "be at least 1"),
+    ("share_start share_end", lambda v: 0 < v <= 1, "lie in (0, 1]"),
+    ("beta1 beta2 tail", lambda v: 0 <= v < 1, "lie in [0, 1)"),
+    ("ste_tail", lambda v: 0 <= v <= 1, "lie in [0, 1]"),
+    ("lr_y lr_z lr_end temperature_start temperature_end time_budget memory_gib", lambda v: v > 0, "be positive"),
+)
 
 
 @dataclass(frozen=True)
@@ -62,17 +72,8 @@ class RefineConfig:
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
             raise ValueError(f"method {self.method!r}: must be one of {', '.join(get_args(Method))}")
-        if min(self.iters, self.patience) < 0 or self.checks < 1:
-            raise ValueError("iters and patience must be at least 0, checks at least 1")
-        if min(self.lr_y, self.lr_z, self.lr_end, self.temperature_start, self.temperature_end) <= 0:
-            raise ValueError("learning rates and temperatures must be positive")
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and 0 <= self.tail < 1 and 0 <= self.ste_tail <= 1):
-            raise ValueError("beta1, beta2 and tail must lie in [0, 1), ste_tail in [0, 1]")
-        if self.heat < 0 or not (0 < self.share_start <= 1 and 0 < self.share_end <= 1):
-            raise ValueError("heat must be at least 0, share_start and share_end in (0, 1]")
-        if self.time_budget is not None and self.time_budget <= 0:
-            raise ValueError(f"time_budget {self.time_budget}: must be positive")
-        if self.memory_gib is not None and self.memory_gib <= 0:
-            raise ValueError(f"memory_gib {self.memory_gib}: must be positive")
-        if self.strip_pixels < 1:
-            raise ValueError(f"strip_pixels {self.strip_pixels}: must be positive")
+        for names, fits, rule in _RULES:
+            for name in names.split():
+                value = getattr(self, name)
+                if value is not None and not fits(value):
+                    raise ValueError(f"{name} {value}: must {rule}")

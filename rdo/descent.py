@@ -41,6 +41,11 @@ def descend(
     looks = look_times(config.checks)
     patience = Patience(config.patience, best)
     while (t := clock.t / (1 - config.tail)) < 1:
+        if looks and looks[0] <= t:
+            looks = [at for at in looks if at > t]
+            best = look(problem, best, latents)
+            if patience.spent(best):
+                break
         for group, peak in zip(optimiser.param_groups, peaks, strict=True):
             group["lr"] = FALLS[config.lr_fall](peak, peak * config.lr_end, t)
         temperature = geometric(config.temperature_start, config.temperature_end, t)
@@ -56,12 +61,6 @@ def descend(
         optimiser.step()
         clock.step += 1
         progress(clock.step)
-        done = clock.t / (1 - config.tail)
-        if looks and looks[0] <= done < 1:
-            looks = [at for at in looks if at > done]
-            best = look(problem, best, latents)
-            if patience.spent(best):
-                break
     return look(problem, best, latents)
 
 

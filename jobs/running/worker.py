@@ -196,6 +196,7 @@ def _encode(
             "quality": quality,
             "lmbda": lmbda,
             "iters": refined.iters,
+            "method": refined.method if refined.iters else None,
             "refine_seconds": refined.seconds / len(pictures),
             "plain": plain,
             "refined": best,

@@ -66,7 +66,8 @@ def test_a_folder_becomes_files_that_their_records_describe(
         assert (record["status"], record["input"], record["error"]) == ("done", f"photos/{name}", None)
         assert (record["height"], record["width"]) == original.shape[:2]
         assert record["lmbda"] == pytest.approx(lmbda_of(4.0)) and record["quality"] == 4.0
-        assert (record["model"], record["model_id"], record["iters"]) == ("tiny", model_id(codec).hex(), 3)
+        assert (record["model"], record["model_id"]) == ("tiny", model_id(codec).hex())
+        assert (record["iters"], record["method"]) == (3, "rdoq")
         assert record["verified"] is True and record["device"] == "cpu" and record["seconds"] > 0
         check_score(record["refined"], len(data), original, pixels_of(f"rdo-out/{name}.png"), lmbda_of(4.0))
         plain = encode(codec, read_image(source))
@@ -83,7 +84,7 @@ def test_iters_0_is_plain_encoding(save_photo, rdo_encode, codec, records) -> No
     assert Path("rdo-out/a.png.rdo").read_bytes() == encode(codec, read_image(source), 6.5)
     record = records()["rdo-out/a.png.rdo"]
     assert record["plain"] == record["refined"] and record["gain_percent"] == record["iters"] == 0
-    assert record["quality"] == 6.5
+    assert record["quality"] == 6.5 and record["method"] is None
 
 
 def test_the_same_command_gives_the_same_bytes(save_photo, rdo_encode) -> None:
