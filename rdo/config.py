@@ -3,6 +3,7 @@
 Every schedule is a function of t, the fraction of the budget of steps or seconds that is spent.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -10,14 +11,21 @@ from typing import Literal, get_args
 from rdo.relaxations import Name
 
 Method = Literal["rdoq", Name]
+Fall = Literal["cosine", "geometric"]
 
 _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
-    ("iters patience heat", lambda v: v >= 0, "be at least 0"),
+    ("iters patience", lambda v: v >= 0, "be at least 0"),
     ("checks strip_pixels", lambda v: v >= 1, "be at least 1"),
+    ("seed", lambda v: 0 <= v < 2**63, "lie in [0, 2**63)"),
+    ("heat", lambda v: 0 <= v < math.inf, "be at least 0 and finite"),
     ("share_start share_end", lambda v: 0 < v <= 1, "lie in (0, 1]"),
     ("beta1 beta2 tail", lambda v: 0 <= v < 1, "lie in [0, 1)"),
     ("ste_tail", lambda v: 0 <= v <= 1, "lie in [0, 1]"),
-    ("lr_y lr_z lr_end temperature_start temperature_end time_budget memory_gib", lambda v: v > 0, "be positive"),
+    (
+        "lr_y lr_z lr_end temperature_start temperature_end time_budget memory_gib",
+        lambda v: 0 < v < math.inf,
+        "be positive and finite",
+    ),
 )
 
 
@@ -55,7 +63,7 @@ class RefineConfig:
     lr_y: float = 5e-2
     lr_z: float = 1e-2
     lr_end: float = 0.1
-    lr_fall: Literal["cosine", "geometric"] = "cosine"
+    lr_fall: Fall = "cosine"
     temperature_start: float = 0.8
     temperature_end: float = 0.1
     beta1: float = 0.9
@@ -70,8 +78,9 @@ class RefineConfig:
     strip_pixels: int = 1 << 21
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise ValueError(f"method {self.method!r}: must be one of {', '.join(get_args(Method))}")
+        for name, known in (("method", get_args(Method)), ("lr_fall", get_args(Fall))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} {getattr(self, name)!r}: must be one of {', '.join(known)}")
         for names, fits, rule in _RULES:
             for name in names.split():
                 value = getattr(self, name)

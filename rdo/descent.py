@@ -13,12 +13,12 @@ from collections.abc import Callable
 import torch
 
 from codec.interface import Latents
-from rdo.config import RefineConfig
+from rdo.config import Fall, RefineConfig
 from rdo.objective import Best, Patience, Problem, keep_better, look
 from rdo.relaxations import EXACT, RELAXATIONS, Name, ste
 from rdo.schedules import Clock, cosine, geometric
 
-FALLS = {"cosine": cosine, "geometric": geometric}  # of the learning rates
+FALLS: dict[Fall, Callable[[float, float, float], float]] = {"cosine": cosine, "geometric": geometric}
 
 
 @torch.enable_grad()

@@ -144,6 +144,7 @@ def _own_bits(problem: Problem, latents: Latents, mixture: Any) -> Latents:
     return Latents(problem.codec.y_bits(latents.y, mixture), problem.codec.z_bits(latents.z, problem.quality))
 
 
+@torch.enable_grad()
 def curvatures(problem: Problem, latents: Latents, generator: torch.Generator, clock: Clock) -> Latents:
     """Second derivatives of distortion by y, and of the rate of y by z, in bits, per channel and position.
 

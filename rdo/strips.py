@@ -6,6 +6,7 @@ gradients. A strip keeps no activations (`torch.utils.checkpoint`); it is comput
 """
 
 import ctypes
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -102,6 +103,7 @@ def _again(function: Callable[..., Any], *inputs: Any) -> Any:
     return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
+@torch.enable_grad()
 def bounded(codec: Priced, shape: torch.Size, config: RefineConfig) -> Priced:
     """The codec, or strips of it where images (B, 3, H, W) would need more memory than `config` lets them.
 
@@ -134,7 +136,8 @@ def bounded(codec: Priced, shape: torch.Size, config: RefineConfig) -> Priced:
     fit, narrowest = int((free - between * height) / within), min(height, window + 2 * halo)
     if fit < narrowest:
         least = in_use(codec) + between * height + within * narrowest
-        raise ConfigError(f"--memory-limit {memory_gib:g}: these pixels need at least {least / 2**30:.1f} GiB")
+        told = math.ceil(10 * least / 2**30 + 0.5) / 10  # for a process that holds a little more than this one
+        raise ConfigError(f"--memory-limit {memory_gib:g}: these pixels need at least {told:.1f} GiB")
     rows = height + window - 1 if fit >= height else fit - 2 * halo  # no strip is higher than the picture
     return Strips(codec, rows // window * window, halo)
 
@@ -162,8 +165,8 @@ def kept_bytes(codec: Codec | Strips) -> tuple[float, ...]:
     tensors: list[Tensor] = []  # alive, so that no storage is counted for another
 
     def count(tensor: Tensor) -> Tensor:
-        tensors.append(tensor)
-        return tensor
+        tensors.append(tensor.detach())  # a tensor itself would hold its graph, which holds this hook: a leak
+        return tensors[-1]
 
     def new_bytes() -> int:
         new = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
@@ -174,11 +177,12 @@ def kept_bytes(codec: Codec | Strips) -> tuple[float, ...]:
     latents, quality = _probe(own, 2 * own.config.window)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         mixture = codec.mixture(*latents, quality)
-        tensors += mixture
+        for out in mixture:
+            count(out)
         parts = [new_bytes()]
-        tensors.append(codec.y_bits(latents.y, mixture))
+        count(codec.y_bits(latents.y, mixture))
         parts.append(new_bytes())
-        tensors.append(codec.synthesise(latents, quality))
+        count(codec.synthesise(latents, quality))
         parts.append(new_bytes())
     return tuple(part / (latents.y.shape[2] * latents.y.shape[3] * Y_PIXELS**2) for part in parts)
 

@@ -187,17 +187,17 @@ def _out_of_reach(goal: Goal, measured: float, quality: float, what: str = "the 
 
 def _plain_quality(task: _Task, aim: float) -> tuple[float, float]:
     """The quality 1..8 whose plain encoding comes nearest to `aim`, and what it measures, or nearly."""
-    quality, slope, last, measured = 4.0, task.goal.slopes[0], None, 0.0
-    for _ in range(SECANTS_MAX):
+    quality, slope, tried = 4.0, task.goal.slopes[0], list[tuple[float, float]]()
+    while True:
         measured = task.measure_plain(quality)
-        if last and abs(quality - last[0]) > 1e-3 and (rise := (measured - last[1]) / (quality - last[0])) > 0:
-            slope = rise
-        last = quality, measured
+        if tried and abs(quality - tried[-1][0]) > 1e-3:
+            rise = (measured - tried[-1][1]) / (quality - tried[-1][0])
+            slope = rise if rise > 0 else slope
+        tried.append((quality, measured))
         wanted = min(QUALITY_LAST, max(QUALITY_FIRST, quality + (aim - measured) / slope))
-        if abs(wanted - quality) < 0.01:
-            break
+        if abs(wanted - quality) < 0.01 or len(tried) == SECANTS_MAX:
+            return on_header_grid(quality), measured
         quality = wanted
-    return on_header_grid(quality), measured
 
 
 def _trim(task: _Task, problem: Problem, config: RefineConfig, start: Met, counter: "_Counter") -> Met:

@@ -46,8 +46,8 @@ class EncodeConfig:
             raise ConfigError(f"target {targets[0]}: must be positive")
         if self.ms_ssim is not None and not 0 <= self.ms_ssim <= 1:
             raise ConfigError(f"ms_ssim {self.ms_ssim}: a share of the distortion, between 0 (mse alone) and 1")
-        if not 0 < self.roi_weight < float("inf"):
-            raise ConfigError(f"roi_weight {self.roi_weight}: must be positive")
+        if not 1e-6 <= self.roi_weight <= 1e6:  # beyond, float32 loses the black or the white of a mask
+            raise ConfigError(f"roi_weight {self.roi_weight:g}: must lie between 1e-6 and 1e6")
 
     @property
     def targeted(self) -> bool:

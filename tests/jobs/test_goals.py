@@ -114,6 +114,9 @@ def test_another_mask_under_the_same_name_is_encoded_anew(last) -> None:
         (("--target-psnr", 30, "--quality", 4), "the target settles the quality"),
         (("--ms-ssim", 1.5), "ms_ssim 1.5: a share"),
         (("--roi", "missing.png"), "missing.png"),
+        (("--roi-weight", 1e-9), "roi_weight 1e-09: must lie between"),
+        (("--roi-weight", 1e38), "roi_weight 1e+38: must lie between"),
+        (("--seed", 10**20), "seed 100000000000000000000: must lie in"),
         (("--effort", 12), "effort 12: must be a whole number from 1 to 9"),
     ],
 )

@@ -209,6 +209,7 @@ def test_quality_out_of_range(tiny_codec, picture, quality: float) -> None:
         {"heat": -1.0}, {"share_start": 0.0}, {"share_end": 1.1}, {"ste_tail": 2.0}, {"tail": -0.1}, {"tail": 1.0},
         {"temperature_start": 0.0}, {"temperature_end": -0.1}, {"beta1": 1.0}, {"beta2": -0.1}, {"time_budget": 0.0},
         {"memory_gib": 0.0}, {"strip_pixels": 0}, {"heat": math.nan},
+        {"time_budget": math.inf}, {"seed": -1}, {"seed": 2**63}, {"lr_fall": "linear"},
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(bad: dict[str, Any]) -> None:

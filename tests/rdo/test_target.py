@@ -93,6 +93,14 @@ def test_out_of_reach_says_what_is_near(small, x, kind, value: float) -> None:
         refine_to(small, x, Goal(kind, value), effort(1))
 
 
+def test_goals_are_met_where_gradients_are_off(small, x) -> None:
+    goal = Goal("bytes", sum(size_range(small, x)) // 2)
+    with torch.no_grad():
+        met = refine_to(small, x, goal, RefineConfig(iters=3))
+    assert met.refined.iters > 4, "it took no trim, so nothing is shown"
+    assert goal.met(math.log(len(file_of(small, met))))
+
+
 @pytest.mark.parametrize("value", [0.0, -3.0, math.inf, math.nan])
 def test_a_goal_is_positive(value: float) -> None:
     with pytest.raises(ValueError, match="must be positive"):
