@@ -121,14 +121,20 @@ def output_names(inputs: list[str], output: str | None) -> list[tuple[str, str]]
     """(file, picture) of every .rdo file named, or found below a named folder.
 
     Raises:
-        ConfigError: nothing found, or one output name for several files.
+        ConfigError: nothing found, one output name for several files, or a name that is no PNG's.
     """
     from codec.errors import ConfigError
+    from codec.folders import SUFFIXES
 
-    found = find_files(inputs)
-    if inputs == ["-"]:
+    found, standard, folder = find_files(inputs), inputs == ["-"], Path(output or ".")
+    single = output == "-" or (folder.suffix.lower() == ".png" and not folder.is_dir())
+    if standard and output is not None and not single:
+        raise ConfigError(f"-o {output}: standard input has no name; name its .png file, or - for standard output")
+    if not single and folder.suffix.lower() in SUFFIXES and not folder.is_dir():
+        raise ConfigError(f"-o {output}: name a folder, or one file that ends in .png")
+    if standard:
         return [("-", output or "-")]
-    if output is not None and (output == "-" or output.endswith(".png")):
+    if output is not None and single:
         if len(found) > 1:
             raise ConfigError(f"{output}: names one picture, but there are {len(found)} files: name a folder")
         return [(str(found[0][0]), output)]

@@ -138,10 +138,8 @@ def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "AnyC
     """
     from codec.errors import ConfigError
     from codec.image import ImagePolicy
-    from jobs.running.settings import EncodeConfig, share_of_ms_ssim
+    from jobs.running.settings import EncodeConfig, distortion_asked, share_of_ms_ssim
 
-    if arguments.roi and not arguments.roi.is_file():
-        raise ConfigError(f"--roi {arguments.roi}: no such file")
     names = [f.name for f in fields(EncodeConfig)]
     given: dict[str, Any] = {n: getattr(arguments, n) for n in names if getattr(arguments, n, None) is not None}
     targets = [name for name in given if name.startswith("target_")]
@@ -153,6 +151,7 @@ def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "AnyC
     if config.roi and share_of_ms_ssim(config, codec) == 1:
         raise ConfigError("--roi: a mask weighs the mse, and all of the distortion is MS-SSIM: add --ms-ssim 0.8")
     codec.level(config.quality)  # refuses what is out of range, once
+    distortion_asked(config, codec)  # and a mask that cannot be read
     return config
 
 
@@ -179,4 +178,4 @@ def refine_settings(arguments: argparse.Namespace) -> "RefineConfig":
         given.setdefault("method", "sga")  # which gained more there
     if given.get("method", config.method) != config.method and not arguments.config:
         config = recipe(config.iters, given["method"])
-    return override(config, given)
+    return override(config, given, "")

@@ -39,7 +39,7 @@ class Record:
     `gain_percent` is the fall of cost from `plain` to `refined`; `verified` says that the written bytes were
     decoded and gave the very latents that were meant. `seconds` is all of the image's wall time, reading to writing;
     `refine_seconds` is refinement's part of it, by `method` in `iters` steps. `input_stamp` is the input's size and
-    times, see `jobs.running.history.stamp`.
+    times, see `jobs.running.history.stamp`. `cwd` is the folder that `input` and `output` start from, unless absolute.
     """
 
     schema: str
@@ -66,10 +66,26 @@ class Record:
     refine_seconds: float | None = None
     input_stamp: str | None = None
     method: str | None = None
+    cwd: str | None = None
+
+    @property
+    def input_path(self) -> Path:
+        """Where the image was, as `place` has it."""
+        return place(Path(self.cwd or "", self.input))
+
+    @property
+    def output_path(self) -> Path:
+        """Where its file went, as `place` has it."""
+        return place(Path(self.cwd or "", self.output))
 
     def to_json(self) -> str:
         """One line of JSON; numbers are finite or null."""
         return json.dumps(asdict(self), allow_nan=False)
+
+
+def place(path: Path) -> Path:
+    """The path that all spellings of a file's name share: absolute, without links to folders; the file may be one."""
+    return path.parent.resolve() / path.name
 
 
 def score(original: Pixels, decoded: Pixels, size_bytes: int, lmbda: float, distortion: float | None = None) -> Score:

@@ -99,7 +99,7 @@ def schedule(arguments: argparse.Namespace) -> "TrainConfig":
     if arguments.steps is not None and arguments.time_budget is None:
         given["time_budget"] = "none"  # of --schedule
     base = named_schedule(arguments.schedule) if arguments.schedule else TrainConfig()
-    return for_all_phases(override(base, given), arguments.crop, arguments.batch)
+    return for_all_phases(override(base, given, ""), arguments.crop, arguments.batch)
 
 
 def _run(arguments: argparse.Namespace, config: "TrainConfig", device: "torch.device", start: float) -> int:

@@ -75,7 +75,7 @@ def tune(arguments: argparse.Namespace) -> int:
     require_optuna()
     config = load_study(arguments.study)
     if arguments.trials is not None:
-        config = override(config, {"trials": arguments.trials})
+        config = override(config, {"trials": arguments.trials}, "")
     codec = load_driver_codec(arguments)
     if codec.distortion == "ms_ssim" and config.crop is not None and config.crop < MS_SSIM_SIDE_MIN:
         least = f"crop: {MS_SSIM_SIDE_MIN} or more in the study, or no crop"

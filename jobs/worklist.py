@@ -46,12 +46,14 @@ def build_worklist(inputs: list[str], output: str | None) -> list[Item]:
     if not found:
         raise ConfigError(f"{', '.join(inputs)}: no pictures found")
     single = names_one_file(output)
-    if single and len(found) > 1:
+    if single and len({path.resolve() for path, _ in found}) > 1:
         raise ConfigError(f"{output}: names one file, but there are {len(found)} pictures: name a folder")
     items = []
     taken: dict[str, Path] = {}
     for path, relative in found:
         target = str(output) if single else str(folder / f"{relative}.rdo")
+        if target in taken and path.samefile(taken[target]):
+            continue  # named twice
         if target in taken:
             raise ConfigError(f"{path} and {taken[target]} would both become {target}: encode them into two folders")
         taken[target] = path
@@ -62,7 +64,7 @@ def build_worklist(inputs: list[str], output: str | None) -> list[Item]:
 
 def names_one_file(output: str | None) -> bool:
     """Whether an output is a file's name, or standard output, and no folder's."""
-    return output == STDIO or (output is not None and output.endswith(".rdo") and not Path(output).is_dir())
+    return output == STDIO or (output is not None and output.lower().endswith(".rdo") and not Path(output).is_dir())
 
 
 def named_pictures(path: Path, output: Path) -> list[tuple[Path, Path]]:

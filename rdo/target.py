@@ -59,7 +59,7 @@ class Goal:
 
     def __post_init__(self) -> None:
         if not 0 < self.value < math.inf:
-            raise ValueError(f"target {self.value:g}: must be positive")
+            raise ValueError(f"target {self.value:g}: must be positive and finite")
 
     @property
     def aim(self) -> float:

@@ -71,7 +71,7 @@ def read_original(record: Record, policy: ImagePolicy) -> Pixels:
         ConfigError: it is not there, or no longer the same.
         ImageError: it cannot be read under this policy.
     """
-    return read_image(_checked(Path(record.input), record.input_sha256), policy)
+    return read_image(_checked(record.input_path, record.input_sha256), policy)
 
 
 def read_refined(record: Record, codec: AnyCodec) -> Latents:
@@ -81,7 +81,7 @@ def read_refined(record: Record, codec: AnyCodec) -> Latents:
         ConfigError: it is not there, or no longer the same.
         BitstreamError: another model wrote it.
     """
-    return read(codec, _checked(Path(record.output), record.output_sha256))[1]
+    return read(codec, _checked(record.output_path, record.output_sha256))[1]
 
 
 def plain_latents(codec: AnyCodec, pixels: Pixels, quality: float) -> Latents:

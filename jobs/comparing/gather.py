@@ -138,9 +138,9 @@ def look(
     foreign = {r.model for r in scored if r.model_id != model_id(codec).hex()}
     if foreign:
         return [], [f"No pictures to look at: the records are of model {foreign.pop()}: name its file with --model."]
-    here = [r for r in scored if Path(r.input).is_file() and Path(r.output).is_file()]
+    here = [r for r in scored if r.input_path.is_file() and r.output_path.is_file()]
     if not here:
-        return [], ["No pictures to look at: neither originals nor files of the records are found from this folder."]
+        return [], ["No pictures to look at: neither originals nor files of the records are where they were."]
     views, notes = [], []
     for record in tqdm(choose(here, count), desc="pictures", disable=None, file=sys.stderr, leave=False):
         path = folder / f"{record.output_sha256}.json"

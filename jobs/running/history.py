@@ -5,6 +5,7 @@ picture whose size and times are those that its record states is taken to be the
 """
 
 import hashlib
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from codec.bitstream import unpack
 from codec.errors import BitstreamError, ConfigError
-from jobs.record import SCHEMA, Record
+from jobs.record import SCHEMA, Record, place
 from jobs.worklist import NOWHERE, STDIO, Item
 
 STAMP_AGE_S = 2.0  # past the coarsest clock of a file system in use, FAT's
@@ -26,22 +27,24 @@ class History:
         self.exists = exists
         done = [r for r in records if r.status == "done"]
         self.finished = {(r.input_sha256, r.output_sha256, r.config_hash): r for r in done}
-        self.hashes = {(Path(r.input).absolute(), r.input_stamp): r.input_sha256 for r in done if r.input_stamp}
-        self.written = {Path(r.output).absolute(): r for r in done}
-        self.failed = {Path(r.output).absolute() for r in records} - self.written.keys()
+        self.hashes = {(r.input_path, r.input_stamp): r.input_sha256 for r in done if r.input_stamp}
+        self.written = {r.output_path: r for r in done}
+        self.made = {r.output_sha256: r for r in done}  # which tells files apart in a folder that was moved
+        self.failed = {r.output_path for r in records} - self.written.keys()
 
     def settled(self, item: Item, config_hash: str) -> Record | None:
         """A record for what needs no work: what is done, or a file not ours to replace."""
         output = Path(item.output)
         if item.output in (STDIO, NOWHERE) or not output.exists():
             return None
-        digest = self._input_hash(Path(item.input))
-        found = self.finished.get((digest, _sha256(output), config_hash))
+        digest, made = self._input_hash(Path(item.input)), _sha256(output)
+        found = self.finished.get((digest, made, config_hash))
         if found is not None:
             return replace(found, status="skipped", input=item.input, output=item.output)
-        before = self.written.get(output.absolute())
-        if before and before.input_sha256 != digest and Path(before.input).absolute() != Path(item.input).absolute():
-            text = f"{item.output} is another picture's, {before.input}: name another folder with -o, or"
+        before = self.written.get(place(output)) or self.made.get(made)
+        if before and before.input_sha256 != digest and before.input_path != place(Path(item.input)):
+            whose = os.path.relpath(before.input_path)
+            text = f"{item.output} is another picture's, {whose}: name another folder with -o, or"
         elif self._owns(output):
             return None
         else:
@@ -52,18 +55,18 @@ class History:
     def replaces(self, item: Item) -> bool:
         """Whether a file that other settings made stands where this one goes."""
         output = Path(item.output)
-        return item.output not in (STDIO, NOWHERE) and output.absolute() in self.written and output.exists()
+        return item.output not in (STDIO, NOWHERE) and place(output) in self.written and output.exists()
 
     def _input_hash(self, path: Path) -> str | None:
         found = stamp(path)
-        return (found and self.hashes.get((path.absolute(), found))) or _sha256(path)
+        return (found and self.hashes.get((place(path), found))) or _sha256(path)
 
     def _owns(self, output: Path) -> bool:
         """Whether a file that matches no record is ours to replace: what other settings or a killed run left.
 
         A killed run leaves an intact file that no record names. One that was refused before stays refused.
         """
-        return self.exists and output.absolute() not in self.failed and _intact(output)
+        return self.exists and place(output) not in self.failed and _intact(output)
 
 
 def stamp(path: Path) -> str | None:

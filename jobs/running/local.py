@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from codec.coding import AnyCodec
@@ -42,17 +43,19 @@ def run(
     with sole_writer(results) if results else nullcontext(), Progress(items, config.refine.iters) as progress:
         before = History(read_records(results) if results else [], known)
         pool.on_step = progress.step
-        told = False
+        told, cwd = False, str(Path.cwd())
 
         def settle(item: Item) -> Record | None:
             nonlocal told
             record = None if overwrite else before.settled(item, config_hash)
             if record is None and not (told or overwrite) and before.replaces(item):
-                say(f"{Path(item.output).parent}: replacing what other settings made; -o names another folder")
+                folder = results.parent if results else Path(item.output).parent
+                say(f"{folder}: replacing what other settings made; -o names another folder")
                 told = True
             return record
 
         for item, record in _work_through(items, config, pool, settle):
+            record = replace(record, cwd=cwd)
             if results is not None and record.status != "skipped":
                 _keep(record, results)
             progress.finish(item, record)

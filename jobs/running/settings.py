@@ -43,7 +43,7 @@ class EncodeConfig:
         if len(targets) > 1 or (targets and self.lmbda is not None):
             raise ConfigError("give one of target_bytes, target_bpp, target_psnr and lmbda: each settles the others")
         if any(not 0 < target < float("inf") for target in targets):
-            raise ConfigError(f"target {targets[0]}: must be positive")
+            raise ConfigError(f"target {targets[0]}: must be positive and finite")
         if self.ms_ssim is not None and not 0 <= self.ms_ssim <= 1:
             raise ConfigError(f"ms_ssim {self.ms_ssim}: a share of the distortion, between 0 (mse alone) and 1")
         if not 1e-6 <= self.roi_weight <= 1e6:  # beyond, float32 loses the black or the white of a mask
@@ -80,7 +80,7 @@ def distortion_asked(config: EncodeConfig, codec: AnyCodec) -> Distortion:
     """
     weight = None
     if config.roi:
-        mask = read_image(config.roi, ImagePolicy("drop", 8), str(config.roi))
+        mask = read_image(config.roi, ImagePolicy("drop", 8, config.policy.first_frame), str(config.roi))
         weight = weight_of_mask(to_tensor(mask).mean(1, keepdim=True).to(codec.device), config.roi_weight)
     return Distortion(share_of_ms_ssim(config, codec), weight)
 

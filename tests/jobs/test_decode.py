@@ -22,7 +22,7 @@ def files(folder: Path, rdo_bytes: bytes) -> list[Path]:
 
 
 def pngs(folder: Path) -> set[str]:
-    return {str(p.relative_to(folder)) for p in folder.rglob("*.png")}
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.suffix.lower() == ".png"}
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,7 @@ def pngs(folder: Path) -> set[str]:
         (["in/a.jpg.rdo"], {"in/a.jpg.png"}),
         (["-o", "out", "in/sub/b.rdo"], {"out/b.png"}),
         (["-o", "x/y.png", "in/a.jpg.rdo"], {"x/y.png"}),
+        (["-o", "x/Y.PNG", "in/a.jpg.rdo"], {"x/Y.PNG"}),
     ],
 )
 def test_names_and_pixels(files, rdo_decode, codec, rdo_bytes, pixels_of, folder, arguments, expected) -> None:
@@ -56,6 +57,8 @@ def test_grey_stays_grey(folder: Path, rdo_decode, codec, photo, pixels_of) -> N
         (["in/a.rdo", "in/b.rdo"], "one.png", "one.png: names one picture, but there are 2"),
         (["in/a.rdo", "in/b.rdo"], "-", "names one picture, but there are 2"),
         (["-", "in/a.rdo"], None, "standard input is one file"),
+        (["-"], "folder", "standard input has no name"),
+        (["in/a.rdo"], "one.jpg", "one.jpg: name a folder, or one file that ends in .png"),
         (["empty"], None, "empty: no .rdo files found"),
     ],
 )

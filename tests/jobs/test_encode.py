@@ -172,6 +172,27 @@ def test_another_picture_of_the_same_name_replaces_nothing(save_photo, rdo_encod
     assert rdo_encode("--iters", 0, "--overwrite", "walk") == 0
 
 
+def test_another_picture_is_told_from_an_edited_one_in_other_folders_too(
+    save_photo, rdo_encode, capsys, folder: Path, monkeypatch
+) -> None:
+    """Records hold names as they were given; two pictures may be called alike from different folders."""
+    save_photo("trip/a.png", 10, 10)
+    save_photo("walk/a.png", 12, 12)
+    monkeypatch.chdir(folder / "trip")
+    assert rdo_encode("--iters", 0, "-o", "../out", "a.png") == 0
+    before = (folder / "out/a.png.rdo").read_bytes()
+    monkeypatch.chdir(folder / "walk")
+    assert rdo_encode("--iters", 0, "-o", folder / "out", "a.png") == 1
+    assert "is another picture's, ../trip/a.png: name another folder" in capsys.readouterr().err
+    (folder / "out").rename(folder / "moved")
+    assert rdo_encode("--iters", 0, "-o", "../moved", "a.png") == 1
+    assert (folder / "moved/a.png.rdo").read_bytes() == before
+    monkeypatch.chdir(folder)
+    save_photo("trip/a.png", 14, 14)
+    (folder / "moved").rename(folder / "out")
+    assert rdo_encode("--iters", 0, "-o", "out", "trip") == 0, "an edited picture is done again"
+
+
 def test_the_table_tells_what_was_done_before(save_photo, rdo_encode, capsys) -> None:
     save_photo("in/a.png", 10, 10)
     for expected in (False, True):

@@ -131,6 +131,20 @@ def test_a_mask_that_would_weigh_nothing_is_refused(last, capsys) -> None:
     assert "a mask weighs the mse" in capsys.readouterr().err
 
 
+def test_a_mask_that_is_no_picture_is_refused_once(last, capsys) -> None:
+    Path("mask.png").write_text("text")
+    assert encode("--roi", "mask.png") == 2
+    assert "error: mask.png: no picture" in capsys.readouterr().err
+
+
+def test_of_an_animated_mask_the_first_frame_can_be_had(last, capsys) -> None:
+    frames = [Image.fromarray(np.full((170, 180), value, np.uint8)) for value in (0, 255)]
+    frames[0].save("mask.gif", save_all=True, append_images=frames[1:])
+    assert encode("--roi", "mask.gif") == 2
+    assert "pass --first-frame" in capsys.readouterr().err
+    assert encode("--roi", "mask.gif", "--first-frame") == 0
+
+
 def test_a_mask_of_another_size_fails_and_says_so(last, capsys) -> None:
     Image.fromarray(np.zeros((10, 20), np.uint8)).save("mask.png")
     assert encode("--roi", "mask.png") == 1

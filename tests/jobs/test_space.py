@@ -64,7 +64,7 @@ def test_presets_take_part_where_they_lie_in_the_space(folder: Path) -> None:
         (HEAT + "fixed: {iter: 3}\n", "fixed.iter: unknown key; did you mean 'iters'"),
         (HEAT + "fixed: {heat: 1}\n", "heat: given twice"),
         ("search:\n  lr_y: {low: 1, high: 2, also: [lr_z]}\n  lr_z: [1]\n", "lr_z: given twice"),
-        ("search:\n  heat: {low: -1, high: 1}\n", "search: heat must be at least 0"),
+        ("search:\n  heat: {low: -1, high: 1}\n", "search: heat -1.0: must be at least 0"),
         ("search:\n  method: [ste, sgd]\n", "method: unknown value 'sgd'; did you mean 'sga'"),
         ("search:\n  iters: {low: 1.5, high: 3}\n", "iters: expected a whole number, got 1.5"),
         ("search:\n  method: {low: 1, high: 3}\n", "method: unknown value"),

@@ -109,6 +109,12 @@ def test_one_picture_may_name_its_file(save_photo, output: str) -> None:
     assert pairs(["a.png"], output) == [("a.png", output)]
 
 
+def test_a_picture_that_is_named_twice_is_taken_once(save_photo) -> None:
+    save_photo("in/a.png")
+    assert pairs(["in/a.png", "in", "./in/a.png"], None) == [("in/a.png", "rdo-out/a.png.rdo")]
+    assert pairs(["in/a.png", "in/a.png"], "one.RDO") == [("in/a.png", "one.RDO")]
+
+
 @pytest.mark.parametrize(
     ("inputs", "output", "message"),
     [
