@@ -58,8 +58,8 @@ class RefineConfig:
     iters: int = 40
     method: Method = "rdoq"
     heat: float = 2.0
-    share_start: float = 0.9
-    share_end: float = 0.6
+    share_start: float = 1.0
+    share_end: float = 0.5
     lr_y: float = 5e-2
     lr_z: float = 1e-2
     lr_end: float = 0.1

@@ -4,8 +4,8 @@
              y, z   <- Adam step on  R(y~, z~) + lmbda * D(g_s(y~), x)
     keep the rounded y, z of least true cost
 
-The way of the literature. In few steps `rdo.rdoq` gains more; with some hundreds this does, where the search has the
-last of them (`tail`).
+The way of the literature. In few steps `rdo.rdoq` gains much more; with some hundreds, a descent whose last tenth is a
+search (`tail`) gains nearly as much.
 """
 
 from collections.abc import Callable

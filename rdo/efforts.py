@@ -3,7 +3,7 @@
 effort 1..9 -> steps and schedules        `effort(level)`
 steps       -> the schedules that suit    `recipe(iters)`, those of the effort with the nearest number of steps
 
-Efforts 1 to 7 search, 8 and 9 descend and search from there.
+All of them search (`rdo.rdoq`); descents have the defaults of `RefineConfig`.
 """
 
 import math
@@ -33,14 +33,13 @@ def recipe(iters: int, method: Method | None = None) -> RefineConfig:
     """The best schedules known for a number of steps: those of the preset whose steps differ by the least factor.
 
     Args:
-        method: of the presets only its own count; where it has none, the defaults of `RefineConfig` do.
+        method: None takes that of the presets.
 
     Raises:
         ConfigError: a negative number.
     """
-    presets = [effort(level) for level in EFFORTS]
-    presets = [preset for preset in presets if method in (None, preset.method)]
-    if not presets:
-        return override(RefineConfig(), {"iters": iters, "method": method}, "")
+    presets = (effort(level) for level in EFFORTS)
     nearest = min(presets, key=lambda preset: abs(math.log(preset.iters / max(1, iters))))
+    if method not in (None, nearest.method):
+        return override(RefineConfig(), {"iters": iters, "method": method}, "")
     return override(nearest, {"iters": iters}, "--iters")

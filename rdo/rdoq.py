@@ -35,7 +35,7 @@ PROBES_MAX = 8  # of each reach; one is enough where an image has many positions
 POSITIONS = 96
 PROBING = 0.25  # of the seconds left, where they are limited: what probes take beyond is better spent on steps
 ASTRAY = 1.1  # times the first cost: how dear the search may become while there is heat
-HOT = 0.8  # the fraction of the budget with heat
+HOT = 0.9  # the fraction of the budget with heat
 Z_SHARE = 0.5  # of the share of y: one z moves the rate of many y, also of those at its neighbours
 
 

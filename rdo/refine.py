@@ -2,7 +2,7 @@
 
     y, z <- analyse(x)
     plain <- round(y, z)
-    search from plain among integers (`rdo.rdoq`), or descend on relaxed latents (`rdo.descent`) and search from there
+    search from plain among integers (`rdo.rdoq`), or descend on relaxed latents (`rdo.descent`)
     return the integer y, z of least true cost seen, plain among them
 
 The latents live on the writer's own integer grid. Images of one shape are refined together: costs are summed, so each

@@ -429,7 +429,6 @@ def test_defaults_then_yaml_then_flags(folder: Path) -> None:
     foreign = ("--model", "compressai:mbt2018-mean:3")
     assert settings(*foreign) == replace(RefineConfig(), method="sga")
     assert settings(*foreign, "--method", "rdoq") == RefineConfig()
-    assert settings("--effort", "9").method == "linear"
     assert settings("--effort", "9", "--method", "sga") == RefineConfig(iters=640, method="sga")
     assert settings(*foreign, "--config", "slow.yaml").method == "ste"
     with pytest.raises(ConfigError, match="iters"):

@@ -28,9 +28,9 @@ def test_a_recipe_between_two_efforts_takes_the_schedules_of_the_nearer() -> Non
     assert recipe(10**6) == replace(effort(EFFORTS[-1]), iters=10**6)
 
 
-def test_a_method_has_the_schedules_of_its_own_presets_or_the_defaults() -> None:
-    assert recipe(10**6, "rdoq") == replace(effort(7), iters=10**6)
-    assert recipe(5, "linear") == replace(effort(8), iters=5)
+def test_a_descent_has_the_defaults() -> None:
+    assert recipe(10**6, "rdoq") == replace(effort(9), iters=10**6)
+    assert recipe(5, "linear") == RefineConfig(iters=5, method="linear")
     assert recipe(500, "sga") == RefineConfig(iters=500, method="sga")
 
 
