@@ -50,7 +50,9 @@ def build_parser() -> argparse.ArgumentParser:
     much.add_argument("--effort", type=int, metavar="1..9", help="preset of configs/refine (default 5)")
     much.add_argument("--config", type=Path, metavar="YAML", help="settings of your own, as in configs/refine")
     search.add_argument("--iters", type=int, help="steps, with what suits them or the effort; 0 is plain encoding")
-    search.add_argument("--method", help="rdoq, or a relaxation: sga, linear, ... (default: what suits the steps)")
+    search.add_argument(
+        "--method", help="rdoq, or a relaxation: sga, linear, ... (default rdoq; sga for compressai: models)"
+    )
     search.add_argument("--time-budget", type=float, metavar="S", help="at most S seconds of refinement per picture")
     search.add_argument("--patience", type=int, help="stop after this many looks without a gain (0: never)")
     search.add_argument("--seed", type=int, help="of the noise (default 0)")

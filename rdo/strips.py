@@ -136,8 +136,8 @@ def bounded(codec: Priced, shape: torch.Size, config: RefineConfig) -> Priced:
     fit, narrowest = int((free - between * height) / within), min(height, window + 2 * halo)
     if fit < narrowest:
         least = in_use(codec) + between * height + within * narrowest
-        told = math.ceil(10 * least / 2**30 + 0.5) / 10  # for a process that holds a little more than this one
-        raise ConfigError(f"--memory-limit {memory_gib:g}: these pixels need at least {told:.1f} GiB")
+        told = math.ceil(100 * least / 2**30 + 2) / 100  # for a process that holds a little more than this one
+        raise ConfigError(f"--memory-limit {memory_gib:g}: these pixels need at least {told:.2f} GiB")
     rows = height + window - 1 if fit >= height else fit - 2 * halo  # no strip is higher than the picture
     return Strips(codec, rows // window * window, halo)
 
