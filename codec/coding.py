@@ -141,14 +141,21 @@ def same_symbols(a: Latents, b: Latents) -> bool:
 @contextmanager
 def coding_arithmetic() -> Iterator[None]:
     """No autocast, TF32, bfloat16 products or gradients: what writer and reader must share."""
+    off = torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False)
+    with products("ieee"), torch.no_grad(), off[0], off[1]:
+        yield
+
+
+@contextmanager
+def products(precision: str) -> Iterator[None]:
+    """Products and convolutions of single-precision numbers in that precision: "ieee", "tf32"."""
     backends = torch.backends
     kinds = [backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv]  # type: ignore[attr-defined]
     before = [kind.fp32_precision for kind in kinds]
     for kind in kinds:
-        kind.fp32_precision = "ieee"
+        kind.fp32_precision = precision
     try:
-        with torch.no_grad(), torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
-            yield
+        yield
     finally:
         for kind, precision in zip(kinds, before, strict=True):
             kind.fp32_precision = precision

@@ -12,6 +12,7 @@ from rdo.relaxations import Name
 
 Method = Literal["rdoq", Name]
 Fall = Literal["cosine", "geometric"]
+Precision = Literal["fp32", "bf16"]
 
 _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ("iters patience", lambda v: v >= 0, "be at least 0"),
@@ -52,7 +53,10 @@ class RefineConfig:
         seed: of all noise.
         memory_gib: largest memory of the process, on a GPU of its tensors: larger pictures are done in strips, which
             takes about half as long again; None cuts strips of `strip_pixels`.
-        strip_pixels: of all images together, where no limit of memory is given.
+        strip_pixels: of all images together, where no limit of memory is given; None is 2 megapixels, and on a GPU what
+            its free memory holds.
+        precision: of our own networks in the search, on GPUs that have bfloat16; elsewhere it is fp32. What is found is
+            priced in fp32 anyway.
     """
 
     iters: int = 40
@@ -75,7 +79,8 @@ class RefineConfig:
     time_budget: float | None = None
     seed: int = 0
     memory_gib: float | None = None
-    strip_pixels: int = 1 << 21
+    strip_pixels: int | None = None
+    precision: Precision = "bf16"
 
     def __post_init__(self) -> None:
         for name, known in (("method", get_args(Method)), ("lr_fall", get_args(Fall))):

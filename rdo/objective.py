@@ -56,7 +56,7 @@ class Problem(NamedTuple):
         The padding that the networks see has no distortion of its own, so the rate is free to shrink it; the picture is
         clamped as a decoder clamps it.
         """
-        x_hat = crop(self.codec.synthesise(latents, self.quality), *self.x.shape[-2:]).clamp(0, 1)
+        x_hat = crop(self.codec.synthesise(latents, self.quality), *self.x.shape[-2:]).float().clamp(0, 1)
         return self.measure(x_hat, self.x)
 
     def price(self, latents: Latents, own: Latents, riding: bool = False) -> tuple[Cost, Any, Latents]:
@@ -110,14 +110,14 @@ class Patience:
     """Counts looks at the best that found none of its images better; `spent` at the limit, never where that is 0."""
 
     def __init__(self, limit: int, best: Best) -> None:
-        self.limit, self.stale, self.seen = limit, 0, best.cost.total
+        self.limit, self.stale, self.seen = limit, 0, best.cost.total.clone()
 
     def spent(self, best: Best) -> bool:
         """Look at the best; this waits for the device, unless there is no limit."""
         if not self.limit:
             return False
         self.stale = 0 if bool((best.cost.total < self.seen).any()) else self.stale + 1
-        self.seen = best.cost.total
+        self.seen = best.cost.total.clone()  # of a best that may be overwritten
         return self.stale >= self.limit
 
 
@@ -127,7 +127,12 @@ def select(chosen: Tensor, new: Latents, old: Latents) -> Latents:
 
 
 @torch.no_grad()
+def priced(problem: Problem, latents: Latents) -> Best:
+    """Rounded latents and what they cost."""
+    return Best(latents, problem.cost(latents))
+
+
+@torch.no_grad()
 def look(problem: Problem, best: Best, latents: Latents) -> Best:
     """Round latents, price them truly, keep what is better."""
-    found = problem.rounded(latents)
-    return keep_better(best, found, problem.cost(found))
+    return keep_better(best, *priced(problem, problem.rounded(latents)))

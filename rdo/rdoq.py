@@ -19,6 +19,7 @@ Source: ours. Rate-distortion optimised quantisation of video encoders, as paral
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +29,7 @@ from codec.interface import Latents
 from rdo.config import RefineConfig
 from rdo.objective import Best, Cost, Patience, Problem, keep_better, look, select
 from rdo.relaxations import uniform
+from rdo.repeated import Repeated
 from rdo.schedules import Clock, falling, geometric
 
 FAR, NEAR = 1 / 2, 1 / 16  # reaches of probes of the curvature, in quantisation steps
@@ -47,6 +49,15 @@ class View(NamedTuple):
     down: Latents
 
 
+class State(NamedTuple):
+    """A search between two steps: what it looks at and what that costs (B,), the best seen, its caution (B,)."""
+
+    view: View
+    cost: Tensor
+    best: Best
+    caution: Tensor
+
+
 @torch.enable_grad()
 def search(
     problem: Problem,
@@ -58,57 +69,91 @@ def search(
 ) -> Best:
     """Search from `best` until the clock runs out or, without heat, patience does; `bend` are `curvatures`, if known.
 
-    Where a round of moves made an image dearer than its limit, it steps back, and half as many latents may move in the
-    next. The limit is `ASTRAY` times the first cost while there is heat, for the search to wander; then the last cost.
     An image that is still dearer than at the start when the heat ends goes back there, to descend from it.
     """
     if clock.t >= 1:
         return best
     generator = torch.Generator(problem.x.device).manual_seed(config.seed)
     bend = bend or curvatures(problem, best.latents, generator, clock)
-    first, latents, start, kept, hot = best.cost.total, best.latents, None, None, config.heat > 0
-    limit, caution = ASTRAY * first, torch.ones_like(first)
+    cost, view = survey(problem, problem.rounded(best.latents), bend)
+    state = start = State(view, cost.total, keep_better(best, view.latents, cost), torch.ones_like(cost.total))
+    step = Repeated(partial(_step, problem, bend, ASTRAY * start.cost, generator), generator)
     patience = None
-    while (t := clock.t) < 1:
-        at = problem.rounded(latents)
-        cost, view = survey(problem, at, bend)
-        best = keep_better(best, at, cost)
-        heat = falling(config.heat, t / HOT)
-        if hot and heat == 0:
-            hot, limit, kept, caution = False, first, start, torch.ones_like(first)
-        better = cost.total <= limit
-        caution = torch.where(better, caution, caution / 2)
-        if kept is not None:
-            view = View(*(select(better, new, old) for new, old in zip(view, kept, strict=True)))
-        kept, start = view, start or view
+    while True:
+        t = clock.t
+        heat, share = falling(config.heat, t / HOT), geometric(config.share_start, config.share_end, t)
         if heat == 0:
-            limit = torch.where(better, cost.total, limit)
             if patience is None:
-                patience = Patience(config.patience, best)
-            elif patience.spent(best):
-                break
-        share = geometric(config.share_start, config.share_end, t) * caution
-        (y, z), up, down = view
-        moved = Latents(
-            move(y, up.y, down.y, heat, share, generator),
-            move(z, up.z, down.z, heat, Z_SHARE * share, generator, alone=True),
-        )
-        latents = carry(problem, view.latents, moved)
+                patience, state = Patience(config.patience, state.best), _cooled(state, start)
+            elif patience.spent(state.best):
+                return state.best
         clock.step += 1
         progress(clock.step)
-    return look(problem, best, latents)
+        if clock.t >= 1:
+            return look(problem, state.best, _moved(problem, state, generator, heat, share))
+        state = step(state, heat, share)
+
+
+def _step(
+    problem: Problem,
+    bend: Latents,
+    astray: Tensor,
+    generator: torch.Generator,
+    state: State,
+    heat: Tensor,
+    share: Tensor,
+) -> State:
+    """One round of moves and a look at where it led; never waits for the device.
+
+    Where the moves made an image dearer than its limit it steps back, and half as many latents may move in the next
+    round. The limit is `astray` while there is heat, for the search to wander; then the last cost.
+    """
+    latents = problem.rounded(_moved(problem, state, generator, heat, share))
+    cost, view = survey(problem, latents, bend)
+    better = cost.total <= torch.where(heat > 0, astray, state.cost)
+    return State(
+        View(*(select(better, new, old) for new, old in zip(view, state.view, strict=True))),
+        torch.where(better, cost.total, state.cost),
+        keep_better(state.best, latents, cost),
+        torch.where(better, state.caution, state.caution / 2),
+    )
+
+
+def _moved(
+    problem: Problem, state: State, generator: torch.Generator, heat: Tensor | float, share: Tensor | float
+) -> Latents:
+    """Latents after one round of moves, on the writer's grid but for rounding."""
+    (y, z), up, down = state.view
+    share = share * state.caution
+    moved = Latents(
+        move(y, up.y, down.y, heat, share, generator),
+        move(z, up.z, down.z, heat, Z_SHARE * share, generator, alone=True),
+    )
+    return carry(problem, state.view.latents, moved)
+
+
+def _cooled(state: State, start: State) -> State:
+    """The state that a descent without heat starts from."""
+    better = state.cost <= start.cost
+    view = View(*(select(better, new, old) for new, old in zip(state.view, start.view, strict=True)))
+    return State(view, torch.where(better, state.cost, start.cost), state.best, start.caution)
 
 
 def move(
-    v: Tensor, up: Tensor, down: Tensor, heat: float, share: Tensor, generator: torch.Generator, alone: bool = False
+    v: Tensor,
+    up: Tensor,
+    down: Tensor,
+    heat: Tensor | float,
+    share: Tensor,
+    generator: torch.Generator,
+    alone: bool = False,
 ) -> Tensor:
     """Latents v (B, C, h, w) after one round of P(move), from delta of both neighbours; `share` is (B,).
 
     Of those at one position only that of the least delta, noise included, may move where each does so `alone`.
     """
-    delta = torch.minimum(up, down)
-    if heat > 0:  # delta / heat + logistic noise < 0 has the chance sigmoid(-delta / heat)
-        delta = delta + heat * uniform(v, generator).clamp(1e-6, 1 - 1e-6).logit()
+    # delta / heat + logistic noise < 0 has the chance sigmoid(-delta / heat)
+    delta = torch.minimum(up, down) + heat * uniform(v, generator).clamp(1e-6, 1 - 1e-6).logit()
     chosen = (delta < 0) & (uniform(v, generator) < share[:, None, None, None])
     if alone and v.numel():  # there are codecs without z
         chosen &= delta == delta.amin(1, keepdim=True)
@@ -145,13 +190,14 @@ def _own_bits(problem: Problem, latents: Latents, mixture: Any) -> Latents:
 
 
 @torch.enable_grad()
+@torch.autocast("cuda", enabled=False)  # differences of near equals
 def curvatures(problem: Problem, latents: Latents, generator: torch.Generator, clock: Clock) -> Latents:
     """Second derivatives of distortion by y, and of the rate of y by z, in bits, per channel and position.
 
     Where time is short, those of y are rough and z stays: infinite.
     """
     y, z = latents
-    probing = Clock(1, clock.left and PROBING * clock.left)
+    probing = Clock(1, clock.left and PROBING * clock.left, clock.device)
 
     def distortion(y: Tensor, z: Tensor) -> Tensor:
         return problem.lmbda * problem.distortion(Latents(y, z)) * problem.pixels

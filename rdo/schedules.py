@@ -7,6 +7,8 @@ import math
 import time
 from dataclasses import dataclass, field
 
+import torch
+
 
 def geometric(start: float, end: float, t: float) -> float:
     """start * (end / start)^t: temperatures, shares."""
@@ -25,16 +27,22 @@ def falling(start: float, t: float) -> float:
 
 @dataclass
 class Clock:
-    """Counts steps and seconds against a budget of both; `t` is the fraction spent of whichever runs out first."""
+    """Counts steps and seconds against a budget of both; `t` is the fraction spent of whichever runs out first.
+
+    Work that was only started on `device` counts when it is done: to ask for seconds is to wait for it.
+    """
 
     iters: int
     time_budget: float | None
+    device: torch.device | None = None
     begin: float = field(default_factory=time.monotonic)
     step: int = 0
 
     @property
     def seconds(self) -> float:
         """Wall time since the clock was made."""
+        if self.device is not None and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         return time.monotonic() - self.begin
 
     @property

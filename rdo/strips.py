@@ -24,6 +24,8 @@ from codec.model import STRIDE, Codec
 from rdo.config import RefineConfig
 
 TEMPORARIES = 2.2  # what forward and backward need for a moment, for each byte kept between them: 1.7 to 2.2 measured
+STRIP_PIXELS = 1 << 21
+GPU_SHARE = 0.8  # of the free memory of a GPU, which others may want some of
 LATENTS = 15  # copies of y that a search holds beside
 LATENTS_DESCENT = 36  # that a descent does: its optimiser's, and all that relaxing needs to go back
 
@@ -115,16 +117,18 @@ def bounded(codec: Priced, shape: torch.Size, config: RefineConfig) -> Priced:
         if memory_gib is not None:
             raise ConfigError("--memory-limit: only our own models are refined in strips: leave it out")
         return codec
-    window = codec.config.window
+    window, device = codec.config.window, codec.device
     images, height, width = shape[0], *(-(-side // STRIDE) * STRIDE for side in shape[2:])
     row_pixels = images * width * Y_PIXELS
     height //= Y_PIXELS
-    if memory_gib is None and height * row_pixels <= config.strip_pixels:
+    most = strip_pixels(config, device)
+    if memory_gib is None and height * row_pixels <= min(most, STRIP_PIXELS):
         return codec
-    if memory_gib is None:
-        return Strips(codec, max(1, config.strip_pixels // row_pixels // window) * window, halo_rows(codec))
+    if memory_gib is None and most < math.inf:
+        whole = height * row_pixels <= most
+        return codec if whole else Strips(codec, max(1, int(most) // row_pixels // window) * window, halo_rows(codec))
     release_memory()
-    free = memory_gib * 2**30 - in_use(codec)
+    free = GPU_SHARE * free_on(device) if memory_gib is None else memory_gib * 2**30 - in_use(codec)
     copies = LATENTS if config.method == "rdoq" else LATENTS_DESCENT
     parts, state = kept_bytes(codec), copies * 4 * codec.config.latent / Y_PIXELS**2
     if (TEMPORARIES * sum(parts) + state) * height * row_pixels <= free:
@@ -137,14 +141,28 @@ def bounded(codec: Priced, shape: torch.Size, config: RefineConfig) -> Priced:
     if fit < narrowest:
         least = in_use(codec) + between * height + within * narrowest
         told = math.ceil(100 * least / 2**30 + 2) / 100  # for a process that holds a little more than this one
-        raise ConfigError(f"--memory-limit {memory_gib:g}: these pixels need at least {told:.2f} GiB")
+        limit = "the GPU" if memory_gib is None else f"--memory-limit {memory_gib:g}"
+        raise ConfigError(f"{limit}: these pixels need at least {told:.2f} GiB")
     rows = height + window - 1 if fit >= height else fit - 2 * halo  # no strip is higher than the picture
     return Strips(codec, rows // window * window, halo)
 
 
+def strip_pixels(config: RefineConfig, device: torch.device | str) -> float:
+    """Pixels of all images together up to which they are refined whole; infinite where a GPU's memory decides."""
+    if config.strip_pixels is not None:
+        return config.strip_pixels
+    return math.inf if torch.device(device).type == "cuda" else STRIP_PIXELS
+
+
+def free_on(device: torch.device) -> int:
+    """Bytes that this process could still take on a GPU."""
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + cached
+
+
 def in_use(codec: Codec) -> int:
     """Bytes that the process, on a GPU its tensors, take now."""
-    device = next(codec.parameters()).device
+    device = codec.device
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     return int(psutil.Process().memory_info().rss)
@@ -209,7 +227,7 @@ def halo_rows(codec: Codec) -> int:
 
 def _probe(codec: Codec, rows: int) -> tuple[Latents, Tensor]:
     """Random latents of a picture one window wide, `rows` rows of y high."""
-    device = next(codec.parameters()).device
+    device = codec.device
     generator = torch.Generator(device).manual_seed(0)
     config, columns = codec.config, codec.config.window
     shapes = (config.latent, rows, columns), (config.hyper_width, rows // 4, columns // 4)

@@ -21,16 +21,16 @@ from torch import Tensor
 
 from codec.architecture import QUALITY_FIRST, QUALITY_LAST
 from codec.bitstream import HEADER_BYTES, on_header_grid
-from codec.coding import AnyCodec, plain_latents, write
+from codec.coding import AnyCodec, coding_arithmetic, plain_latents, write
 from codec.errors import ConfigError
 from codec.interface import Latents, rate, rounded
 from codec.model import Codec
 from codec.pixels import crop, from_tensor
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion, distortion_of
-from rdo.objective import Best, Problem
+from rdo.objective import Problem, priced
 from rdo.rdoq import curvatures, search
-from rdo.refine import Progress, Refined, refine
+from rdo.refine import Progress, Refined, quick_arithmetic, refine
 from rdo.schedules import Clock
 from rdo.strips import bounded
 
@@ -140,7 +140,7 @@ def refine_to(
     Raises:
         ConfigError: no quality in 1..8 meets the goal.
     """
-    task, counter = _Task(codec, x, goal, grey, Clock(1, config.time_budget)), _Counter(progress)
+    task, counter = _Task(codec, x, goal, grey, Clock(1, config.time_budget, x.device)), _Counter(progress)
     quality, measured = _plain_quality(task, goal.aim)
     _check_reach(goal, measured, quality)
     done = 0
@@ -220,13 +220,14 @@ def _trim(task: _Task, problem: Problem, config: RefineConfig, start: Met, count
             break
         if bend is None:
             generator = torch.Generator(problem.x.device).manual_seed(config.seed)
-            bend = curvatures(problem, refined.latents, generator, Clock(1, task.clock.left))
+            bend = curvatures(problem, refined.latents, generator, Clock(1, task.clock.left, problem.x.device))
         lmbda *= math.exp(max(-0.7, min(0.7, reach * (goal.aim - measured) / goal.slopes[1])))
         reach *= 2
         problem = problem._replace(lmbda=torch.full_like(problem.lmbda, lmbda))
         clock = Clock(_trim_steps(config, pace, task.clock.left), None)
         bend_now = bend._replace(y=bend.y * (lmbda / start.lmbda))
-        found = search(problem, _priced(problem, refined.latents), cold, clock, counter.add(), bend_now).latents
+        with quick_arithmetic(task.codec, config):
+            found = search(problem, priced(problem, refined.latents), cold, clock, counter.add(), bend_now).latents
         before, measured = measured, task.measure(found, quality)
         if (before - goal.aim) * (measured - goal.aim) < 0:
             found, measured = _between(task, quality, (refined.latents, before), (found, measured))
@@ -244,7 +245,8 @@ def _trim(task: _Task, problem: Problem, config: RefineConfig, start: Met, count
         refined = replace(refined, latents=spare[0])
     elif not settled():
         raise _out_of_reach(goal, measured, quality)
-    best, plain = (_priced(problem, latents).cost for latents in (refined.latents, refined.plain))
+    with coding_arithmetic():
+        best, plain = (priced(problem, latents).cost for latents in (refined.latents, refined.plain))
     return Met(replace(refined, cost_est=best, plain_cost_est=plain), quality, lmbda)
 
 
@@ -268,11 +270,6 @@ def _between(
         low, high = (low, share) if over == rising else (share, high)
         below = below if over else (mixed, measured)
     return below
-
-
-@torch.no_grad()
-def _priced(problem: Problem, latents: Latents) -> Best:
-    return Best(latents, problem.cost(latents))
 
 
 class _Counter:

@@ -64,7 +64,7 @@ class RayPool(Crew[Actor]):
         batch: int = 1,
     ) -> None:
         self.ours = connect(address)
-        super().__init__(workers or room(gpus_per_worker, threads), seconds_max, batch)
+        super().__init__(workers or room(gpus_per_worker, threads), seconds_max, batch, device)
         self.equipment = absolute(model), device, threads
         self.gpus = gpus_per_worker
         self.token = ExitStack()

@@ -119,7 +119,7 @@ class InProcess:
         """See `Pool`; a picture that was begun is finished, however long it takes."""
         if not self.queue:
             return []
-        tasks = take_alike(self.queue, self.slots)
+        tasks = take_alike(self.queue, self.slots, str(self.codec.device))
         records = encode([task.item for task in tasks], self.codec, tasks[0].config, lambda step: self._step(tasks))
         return list(zip(tasks, records, strict=True))
 

@@ -17,6 +17,7 @@ from codec.errors import ConfigError
 from jobs.record import SCHEMA, Record
 from jobs.running.settings import EncodeConfig
 from jobs.worklist import Item
+from rdo.strips import strip_pixels
 
 RETRIES = 2  # of a task whose worker died
 FALSE_STARTS_MAX = 3  # workers in a row that die before they can work
@@ -100,15 +101,16 @@ class Crew(ABC, Generic[Handle]):
     `Handle` is what they know a worker by.
     """
 
-    def __init__(self, crew: int, seconds_max: float, batch: int = 1) -> None:
+    def __init__(self, crew: int, seconds_max: float, batch: int = 1, device: str = "cpu") -> None:
         """Workers are started when there is work.
 
         Args:
             crew: workers wanted; fewer where some cannot work.
             seconds_max: longest that a picture may take, on average over a batch; its worker is killed then.
             batch: pictures of one size that a worker is given at a time.
+            device: of each worker.
         """
-        self.crew, self.seconds_max, self.batch = crew, seconds_max, batch
+        self.crew, self.seconds_max, self.batch, self.device = crew, seconds_max, batch, device
         self.on_step: Callable[[Task], None] = lambda task: None
         self.workers: list[_Worker[Handle]] = []
         self.queue: deque[Task] = deque()
@@ -172,7 +174,7 @@ class Crew(ABC, Generic[Handle]):
         """Give what waits to whoever is idle, and start workers while there is more."""
         for worker in self.workers:
             if worker.ready and not worker.tasks and self.queue:
-                worker.tasks = take_alike(self.queue, self.batch, self.deaths)
+                worker.tasks = take_alike(self.queue, self.batch, self.device, self.deaths)
                 worker.deadline = time.monotonic() + self.seconds_max * len(worker.tasks)
                 self.give(worker.handle, worker.tasks)
         starting = sum(not worker.ready for worker in self.workers)
@@ -228,20 +230,22 @@ class Crew(ABC, Generic[Handle]):
         self.kill(worker.handle)
 
 
-def take_alike(queue: deque[Task], most: int, deaths: Mapping[Task, int] = MappingProxyType({})) -> list[Task]:
+def take_alike(
+    queue: deque[Task], most: int, device: str, deaths: Mapping[Task, int] = MappingProxyType({})
+) -> list[Task]:
     """Take the first task, and up to `most` in all that may go with it: as large, with the same config, no worker lost.
 
-    Together they stay below the pixels of one strip, so that company never costs a picture its speed.
+    Together they stay below the pixels of one strip, so that company never costs a picture its speed on that device.
     """
     first = queue.popleft()
-    fit = first.config.refine.strip_pixels // max(1, first.item.pixels)
+    fit = strip_pixels(first.config.refine, device) // max(1, first.item.pixels)
     alone = deaths.get(first) or first.config.targeted
     company = [
         task
         for task in queue
         if task.item.pixels == first.item.pixels and task.config == first.config and not deaths.get(task)
     ]
-    chosen = [] if alone else company[: max(0, min(most, fit) - 1)]
+    chosen = [] if alone else company[: int(max(0, min(most, fit) - 1))]
     for task in chosen:
         queue.remove(task)
     return [first, *chosen]

@@ -37,7 +37,7 @@ class Processes(Crew[Process]):
         threads: int = cli.THREADS,
         batch: int = 1,
     ) -> None:
-        super().__init__(jobs, seconds_max, batch)
+        super().__init__(jobs, seconds_max, batch, device)
         self.equipment = model, device, threads
 
     def start(self) -> Process:

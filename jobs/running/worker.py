@@ -28,6 +28,7 @@ from jobs.running.history import stamp
 from jobs.running.settings import EncodeConfig, distortion_asked, encode_hash
 from jobs.worklist import NOWHERE, STDIO, Item
 from rdo.refine import refine
+from rdo.strips import strip_pixels
 from rdo.target import refine_to
 
 OUT_OF_MEMORY = "out of memory"
@@ -150,7 +151,7 @@ def _encode_in_memory(
 ) -> list[_Encoded]:
     """`_encode`; where memory runs out, half as many at a time, then in ever narrower strips."""
     half = len(pictures) // 2
-    strip = min(config.refine.strip_pixels, pictures[0].width * pictures[0].height) // 4
+    strip = int(min(strip_pixels(config.refine, codec.device), pictures[0].width * pictures[0].height)) // 4
     try:
         return _encode(pictures, codec, config, progress)
     except Exception as error:

@@ -187,12 +187,14 @@ def test_company_is_of_one_size_and_config_and_within_a_strip() -> None:
     narrow = EncodeConfig(refine=RefineConfig(strip_pixels=250))
     targeted = EncodeConfig(target_bytes=100)
 
-    def taken(*tasks: Task) -> list[str]:
-        return [task.key or task.item.input for task in take_alike(deque(tasks), 4)]
+    def taken(*tasks: Task, device: str = "cpu") -> list[str]:
+        return [task.key or task.item.input for task in take_alike(deque(tasks), 4, device)]
 
     assert taken(task("a"), task("b", 2), task("c"), task("d", config=SHORT), task("e")) == ["a", "c", "e"]
     assert taken(*(task(name, 100, narrow) for name in "abc")) == ["a", "b"]
     assert taken(*(task(name, 999, narrow) for name in "ab")) == ["a"]
+    assert taken(*(task(name, 1 << 20) for name in "abc")) == ["a", "b"]
+    assert taken(*(task(name, 1 << 20) for name in "abc"), device="cuda:1") == ["a", "b", "c"]
     assert taken(*(task(name, config=targeted) for name in "ab")) == ["a"]
     assert taken(*(task(name) for name in "abcdef")) == ["a", "b", "c", "d"]
 

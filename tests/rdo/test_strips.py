@@ -13,7 +13,7 @@ from codec.model import Codec, Latents
 from codec.pixels import Pixels, to_tensor
 from rdo.config import RefineConfig
 from rdo.refine import refine
-from rdo.strips import LATENTS, TEMPORARIES, Strips, bounded, halo_rows, in_use, kept_bytes
+from rdo.strips import LATENTS, STRIP_PIXELS, TEMPORARIES, Strips, bounded, halo_rows, in_use, kept_bytes
 
 QUALITY = torch.tensor([4.0, 6.5])
 LMBDA = 1e-4  # rate and distortion of an untrained codec weigh about the same
@@ -68,7 +68,7 @@ def test_strips_keep_less(tiny_codec: Codec) -> None:
 def test_small_pictures_are_done_whole(tiny_codec: Codec) -> None:
     assert bounded(tiny_codec, torch.Size((1, 3, 2048, 1024)), RefineConfig()) is tiny_codec
     large = bounded(tiny_codec, torch.Size((1, 3, 2049, 1024)), RefineConfig())
-    assert isinstance(large, Strips) and large.rows == RefineConfig().strip_pixels // 1024 // 16
+    assert isinstance(large, Strips) and large.rows == STRIP_PIXELS // 1024 // 16
     pair = bounded(tiny_codec, torch.Size((2, 3, 2049, 1024)), RefineConfig())
     assert isinstance(pair, Strips) and pair.rows == large.rows // 2
 
