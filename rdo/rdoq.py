@@ -190,7 +190,6 @@ def _own_bits(problem: Problem, latents: Latents, mixture: Any) -> Latents:
 
 
 @torch.enable_grad()
-@torch.autocast("cuda", enabled=False)  # differences of near equals
 def curvatures(problem: Problem, latents: Latents, generator: torch.Generator, clock: Clock) -> Latents:
     """Second derivatives of distortion by y, and of the rate of y by z, in bits, per channel and position.
 
@@ -250,4 +249,5 @@ def curvature(
 
 def _gradient(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     at = at.detach().requires_grad_()
-    return torch.autograd.grad(function(at).sum(), at)[0]
+    with torch.autocast(at.device.type, enabled=False):  # differences of near equals are taken of it
+        return torch.autograd.grad(function(at).sum(), at)[0]
