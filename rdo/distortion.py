@@ -26,6 +26,11 @@ class Distortion:
     share: float = 0.0
     weight: Tensor | None = None
 
+    @property
+    def recordable(self) -> bool:
+        """Whether it can be part of a CUDA graph: pytorch-msssim copies its window to the device in every call."""
+        return self.share == 0
+
     def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
         """Distortion (B,) of x_hat (B, 3, H, W).
 

@@ -77,7 +77,9 @@ def search(
     bend = bend or curvatures(problem, best.latents, generator, clock)
     cost, view = survey(problem, problem.rounded(best.latents), bend)
     state = start = State(view, cost.total, keep_better(best, view.latents, cost), torch.ones_like(cost.total))
-    step = Repeated(partial(_step, problem, bend, ASTRAY * start.cost, generator), generator)
+    step = Repeated(
+        partial(_step, problem, bend, ASTRAY * start.cost, generator), generator, problem.measure.recordable
+    )
     patience = None
     while True:
         t = clock.t

@@ -14,22 +14,23 @@ S = TypeVar("S", bound=tuple[Any, ...])
 
 
 class Repeated(Generic[S]):
-    """state = step(state, *numbers), where `step` gets the numbers as tensors () and never waits for the device.
+    """state = step(state, *numbers), where `step` gets the numbers as tensors ().
 
-    `S` are NamedTuples of tensors and of such. On a GPU what a call returned is overwritten by the next.
+    `S` are NamedTuples of tensors and of such. Where steps are recorded, what a call returned is overwritten by the
+    next, and a step must neither wait for the device nor copy to it.
     """
 
-    def __init__(self, step: Callable[..., S], generator: torch.Generator) -> None:
+    def __init__(self, step: Callable[..., S], generator: torch.Generator, recordable: bool = True) -> None:
         """`generator` is that of all noise, on the device of all tensors."""
         self.step, self.generator = step, generator
+        self.recorded = recordable and generator.device.type == "cuda"
         self.graph: torch.cuda.CUDAGraph | None = None
         self.own: tuple[S, list[Tensor]] | None = None  # what a graph reads, and writes the new state to
 
     def __call__(self, state: S, *numbers: float) -> S:
         """The next state."""
-        device = self.generator.device
-        given = [torch.full((), number, device=device) for number in numbers]  # made there: no wait
-        if device.type != "cuda":
+        given = [torch.full((), number, device=self.generator.device) for number in numbers]  # made there: no wait
+        if not self.recorded:
             return self.step(state, *given)
         if self.own is None:  # not recorded: the first step makes what libraries make once, and this memory
             self.own = _cloned(self.step(state, *given)), given

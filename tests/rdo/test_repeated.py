@@ -15,6 +15,7 @@ from codec.errors import ConfigError
 from codec.model import Codec
 from codec.pixels import Pixels, to_tensor
 from rdo import RefineConfig, refine
+from rdo.distortion import Distortion
 from rdo.objective import Problem
 from rdo.refine import Refined
 from rdo.repeated import Repeated
@@ -34,15 +35,16 @@ class State(NamedTuple):
     noise: Tensor
 
 
+@pytest.mark.parametrize("recordable", [False, True])
 @pytest.mark.parametrize("device", DEVICES)
-def test_state_numbers_and_noise_go_from_call_to_call(device: str) -> None:
+def test_state_numbers_and_noise_go_from_call_to_call(device: str, recordable: bool) -> None:
     generator = torch.Generator(device).manual_seed(3)
 
     def step(state: State, plus: Tensor, times: Tensor) -> State:
         noise = torch.rand(4, generator=generator, device=device)
         return State(Inner(times * state.inner.a + plus, state.inner.a), noise)
 
-    repeated = Repeated(step, generator)
+    repeated = Repeated(step, generator, recordable)
     state = State(Inner(torch.zeros(2, device=device), torch.zeros(2, device=device)), torch.zeros(4, device=device))
     seen = []
     for number in range(5):
@@ -111,10 +113,18 @@ def test_what_is_found_is_priced_exactly(codec, photo, precision) -> None:
 @pytest.mark.gpu
 def test_seconds_count_when_the_work_is_done(codec, photo) -> None:
     x = to_tensor(Pixels(photo(512, 512), grey=False)).cuda().expand(8, -1, -1, -1)
+    refine(codec, x, 4.0, RefineConfig(iters=3), 1e-3)  # libraries load their kernels
     begin = time.monotonic()
-    found = refine(codec, x, 4.0, RefineConfig(iters=10**6, time_budget=0.5), 1e-3)
+    found = refine(codec, x, 4.0, RefineConfig(iters=10**6, time_budget=2), 1e-3)
     torch.cuda.synchronize()
-    assert 0.5 < time.monotonic() - begin < 1.5 and found.seconds < 1.5 and found.iters > 10
+    assert 2 < found.seconds <= time.monotonic() - begin < 4 and found.iters > 10
+
+
+@pytest.mark.gpu
+def test_ms_ssim_is_refined_without_a_recording(codec, photo) -> None:
+    x = to_tensor(Pixels(photo(170, 180), grey=False)).cuda()
+    found = refine(codec, x, 4.0, RefineConfig(iters=8), 1e-3, measure=Distortion(share=0.9))
+    assert bool(found.cost_est.total < found.plain_cost_est.total)
 
 
 @pytest.mark.gpu
