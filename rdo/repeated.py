@@ -21,7 +21,7 @@ class Repeated(Generic[S]):
     """
 
     def __init__(self, step: Callable[..., S], generator: torch.Generator, recordable: bool = True) -> None:
-        """`generator` is that of all noise, on the device of all tensors."""
+        """`generator` is that of all noise, on the device of all tensors; not every step is `recordable`."""
         self.step, self.generator = step, generator
         self.recorded = recordable and generator.device.type == "cuda"
         self.graph: torch.cuda.CUDAGraph | None = None
@@ -32,6 +32,10 @@ class Repeated(Generic[S]):
         given = [torch.full((), number, device=self.generator.device) for number in numbers]  # made there: no wait
         if not self.recorded:
             return self.step(state, *given)
+        with torch.cuda.device(self.generator.device):
+            return self._replayed(state, given)
+
+    def _replayed(self, state: S, given: list[Tensor]) -> S:
         if self.own is None:  # not recorded: the first step makes what libraries make once, and this memory
             self.own = _cloned(self.step(state, *given)), given
             return self.own[0]
