@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument("--seed", type=int, help="of the noise (default 0)")
     search.add_argument(
         "--memory-limit", type=float, metavar="GIB", dest="memory_gib",
-        help="of the whole process while it refines; less takes longer (default: strips of 2 megapixels)",
+        help="of the process while it refines; less takes longer (default: strips of 2 megapixels; of a GPU most)",
     )  # fmt: skip
     cli.add_picture_flags(flags)
     run = flags.add_argument_group("run")

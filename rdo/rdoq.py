@@ -32,30 +32,44 @@ from rdo.relaxations import uniform
 from rdo.repeated import Repeated
 from rdo.schedules import Clock, falling, geometric
 
-FAR, NEAR = 1 / 2, 1 / 16  # reaches of probes of the curvature, in quantisation steps
+FAR, NEAR, FAR_Z = 1 / 4, 1 / 64, 1 / 2  # reaches of probes of the curvature, in quantisation steps
 PROBES_MAX = 8  # of each reach; one is enough where an image has many positions to average over
 POSITIONS = 96
 PROBING = 0.25  # of the seconds left, where they are limited: what probes take beyond is better spent on steps
 ASTRAY = 1.1  # times the first cost: how dear the search may become while there is heat
+STIFFER = 1.2  # times the curvature of y, with each step back
 HOT = 0.9  # the fraction of the budget with heat
 Z_SHARE = 0.5  # of the share of y: one z moves the rate of many y, also of those at its neighbours
 
 
 class View(NamedTuple):
-    """Rounded latents, and delta(v + 1) and delta(v - 1) of each of them, in bits of the image."""
+    """Rounded latents, and delta(v + 1) and delta(v - 1) of each of them but for curvature, in bits of the image."""
 
     latents: Latents
     up: Latents
     down: Latents
 
+    def bent(self, bend: Latents) -> "View":
+        """With the curvature in delta."""
+        up, down = (Latents(*(d + h / 2 for d, h in zip(both, bend, strict=True))) for both in self[1:])
+        return View(self.latents, up, down)
+
 
 class State(NamedTuple):
-    """A search between two steps: what it looks at and what that costs (B,), the best seen, its caution (B,)."""
+    """A search between two steps, of B images.
+
+    Attributes:
+        view: where each starts from, and `cost` (B,) what that costs.
+        best: the best seen.
+        boldness: of the latents that may move, the fraction that does, (B,).
+        stiffness: how many times its measured curvature each is taken to have, (B,).
+    """
 
     view: View
     cost: Tensor
     best: Best
-    caution: Tensor
+    boldness: Tensor
+    stiffness: Tensor
 
 
 @torch.enable_grad()
@@ -75,8 +89,9 @@ def search(
         return best
     generator = torch.Generator(problem.x.device).manual_seed(config.seed)
     bend = bend or curvatures(problem, best.latents, generator, clock)
-    cost, view = survey(problem, problem.rounded(best.latents), bend)
-    state = start = State(view, cost.total, keep_better(best, view.latents, cost), torch.ones_like(cost.total))
+    cost, view = survey(problem, problem.rounded(best.latents))
+    ones = torch.ones_like(cost.total)
+    state = start = State(view, cost.total, keep_better(best, view.latents, cost), ones, ones)
     step = Repeated(
         partial(_step, problem, bend, ASTRAY * start.cost, generator), generator, problem.measure.recordable
     )
@@ -92,7 +107,7 @@ def search(
         clock.step += 1
         progress(clock.step)
         if clock.t >= 1:
-            return look(problem, state.best, _moved(problem, state, generator, heat, share))
+            return look(problem, state.best, _moved(problem, bend, generator, state, heat, share))
         state = step(state, heat, share)
 
 
@@ -107,26 +122,33 @@ def _step(
 ) -> State:
     """One round of moves and a look at where it led; never waits for the device.
 
-    Where the moves made an image dearer than its limit it steps back, and half as many latents may move in the next
-    round. The limit is `astray` while there is heat, for the search to wander; then the last cost.
+    Where the moves made an image dearer than its limit it steps back, and from then on half as many latents may move.
+    The limit is `astray` while there is heat, for the search to wander, and with each step back moves are taken to bend
+    the distortion more than was measured; then the last cost.
     """
-    latents = problem.rounded(_moved(problem, state, generator, heat, share))
-    cost, view = survey(problem, latents, bend)
+    latents = problem.rounded(_moved(problem, bend, generator, state, heat, share))
+    cost, view = survey(problem, latents)
     better = cost.total <= torch.where(heat > 0, astray, state.cost)
     return State(
         View(*(select(better, new, old) for new, old in zip(view, state.view, strict=True))),
         torch.where(better, cost.total, state.cost),
         keep_better(state.best, latents, cost),
-        torch.where(better, state.caution, state.caution / 2),
+        torch.where(better, state.boldness, state.boldness / 2),
+        torch.where(better | (heat == 0), state.stiffness, STIFFER * state.stiffness),
     )
 
 
 def _moved(
-    problem: Problem, state: State, generator: torch.Generator, heat: Tensor | float, share: Tensor | float
+    problem: Problem,
+    bend: Latents,
+    generator: torch.Generator,
+    state: State,
+    heat: Tensor | float,
+    share: Tensor | float,
 ) -> Latents:
     """Latents after one round of moves, on the writer's grid but for rounding."""
-    (y, z), up, down = state.view
-    share = share * state.caution
+    (y, z), up, down = state.view.bent(bend._replace(y=state.stiffness[:, None, None, None] * bend.y))
+    share = share * state.boldness
     moved = Latents(
         move(y, up.y, down.y, heat, share, generator),
         move(z, up.z, down.z, heat, Z_SHARE * share, generator, alone=True),
@@ -138,7 +160,7 @@ def _cooled(state: State, start: State) -> State:
     """The state that a descent without heat starts from."""
     better = state.cost <= start.cost
     view = View(*(select(better, new, old) for new, old in zip(state.view, start.view, strict=True)))
-    return State(view, torch.where(better, state.cost, start.cost), state.best, start.caution)
+    return State(view, torch.where(better, state.cost, start.cost), state.best, start.boldness, state.stiffness)
 
 
 def move(
@@ -172,7 +194,7 @@ def carry(problem: Problem, before: Latents, after: Latents) -> Latents:
     return after._replace(y=after.y + (there - here))
 
 
-def survey(problem: Problem, latents: Latents, bend: Latents) -> tuple[Cost, View]:
+def survey(problem: Problem, latents: Latents) -> tuple[Cost, View]:
     """True cost of rounded latents, and delta of all their neighbours: one forward and one backward pass."""
     seen = Latents(*(t.clone().requires_grad_() for t in latents))
     cost, mixture, here = problem.price(seen, latents, riding=True)
@@ -181,8 +203,8 @@ def survey(problem: Problem, latents: Latents, bend: Latents) -> tuple[Cost, Vie
     deltas = []
     for sign in (1, -1):
         own = _own_bits(problem, Latents(*(v + sign for v in latents)), mixture)
-        terms = zip(own, here, slope, bend, strict=True)
-        deltas.append(Latents(*(there - r.detach() + sign * g + h / 2 for there, r, g, h in terms)))
+        terms = zip(own, here, slope, strict=True)
+        deltas.append(Latents(*(there - r.detach() + sign * g for there, r, g in terms)))
     return Cost(*(t.detach() for t in cost)), View(latents, *deltas)
 
 
@@ -216,7 +238,7 @@ def curvatures(problem: Problem, latents: Latents, generator: torch.Generator, c
         of_y = torch.maximum(of_y, curvature(lambda at: distortion(at, z), y, NEAR, generator, probing, weight))
     of_z = torch.full_like(z, torch.inf)
     if probing.t < 1:
-        of_z = curvature(others, z, FAR, generator, probing)
+        of_z = curvature(others, z, FAR_Z, generator, probing)
     return Latents(of_y, of_z)
 
 
@@ -246,7 +268,7 @@ def curvature(
     diagonal = total / (2 * reach * made)
     channel, position = diagonal.mean((2, 3), keepdim=True), diagonal.mean(1, keepdim=True)
     mean = diagonal.mean((1, 2, 3), keepdim=True).clamp(min=1e-12)
-    return channel.clamp(min=0) * weight * (position / (weight * mean)).clamp(0.5, 2)
+    return channel.clamp(min=0) * weight * (position / (weight * mean)).clamp(0.1, 10)
 
 
 def _gradient(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:

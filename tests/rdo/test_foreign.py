@@ -57,7 +57,7 @@ def test_delta_is_what_a_single_move_really_changes(make_zoo_codec, pixels, name
     model = make_zoo_codec(name)
     problem, plain = problem_of(model, to_tensor(pixels))
     generator = torch.Generator().manual_seed(0)
-    _, view = survey(problem, plain.latents, curvatures(problem, plain.latents, generator, Clock(1, None)))
+    view = survey(problem, plain.latents)[1].bent(curvatures(problem, plain.latents, generator, Clock(1, None)))
     rng = np.random.default_rng(0)
     for part in ("y", "z") if plain.latents.z.numel() else ("y",):
         predicted, true = [], []
