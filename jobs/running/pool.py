@@ -238,14 +238,14 @@ def take_alike(
     Together they stay below the pixels of one strip, so that company never costs a picture its speed on that device.
     """
     first = queue.popleft()
-    fit = strip_pixels(first.config.refine, device) // max(1, first.item.pixels)
+    fit = strip_pixels(first.config.refine, device) / max(1, first.item.pixels)
     alone = deaths.get(first) or first.config.targeted
     company = [
         task
         for task in queue
         if task.item.pixels == first.item.pixels and task.config == first.config and not deaths.get(task)
     ]
-    chosen = [] if alone else company[: int(max(0, min(most, fit) - 1))]
+    chosen = [] if alone else company[: int(max(1, min(most, fit))) - 1]
     for task in chosen:
         queue.remove(task)
     return [first, *chosen]
