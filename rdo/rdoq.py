@@ -54,6 +54,10 @@ class View(NamedTuple):
         up, down = (Latents(*(d + h / 2 for d, h in zip(both, bend, strict=True))) for both in self[1:])
         return View(self.latents, up, down)
 
+    def where(self, chosen: Tensor, other: "View") -> "View":
+        """This view of the images that `chosen` (B,) marks, `other` of the rest."""
+        return View(*(select(chosen, new, old) for new, old in zip(self, other, strict=True)))
+
 
 class State(NamedTuple):
     """A search between two steps, of B images.
@@ -130,7 +134,7 @@ def _step(
     cost, view = survey(problem, latents)
     better = cost.total <= torch.where(heat > 0, astray, state.cost)
     return State(
-        View(*(select(better, new, old) for new, old in zip(view, state.view, strict=True))),
+        view.where(better, state.view),
         torch.where(better, cost.total, state.cost),
         keep_better(state.best, latents, cost),
         torch.where(better, state.boldness, state.boldness / 2),
@@ -159,7 +163,7 @@ def _moved(
 def _cooled(state: State, start: State) -> State:
     """The state that a descent without heat starts from."""
     better = state.cost <= start.cost
-    view = View(*(select(better, new, old) for new, old in zip(state.view, start.view, strict=True)))
+    view = state.view.where(better, start.view)
     return State(view, torch.where(better, state.cost, start.cost), state.best, start.boldness, state.stiffness)
 
 

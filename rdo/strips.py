@@ -121,12 +121,12 @@ def bounded(codec: Priced, shape: torch.Size, config: RefineConfig) -> Priced:
     images, height, width = shape[0], *(-(-side // STRIDE) * STRIDE for side in shape[2:])
     row_pixels = images * width * Y_PIXELS
     height //= Y_PIXELS
-    most = strip_pixels(config, device)
-    if memory_gib is None and height * row_pixels <= min(most, STRIP_PIXELS):
-        return codec
-    if memory_gib is None and most < math.inf:
-        whole = height * row_pixels <= most
-        return codec if whole else Strips(codec, max(1, int(most) // row_pixels // window) * window, halo_rows(codec))
+    if memory_gib is None:
+        most = strip_pixels(config, device)
+        if height * row_pixels <= (STRIP_PIXELS if most == math.inf else most):
+            return codec
+        if most < math.inf:
+            return Strips(codec, max(1, int(most) // row_pixels // window) * window, halo_rows(codec))
     release_memory()
     free = GPU_SHARE * free_on(device) if memory_gib is None else memory_gib * 2**30 - in_use(codec)
     copies = LATENTS if config.method == "rdoq" else LATENTS_DESCENT
