@@ -138,7 +138,12 @@ def say(text: str) -> None:
     """A line for people, beside the data and above a progress bar."""
     from tqdm import tqdm
 
-    tqdm.write(text, file=sys.stderr)
+    tqdm.write(printable(text), file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    r"""Control characters as \n, \x1b, ...: names of files may hold them, and a terminal would obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def keep_memory() -> None:

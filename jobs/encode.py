@@ -10,9 +10,12 @@ from jobs import cli
 from jobs.running.hire import add_pool_flags
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from codec.coding import AnyCodec
     from jobs.record import Record
     from jobs.running.settings import EncodeConfig
+    from jobs.worklist import Item
     from rdo.config import RefineConfig
 
 EXAMPLES = """\
@@ -63,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_picture_flags(flags)
     run = flags.add_argument_group("run")
     run.add_argument("--overwrite", action="store_true", help="encode again what is done; replace existing files")
-    run.add_argument("--dry-run", action="store_true", help="list what would be written")
+    run.add_argument("--dry-run", action="store_true", help="list what would be written, and check the settings")
     run.add_argument("--json", action="store_true", help="print records, a JSON object a line, instead of the table")
     cli.add_model_flags(run)
     add_pool_flags(flags)
@@ -82,16 +85,11 @@ def encode(arguments: argparse.Namespace) -> int:
 
     items = build_worklist(arguments.inputs, arguments.output)
     refine_config = refine_settings(arguments)
-    if arguments.dry_run:
-        for item in items:
-            print(f"{item.input} -> {item.output}")
-        return cli.DONE
-
     from contextlib import closing
 
     from codec.errors import ConfigError
     from jobs.running.hire import elsewhere, hire, load_driver_codec
-    from jobs.running.local import RESULTS, run
+    from jobs.running.local import RESULTS, plan, run
     from jobs.table import summary
 
     standard = STDIO in (items[0].input, items[0].output)
@@ -103,6 +101,8 @@ def encode(arguments: argparse.Namespace) -> int:
     if not names_one_file(arguments.output) and items[0].output != STDIO:
         folder = Path(arguments.output or "rdo-out")
         results = folder / RESULTS
+    if arguments.dry_run:
+        return show(plan(items, codec, config, results, arguments.overwrite))
     folder.mkdir(parents=True, exist_ok=True)
     sources = (Path(items[0].input), *([config.roi] if config.roi else []))
     records = []
@@ -117,7 +117,24 @@ def encode(arguments: argparse.Namespace) -> int:
                 print(record.to_json(), flush=True)
     if not arguments.json and items[0].output != STDIO:
         print(summary(records, results and results.parent))
+        if config.roi:
+            print(f"cost counts errors as {config.roi} weighs them")
     return cli.SOME_FAILED if any(r.status == "failed" for r in records) else cli.DONE
+
+
+def show(planned: "Iterable[tuple[Item, Record | None]]") -> int:
+    """Print what would be written; 1 if anything would be refused."""
+    refused = done = 0
+    for item, record in planned:
+        if record is None:
+            print(f"{cli.printable(item.input)} -> {cli.printable(item.output)}")
+        elif record.error:
+            cli.say(f"{record.input}: {record.error}")
+        refused += bool(record and record.error)
+        done += bool(record and not record.error)
+    if done:
+        cli.say(f"{done} done before, and unchanged")
+    return cli.SOME_FAILED if refused else cli.DONE
 
 
 def unspent(record: "Record", config: "EncodeConfig") -> float:

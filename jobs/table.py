@@ -1,24 +1,25 @@
-"""The table that a run ends with: plain against refined."""
+"""The table that a run ends with: plain against refined, or plain alone where nothing was to be refined."""
 
 from pathlib import Path
 
-from jobs.record import Record
+from jobs.cli import printable
+from jobs.record import Record, Score
 
 NAME = 24  # characters
+_PLAIN = f"{'picture':{NAME}} {'quality':>7} {'bytes':>9} {'PSNR':>6} {'MS-SSIM':>7}"
 _COLUMNS = f"{'quality':>7} {'plain':>9} {'refined':>9} {'bytes':>7} {'PSNR':>14} {'MS-SSIM':>14} {'cost':>7}"
 _HEAD = f"{'picture':{NAME}} {_COLUMNS}"
 
 
 def summary(records: list[Record], folder: Path | None = None) -> str:
     """One line a picture, their mean, those that failed (whose reasons were told as they did), where the files are."""
-    scored = [r for r in records if r.plain and r.refined]
-    lines = [_HEAD, *(_line(r) for r in scored)] if scored else []
-    if len(scored) > 1:
-        plain = sum(r.plain.bytes for r in scored if r.plain)
-        refined = sum(r.refined.bytes for r in scored if r.refined)
-        gain = sum(r.gain_percent or 0.0 for r in scored) / len(scored)
-        sizes = f"{'all, mean cost':{NAME + 8}} {plain:>9} {refined:>9} {_percent(plain, refined)}"
-        lines.append(f"{sizes} {'':29} {0.0 - gain:>+6.2f}%")
+    scored = [(r, r.plain, r.refined) for r in records if r.plain and r.refined]
+    if all(r.iters == 0 and plain == refined for r, plain, refined in scored):
+        lines = [_PLAIN, *(_plain_line(r, plain) for r, plain, _ in scored)] if scored else []
+    else:
+        lines = [_HEAD, *(_line(*row) for row in scored)]
+        if len(scored) > 1:
+            lines.append(_total(scored))
     lines += [f"{_short(r.input)} failed" for r in records if r.status == "failed"]
     skipped = sum(r.status == "skipped" for r in records)
     if skipped:
@@ -28,18 +29,33 @@ def summary(records: list[Record], folder: Path | None = None) -> str:
     return "\n".join(lines)
 
 
-def _line(record: Record) -> str:
-    plain, refined = record.plain, record.refined
-    assert plain and refined and record.quality
+def _plain_line(record: Record, plain: Score) -> str:
+    ms_ssim = "" if plain.ms_ssim is None else _ms_ssim(plain.ms_ssim)
+    return f"{_named(record)} {plain.bytes:>9} {_db(plain.psnr_db):>6} {ms_ssim:>7}"
+
+
+def _line(record: Record, plain: Score, refined: Score) -> str:
     psnr = f"{_db(plain.psnr_db)} -> {_db(refined.psnr_db)}"
     ms_ssim = f"{_ms_ssim(plain.ms_ssim)} -> {_ms_ssim(refined.ms_ssim)}" if plain.ms_ssim is not None else ""
     change = _percent(plain.bytes, refined.bytes)
     cost = 0.0 - (record.gain_percent or 0.0)  # never -0.00
-    sizes = f"{record.quality:>7.2f} {plain.bytes:>9} {refined.bytes:>9}"
-    return f"{_short(record.input)} {sizes} {change} {psnr:>14} {ms_ssim:>14} {cost:>+6.2f}%"
+    sizes = f"{_named(record)} {plain.bytes:>9} {refined.bytes:>9} {change}"
+    return f"{sizes} {psnr:>14} {ms_ssim:>14} {cost:>+6.2f}%"
+
+
+def _total(scored: list[tuple[Record, Score, Score]]) -> str:
+    plain, refined = sum(plain.bytes for _, plain, _ in scored), sum(refined.bytes for _, _, refined in scored)
+    gain = sum(record.gain_percent or 0.0 for record, _, _ in scored) / len(scored)
+    sizes = f"{'all, mean cost':{NAME + 8}} {plain:>9} {refined:>9} {_percent(plain, refined)}"
+    return f"{sizes} {'':29} {0.0 - gain:>+6.2f}%"
+
+
+def _named(record: Record) -> str:
+    return f"{_short(record.input)} {record.quality or 0.0:>7.2f}"
 
 
 def _short(name: str) -> str:
+    name = printable(name)
     return f"{name if len(name) <= NAME else '...' + name[3 - NAME :]:{NAME}}"
 
 

@@ -14,17 +14,18 @@ from pathlib import Path
 
 from codec.bitstream import unpack
 from codec.errors import BitstreamError, ConfigError
-from jobs.record import SCHEMA, Record, place
+from jobs.record import SCHEMA, Record, place, read_records
 from jobs.worklist import NOWHERE, STDIO, Item
 
 STAMP_AGE_S = 2.0  # past the coarsest clock of a file system in use, FAT's
 
 
 class History:
-    """What earlier runs recorded in an output folder."""
+    """What earlier runs recorded in an output folder; `exists` tells whether its results file was there before us."""
 
-    def __init__(self, records: list[Record], exists: bool) -> None:
+    def __init__(self, results: Path | None, exists: bool) -> None:
         self.exists = exists
+        records = read_records(results) if results else []
         done = [r for r in records if r.status == "done"]
         self.finished = {(r.input_sha256, r.output_sha256, r.config_hash): r for r in done}
         self.hashes = {(r.input_path, r.input_stamp): r.input_sha256 for r in done if r.input_stamp}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from codec.coding import AnyCodec
 from jobs.cli import say
-from jobs.record import Record, append_record, read_records
+from jobs.record import Record, append_record
 from jobs.running.history import History, sole_writer
 from jobs.running.pool import Pool, Task, take_alike
 from jobs.running.progress import Progress
@@ -41,7 +41,7 @@ def run(
     config_hash = encode_hash(codec, config)
     known = results is not None and results.exists()
     with sole_writer(results) if results else nullcontext(), Progress(items, config.refine.iters) as progress:
-        before = History(read_records(results) if results else [], known)
+        before = History(results, known)
         pool.on_step = progress.step
         told, cwd = False, str(Path.cwd())
 
@@ -50,7 +50,7 @@ def run(
             record = None if overwrite else before.settled(item, config_hash)
             if record is None and not (told or overwrite) and before.replaces(item):
                 folder = results.parent if results else Path(item.output).parent
-                say(f"{folder}: replacing what other settings made; -o names another folder")
+                say(f"{folder}: replacing what other settings made, as each picture is done; -o names another folder")
                 told = True
             return record
 
@@ -60,6 +60,15 @@ def run(
                 _keep(record, results)
             progress.finish(item, record)
             yield record
+
+
+def plan(
+    items: list[Item], codec: AnyCodec, config: EncodeConfig, results: Path | None, overwrite: bool
+) -> Iterator[tuple[Item, Record | None]]:
+    """What `run` would do: every item, and the record of what needs no work or is not ours to replace."""
+    config_hash, before = encode_hash(codec, config), History(results, results is not None and results.exists())
+    for item in items:
+        yield item, None if overwrite else before.settled(item, config_hash)
 
 
 def _keep(record: Record, results: Path) -> None:

@@ -364,12 +364,38 @@ def test_json_is_the_log(save_photo, rdo_encode, folder: Path, capsys) -> None:
     assert statuses(out) == ["done", "failed"]
 
 
+def test_the_table_says_that_a_mask_weighs_its_cost(save_photo, rdo_encode, capsys) -> None:
+    save_photo("in/a.png", 10, 10)
+    save_photo("mask.png", 10, 10)
+    for flags in ((), ("--roi", "mask.png")):
+        assert rdo_encode("--iters", 1, *flags, "in") == 0
+        assert ("cost counts errors as mask.png weighs them" in capsys.readouterr().out) == bool(flags)
+
+
 def test_dry_run_writes_nothing(save_photo, rdo_encode, folder: Path, capsys) -> None:
     save_photo("in/a.png", 10, 10)
     before = sorted(folder.rglob("*"))
     assert rdo_encode("--dry-run", "in") == 0
     assert capsys.readouterr().out == "in/a.png -> rdo-out/a.png.rdo\n"
     assert sorted(folder.rglob("*")) == before
+
+
+def test_dry_run_lists_what_is_left_and_tells_what_would_be_refused(save_photo, rdo_encode, capsys) -> None:
+    save_photo("in/a.png", 10, 10)
+    assert rdo_encode("--iters", 0, "in") == 0
+    save_photo("in/b.png", 10, 10)
+    capsys.readouterr()
+    assert rdo_encode("--dry-run", "--iters", 0, "in") == 0
+    told = capsys.readouterr()
+    assert told.out == "in/b.png -> rdo-out/b.png.rdo\n" and "1 done before" in told.err
+    assert rdo_encode("--dry-run", "--iters", 0, "--overwrite", "in") == 0
+    assert capsys.readouterr().out.count("->") == 2
+
+    save_photo("other/a.png", 10, 10, seed=1)
+    assert rdo_encode("--dry-run", "--iters", 0, "other") == 1
+    told = capsys.readouterr()
+    assert told.out == "" and "other/a.png: rdo-out/a.png.rdo is another picture's" in told.err
+    assert rdo_encode("--dry-run", "--quality", 9, "in") == 2
 
 
 # Usage

@@ -49,3 +49,18 @@ def test_no_table_of_nothing() -> None:
 def test_long_names_keep_their_end() -> None:
     line = summary([replace(DONE, input="folder/" * 9 + "a.png")]).splitlines()[1]
     assert line.startswith("...") and "folder/a.png" in line and line.index(" ") <= 24
+
+
+def test_plain_encoding_has_a_table_of_its_own() -> None:
+    plain = replace(DONE, refined=DONE.plain, gain_percent=0.0, iters=0)
+    head, line = summary([plain]).splitlines()
+    assert head.split() == ["picture", "quality", "bytes", "PSNR", "MS-SSIM"]
+    assert line.split() == ["a.png", "4.50", "1000", "30.00"]
+    assert len(head) == len(line)
+    assert "refined" in summary([plain, DONE])  # of two runs
+    assert "refined" in summary([replace(plain, iters=40)])  # which gained nothing, and says so
+
+
+def test_names_hold_no_orders_for_the_terminal() -> None:
+    assert len(summary([replace(DONE, input="a\nb\x1b[2J\udcff.png")]).splitlines()) == 2
+    assert "a\\nb\\x1b[2J\\udcff.png" in summary([replace(DONE, input="a\nb\x1b[2J\udcff.png")])
