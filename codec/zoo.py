@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from compressai.entropy_models import EntropyBottleneck, GaussianConditional
+from compressai.layers import MaskedConv2d
 from compressai.models import (
     Cheng2020Anchor,
     Cheng2020AnchorCheckerboard,
@@ -77,6 +78,7 @@ class ZooCodec(nn.Module):
         super().__init__()
         self.model, self.config = model, config
         model.update()  # makes tables that the checkpoint lacks
+        _mask_for_good(model)
         self.eval().requires_grad_(False)
 
     @property
@@ -184,6 +186,18 @@ class ZooCodec(nn.Module):
             likelihood, _, _ = bottleneck._likelihood_variable(_by_channel(v), qs=_by_channel(step.expand_as(v)))
         bits: Tensor = -bottleneck.likelihood_lower_bound(likelihood).log2()
         return bits.squeeze(1).unflatten(1, (v.shape[0], *v.shape[2:])).transpose(0, 1)
+
+
+def _mask_for_good(model: CompressionModel) -> None:
+    """Masked convolutions become plain ones of masked weights.
+
+    CompressAI's put other weights in the place of theirs at every pass: a model's id would change with its first, and a
+    recorded pass (`rdo.repeated`) would read memory that was freed.
+    """
+    for part in model.modules():
+        if isinstance(part, MaskedConv2d):
+            part.weight.data.mul_(part.mask)
+            part.__class__ = nn.Conv2d
 
 
 def _by_channel(v: Tensor) -> Tensor:

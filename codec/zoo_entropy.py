@@ -63,7 +63,7 @@ def _raster(model: CompressionModel, y: Tensor, side: Tensor) -> Gaussian:
     All positions of one j + 3 i depend on earlier ones only, and are done at once.
     """
     height, width = y.shape[-2:]
-    weight = model.context_prediction.weight * model.context_prediction.mask
+    weight = model.context_prediction.weight
     y_hat = F.pad(torch.zeros_like(y), (2, 2, 2, 2))
     found = Gaussian(torch.zeros_like(y), torch.zeros_like(y))
     window = torch.arange(5, device=y.device)

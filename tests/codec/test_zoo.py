@@ -109,6 +109,18 @@ def test_the_model_is_whole_again_after_writing_and_reading(model, pixels) -> No
     assert [id(m) for m in model.modules()] == before
 
 
+def test_a_pass_leaves_weights_and_id_alone(model, pixels) -> None:
+    """A recorded pass reads the very memory, and files name the id."""
+    before = {name: (tensor.data_ptr(), tensor.clone()) for name, tensor in model.state_dict().items()}
+    named = model_id(model)
+    latents = plain(model, pixels)
+    with torch.no_grad():
+        model.mixture(*latents, model.level(3))
+    after = model.state_dict()
+    assert all(after[name].data_ptr() == at and torch.equal(after[name], was) for name, (at, was) in before.items())
+    assert model_id(model) == named
+
+
 def test_one_models_file_is_refused_by_another(make_zoo_codec, tiny_codec, pixels) -> None:
     data = encode(make_zoo_codec("mbt2018-mean"), pixels)
     for other in (make_zoo_codec("mbt2018-mean", seed=1), make_zoo_codec("mbt2018"), tiny_codec):
