@@ -18,6 +18,7 @@ from jobs.record import SCHEMA, Record, place, read_records
 from jobs.worklist import NOWHERE, STDIO, Item
 
 STAMP_AGE_S = 2.0  # past the coarsest clock of a file system in use, FAT's
+REFUSED = "pass --overwrite to replace it"
 
 
 class History:
@@ -31,7 +32,8 @@ class History:
         self.hashes = {(r.input_path, r.input_stamp): r.input_sha256 for r in done if r.input_stamp}
         self.written = {r.output_path: r for r in done}
         self.made = {r.output_sha256: r for r in done}  # which tells files apart in a folder that was moved
-        self.failed = {r.output_path for r in records} - self.written.keys()
+        refused = {r.output_path for r in records if (r.error or "").endswith(REFUSED)}
+        self.refused = refused - self.written.keys()
 
     def settled(self, item: Item, config_hash: str) -> Record | None:
         """A record for what needs no work: what is done, or a file not ours to replace."""
@@ -46,28 +48,25 @@ class History:
         if before and before.input_sha256 != digest and before.input_path != place(Path(item.input)):
             whose = os.path.relpath(before.input_path)
             text = f"{item.output} is another picture's, {whose}: name another folder with -o, or"
-        elif self._owns(output):
+        elif (before and _pixels(output)) or self._left_behind(item):
             return None
         else:
             text = f"{item.output} exists{', and no record here shows it to be ours' if self.exists else ''}:"
-        text = f"{text} pass --overwrite to replace it"
+        text = f"{text} {REFUSED}"
         return Record(schema=SCHEMA, status="failed", input=item.input, output=item.output, error=text)
 
     def replaces(self, item: Item) -> bool:
-        """Whether a file that other settings made stands where this one goes."""
-        output = Path(item.output)
-        return item.output not in (STDIO, NOWHERE) and place(output) in self.written and output.exists()
+        """Whether a file stands where this one, not `settled`, goes: one that other settings made."""
+        return item.output not in (STDIO, NOWHERE) and Path(item.output).exists()
 
     def _input_hash(self, path: Path) -> str | None:
         found = stamp(path)
         return (found and self.hashes.get((place(path), found))) or _sha256(path)
 
-    def _owns(self, output: Path) -> bool:
-        """Whether a file that matches no record is ours to replace: what other settings or a killed run left.
-
-        A killed run leaves an intact file that no record names. One that was refused before stays refused.
-        """
-        return self.exists and place(output) not in self.failed and _intact(output)
+    def _left_behind(self, item: Item) -> bool:
+        """Whether a file that no record names may be a killed run's: of the picture's size, and not refused before."""
+        output = Path(item.output)
+        return self.exists and place(output) not in self.refused and _pixels(output) == item.pixels
 
 
 def stamp(path: Path) -> str | None:
@@ -107,12 +106,13 @@ def sole_writer(results: Path) -> Iterator[None]:
         yield
 
 
-def _intact(path: Path) -> bool:
+def _pixels(path: Path) -> int | None:
+    """How many a file holds; None where it is damaged, or no .rdo file."""
     try:
-        unpack(path.read_bytes())
+        header, _ = unpack(path.read_bytes())
     except (BitstreamError, OSError):
-        return False
-    return True
+        return None
+    return header.width * header.height
 
 
 def _sha256(path: Path) -> str | None:

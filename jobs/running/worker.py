@@ -21,6 +21,7 @@ from codec.errors import BitstreamError, RdoError
 from codec.files import write_atomically
 from codec.image import read_image
 from codec.interface import Latents
+from codec.model import Codec
 from codec.pixels import Pixels, to_tensor
 from jobs.cli import THREADS, check_device, keep_memory
 from jobs.record import SCHEMA, Record, score
@@ -90,11 +91,18 @@ def explain(error: Exception, subject: str = "") -> str:
     return f"{type(error).__name__}: {first_line(error)}: please report this picture and settings"
 
 
-def exhausted(error: Exception) -> bool:
-    """Whether memory ran out; on the CPU torch says so with a RuntimeError of its allocator."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and "alloc" in str(error)
+def exhausted(error: BaseException | None) -> bool:
+    """Whether memory ran out; the CPU's allocator, CUDA and cuBLAS tell torch so with words of their own.
+
+    Where the end of a recording (`rdo.repeated`) fails for want of what ran out in it, that is the context.
+    """
+    while error is not None:
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+            return True
+        if isinstance(error, RuntimeError) and any(word in str(error).lower() for word in ("alloc", "out of memory")):
+            return True
+        error = error.__context__
+    return False
 
 
 @dataclass
@@ -155,7 +163,8 @@ def _encode_in_memory(
     try:
         return _encode(pictures, codec, config, progress)
     except Exception as error:
-        if not exhausted(error) or not (half or (config.refine.iters and strip >= STRIP_MIN)):
+        narrows = isinstance(codec, Codec) and config.refine.iters and strip >= STRIP_MIN
+        if not exhausted(error) or not (half or narrows):
             raise
     if half:
         parts = (pictures[:half], pictures[half:])

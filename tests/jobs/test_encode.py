@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import jobs.running.worker
@@ -258,6 +259,35 @@ def test_a_run_killed_before_its_record_is_made_good(save_photo, rdo_encode, mon
     for status in ("done", "skipped"):
         assert rdo_encode("--iters", 0, "--json", "in") == 0
         assert statuses(capsys.readouterr().out) == [status]
+
+
+def test_a_failure_before_the_kill_does_not_disown_what_it_left(save_photo, rdo_encode, monkeypatch) -> None:
+    source = save_photo("in/a.png", 10, 10)
+    good = source.read_bytes()
+    source.write_bytes(good[:40])
+    assert rdo_encode("--iters", 0, "in") == 1
+    source.write_bytes(good)
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.running.local.append_record", interrupt)
+        assert rdo_encode("--iters", 0, "in") == 130
+    assert rdo_encode("--iters", 0, "in") == 0
+
+
+def test_a_file_that_no_record_names_is_replaced_aloud_and_only_if_it_may_be_the_pictures(
+    save_photo, rdo_encode, rdo_bytes, capsys
+) -> None:
+    save_photo("in/a.png", 10, 10)
+    assert rdo_encode("--iters", 0, "-o", "rdo-out/a.png.rdo", "in/a.png") == 0
+    save_photo("b.png", 10, 10)
+    assert rdo_encode("--iters", 0, "b.png") == 0
+    capsys.readouterr()
+    assert rdo_encode("--iters", 1, "in") == 0
+    assert "rdo-out: replacing what other settings made" in capsys.readouterr().err
+
+    save_photo("in/c.png", 10, 10)
+    Path("rdo-out/c.png.rdo").write_bytes(rdo_bytes)  # of another size
+    assert rdo_encode("--iters", 1, "in") == 1
+    assert Path("rdo-out/c.png.rdo").read_bytes() == rdo_bytes
 
 
 def test_another_spelling_of_the_output_is_the_same_output(save_photo, rdo_encode, folder: Path, capsys) -> None:
@@ -608,6 +638,21 @@ def test_out_of_memory_is_tried_again_in_narrow_strips(
     monkeypatch.setattr(jobs.running.worker, "refine", refine)
     assert rdo_encode("--iters", iters, save_photo("a.png", 520, 520)) == status
     assert strips == tried
+
+
+@pytest.mark.parametrize(
+    "text", ["CUDA error: out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"]
+)
+def test_memory_runs_out_in_many_words(text: str) -> None:
+    assert jobs.running.worker.exhausted(RuntimeError(text))
+    try:
+        try:
+            raise torch.OutOfMemoryError
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+    except RuntimeError as error:
+        assert jobs.running.worker.exhausted(error)
+    assert not jobs.running.worker.exhausted(RuntimeError("shapes do not match"))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), ZeroDivisionError("division by zero")])
