@@ -157,13 +157,19 @@ def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "AnyC
     """
     from codec.errors import ConfigError
     from codec.image import ImagePolicy
+    from codec.model import Codec
     from jobs.running.settings import EncodeConfig, distortion_asked, share_of_ms_ssim
 
     names = [f.name for f in fields(EncodeConfig)]
     given: dict[str, Any] = {n: getattr(arguments, n) for n in names if getattr(arguments, n, None) is not None}
-    targets = [name for name in given if name.startswith("target_")]
+    targets = [f"--{name.replace('_', '-')}" for name in given if name.startswith("target_")]
     if targets and "quality" in given:
         raise ConfigError(f"--quality and {targets[0]}: the target settles the quality, leave one out")
+    if targets and not codec.variable_rate:
+        alone = f"{codec.config.name} has quality {codec.default_quality:g} alone"
+        raise ConfigError(f"{targets[0]}: {alone}: leave --quality and targets out, or name another model")
+    if refine.memory_gib is not None and not isinstance(codec, Codec):
+        raise ConfigError("--memory-limit: only our own models are refined in strips: leave it out")
     given.setdefault("quality", codec.default_quality)
     policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
     config = EncodeConfig(**given, refine=refine, policy=policy)

@@ -30,17 +30,15 @@ def summary(records: list[Record], folder: Path | None = None) -> str:
 
 
 def _plain_line(record: Record, plain: Score) -> str:
-    ms_ssim = "" if plain.ms_ssim is None else _ms_ssim(plain.ms_ssim)
-    return f"{_named(record)} {plain.bytes:>9} {_db(plain.psnr_db):>6} {ms_ssim:>7}"
+    return f"{_named(record)} {plain.bytes:>9} {_db(plain.psnr_db):>6} {_ms_ssim(plain):>7}"
 
 
 def _line(record: Record, plain: Score, refined: Score) -> str:
     psnr = f"{_db(plain.psnr_db)} -> {_db(refined.psnr_db)}"
-    ms_ssim = f"{_ms_ssim(plain.ms_ssim)} -> {_ms_ssim(refined.ms_ssim)}" if plain.ms_ssim is not None else ""
     change = _percent(plain.bytes, refined.bytes)
     cost = 0.0 - (record.gain_percent or 0.0)  # never -0.00
     sizes = f"{_named(record)} {plain.bytes:>9} {refined.bytes:>9} {change}"
-    return f"{sizes} {psnr:>14} {ms_ssim:>14} {cost:>+6.2f}%"
+    return f"{sizes} {psnr:>14} {_ms_ssim(plain, refined):>14} {cost:>+6.2f}%"
 
 
 def _total(scored: list[tuple[Record, Score, Score]]) -> str:
@@ -67,5 +65,5 @@ def _db(value: float | None) -> str:
     return "exact" if value is None else f"{value:.2f}"
 
 
-def _ms_ssim(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}".lstrip("0")
+def _ms_ssim(*scores: Score) -> str:
+    return " -> ".join(f"{s.ms_ssim:.4f}".lstrip("0") for s in scores if s.ms_ssim is not None)

@@ -87,10 +87,20 @@ def test_a_second_run_does_nothing(model, photos, tmp_path: Path) -> None:
     assert [path.stat().st_mtime_ns for path in sorted((tmp_path / "out").rglob("*.rdo"))] == before
 
 
-@pytest.mark.parametrize("flags", [["--quality", "4"], ["--target-bytes", "900"]])
-def test_other_qualities_and_targets_are_refused(model, photos, tmp_path: Path, capsys, flags: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--quality", "4"], "has quality 3 alone: leave --quality and targets out"),
+        (["--target-bytes", "900"], "has quality 3 alone: leave --quality and targets out"),
+        (["--memory-limit", "4"], "only our own models are refined in strips"),
+    ],
+)
+def test_what_they_do_not_have_is_refused_before_anything_is_made(
+    model, photos, tmp_path: Path, capsys, flags: list[str], message: str
+) -> None:
     status = encode.main(["--model", model, *flags, "-o", str(tmp_path / "out"), str(photos)])
-    assert status != 0 and "has quality 3 alone: leave --quality and targets out" in capsys.readouterr().err
+    assert status == 2 and message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_compare_reports_on_the_one_quality(model, photos, tmp_path: Path, capsys) -> None:
