@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from codec.architecture import ModelConfig
 from codec.attention import MASKED, Bias, Cache
-from codec.context import CodingState, ContextModel, Mixture
+from codec.context import CodingState, ContextModel, Mixture, pick
 
 WINDOWS_AT_ONCE = 64  # of the serial model's single pass: a window is 16x8 latents deep in memory
 
@@ -193,7 +193,7 @@ class SerialContext(ContextModel):
 
     def _targets(self, windows: Tensor, biases: list[Bias]) -> Tensor:
         """Windows (N, S, rows, cols, d) -> context of each segment's token at their position (N, S, d)."""
-        return self.norm(self._through(windows, biases).flatten(1, 3)[:, self.before])
+        return self.norm(pick(self._through(windows, biases).flatten(1, 3), self.before, 1))
 
     def _embedded(self, tokens: Tensor, rate_bias: Tensor) -> Tensor:
         """Tokens (B, S, H, W, p) -> (B, S, H + K - 1, W + K / 2 - 1, d), zero outside the picture."""

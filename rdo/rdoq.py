@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from codec.coding import products
 from codec.interface import Latents
 from rdo.config import RefineConfig
 from rdo.objective import Best, Cost, Patience, Problem, keep_better, look, select
@@ -277,5 +278,5 @@ def curvature(
 
 def _gradient(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     at = at.detach().requires_grad_()
-    with torch.autocast(at.device.type, enabled=False):  # differences of near equals are taken of it
+    with products("ieee"), torch.autocast(at.device.type, enabled=False):  # differences of near equals are taken of it
         return torch.autograd.grad(function(at).sum(), at)[0]

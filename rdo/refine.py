@@ -67,7 +67,7 @@ def refine(
     Args:
         lmbda: weight of the distortion (on the scale of the mse over 0..255) against bits per pixel; None takes what
             fits the quality.
-        progress: called with the number of each finished step.
+        progress: called with the number of each step.
         measure: of distortion; None takes what the codec was trained for.
 
     Raises:
@@ -98,7 +98,8 @@ def quick_arithmetic(codec: Refinable, config: RefineConfig) -> Iterator[bool]:
         yield False
         return
     half = config.precision == "bf16" and isinstance(codec, Codec) and torch.cuda.is_bf16_supported(False)
-    with products("tf32"), torch.autocast("cuda", torch.bfloat16, enabled=half):
+    # no cache: it would keep what every step's latents were cast to
+    with products("tf32"), torch.autocast("cuda", torch.bfloat16, enabled=half, cache_enabled=False):
         yield True
 
 

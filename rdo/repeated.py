@@ -5,6 +5,7 @@ device. A replay launches them as one.
 """
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -46,13 +47,21 @@ class Repeated(Generic[S]):
         return self.own[0]
 
     def _record(self, state: S, numbers: list[Tensor]) -> torch.cuda.CUDAGraph:
-        if torch.cuda.mem_get_info()[0] < torch.cuda.memory_reserved():  # a graph keeps memory of its own
-            torch.cuda.empty_cache()
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self.generator)
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            _copy(self.step(state, *numbers), state)
+        now = torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph, stream=_stream(now.device), capture_error_mode="thread_local"):
+                _copy(self.step(state, *numbers), state)
+        finally:  # torch stays on the other stream where the end of a recording fails
+            torch.cuda.set_stream(now)
         return graph
+
+
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """What is recorded on; torch's own is on the device of the process's first recording."""
+    return torch.cuda.Stream(device)
 
 
 def _copy(source: Any, target: Any) -> None:

@@ -134,7 +134,7 @@ def refine_to(
 
     Args:
         grey: whether the file holds a grey picture.
-        progress: called with the number of each finished step of all runs.
+        progress: called with the number of each step of all runs.
         measure: of distortion; None takes what the codec was trained for.
 
     Raises:
