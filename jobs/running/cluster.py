@@ -64,7 +64,8 @@ class RayPool(Crew[Actor]):
         batch: int = 1,
     ) -> None:
         self.ours = connect(address)
-        super().__init__(workers or room(gpus_per_worker, threads), seconds_max, batch, device)
+        most = room(gpus_per_worker, threads)
+        super().__init__(workers or most, seconds_max, batch, device)
         self.equipment = absolute(model), device, threads
         self.gpus = gpus_per_worker
         self.token = ExitStack()

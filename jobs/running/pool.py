@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from codec.errors import ConfigError
+from jobs.cli import say
 from jobs.record import SCHEMA, Record
 from jobs.running.settings import EncodeConfig
 from jobs.worklist import Item
@@ -21,6 +22,7 @@ from rdo.strips import strip_pixels
 
 RETRIES = 2  # of a task whose worker died
 FALSE_STARTS_MAX = 3  # workers in a row that die before they can work
+SILENCE_S = 60.0  # without any worker, before a word is said
 
 
 class Task(NamedTuple):
@@ -117,6 +119,7 @@ class Crew(ABC, Generic[Handle]):
         self.deaths: Counter[Task] = Counter()  # of workers, by what they were at
         self.finished: list[tuple[Task, Record]] = []
         self.false_starts = 0
+        self.word_due = math.inf  # when to say that nobody has started
 
     @abstractmethod
     def start(self) -> Handle:
@@ -154,7 +157,7 @@ class Crew(ABC, Generic[Handle]):
         end = math.inf if timeout is None else time.monotonic() + timeout
         while not self.finished and (self.queue or any(worker.tasks for worker in self.workers)):
             self._employ()
-            due = min([end, *(worker.deadline for worker in self.workers)])
+            due = min([end, self.word_due, *(worker.deadline for worker in self.workers)])
             for handle, answer in self.listen(None if due == math.inf else max(0.0, due - time.monotonic())):
                 self._hear(next(worker for worker in self.workers if worker.handle is handle), answer)
             self._watch()
@@ -179,13 +182,15 @@ class Crew(ABC, Generic[Handle]):
                 self.give(worker.handle, worker.tasks)
         starting = sum(not worker.ready for worker in self.workers)
         for _ in range(min(self.crew - len(self.workers), -(-len(self.queue) // self.batch) - starting)):
+            if not self.workers:
+                self.word_due = time.monotonic() + SILENCE_S
             self.workers.append(_Worker(self.start()))
 
     def _hear(self, worker: _Worker[Handle], answer: Answer) -> None:
         if isinstance(answer, Lost):
             self._replace(worker, answer)
         elif isinstance(answer, Ready):
-            worker.ready, self.false_starts = True, 0
+            worker.ready, self.false_starts, self.word_due = True, 0, math.inf
         elif isinstance(answer, Step):
             for task in worker.tasks:
                 self.on_step(task)
@@ -208,13 +213,16 @@ class Crew(ABC, Generic[Handle]):
         if not worker.ready:
             self.false_starts += 1
             if lost.hopeless or self.false_starts >= FALSE_STARTS_MAX:
-                if not any(other.ready for other in self.workers):
+                if not self.workers:  # others that are starting may fare better
                     raise ConfigError(f"no worker can start: {lost.reason}")
                 self.crew -= 1
 
     def _watch(self) -> None:
-        """Kill whoever is over time."""
+        """Kill whoever is over time; say so where nobody starts."""
         now = time.monotonic()
+        if now >= self.word_due:
+            say(f"no worker has started in {SILENCE_S:g} seconds, waiting on: is there room for one?")
+            self.word_due = math.inf
         for worker in [w for w in self.workers if now >= w.deadline]:
             self._dismiss(worker)
             for task in worker.tasks:

@@ -5,6 +5,7 @@ What they do is in `jobs.running.child`.
 
 import math
 import signal
+from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
@@ -59,7 +60,7 @@ class Processes(Crew[Process]):
         """See `Crew`."""
         handles = {worker.handle.pipe: worker.handle for worker in self.workers}
         ready = connection.wait(list(handles), timeout)
-        return [(handle, _receive(handle)) for pipe, handle in handles.items() if pipe in ready]
+        return [(handle, answer) for pipe, handle in handles.items() if pipe in ready for answer in _all_from(handle)]
 
     def kill(self, handle: Process) -> None:
         """See `Crew`."""
@@ -75,6 +76,15 @@ class Processes(Crew[Process]):
         for worker in self.workers:
             worker.handle.process.terminate()  # all at once, so that they share the grace
         super().close()
+
+
+def _all_from(handle: Process) -> Iterator[Answer]:
+    """All that a worker has said by now: whether it is over time can be told only then."""
+    while True:
+        answer = _receive(handle)
+        yield answer
+        if isinstance(answer, Lost) or not handle.pipe.poll():
+            return
 
 
 def _receive(handle: Process) -> Answer:

@@ -153,6 +153,36 @@ def test_one_worker_that_cannot_start_leaves_the_work_to_the_others() -> None:
     assert set(collect(pool)) == {"a", "b", "c"} and pool.slots == 1 and pool.started == 2
 
 
+def test_one_that_cannot_start_does_not_speak_for_those_still_starting() -> None:
+    def answer(handle: int, task: Task | None) -> Answer | Record | None:
+        if handle == 1:
+            return Lost("unseen", hopeless=True)
+        if task is None:
+            return Ready() if 1 in pool.killed else None
+        return done(task)
+
+    pool = Script(2, answer)
+    for name in "ab":
+        pool.submit(task(name))
+    assert set(collect(pool)) == {"a", "b"} and pool.slots == 1
+
+
+def test_a_word_is_said_where_nobody_starts(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("jobs.running.pool.SILENCE_S", 0.02)
+    awake = list[bool]()
+
+    def answer(handle: int, task: Task | None) -> Answer | Record | None:
+        return done(task) if task else Ready() if awake else None
+
+    pool = Script(1, answer)
+    pool.submit(task("a"))
+    for _ in range(3):
+        assert pool.wait(0.05) == []
+    awake.append(True)
+    assert set(collect(pool)) == {"a"}
+    assert capsys.readouterr().err.count("no worker has started in 0.02 seconds") == 1
+
+
 def test_no_more_workers_than_there_is_work() -> None:
     pool = Script(8, lambda handle, task: Ready() if task is None else done(task))
     assert pool.wait() == [] and pool.started == 0

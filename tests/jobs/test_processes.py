@@ -55,6 +55,17 @@ def files(folder: str) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*.rdo")}
 
 
+def test_a_result_that_waits_to_be_heard_is_not_over_time(processes: Make, save_photo: Any) -> None:
+    pool = processes(1, seconds_max=3)
+    config = EncodeConfig(refine=RefineConfig(iters=5))
+    pool.submit(Task(Item(str(save_photo("a.png", 10, 10)), NOWHERE, 100), config))
+    while not pool.workers[0].tasks:
+        assert pool.wait(0.05) == []
+    time.sleep(4)
+    [(_, record)] = pool.wait()
+    assert record.status == "done", record.error
+
+
 def test_two_processes_write_the_same_bytes_as_one(save_photo: Any, rdo_encode: Any, records: Any) -> None:
     for i in range(5):
         save_photo(f"in/{i}.png", 20 + 10 * i, 50, seed=i)
