@@ -112,7 +112,7 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
     points, unread = gather.encode_classical(records, names, policy, folder / gather.CLASSICAL)
     if arguments.records and not names:
         points = gather.known_classical(records, [folder / gather.CLASSICAL])
-    anchors, rough = (asked, []) if arguments.anchors else gather.recognised(records)
+    anchors, rough = (asked, gather.doubts(asked, records)) if arguments.anchors else gather.recognised(records)
     views, unseen = gather.look(records, codec, policy, arguments.pictures, folder / gather.LOOK)
     if arguments.records:
         splits = gather.known_splits(records, views, folder / gather.DETAILS)
@@ -129,7 +129,7 @@ def write_report(folder: Path, report: "Report", views: "list[View]") -> None:
 
     texts = {"html": render(report, views), "json": report.to_json(), "csv": as_csv(report), "md": as_markdown(report)}
     for suffix, text in texts.items():
-        write_atomically(folder / f"report.{suffix}", text.encode())
+        write_atomically(folder / f"report.{suffix}", text.encode("utf-8", "backslashreplace"))  # names may be no UTF-8
 
 
 def output_folder(arguments: argparse.Namespace) -> Path:

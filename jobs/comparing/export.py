@@ -3,6 +3,7 @@
 import csv
 import io
 
+from jobs.cli import printable
 from jobs.comparing.figures import Comparison, Published, Saving
 from jobs.comparing.points import PLAIN, REFINED
 from jobs.comparing.report import Report
@@ -21,14 +22,25 @@ def as_csv(report: Report) -> str:
             for setting, point in zip(curve.settings, row, strict=True):
                 if point is not None:
                     bpp, psnr_db, ms_ssim, seconds, size = point
-                    writer.writerow((image, curve.codec, setting, size, bpp, psnr_db, ms_ssim, seconds))
+                    writer.writerow((_cell(image), curve.codec, setting, size, bpp, psnr_db, ms_ssim, seconds))
     return text.getvalue()
 
 
 def as_markdown(report: Report) -> str:
     """Tables of BD-rates and of the gain at each quality, then the notes."""
-    parts = [_bd_rates(report), _qualities(report), "\n".join(f"- {note}" for note in report.notes)]
+    parts = [_bd_rates(report), _qualities(report), "\n".join(f"- {_plain(note)}" for note in report.notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _cell(name: str) -> str:
+    """A file's name, which no spreadsheet takes for a formula."""
+    name = printable(name)
+    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
+
+
+def _plain(note: str) -> str:
+    """A sentence in which names of files are no markup."""
+    return printable(note).replace("<", "&lt;").replace("|", "\\|")
 
 
 def percent(value: float | None) -> str:

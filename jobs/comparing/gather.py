@@ -126,6 +126,16 @@ def recognised(records: list[Record]) -> tuple[AnchorSet | None, list[str]]:
     return anchors, [f"{text}: published curves are averages over all, so their distance to ours is a rough one."]
 
 
+def doubts(asked: AnchorSet | None, records: list[Record]) -> list[str]:
+    """A note where the records' pictures are not those that the curves asked for are of."""
+    known, notes = recognised(records)
+    if asked is None or (known and known.name == asked.name):
+        return notes if asked else []
+    return [
+        f"Published curves are of {asked.title}, and these are not known to be its pictures: compare nothing with them."
+    ]
+
+
 def look(
     records: list[Record], codec: AnyCodec, policy: ImagePolicy, count: int, folder: Path
 ) -> tuple[list[View], list[str]]:

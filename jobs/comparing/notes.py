@@ -4,6 +4,7 @@ from jobs.comparing.figures import OVERLAP_MIN, Comparison, Published
 from jobs.comparing.points import PLAIN, Series
 from jobs.record import Record
 
+MIXED = 1.1  # times the steps of another quality: more than a budget of time makes of one effort
 FEW = 10  # pictures; below, a bootstrap has little to resample
 
 
@@ -40,6 +41,19 @@ def cautions(
             )
     notes += [f"{p.codec} against {p.anchor}: {p.delta.reason}." for p in published if p.delta.reason]
     return notes
+
+
+def effort_note(records: list[Record]) -> list[str]:
+    """That points of one refined curve had different numbers of steps."""
+    steps: dict[float, int] = {}
+    for record in records:
+        quality = record.quality or 0.0
+        steps[quality] = max(steps.get(quality, 0), record.iters or 0)
+    one_run = len({record.config_hash for record in records}) < 2  # whose targets gave it these qualities
+    if one_run or max(steps.values()) <= MIXED * min(steps.values()):
+        return []
+    told = ", ".join(f"{count} at {quality:g}" for quality, count in sorted(steps.items()))
+    return [f"Refined points are of different efforts: steps at each quality are {told}."]
 
 
 def size_note(records: list[Record]) -> list[str]:

@@ -6,7 +6,7 @@ in silence.
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,7 +85,7 @@ def load_records(names: list[str]) -> list[Record]:
     Raises:
         ConfigError: a name does not exist or holds no record, or the records are of several models.
     """
-    records: dict[tuple[str, str | None], Record] = {}
+    records: dict[tuple[Path, str | None], Record] = {}
     for name in names:
         path = Path(name)
         files = sorted(path.rglob(RESULTS)) if path.is_dir() else [path]
@@ -93,21 +93,29 @@ def load_records(names: list[str]) -> list[Record]:
         if not found:
             raise ConfigError(f"{name}: no records there: name the results.jsonl of a finished run, or its folder")
         for record in found:
-            key = (record.input, record.config_hash)
+            key = (record.input_path, record.config_hash)
             before = records.get(key)
             if record.status == "done" or before is None or before.status != "done":
                 records[key] = record
     models = {r.model_id for r in records.values() if r.model_id}
     if len(models) > 1:
         raise ConfigError(f"records of {len(models)} models ({', '.join(sorted(models))}): report on them one by one")
-    return list(records.values())
+    return _told_apart(list(records.values()))
+
+
+def _told_apart(records: list[Record]) -> list[Record]:
+    """With whole paths for names that pictures of several folders share."""
+    places: dict[str, set[Path]] = defaultdict(set)
+    for record in records:
+        places[record.input].add(record.input_path)
+    return [replace(r, input=str(r.input_path)) if len(places[r.input]) > 1 else r for r in records]
 
 
 def current(records: list[Record]) -> list[Record]:
     """What a run's records come to: of each output the last file that was written, else why there is none."""
     latest: dict[object, Record] = {}
     for record in records:
-        key = record.output or (record.input, record.config_hash)
+        key = record.output_path if record.output else (record.input_path, record.config_hash)
         if record.status == "done" or key not in latest or latest[key].status != "done":
             latest[key] = record
     return list(latest.values())

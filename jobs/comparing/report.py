@@ -15,7 +15,7 @@ from jobs.comparing.anchors import AnchorSet
 from jobs.comparing.classical import LADDERS, ClassicalRecord, settings_text
 from jobs.comparing.details import Split
 from jobs.comparing.figures import AtQuality, Comparison, Published, at_quality, compare, delta
-from jobs.comparing.notes import cautions, size_note
+from jobs.comparing.notes import cautions, effort_note, size_note
 from jobs.comparing.points import PLAIN, REFINED, Series, complete, efforts, series_of
 from jobs.record import Record
 
@@ -131,7 +131,7 @@ def build_report(
         anchors=anchors,
         published=published,
         failures=failures,
-        notes=[*notes, *size_note(main), *cautions(series, images, comparisons, published)],
+        notes=[*notes, *size_note(main), *effort_note(main), *cautions(series, images, comparisons, published)],
         settings={**settings, **{name: settings_text(name) for name in used}},
         versions=_versions(),
     )
@@ -200,11 +200,16 @@ def _pictures(records: list[Record]) -> list[Picture]:
             image,
             runs[0].width,
             runs[0].height,
-            {f"{r.quality:g}": r.gain_percent or 0.0 for r in runs},
-            {f"{r.quality:g}": r.seconds for r in runs if r.seconds is not None},
+            {_key(r.quality): r.gain_percent or 0.0 for r in runs},
+            {_key(r.quality): r.seconds for r in runs if r.seconds is not None},
         )
         for image, runs in found.items()
     ]
+
+
+def _key(quality: float | None) -> str:
+    """As the page's JavaScript writes the number."""
+    return repr(quality or 0.0).removesuffix(".0")
 
 
 def _failures(records: list[Record], classical: list[ClassicalRecord]) -> list[Failure]:

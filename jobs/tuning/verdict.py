@@ -91,7 +91,7 @@ def write(folder: Path, study: Study, verdicts: list[Verdict]) -> None:
     """trials.csv, summary.json and the recipes, each whole or not at all."""
     for verdict in verdicts:
         write_atomically(Path(verdict.file), as_yaml(verdict).encode())
-    write_atomically(folder / "trials.csv", as_csv(study).encode())
+    write_atomically(folder / "trials.csv", as_csv(study).encode("utf-8", "backslashreplace"))
     write_atomically(folder / "summary.json", as_json(study, verdicts).encode())
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +108,15 @@ def test_pictures_of_a_known_set_bring_their_published_curves(
     assert found["anchors"]["title"] == "Own" and [p["codec"] for p in found["published"]][:2] == ["plain", "refined"]
     assert all(p["delta"]["pchip_percent"] is not None for p in found["published"][:2])
     assert any("3 of the 4 pictures of Own" in note for note in found["notes"])
+    assert rdo_compare(*LADDER, "--anchors", "own", photos) == 0
+    assert any("3 of the 4 pictures of Own" in note for note in report()["notes"])
     assert rdo_compare(*LADDER, "--anchors", "none", photos) == 0
-    assert report()["anchors"] is None
+    assert report()["anchors"] is None and not any("pictures of Own" in note for note in report()["notes"])
+
+    stranger = replace(own, name="other", title="Others")
+    monkeypatch.setattr("jobs.comparing.anchors.load_anchors", lambda name: stranger if name == "other" else own)
+    assert rdo_compare(*LADDER, "--anchors", "other", photos) == 0
+    assert any("of Others, and these are not known to be its pictures" in note for note in report()["notes"])
 
 
 # What goes wrong

@@ -64,6 +64,24 @@ def test_what_was_replaced_or_mended_later_does_not_count(make_record: Any, fold
     assert load_records(["results.jsonl"]) == [other]
 
 
+def test_pictures_and_files_are_told_apart_by_where_they_are(make_record: Any, folder: Path) -> None:
+    """One file written from two folders counts once; two pictures of one name twice."""
+    once = replace(make_record("photos/a.png", 2), output="out/a.rdo", cwd=str(folder))
+    again = replace(make_record("a.png", 6), output="../out/a.rdo", cwd=str(folder / "photos"))
+    (folder / "photos").mkdir()
+    for record in (once, again):
+        append_record(Path("results.jsonl"), record)
+    assert [r.quality for r in load_records(["results.jsonl"])] == [6]
+
+    for trip in ("x", "y"):
+        Path(trip).mkdir()
+        record = replace(make_record("photos/a.png", 2), output="out/a.rdo", cwd=str(folder / trip))
+        append_record(Path(trip) / "results.jsonl", record)
+    found = load_records(["x", "y"])
+    assert [r.input for r in found] == [str(folder.resolve() / trip / "photos" / "a.png") for trip in ("x", "y")]
+    assert set(series_of(found, [])["plain"].points) == {r.input for r in found}
+
+
 def test_records_of_two_models_are_refused(make_record: Any, folder: Path) -> None:
     records = make_record("a.png", 2), replace(make_record("a.png", 4), model_id="beef")
     for i, record in enumerate(records):

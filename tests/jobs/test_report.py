@@ -78,6 +78,27 @@ def test_csv_leaves_out_what_failed_and_is_empty_where_there_is_no_figure(record
     assert "a,JPEG,quality 1,900,0.3,,,0.1" in lines
 
 
+def test_a_curve_of_several_efforts_is_noted(make_record: Any, records: list[Any]) -> None:
+    notes = report([make_record("a", 1, iters=40), make_record("a", 3, iters=160)]).notes
+    assert "Refined points are of different efforts: steps at each quality are 40 at 1, 160 at 3." in notes
+    assert not [note for note in report(records).notes if "efforts" in note]
+
+
+def test_each_pictures_gain_has_the_key_that_the_page_asks_for(make_record: Any) -> None:
+    """The page looks up qualities as JavaScript writes numbers."""
+    found = report([make_record("a", quality) for quality in (2.0, 2.75, 4.12353515625)])
+    assert list(found.pictures[0].gain_percent) == ["2", "2.75", "4.12353515625"]
+    assert [repr(q.quality).removesuffix(".0") for q in found.qualities] == list(found.pictures[0].seconds)
+
+
+def test_names_are_no_markup_no_formulas_and_no_orders_for_the_terminal(make_record: Any) -> None:
+    odd = "=a<b>|\x1b[2J\udcff.png"
+    found = report([make_record(odd, q) for q in (1, 3)], [jpeg("b", 1, error="refused")])
+    text = replace(found, notes=[f"{odd} is left out."])
+    assert as_markdown(text).splitlines()[-1] == "- =a&lt;b>\\|\\x1b[2J\\udcff.png is left out."
+    assert as_csv(found).splitlines()[1].startswith("'=a<b>|\\x1b[2J\\udcff.png,")
+
+
 def test_exact_files_and_zero_steps_leave_no_nan(make_record: Any) -> None:
     one = make_record("a", 4, saved=0.0, iters=0)
     exact = replace(one, plain=replace(one.plain, psnr_db=None), refined=replace(one.refined, psnr_db=None))
