@@ -4,6 +4,7 @@ A `ModelConfig` is stored in every checkpoint and hashed into the model's id, so
 read each other's files. `configs/models/small.yaml` and `base.yaml` are the two that are named.
 """
 
+import re
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -11,6 +12,8 @@ LAMBDA_FIRST = 0.002  # the paper's lowest rate, on the 255 scale
 LAMBDA_RATIO = 29.0  # ... to its highest, 0.058
 QUALITY_FIRST, QUALITY_LAST = 1.0, 8.0
 DIMENSION_MAX = 4096  # of each width, depth and count
+WINDOW_TOKENS_MAX = 4096  # of a window of attention, all its planes together
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 MS_SSIM_SIDE_MIN = 161  # pixels; four halvings must leave a window of 11
 
 Distortion = Literal["mse", "ms_ssim"]
@@ -76,6 +79,10 @@ class ModelConfig:
             value, least = getattr(self, field.name), 0 if field.name.endswith("_blocks") else 1
             if isinstance(value, int) and not isinstance(value, bool) and not least <= value <= DIMENSION_MAX:
                 raise ValueError(f"{field.name} {value} must lie in {least}..{DIMENSION_MAX}")
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"name {self.name!r}: letters, digits and . _ + - only, as files are named after it")
+        if (tokens := self.segments * self.window**2) > WINDOW_TOKENS_MAX:
+            raise ValueError(f"segments {self.segments} x window {self.window}^2: {tokens} latents to attend over")
         if self.latent % self.segments:
             raise ValueError(f"latent {self.latent} is no multiple of segments {self.segments}")
         if self.context_width % self.heads:

@@ -47,11 +47,14 @@ def peers() -> Peers:
 
 
 def agree(seconds: float, stop: bool, device: torch.device) -> tuple[float, bool]:
-    """The mean of all processes' `seconds`, and whether any wants to stop; waits for them."""
-    world = peers().world
+    """The first process's `seconds`, and whether any wants to stop; waits for all.
+
+    The others' would hold their waiting for the first while it validates.
+    """
+    rank, world = peers()
     if world == 1:
         return seconds, stop
-    both = torch.tensor([seconds, float(stop)], dtype=torch.float64, device=device)
+    both = torch.tensor([0.0 if rank else seconds, float(stop)], dtype=torch.float64, device=device)
     distributed.all_reduce(both)
-    total, wishes = both.tolist()
-    return total / world, wishes > 0
+    first, wishes = both.tolist()
+    return first, wishes > 0

@@ -5,6 +5,7 @@ start of its hash and the manifest is written last, so that a new export never t
 whatever second a run is killed in, a manifest and its shards agree.
 """
 
+import glob
 import hashlib
 import json
 from pathlib import Path
@@ -38,7 +39,7 @@ def write_shards(tensors: dict[str, Tensor], metadata: dict[str, str], path: Pat
     manifest = {"format": FORMAT, "metadata": metadata, "shards": listed}
     write_atomically(path, json.dumps(manifest, indent=1).encode())
     kept = {shard["file"] for shard in listed}
-    for old in path.parent.glob(f"{path.stem}.????????{SUFFIX}"):
+    for old in path.parent.glob(f"{glob.escape(path.stem)}.????????{SUFFIX}"):
         if old.name not in kept:
             old.unlink()
 

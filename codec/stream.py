@@ -42,6 +42,10 @@ class Stream:
         self.pool = ThreadPoolExecutor(max_workers=torch.get_num_threads())
         self.decoded: dict[int, Future[Samples | None]] = {}
 
+    def close(self) -> None:
+        """Give up what is still to be decoded; else the process would end only after it."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
     def crops(self, size: int, batch: int, seed: int, step: int, share: slice) -> Tensor:
         """See `CropSource`."""
         photos = self._photos(step * batch // CROPS_A_PHOTO, seed, size)
@@ -60,7 +64,8 @@ class Stream:
         """
         end = first + self.window
         last = end + math.ceil(AHEAD * self.window)
-        self.decoded = {at: photo for at, photo in self.decoded.items() if first <= at < last}
+        for at in [at for at in self.decoded if not first <= at < last]:
+            self.decoded.pop(at).cancel()
         for at in range(first, last):
             self._ask(at, seed)
         found = [photo for at in range(first, end) if _fits(photo := self._ask(at, seed).result(), size)]

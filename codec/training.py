@@ -223,7 +223,8 @@ class Trainer:
             ) from error
         self.bad_steps.zero_()
         for group, peak in zip(self.optimiser.param_groups, _peaks(self.config), strict=True):
-            group["peak"], group["fused"] = peak, True  # the flags of this run, not of the saved one
+            # those of this run, not of the saved one
+            group.update(peak=peak, weight_decay=self.config.weight_decay, fused=True)
 
 
 def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:

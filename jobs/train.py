@@ -103,13 +103,16 @@ def schedule(arguments: argparse.Namespace) -> "TrainConfig":
 
 
 def _run(arguments: argparse.Namespace, config: "TrainConfig", device: "torch.device", start: float) -> int:
+    from contextlib import closing, nullcontext
+
     import torch
 
     from codec.dataset import load_photos
     from codec.distributed import peers
     from codec.initialisation import initialise
+    from codec.stream import Stream
     from codec.training import STATE_FILE, Trainer
-    from jobs.watch import Watch, logged_step
+    from jobs.watch import Watch, finished_step
 
     if config.precision == "bf16":
         torch.set_float32_matmul_precision("high")  # what stays in single precision may use TF32
@@ -125,7 +128,7 @@ def _run(arguments: argparse.Namespace, config: "TrainConfig", device: "torch.de
     arguments.output.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(codec.to(device), source, config, arguments.output)
     begun = trainer.step
-    if trainer.progress >= 1 and logged_step(arguments.output) == trainer.step:
+    if trainer.progress >= 1 and finished_step(arguments.output) == trainer.step:
         done = f"finished at step {trainer.step}; a longer --steps or --time-budget goes on from there"
         cli.say(f"{arguments.output}: {done}")
         return cli.DONE
@@ -133,7 +136,8 @@ def _run(arguments: argparse.Namespace, config: "TrainConfig", device: "torch.de
         told = f"goes on at step {begun}" if begun else "starts"
         cli.say(f"{arguments.output}: {codec.config.name} {told}; validated on {len(shown)} photos")
     interrupted = cli.flag_on_signal()
-    with Watch(trainer, shown, quiet=peers().rank > 0) as watch:
+    ends = closing(source) if isinstance(source, Stream) else nullcontext()
+    with Watch(trainer, shown, quiet=peers().rank > 0) as watch, ends:
         trainer.run(
             watch, lambda: interrupted.is_set() or (trainer.step > begun and _is_over(arguments.stop_after, start))
         )

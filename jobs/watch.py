@@ -76,7 +76,7 @@ class Watch:
         if trainer.step % CHECK_EVERY == 0 or not self.loss:  # to read the loss is to wait for the device
             self.loss = float(loss.weighted)
             self.bar.update(trainer.progress - self.bar.n)
-            per_step = trainer.elapsed / trainer.step
+            per_step = trainer.elapsed / max(1, trainer.step)  # a return may lead to the very start
             self.bar.set_description(f"step {trainer.step}, {per_step:.2f} s, loss {self.loss:.2f}")
         if time.monotonic() - self.last > self.every:
             self.validate(trainer)
@@ -92,7 +92,8 @@ class Watch:
         rows = validate(codec, self.photos, QUALITIES)
         speed = self._speed(trainer)
         export(codec, trainer.folder, {"steps": str(trainer.step), "train_seconds": f"{trainer.elapsed:.0f}"})
-        line = {"step": trainer.step, "seconds": round(trainer.elapsed, 1), "rows": [row._asdict() for row in rows]}
+        done = {"step": trainer.step, "seconds": round(trainer.elapsed, 1), "finished": trainer.progress >= 1}
+        line = {**done, "rows": [row._asdict() for row in rows]}
         append_line(trainer.folder / LOG, json.dumps({**line, **(speed.__dict__ if speed else {})}))
         if speed:
             self.bar.write(f"step {trainer.step}: {speed}")
@@ -113,12 +114,13 @@ class Watch:
         return speed
 
 
-def logged_step(folder: Path) -> int | None:
-    """The step whose weights were published last in a run's folder; a line that is cut off counts for nothing."""
+def finished_step(folder: Path) -> int | None:
+    """The step whose weights were published last as those of a finished schedule; a line cut off counts for nothing."""
     steps = []
     for line in (folder / LOG).read_bytes().splitlines() if (folder / LOG).is_file() else ():
         try:
-            steps.append(int(json.loads(line)["step"]))
+            found = json.loads(line)
+            steps += [int(found["step"])] if found["finished"] else []
         except (ValueError, TypeError, KeyError):
             continue
     return steps[-1] if steps else None

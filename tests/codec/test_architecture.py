@@ -1,6 +1,7 @@
 """What a model's configuration may be, and the lambda of a quality."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,10 @@ from codec.checkpoint import model_config
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"name": "../../elsewhere"}, "letters, digits and"),
+        ({"name": "team/base"}, "letters, digits and"),
+        ({"name": ""}, "letters, digits and"),
+        ({"window": 64}, r"segments 4 x window 64\^2: 16384 latents to attend over"),
         ({"latent": 18}, "latent 18 is no multiple of segments 4"),
         ({"context_width": 15}, "context_width 15 is no multiple of heads 2"),
         ({"window": 6}, "window 6 is no multiple of 4"),
@@ -26,7 +31,7 @@ from codec.checkpoint import model_config
     ],
 )
 def test_an_impossible_architecture_is_refused(
-    tiny_config: Callable[..., ModelConfig], changes: dict[str, int], message: str
+    tiny_config: Callable[..., ModelConfig], changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         tiny_config(**changes)

@@ -1,6 +1,8 @@
 """Crops: cut where they were drawn, the same for a step whoever draws them, from all of memory or a stream."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +101,25 @@ def test_a_stream_holds_no_more_than_its_window_and_shows_every_photo(
         assert crops.shape == (4, 3, 64, 64) and len(stream.decoded) <= 4 * (1 + AHEAD)
     assert set(read) == {f"{i:02}.png" for i in range(12)}
     assert len(read) <= rounds * 12 + 4 * (1 + AHEAD), "a photo is decoded once each round"
+
+
+def test_what_is_no_longer_wanted_is_not_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go, read = threading.Event(), list[str]()
+
+    def slow(path: Path) -> NDArray[np.uint8] | None:
+        read.append(path.name)
+        go.wait(10)
+        return None
+
+    monkeypatch.setattr("codec.stream.read_photo", slow)
+    stream = Stream(folder, 8, CPU)
+    stream.pool = ThreadPoolExecutor(1)
+    for at in range(6):
+        stream._ask(at, 0)
+    stream.close()
+    go.set()
+    stream.pool.shutdown(wait=True)
+    assert len(read) == 1
 
 
 def test_a_phase_of_smaller_batches_keeps_to_the_window(folder: Path) -> None:

@@ -96,6 +96,12 @@ def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(fresh: Fresh, album: Albu
     assert same(list(snapshot(second)), list(snapshot(unbroken)))
 
 
+def test_a_resumed_run_has_its_own_weight_decay(fresh: Fresh, album: Album, tmp_path: Path) -> None:
+    Trainer(fresh(), album, SHORT, tmp_path).run(nothing)
+    resumed = Trainer(fresh(), album, replace(SHORT, weight_decay=0.3), tmp_path)
+    assert resumed.step == 6 and {group["weight_decay"] for group in resumed.optimiser.param_groups} == {0.3}
+
+
 def test_a_stage_without_context_trains_all_else(fresh: Fresh, album: Album, tmp_path: Path) -> None:
     def weights(trainer: Trainer) -> dict[str, Tensor]:
         return {name: p.detach().clone() for name, p in trainer.codec.named_parameters()}

@@ -1,6 +1,7 @@
 """`rdo-train`: a few steps on a few pictures, resumed, interrupted, refused."""
 
 import json
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from codec.architecture import trained_for
 from codec.checkpoint import load, read_checkpoint
 from codec.coding import decode, encode
 from codec.image import read_image
+from codec.training import Trainer
 from jobs.train import build_parser, main, schedule
 from jobs.watch import QUALITIES, Watch
 
@@ -89,6 +91,39 @@ def test_an_interrupted_run_resumes_as_if_unbroken(rdo_train_on: Train, monkeypa
     assert log("broken")[-1]["step"] == 4
     for name, tensor in weights("whole").items():
         assert torch.equal(tensor, weights("broken")[name]), name
+
+
+def test_a_run_that_is_ended_where_it_was_interrupted_is_finished_first(rdo_train_on: Train, monkeypatch) -> None:
+    honest = Watch.__call__
+
+    def watch(self, trainer, loss) -> None:
+        honest(self, trainer, loss)
+        if trainer.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Watch, "__call__", watch)
+        assert rdo_train_on("--steps", 4, "-o", "run", "photos") == 130
+    for lines in (2, 2):  # calibrated once
+        assert rdo_train_on("--steps", 2, "-o", "run", "photos") == 0
+        assert [line["finished"] for line in log("run")] == [False, True][:lines]
+
+
+def test_a_run_that_diverges_at_once_goes_back_to_its_start(rdo_train_on: Train, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("codec.training.BAD_STEPS_MAX", 3)
+    monkeypatch.setattr("codec.training.CHECK_EVERY", 3)
+    honest, spoilt = Trainer._gradients, list[int]()
+
+    def gradients(self, batch, phase):
+        loss = honest(self, batch, phase)
+        if len(spoilt) < 3:
+            spoilt.append(self.step)
+            next(self.codec.parameters()).grad.fill_(math.nan)
+        return loss
+
+    monkeypatch.setattr(Trainer, "_gradients", gradients)
+    assert rdo_train_on("--steps", 4, "-o", "run", "photos") == 0
+    assert spoilt == [0, 1, 2] and log("run")[-1]["step"] == 4
 
 
 def test_a_run_may_start_from_a_model(rdo_train_on: Train, model) -> None:
