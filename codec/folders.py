@@ -35,6 +35,15 @@ def find_images(folder: Path, exclude: Path | None = None) -> list[Path]:
     return sorted(found + [Path(error.filename) for error in closed])
 
 
+def find_files(folder: Path, ending: str) -> list[Path]:
+    """Every file below `folder` whose name ends so, sorted; as above, what may not be opened is listed."""
+    found: list[Path] = []
+    closed: list[OSError] = []
+    for parent, _, files in os.walk(folder, onerror=closed.append):
+        found += [path for name in files if name.endswith(ending) and _may_be_file(path := Path(parent) / name)]
+    return sorted(found + [Path(error.filename) for error in closed])
+
+
 def _may_be_file(path: Path) -> bool:
     try:
         return path.is_file()

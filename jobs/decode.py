@@ -98,6 +98,7 @@ def find_files(inputs: list[str]) -> list[tuple[Path, Path]]:
     Raises:
         ConfigError: a folder holds none, or standard input is mixed with files.
     """
+    from codec import folders
     from codec.errors import ConfigError
 
     if "-" in inputs:
@@ -108,7 +109,7 @@ def find_files(inputs: list[str]) -> list[tuple[Path, Path]]:
     for name in inputs:
         path = Path(name)
         if path.is_dir():
-            below = [(p, p.relative_to(path)) for p in sorted(path.rglob("*.rdo")) if p.is_file()]
+            below = [(p, p.relative_to(path)) for p in folders.find_files(path, ".rdo")]
             if not below:
                 raise ConfigError(f"{name}: no .rdo files found")
             found += below

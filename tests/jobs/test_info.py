@@ -1,6 +1,7 @@
 """`rdo-info`: the header, and bits that sum up to the file."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,11 @@ def test_unknown_model_is_status_2(file: Path, capsys) -> None:
 def test_folders_are_walked_as_rdo_decode_walks_them(file: Path, folder: Path, model, capsys) -> None:
     assert main(["--model", model, "--json", str(folder)]) == 0
     assert json.loads(capsys.readouterr().out)["bytes"] == file.stat().st_size
+
+
+def test_names_hold_no_orders_for_the_terminal(folder: Path, model, rdo_bytes, capsys) -> None:
+    for name in (b"a\x1b[31m.rdo", b"b\xff.rdo"):
+        Path(os.fsdecode(name)).write_bytes(rdo_bytes)
+    assert main(["--model", model, "."]) == 0
+    shown = capsys.readouterr().out
+    assert "a\\x1b[31m.rdo" in shown and "b\\udcff.rdo" in shown and "\x1b" not in shown

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from codec.errors import ConfigError
-from codec.folders import find_images
+from codec.folders import find_files, find_images
 from jobs.worklist import Item, build_worklist
 
 Pairs = list[tuple[str, str]]
@@ -74,6 +74,21 @@ def test_what_may_not_be_opened_is_listed_for_the_report(tree: Path, monkeypatch
     monkeypatch.setattr(Path, "is_file", guarded_is_file)
     found = [str(path) for path in find_images(Path("in"))]
     assert {"in/closed", "in/half/photo.png"} <= set(found) and len(found) == 6
+
+
+def test_a_folder_of_files_that_may_not_be_opened_is_listed_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("in/open", "in/closed"):
+        (folder / name).mkdir(parents=True)
+    Path("in/open/a.rdo").touch()
+    scandir = os.scandir
+
+    def guarded(path: str) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    assert find_files(Path("in"), ".rdo") == [Path("in/closed"), Path("in/open/a.rdo")]
 
 
 def test_files_and_folders_together(tree: Path, save_photo) -> None:
