@@ -6,6 +6,7 @@ from pathlib import Path
 from jobs import cli, compare
 
 NAMES = ("astronaut", "chelsea", "coffee")  # inside scikit-image's package: nothing is downloaded
+LADDER = "2,4,6"
 WIDTH, HEIGHT = 384, 256  # px; small, so that the whole takes two minutes on two cores
 EXAMPLES = """\
   rdo-demo                       rdo-demo/report.html in about two minutes
@@ -17,7 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
     flags = cli.parser("rdo-demo", "Compare plain, refined and classical files of three sample photographs.", EXAMPLES)
     flags.add_argument("-o", "--output", type=Path, default=Path("rdo-demo"), help="folder")
     flags.add_argument("--iters", default="30", help="refinement steps")
-    flags.add_argument("--qualities", default="2,4,6", help="ladder of plain and refined, 1 to 8")
+    flags.add_argument("--qualities", help=f"ladder of plain and refined, 1 to 8 (default {LADDER})")
     cli.add_model_flags(flags)
     return flags
 
@@ -30,9 +31,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def demo(arguments: argparse.Namespace) -> int:
     """Save the photographs, then compare as `rdo-compare` does."""
+    from codec.checkpoint import FOREIGN
+
     folder = arguments.output / "pictures"
     save_photographs(folder)
-    settings = ["--iters", arguments.iters, "--qualities", arguments.qualities, "--pictures", "3"]
+    settings = ["--iters", arguments.iters, "--pictures", "3"]
+    if arguments.qualities or not arguments.model.startswith(FOREIGN):  # theirs may have one alone
+        settings += ["--qualities", arguments.qualities or LADDER]
     model = ["--model", arguments.model, "--device", arguments.device]
     return compare.main([str(folder), "-o", str(arguments.output), *settings, *model])
 

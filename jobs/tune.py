@@ -88,7 +88,7 @@ def tune(arguments: argparse.Namespace) -> int:
         tuned, held, failures = gather(arguments, config, policy)
         study = open_study(
             config,
-            setup_of(config, model_id(codec).hex(), tuned),
+            setup_of(arguments, config, model_id(codec).hex(), tuned),
             arguments.storage or str(folder / "study.journal"),
             arguments.name or Path(arguments.study).stem,
             len(tuned),
@@ -96,9 +96,10 @@ def tune(arguments: argparse.Namespace) -> int:
         )
         sources = (tuned[0].photo.path,)
         with closing(hire(arguments, codec, config.trials * len(tuned), folder, sources)) as pool:
-            bench = Bench(pool, codec, EncodeConfig(arguments.model, policy=policy), folder)
+            bench = Bench(pool, codec, EncodeConfig(arguments.model, policy=policy), folder, arguments.device)
             _search(study, bench, tuned, deadline)
             verdicts = judge(study, bench, held, folder)
+        failures += sum(verdict.failures for verdict in verdicts)
         write(folder, study, verdicts)
     print(as_json(study, verdicts) if arguments.json else as_text(study, verdicts))
     return cli.SOME_FAILED if failures else cli.DONE
@@ -137,14 +138,17 @@ def gather(
     return cases[0], cases[1], len(failed)
 
 
-def setup_of(config: "StudyConfig", model: str, cases: "list[Case]") -> dict[str, object]:
+def setup_of(
+    arguments: argparse.Namespace, config: "StudyConfig", model: str, cases: "list[Case]"
+) -> dict[str, object]:
     """All that the values of trials depend on: what a study that is gone on with must have been begun with."""
     from codec.settings import to_mapping
 
     photos = sorted({case.photo.sha256 for case in cases})
     digest = hashlib.sha256("".join(photos).encode()).hexdigest()[:8]
     mapping = {key: value for key, value in to_mapping(config).items() if key not in ("trials", "holdout")}
-    return {**mapping, "model": model, "photos": f"{len(photos)} ({digest})"}
+    machine = {name: getattr(arguments, name) for name in ("device", "threads", "batch")}
+    return {**mapping, **machine, "model": model, "photos": f"{len(photos)} ({digest})"}
 
 
 def _search(study: "Study", bench: "Bench", cases: "list[Case]", deadline: float) -> None:

@@ -32,11 +32,15 @@ class Case(NamedTuple):
 
 
 class Bench:
-    """Encodes cases for their records alone: by the pool, or from what an earlier run left in `folder`."""
+    """Encodes cases for their records alone: by the pool, or from what an earlier run left in `folder`.
 
-    def __init__(self, pool: Pool, codec: AnyCodec, config: EncodeConfig, folder: Path) -> None:
+    Another kind of device's records do not count, as their seconds are its own.
+    """
+
+    def __init__(self, pool: Pool, codec: AnyCodec, config: EncodeConfig, folder: Path, device: str) -> None:
         self.pool, self.codec, self.config, self.results = pool, codec, config, folder / RESULTS
-        done = [record for record in read_records(self.results) if record.gain_percent is not None]
+        scored = [record for record in read_records(self.results) if record.gain_percent is not None]
+        done = [record for record in scored if _kind(record.device or "") == _kind(device)]
         self.hashes: dict[EncodeConfig, str] = {}  # of all weights, hence slow
         self.known = {(record.input_sha256, record.config_hash): record for record in done}
 
@@ -67,6 +71,10 @@ class Bench:
         while len(records) < len(cases):
             records |= dict(self.wait())
         return [records[str(index)] for index in range(len(cases))]
+
+
+def _kind(device: str) -> str:
+    return device.partition(":")[0]
 
 
 @dataclass

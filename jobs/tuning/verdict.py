@@ -13,6 +13,7 @@ import numpy as np
 
 from codec.files import write_atomically
 from codec.settings import to_mapping
+from jobs.cli import say
 from jobs.record import Record
 from jobs.tuning.study import Study, Trial, means
 from jobs.tuning.trials import Bench, Case
@@ -36,7 +37,10 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One of the best trials, its recipe's file, and what became of it on held-out photos, if there are any."""
+    """One of the best trials, its recipe's file, and what became of it on held-out photos, if there are any.
+
+    `failures` counts what could not be encoded there, with the recipe or the preset; `held_out` is of the others.
+    """
 
     trial: int
     gain_percent: float
@@ -44,6 +48,7 @@ class Verdict:
     recipe: RefineConfig
     file: str
     held_out: HeldOut | None
+    failures: int = 0
 
 
 def judge(study: Study, bench: Bench, held_out: list[Case], folder: Path) -> list[Verdict]:
@@ -53,30 +58,34 @@ def judge(study: Study, bench: Bench, held_out: list[Case], folder: Path) -> lis
         assert trial.values is not None and trial.seconds is not None
         recipe = study.config.recipe(trial.params)
         name = "best.yaml" if len(study.config.objectives) == 1 else f"trial-{trial.number}.yaml"
-        outcome = _compare(bench, recipe, held_out)
+        outcome, failures = _compare(bench, recipe, held_out)
         gain = trial.values["gain_percent"]
-        found.append(Verdict(trial.number, gain, trial.seconds, recipe, str(folder / name), outcome))
+        found.append(Verdict(trial.number, gain, trial.seconds, recipe, str(folder / name), outcome, failures))
     return found
 
 
-def _compare(bench: Bench, recipe: RefineConfig, cases: list[Case]) -> HeldOut | None:
-    """Over the cases that failed with neither."""
+def _compare(bench: Bench, recipe: RefineConfig, cases: list[Case]) -> tuple[HeldOut | None, int]:
+    """Over the cases that failed with neither; and how many records are failures, which are told."""
     shipped = replace(preset(recipe.iters), seed=recipe.seed, time_budget=recipe.time_budget)
-    runs = zip(cases, bench.measure(recipe, cases), bench.measure(shipped, cases), strict=True)
+    runs = list(zip(cases, bench.measure(recipe, cases), bench.measure(shipped, cases), strict=True))
+    failed = [record for _, *pair in runs for record in pair if record.gain_percent is None]
+    for record in failed:
+        say(f"{record.input}: {record.error}")
     both = [(case, a, b) for case, a, b in runs if a.gain_percent is not None and b.gain_percent is not None]
     if not both:
-        return None
+        return None, len(failed)
     ours, theirs = means(a for _, a, _ in both), means(b for _, _, b in both)
     differences = np.array(_by_photo(both))
-    return HeldOut(
+    outcome = HeldOut(
         len(differences),
         ours["gain_percent"],
         ours["seconds"],
         theirs["gain_percent"],
         theirs["seconds"],
-        ours["gain_percent"] - theirs["gain_percent"],
+        float(differences.mean()),
         paired_bootstrap(lambda chosen: float(differences[chosen].mean()), len(differences)),
     )
+    return outcome, len(failed)
 
 
 def _by_photo(runs: list[tuple[Case, Record, Record]]) -> list[float]:

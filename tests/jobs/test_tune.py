@@ -4,7 +4,9 @@ import csv
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -14,6 +16,10 @@ import jobs.running.local
 from jobs.record import read_records
 from jobs.running.history import sole_writer
 from jobs.tune import main
+from jobs.tuning.photos import Photo
+from jobs.tuning.trials import Case
+from jobs.tuning.verdict import _compare
+from rdo.efforts import recipe
 
 ROWS = "study/trials.csv"
 STUDY = """\
@@ -36,6 +42,25 @@ def tune(model: str, save_photo: Any, folder: Path) -> Tune:
         save_photo(f"in/{seed}.png", 32, 40, seed)
     (folder / "mine.yaml").write_text(STUDY)
     return lambda *flags: main(["mine.yaml", "in", "-o", "study", "--threads", "1", "--model", model, *map(str, flags)])
+
+
+def test_what_fails_on_held_out_photos_is_told_and_counted(make_record: Any, capsys: Any) -> None:
+    good, bad = make_record("a.png", 6), replace(make_record("b.png", 6), gain_percent=None, error="stopped")
+    bench = SimpleNamespace(measure=lambda recipe, cases: [good, bad][: len(cases)])
+    cases = [Case(Photo(Path(name), name, 100), 6.0) for name in ("a.png", "b.png")]
+    outcome, failures = _compare(bench, recipe(10), cases)
+    assert failures == 2 and outcome is not None and outcome.photos == 1  # the recipe's and the preset's
+    assert capsys.readouterr().err.count("b.png: stopped") == 2
+
+
+def test_records_of_another_device_are_measured_again(tune: Tune) -> None:
+    assert tune("--trials", 1, "--holdout", 0) == 0
+    before = encoded()
+    log = Path("study/results.jsonl")
+    log.write_text(log.read_text().replace('"device": "cpu"', '"device": "cuda:0"'))
+    assert tune("--trials", 1, "--holdout", 0, "--name", "again") == 0
+    assert encoded() == 2 * before
+    assert tune("--trials", 2, "--holdout", 0, "--name", "again", "--batch", 2) == 2
 
 
 def rows(file: str = ROWS) -> list[dict[str, str]]:
