@@ -89,8 +89,12 @@ def test_a_recorded_search_is_the_search(codec, photo, monkeypatch, heat: float,
 
 @pytest.mark.gpu
 @pytest.mark.parametrize(
-    "name", ["bmshj2018-factorized", "mbt2018-mean", "mbt2018", "cheng2020-attn", "mbt2018-mean-vbr"]
-)
+    "name",
+    [
+        "bmshj2018-factorized", "mbt2018-mean", "mbt2018", "cheng2020-attn", "cheng2020-anchor-checkerboard",
+        "elic2022-official", "mbt2018-mean-vbr",
+    ],
+)  # fmt: skip
 def test_recorded_searches_of_other_models(make_zoo_codec, photo, monkeypatch, name: str) -> None:
     codec = make_zoo_codec(name).cuda()
     x = to_tensor(Pixels(photo(70, 90), grey=False)).cuda()
