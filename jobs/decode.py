@@ -54,21 +54,25 @@ def decode_all(arguments: argparse.Namespace) -> int:
         try:
             data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
             codec = codec_of(data)
-            if target != "-" and Path(target).exists() and not arguments.overwrite:
-                raise ConfigError(f"{target} exists: name another with -o, or pass --overwrite to replace it")
-            png = write_png(decode(codec, data).pixels)
+            png, there = write_png(decode(codec, data).pixels), Path(target)
             if target == "-":
                 sys.stdout.buffer.write(png)
                 sys.stdout.buffer.flush()
-            else:
-                Path(target).parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(Path(target), png)
+            elif arguments.overwrite or not there.exists():
+                there.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(there, png)
+            elif there.read_bytes() != png:  # else an earlier run's
+                raise ConfigError(f"{target} exists: name another with -o, or pass --overwrite to replace it")
+        except BrokenPipeError:
+            raise
         except Exception as error:
             failed += 1
             cli.say(f"{source}: {explain(error, source)}")
     if len(pairs) > 1 and failed < len(pairs):
         done = len(pairs) - failed
         cli.say(f"{done} picture{'s' * (done > 1)} in {arguments.output or ', '.join(arguments.inputs)}")
+    elif not failed and pairs[0][1] != "-":
+        cli.say(f"the picture is {pairs[0][1]}")
     return cli.SOME_FAILED if failed else cli.DONE
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   rdo-encode --iters 500 photos/            rdo-out/*.rdo, rdo-out/results.jsonl
   rdo-encode --quality 6 -o a.rdo a.png     one file
-  rdo-encode --iters 0 photos/              plain encoding, one pass
+  rdo-encode --iters 0 -o plain/ photos/    plain encoding, one pass
   rdo-encode -j 4 photos/                   four pictures at a time
   rdo-encode --ray --address head:6379 /share/photos/ -o /share/out
   rdo-encode - < a.png > a.rdo              standard input and output"""
@@ -117,23 +117,30 @@ def encode(arguments: argparse.Namespace) -> int:
                 print(record.to_json(), flush=True)
     if not arguments.json and items[0].output != STDIO:
         print(summary(records, results and results.parent))
-        if config.roi:
+        if config.roi and any(r.refined for r in records):
             print(f"cost counts errors as {config.roi} weighs them")
     return cli.SOME_FAILED if any(r.status == "failed" for r in records) else cli.DONE
 
 
 def show(planned: "Iterable[tuple[Item, Record | None]]") -> int:
     """Print what would be written; 1 if anything would be refused."""
-    refused = done = 0
+    refused = done = replaced = 0
     for item, record in planned:
-        if record is None:
-            print(f"{cli.printable(item.input)} -> {cli.printable(item.output)}")
-        elif record.error:
+        if record and record.error:
             cli.say(f"{record.input}: {record.error}")
-        refused += bool(record and record.error)
-        done += bool(record and not record.error)
+            refused += 1
+        elif record:
+            done += 1
+        elif not item.pixels and item.input != "-":
+            cli.say(f"{item.input}: cannot be read as a picture")
+            refused += 1
+        else:
+            print(f"{cli.printable(item.input)} -> {cli.printable(item.output)}")
+            replaced += item.output != "-" and Path(item.output).exists()
     if done:
         cli.say(f"{done} done before, and unchanged")
+    if replaced:
+        cli.say(f"{replaced} would be replaced: -o names another folder")
     return cli.SOME_FAILED if refused else cli.DONE
 
 

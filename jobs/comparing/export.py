@@ -54,8 +54,9 @@ def _bd_rates(report: Report) -> str:
     published = {p.codec: p for p in report.published}
     if not refined:
         return ""
+    count = len(report.averaged_over)
     lines = [
-        f"BD-rate over {len(report.averaged_over)} pictures, negative is smaller at equal PSNR: averaged curves, PCHIP "
+        f"BD-rate over {count} picture{'s' * (count != 1)}, negative is smaller at equal PSNR: averaged curves, PCHIP "
         "(Akima), 95 % interval over pictures; then the mean of each picture's own and its wins, ties "
         "and losses. The shared range is given in dB and as part of the narrower curve's own.",
         "",

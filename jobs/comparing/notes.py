@@ -22,7 +22,9 @@ def cautions(
     if len(images) < len(known):
         left = ", ".join(sorted(known - set(images)))
         notes.append(f"Averaged curves leave out pictures that some codec could not encode at every setting: {left}.")
-    if len(images) in range(3, FEW):
+    if len(images) in (1, 2):
+        notes.append("One or two pictures prove little: there are no intervals.")
+    elif 0 < len(images) < FEW:
         notes.append(f"{len(images)} pictures are few: take the intervals as rough.")
     if len(series[PLAIN].settings) < 2:
         text = "One quality only: a BD-rate needs two or more. Compare the fall of cost, and bits at equal PSNR."
@@ -54,6 +56,14 @@ def effort_note(records: list[Record]) -> list[str]:
         return []
     told = ", ".join(f"{count} at {quality:g}" for quality, count in sorted(steps.items()))
     return [f"Refined points are of different efforts: steps at each quality are {told}."]
+
+
+def lesser_note(records: list[Record], main: list[Record]) -> list[str]:
+    """Pictures whose files are all of a lesser effort than those reported."""
+    left = {r.input for r in records if r.refined} - {r.input for r in main}
+    if not left:
+        return []
+    return [f"Left out, as their files are of a lesser effort than the others': {', '.join(sorted(left))}."]
 
 
 def size_note(records: list[Record]) -> list[str]:

@@ -15,7 +15,7 @@ from jobs.comparing.anchors import AnchorSet
 from jobs.comparing.classical import LADDERS, ClassicalRecord, settings_text
 from jobs.comparing.details import Split
 from jobs.comparing.figures import AtQuality, Comparison, Published, at_quality, compare, delta
-from jobs.comparing.notes import cautions, effort_note, size_note
+from jobs.comparing.notes import cautions, effort_note, lesser_note, size_note
 from jobs.comparing.points import PLAIN, REFINED, Series, complete, efforts, series_of
 from jobs.record import Record
 
@@ -131,7 +131,13 @@ def build_report(
         anchors=anchors,
         published=published,
         failures=failures,
-        notes=[*notes, *size_note(main), *effort_note(main), *cautions(series, images, comparisons, published)],
+        notes=[
+            *notes,
+            *lesser_note(records, main),
+            *size_note(main),
+            *effort_note(main),
+            *cautions(series, images, comparisons, published),
+        ],
         settings={**settings, **{name: settings_text(name) for name in used}},
         versions=_versions(),
     )

@@ -50,6 +50,8 @@ class History:
             text = f"{item.output} is another picture's, {whose}: name another folder with -o, or"
         elif (before and _pixels(output)) or self._left_behind(item):
             return None
+        elif before:
+            text = f"{item.output} is damaged, or was altered since:"
         else:
             text = f"{item.output} exists{', and no record here shows it to be ours' if self.exists else ''}:"
         text = f"{text} {REFUSED}"

@@ -50,7 +50,7 @@ def run(
             record = None if overwrite else before.settled(item, config_hash)
             if record is None and not (told or overwrite) and before.replaces(item):
                 folder = results.parent if results else Path(item.output).parent
-                say(f"{folder}: replacing what other settings made, as each picture is done; -o names another folder")
+                say(f"{folder}: replacing what other settings made, or what changed since; -o names another folder")
                 told = True
             return record
 

@@ -157,3 +157,15 @@ def test_a_full_disk_leaves_nothing(files, rdo_decode, folder: Path, monkeypatch
     assert rdo_decode("in") == 1
     assert capsys.readouterr().err.count("No space left on device: check the disk") == 2
     assert not pngs(folder) and not list(folder.rglob("*.part"))
+
+
+def test_a_second_run_leaves_what_is_decoded_and_tells_where_it_is(files, rdo_decode, folder: Path, capsys) -> None:
+    assert rdo_decode("in") == 0
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")}
+    (folder / "in/sub/b.png").unlink()
+    assert rdo_decode("in") == 0
+    assert set(folder.rglob("*.png")) == before.keys()
+    assert (folder / "in/a.jpg.png").stat().st_mtime_ns == before[folder / "in/a.jpg.png"]
+    capsys.readouterr()
+    assert rdo_decode("-o", "one.png", "in/sub/b.rdo") == 0
+    assert capsys.readouterr().err == "the picture is one.png\n"

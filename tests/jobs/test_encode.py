@@ -237,7 +237,9 @@ def test_a_result_damaged_since_is_told_and_made_good_when_asked(save_photo, rdo
     assert rdo_encode("--iters", 0, "in") == 0
     good = Path("rdo-out/a.png.rdo").read_bytes()
     Path("rdo-out/a.png.rdo").write_bytes(good[:-1])
-    assert rdo_encode("--iters", 0, "in") == 1 and "--overwrite" in capsys.readouterr().err
+    assert rdo_encode("--iters", 0, "in") == 1
+    told = capsys.readouterr().err
+    assert "rdo-out/a.png.rdo is damaged, or was altered since: pass --overwrite to replace it" in told
     assert rdo_encode("--iters", 0, "--overwrite", "in") == 0
     assert Path("rdo-out/a.png.rdo").read_bytes() == good
 
@@ -419,7 +421,13 @@ def test_dry_run_lists_what_is_left_and_tells_what_would_be_refused(save_photo, 
     told = capsys.readouterr()
     assert told.out == "in/b.png -> rdo-out/b.png.rdo\n" and "1 done before" in told.err
     assert rdo_encode("--dry-run", "--iters", 0, "--overwrite", "in") == 0
-    assert capsys.readouterr().out.count("->") == 2
+    told = capsys.readouterr()
+    assert told.out.count("->") == 2 and "1 would be replaced" in told.err
+    Path("in/c.png").write_text("no picture")
+    assert rdo_encode("--dry-run", "--iters", 1, "in") == 1
+    told = capsys.readouterr()
+    assert told.out.count("->") == 2 and "1 would be replaced" in told.err
+    assert "in/c.png: cannot be read as a picture" in told.err
 
     save_photo("other/a.png", 10, 10, seed=1)
     assert rdo_encode("--dry-run", "--iters", 0, "other") == 1

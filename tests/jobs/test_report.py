@@ -84,6 +84,19 @@ def test_a_curve_of_several_efforts_is_noted(make_record: Any, records: list[Any
     assert not [note for note in report(records).notes if "efforts" in note]
 
 
+def test_pictures_of_a_lesser_effort_alone_are_left_out_aloud(make_record: Any) -> None:
+    found = report([make_record("a", 1, iters=40), make_record("a", 1, iters=0), make_record("b", 1, iters=0)])
+    assert [p.image for p in found.pictures] == ["a"]
+    assert "Left out, as their files are of a lesser effort than the others': b." in found.notes
+
+
+@pytest.mark.parametrize(("count", "note"), [(1, "prove little"), (2, "prove little"), (3, "pictures are few")])
+def test_the_fewer_pictures_the_louder_the_note(make_record: Any, count: int, note: str) -> None:
+    found = report([make_record(image, q) for image in "abc"[:count] for q in QUALITIES])
+    assert [text for text in found.notes if note in text]
+    assert f"BD-rate over {count} picture{'s' * (count > 1)}, " in as_markdown(found)
+
+
 def test_each_pictures_gain_has_the_key_that_the_page_asks_for(make_record: Any) -> None:
     """The page looks up qualities as JavaScript writes numbers."""
     found = report([make_record("a", quality) for quality in (2.0, 2.75, 4.12353515625)])
