@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from codec.dataset import Album, Draw, draw_crops, load_photos
+from codec.dataset import Album, Draw, draw_crops, load_photos, read_photo
 from codec.errors import ConfigError
 from codec.stream import AHEAD, CROPS_A_PHOTO, Stream
 
@@ -104,22 +104,34 @@ def test_a_stream_holds_no_more_than_its_window_and_shows_every_photo(
 
 
 def test_what_is_no_longer_wanted_is_not_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    go, read = threading.Event(), list[str]()
+    go, begun, read = threading.Event(), threading.Event(), list[str]()
+    honest = read_photo
 
     def slow(path: Path) -> NDArray[np.uint8] | None:
         read.append(path.name)
-        go.wait(10)
-        return None
+        begun.set()
+        go.wait(60)
+        return honest(path)
 
     monkeypatch.setattr("codec.stream.read_photo", slow)
-    stream = Stream(folder, 8, CPU)
+    stream = Stream(folder, 2, CPU)
     stream.pool = ThreadPoolExecutor(1)
-    for at in range(6):
+    left = [stream._ask(at, 0) for at in range(6)]
+    assert begun.wait(60)
+    go.set()
+    stream._photos(100, 0, 64)  # another window
+    assert all(photo.cancelled() or photo.done() for photo in left) and set(stream.decoded) == {100, 101, 102}
+
+    go.clear()
+    begun.clear()
+    for at in range(200, 206):
         stream._ask(at, 0)
+    assert begun.wait(60)
+    before = len(read)
     stream.close()
     go.set()
     stream.pool.shutdown(wait=True)
-    assert len(read) == 1
+    assert len(read) == before
 
 
 def test_a_phase_of_smaller_batches_keeps_to_the_window(folder: Path) -> None:

@@ -87,6 +87,8 @@ def main(folder: Path) -> None:
     if os.environ["RANK"] == "0":
         trainer("alone", 0).run(lambda _, loss: found["alone"].append(float(loss.weighted)))  # type: ignore[attr-defined]
     distributed.join("cpu")
+    own = distributed.peers().rank  # the second's seconds would hold its waiting for the first
+    assert distributed.agree(1.0 + own, False, torch.device("cpu")) == (1.0, False)
     whole = trainer("unbroken", distributed.peers().rank)  # DDP gives all the weights of the first
     found["start"] = weights(whole)
     whole.run(lambda _, loss: found["losses"].append(float(loss.weighted)))  # type: ignore[attr-defined]

@@ -220,6 +220,7 @@ def test_published_weights_are_downloaded_once_and_checked(
     for name in (good, bad):
         shutil.copy(tmp_path / "weights", tmp_path / name)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     urls, key = (image_vbr.model_urls[spec], "mse") if "vbr" in spec else (image.model_urls["mbt2018-mean"]["mse"], 3)
     address = serve(tmp_path)
     monkeypatch.setitem(urls, key, f"{address}/{good}")

@@ -16,7 +16,7 @@ from codec.errors import ConfigError
 from codec.model import Codec
 from jobs.record import SCHEMA, Record
 from jobs.running.local import InProcess
-from jobs.running.pool import Answer, Crew, Lost, Ready, Task, take_alike
+from jobs.running.pool import Answer, Crew, Lost, Ready, Step, Task, take_alike
 from jobs.running.settings import EncodeConfig
 from jobs.running.worker import encode
 from jobs.worklist import NOWHERE, Item
@@ -181,6 +181,17 @@ def test_a_word_is_said_where_nobody_starts(monkeypatch: pytest.MonkeyPatch, cap
     awake.append(True)
     assert set(collect(pool)) == {"a"}
     assert capsys.readouterr().err.count("no worker has started in 0.02 seconds") == 1
+
+
+def test_a_result_that_waits_to_be_heard_is_not_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Script(1, lambda handle, task: None if task else Ready(), seconds_max=30)
+    pool.submit(task("a"))
+    assert pool.wait(0.01) == [] and pool.workers[0].tasks
+    late = pool.workers[0].deadline + 1
+    monkeypatch.setattr("jobs.running.pool.time.monotonic", lambda: late)
+    pool.listen = lambda timeout: [(1, Step()), (1, Step()), (1, [done(task("a"))])]  # type: ignore[method-assign]
+    [(_, record)] = pool.wait()
+    assert record.status == "done"
 
 
 def test_no_more_workers_than_there_is_work() -> None:

@@ -8,15 +8,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import Pipe
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from codec.errors import ConfigError
 from jobs.record import Record, read_records
-from jobs.running.pool import Task
-from jobs.running.processes import Processes
+from jobs.running.pool import Lost, Step, Task
+from jobs.running.processes import Process, Processes, _all_from
 from jobs.running.settings import EncodeConfig
 from jobs.worklist import NOWHERE, Item
 from rdo.config import RefineConfig
@@ -55,15 +57,15 @@ def files(folder: str) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*.rdo")}
 
 
-def test_a_result_that_waits_to_be_heard_is_not_over_time(processes: Make, save_photo: Any) -> None:
-    pool = processes(1, seconds_max=3)
-    config = EncodeConfig(refine=RefineConfig(iters=5))
-    pool.submit(Task(Item(str(save_photo("a.png", 10, 10)), NOWHERE, 100), config))
-    while not pool.workers[0].tasks:
-        assert pool.wait(0.05) == []
-    time.sleep(4)
-    [(_, record)] = pool.wait()
-    assert record.status == "done", record.error
+def test_all_that_a_worker_said_is_heard_at_once() -> None:
+    ours, theirs = Pipe()
+    handle = Process(SimpleNamespace(join=lambda timeout: None, exitcode=-9), ours)
+    for answer in (Step(), Step(), []):
+        theirs.send(answer)
+    assert list(_all_from(handle)) == [Step(), Step(), []]
+    theirs.send(Step())
+    theirs.close()
+    assert list(_all_from(handle)) == [Step(), Lost("SIGKILL, as when memory runs out")]
 
 
 def test_two_processes_write_the_same_bytes_as_one(save_photo: Any, rdo_encode: Any, records: Any) -> None:

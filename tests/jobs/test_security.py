@@ -12,7 +12,7 @@ import codec
 import jobs
 import rdo
 
-SOURCES = [path for package in (codec, jobs, rdo) for path in Path(str(package.__file__)).parent.glob("*.py")]
+SOURCES = [path for package in (codec, jobs, rdo) for path in Path(str(package.__file__)).parent.rglob("*.py")]
 
 
 def tree(folder: Path) -> set[str]:

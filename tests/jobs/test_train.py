@@ -16,6 +16,7 @@ from codec.architecture import trained_for
 from codec.checkpoint import load, read_checkpoint
 from codec.coding import decode, encode
 from codec.image import read_image
+from codec.stream import Stream
 from codec.training import Trainer
 from jobs.train import build_parser, main, schedule
 from jobs.watch import QUALITIES, Watch
@@ -93,8 +94,9 @@ def test_an_interrupted_run_resumes_as_if_unbroken(rdo_train_on: Train, monkeypa
         assert torch.equal(tensor, weights("broken")[name]), name
 
 
-def test_a_run_that_is_ended_where_it_was_interrupted_is_finished_first(rdo_train_on: Train, monkeypatch) -> None:
-    honest = Watch.__call__
+def test_a_run_that_is_ended_where_it_was_interrupted_is_calibrated_first(rdo_train_on: Train, monkeypatch) -> None:
+    honest, calibrated = Watch.__call__, list[int]()
+    monkeypatch.setattr("jobs.watch.calibrate", lambda codec, photos: calibrated.append(len(photos)))
 
     def watch(self, trainer, loss) -> None:
         honest(self, trainer, loss)
@@ -104,9 +106,16 @@ def test_a_run_that_is_ended_where_it_was_interrupted_is_finished_first(rdo_trai
     with monkeypatch.context() as patch:
         patch.setattr(Watch, "__call__", watch)
         assert rdo_train_on("--steps", 4, "-o", "run", "photos") == 130
-    for lines in (2, 2):  # calibrated once
+    assert calibrated == [] and [line["finished"] for line in log("run")] == [False]
+    for _ in range(2):
         assert rdo_train_on("--steps", 2, "-o", "run", "photos") == 0
-        assert [line["finished"] for line in log("run")] == [False, True][:lines]
+        assert calibrated == [1] and [line["finished"] for line in log("run")] == [False, True]
+
+
+def test_a_streams_decoding_ends_with_the_run(rdo_train_on: Train, monkeypatch) -> None:
+    honest, closed = Stream.close, list[bool]()
+    monkeypatch.setattr(Stream, "close", lambda self: closed.append(True) or honest(self))
+    assert rdo_train_on("--steps", 1, "--stream", 2, "-o", "run", "photos") == 0 and closed
 
 
 def test_a_run_that_diverges_at_once_goes_back_to_its_start(rdo_train_on: Train, monkeypatch, capsys) -> None:

@@ -13,6 +13,7 @@ import optuna
 import pytest
 
 import jobs.running.local
+import jobs.running.worker
 from jobs.record import read_records
 from jobs.running.history import sole_writer
 from jobs.tune import main
@@ -53,6 +54,22 @@ def test_what_fails_on_held_out_photos_is_told_and_counted(make_record: Any, cap
     assert capsys.readouterr().err.count("b.png: stopped") == 2
 
 
+def test_a_study_whose_held_out_photos_fail_is_no_success(tune: Tune, save_photo: Any, monkeypatch: Any) -> None:
+    Path("mine.yaml").write_text(STUDY.replace("crop: 24\n", ""))
+    save_photo("held/a.png", 48, 40, 9)
+    honest = jobs.running.worker.refine
+
+    def refine(codec: Any, x: Any, *args: Any) -> Any:
+        if x.shape[-2] == 48:
+            raise RuntimeError("no luck")
+        return honest(codec, x, *args)
+
+    monkeypatch.setattr(jobs.running.worker, "refine", refine)
+    assert tune("--trials", 1, "--holdout", "held") == 1
+    [best] = json.loads(Path("study/summary.json").read_text())["best"]
+    assert best["failures"] == 2 and best["held_out"] is None
+
+
 def test_records_of_another_device_are_measured_again(tune: Tune) -> None:
     assert tune("--trials", 1, "--holdout", 0) == 0
     before = encoded()
@@ -61,6 +78,13 @@ def test_records_of_another_device_are_measured_again(tune: Tune) -> None:
     assert tune("--trials", 1, "--holdout", 0, "--name", "again") == 0
     assert encoded() == 2 * before
     assert tune("--trials", 2, "--holdout", 0, "--name", "again", "--batch", 2) == 2
+
+
+@pytest.mark.parametrize(("flag", "name"), [("--batch", "batch"), ("--threads", "threads")])
+def test_a_study_goes_on_as_it_was_begun(tune: Tune, capsys: Any, flag: str, name: str) -> None:
+    assert tune("--trials", 1, "--holdout", 0) == 0
+    assert tune("--trials", 2, "--holdout", 0, flag, 2) == 2
+    assert f"{name}" in capsys.readouterr().err.splitlines()[-1]
 
 
 def rows(file: str = ROWS) -> list[dict[str, str]]:
