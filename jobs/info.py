@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import cli
-from jobs.cli import printable
 from jobs.decode import find_files, reader
 
 if TYPE_CHECKING:
@@ -111,9 +110,9 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
 
 def as_text(info: Info) -> str:
     """A table of two columns."""
-    model = f"{printable(info.model or 'another model: name it with --model')} ({info.model_id})"
+    model = f"{cli.printable(info.model or 'another model: name it with --model')} ({info.model_id})"
     lines = [
-        printable(info.file),
+        cli.printable(info.file),
         f"  size      {info.width} x {info.height}{', grey' if info.grey else ''}",
         f"  bytes     {info.bytes} ({info.bpp:.4f} bpp)",
         f"  quality   {info.quality:g}",

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import cli
-from jobs.cli import printable
 
 if TYPE_CHECKING:
     from codec.card import ModelCard
@@ -108,7 +107,7 @@ def _verify(path: Path, sha256: str | None) -> None:
     if card is not None:
         check_card(card, path)
     told = "as asked" if sha256 else "as its card says" if card else "no card and no --sha256 to hold it against"
-    print(printable(f"{path}: {file_sha256(path)} ({told}), {codec.config.name}, id {model_id(codec).hex()}"))
+    print(cli.printable(f"{path}: {file_sha256(path)} ({told}), {codec.config.name}, id {model_id(codec).hex()}"))
 
 
 def _kodak(card: "ModelCard") -> str:
