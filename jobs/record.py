@@ -21,8 +21,9 @@ Status = Literal["done", "failed", "skipped"]
 class Score:
     """One file against its original: measured on the file's bytes and its decoded 8-bit pixels.
 
-    `cost` is bpp + lmbda * distortion of what was optimised: that of the model, mse on 0..255 or MS-SSIM, unless
-    another was asked for. `psnr_db` is null for identical pictures, `ms_ssim` where a side is below 161 pixels.
+    `cost` is bpp + lmbda * distortion of what was optimised: that of the model, mse on 0..255 or MS-SSIM as
+    `codec.distortion` has it, unless another was asked for. `psnr_db` is null for identical pictures, `ms_ssim`, as
+    published, where a side is below 161 pixels.
     """
 
     bytes: int

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from pytorch_msssim import ms_ssim
 
 from codec import calibration
 from codec.architecture import lmbda_of
 from codec.calibration import _cost, _middle, calibrate
 from codec.checkpoint import load
 from codec.coding import plain_latents
+from codec.distortion import measure
 from codec.interface import rate
 from codec.transforms import RateTable
 
@@ -55,7 +55,7 @@ def test_the_cost_is_of_what_the_model_was_trained_for(make_codec, photo) -> Non
     level = torch.tensor([3.0])
     rounded = plain_latents(codec, x, level)
     y_bits, z_bits = rate(codec, rounded, level)
-    error = 1280 * (1 - ms_ssim(codec.synthesise(rounded, level).clamp(0, 1), x, data_range=1.0))
+    error = measure(codec.synthesise(rounded, level).clamp(0, 1), x, "ms_ssim")
     expected = float((y_bits + z_bits) / 192**2 + 0.5 * error)
     assert _cost(codec, crops, 3.0, 0.5) == pytest.approx(expected, rel=1e-5)
     before = tables(codec)

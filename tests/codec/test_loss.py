@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from pytorch_msssim import ms_ssim
 
 from codec.architecture import lmbda_of
 from codec.coding import plain_latents
-from codec.distortion import MS_SSIM_SCALE
+from codec.distortion import measure
 from codec.interface import rate
 from codec.loss import Batch, training_loss, uniform_noise
 from codec.model import Codec
@@ -49,7 +48,7 @@ def test_ms_ssim_takes_the_place_of_the_mse(tiny_codec: Codec, photo: Photo) -> 
     squared, structural = (training_loss(tiny_codec, batch, distortion) for distortion in ("mse", "ms_ssim"))
     assert float(squared.mse) == float(structural.mse) and float(squared.bpp) == float(structural.bpp)
     x_hat = tiny_codec.synthesise(plain_latents(tiny_codec, batch.x, batch.quality), batch.quality)
-    each = MS_SSIM_SCALE * (1 - ms_ssim(x_hat, batch.x, data_range=1.0, size_average=False))
+    each = measure(x_hat, batch.x, "ms_ssim")
     mse = 255**2 * (x_hat - batch.x).square().mean((1, 2, 3))
     difference = float((batch.lmbda**0.5 * (each - mse)).mean())
     assert float(structural.weighted - squared.weighted) == pytest.approx(difference, rel=1e-3)

@@ -1,12 +1,18 @@
 """Distortion: by hand, its parts and weights, and what it refuses."""
 
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from pytorch_msssim import ms_ssim
 
-from codec.distortion import MS_SSIM_SCALE
+from codec.distortion import MS_SSIM_SCALE, measure
 from codec.errors import ConfigError
 from rdo.distortion import Distortion, weight_of_mask
+
+Photo = Callable[..., NDArray[np.uint8]]
 
 
 def pictures(side: int = 170) -> tuple[torch.Tensor, torch.Tensor]:
@@ -23,9 +29,22 @@ def test_mse_of_each_picture() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_a_share_of_ms_ssim(share: float) -> None:
     x_hat, x = pictures()
-    other = MS_SSIM_SCALE * (1 - ms_ssim(x_hat, x, data_range=1.0, size_average=False))
+    rows = torch.tensor([*range(6, 0, -1), *range(170), *range(168, 162, -1)])  # mirrored beyond the edges
+    seen = (picture[:, :, rows][..., rows] for picture in (x_hat, x))
+    other = MS_SSIM_SCALE * (1 - ms_ssim(*seen, data_range=1.0, size_average=False))
     mixed = (1 - share) * Distortion()(x_hat, x) + share * other
     assert torch.allclose(Distortion(share)(x_hat, x), mixed)
+
+
+def test_ms_ssim_sees_the_outermost_pixels_as_it_sees_others(photo: Photo) -> None:
+    x = torch.from_numpy(photo(192, 192)).permute(2, 0, 1)[None] / 255
+    noise = 0.05 * torch.randn_like(x)
+    ring, inner = (torch.zeros(192, 192) for _ in range(2))
+    ring[:] = 1
+    ring[2:-2, 2:-2] = 0
+    inner[40:-40, 40:-40] = 1
+    of_ring, of_inner = (float(measure(x + noise * part, x, "ms_ssim") / part.mean()) for part in (ring, inner))
+    assert 0.3 < of_ring / of_inner < 2.5
 
 
 def test_weights_have_mean_1_and_count_what_they_mark() -> None:
