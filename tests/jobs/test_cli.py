@@ -20,12 +20,13 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 COMMANDS = ("encode", "decode", "info", "train", "tune")
 HELP = """
-import sys
+import sys, time
 for name in sys.argv[1:]:
     try:
         __import__(f"jobs.{name}", fromlist=["main"]).main(["--help"])
     except SystemExit as stopped:
         assert stopped.code == 0
+assert time.process_time() < 2
 print(sorted({"torch", "PIL", "numpy", "compressai"} & set(sys.modules)))
 """
 
@@ -36,9 +37,8 @@ def command(name: str, *arguments: str) -> list[str]:
 
 
 def test_help_is_quick_and_shows_examples() -> None:
-    begin = time.monotonic()
     done = subprocess.run([sys.executable, "-c", HELP, *COMMANDS], env=ENVIRONMENT, capture_output=True, text=True)
-    assert done.returncode == 0 and time.monotonic() - begin < 2
+    assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("[]\n"), "help imported what is slow to import"
     for name in COMMANDS:
         assert f"usage: rdo-{name}" in done.stdout and f"\n  rdo-{name} " in done.stdout

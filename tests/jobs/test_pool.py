@@ -130,11 +130,11 @@ def test_a_picture_that_kills_its_workers_is_tried_thrice_and_the_rest_is_done()
 
 
 def test_a_picture_over_time_is_stopped_and_not_tried_again() -> None:
-    pool = Script(1, lambda handle, task: Ready() if task is None else None, seconds_max=0.05)
+    pool = Script(1, lambda handle, task: Ready() if task is None else None, seconds_max=0.3)
     pool.submit(task("slow"))
     assert pool.wait(0.01) == []
     [(_, record)] = pool.wait()
-    assert "stopped after 0.05 seconds" in str(record.error) and pool.killed == [1] and pool.wait() == []
+    assert "stopped after 0.3 seconds" in str(record.error) and pool.killed == [1] and pool.wait() == []
 
 
 @pytest.mark.parametrize(("lost", "started"), [(Lost("no such device", hopeless=True), 1), (Lost("SIGKILL"), 3)])

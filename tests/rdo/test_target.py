@@ -82,7 +82,7 @@ def test_a_time_budget_is_that_of_all_runs(small, x) -> None:
     begin = time.monotonic()
     met = refine_to(small, x, Goal("bytes", sum(size_range(small, x)) // 2), RefineConfig(iters=10**5, time_budget=1))
     assert met.refined.seconds <= time.monotonic() - begin
-    assert met.refined.iters < 100, "no trim took its eighth of the steps"
+    assert met.refined.iters < 10**4, "no trim took its eighth of the steps"
 
 
 @pytest.mark.parametrize(("kind", "value"), [("bytes", 40), ("psnr", 90.0), ("psnr", 0.5)])
