@@ -122,10 +122,10 @@ def encode(arguments: argparse.Namespace) -> int:
     return cli.SOME_FAILED if any(r.status == "failed" for r in records) else cli.DONE
 
 
-def show(planned: "Iterable[tuple[Item, Record | None]]") -> int:
+def show(planned: "Iterable[tuple[Item, Record | None, bool]]") -> int:
     """Print what would be written; 1 if anything would be refused."""
     refused = done = replaced = 0
-    for item, record in planned:
+    for item, record, replaces in planned:
         if record and record.error:
             cli.say(f"{record.input}: {record.error}")
             refused += 1
@@ -136,7 +136,7 @@ def show(planned: "Iterable[tuple[Item, Record | None]]") -> int:
             refused += 1
         else:
             print(f"{cli.printable(item.input)} -> {cli.printable(item.output)}")
-            replaced += item.output != "-" and Path(item.output).exists()
+            replaced += replaces
     if done:
         cli.say(f"{done} done before, and unchanged")
     if replaced:

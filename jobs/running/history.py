@@ -1,4 +1,6 @@
-"""What earlier runs left in an output folder: which pictures need no work, and which files are not ours to replace.
+"""What earlier runs left in an output folder: which pictures need no work, and which files are not to be replaced.
+
+Those are other people's, other pictures', and those that took more steps at the same quality than are asked for now.
 
 Done means that picture, settings and file match a record by hash. Hashing ten thousand photographs takes minutes, so a
 picture whose size and times are those that its record states is taken to be the same; its file, small, is always read.
@@ -15,6 +17,7 @@ from pathlib import Path
 from codec.bitstream import unpack
 from codec.errors import BitstreamError, ConfigError
 from jobs.record import SCHEMA, Record, place, read_records
+from jobs.running.settings import EncodeConfig
 from jobs.worklist import NOWHERE, STDIO, Item
 
 STAMP_AGE_S = 2.0  # past the coarsest clock of a file system in use, FAT's
@@ -22,10 +25,14 @@ REFUSED = "pass --overwrite to replace it"
 
 
 class History:
-    """What earlier runs recorded in an output folder; `exists` tells whether its results file was there before us."""
+    """What earlier runs recorded in an output folder, held against the settings of this one.
 
-    def __init__(self, results: Path | None, exists: bool) -> None:
-        self.exists = exists
+    Args:
+        exists: whether the results file was there before us.
+    """
+
+    def __init__(self, results: Path | None, exists: bool, config: EncodeConfig, config_hash: str) -> None:
+        self.exists, self.config, self.config_hash = exists, config, config_hash
         records = read_records(results) if results else []
         done = [r for r in records if r.status == "done"]
         self.finished = {(r.input_sha256, r.output_sha256, r.config_hash): r for r in done}
@@ -35,19 +42,22 @@ class History:
         refused = {r.output_path for r in records if (r.error or "").endswith(REFUSED)}
         self.refused = refused - self.written.keys()
 
-    def settled(self, item: Item, config_hash: str) -> Record | None:
-        """A record for what needs no work: what is done, or a file not ours to replace."""
+    def settled(self, item: Item) -> Record | None:
+        """A record for what needs no work: what is done, or a file not to be replaced."""
         output = Path(item.output)
         if item.output in (STDIO, NOWHERE) or not output.exists():
             return None
         digest, made = self._input_hash(Path(item.input)), _sha256(output)
-        found = self.finished.get((digest, made, config_hash))
+        found = self.finished.get((digest, made, self.config_hash))
         if found is not None:
             return replace(found, status="skipped", input=item.input, output=item.output)
         before = self.written.get(place(output)) or self.made.get(made)
         if before and before.input_sha256 != digest and before.input_path != place(Path(item.input)):
             whose = os.path.relpath(before.input_path)
             text = f"{item.output} is another picture's, {whose}: name another folder with -o, or"
+        elif before and _pixels(output) and digest == before.input_sha256 and self._took_more(before):
+            steps = f"took {before.iters} steps, more than the {self.config.refine.iters} asked for"
+            text = f"{item.output} {steps}: name another folder with -o, or"
         elif (before and _pixels(output)) or self._left_behind(item):
             return None
         elif before:
@@ -64,6 +74,9 @@ class History:
     def _input_hash(self, path: Path) -> str | None:
         found = stamp(path)
         return (found and self.hashes.get((place(path), found))) or _sha256(path)
+
+    def _took_more(self, before: Record) -> bool:
+        return before.quality == self.config.quality and (before.iters or 0) > self.config.refine.iters
 
     def _left_behind(self, item: Item) -> bool:
         """Whether a file that no record names may be a killed run's: of the picture's size, and not refused before."""

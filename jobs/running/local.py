@@ -38,16 +38,15 @@ def run(
         ConfigError: another run writes there, or no worker can work at all.
     """
     pool = pool or InProcess(codec)
-    config_hash = encode_hash(codec, config)
     known = results is not None and results.exists()
     with sole_writer(results) if results else nullcontext(), Progress(items, config.refine.iters) as progress:
-        before = History(results, known)
+        before = History(results, known, config, encode_hash(codec, config))
         pool.on_step = progress.step
         told, cwd = False, str(Path.cwd())
 
         def settle(item: Item) -> Record | None:
             nonlocal told
-            record = None if overwrite else before.settled(item, config_hash)
+            record = None if overwrite else before.settled(item)
             if record is None and not (told or overwrite) and before.replaces(item):
                 folder = results.parent if results else Path(item.output).parent
                 say(f"{folder}: replacing what other settings made, or what changed since; -o names another folder")
@@ -64,11 +63,12 @@ def run(
 
 def plan(
     items: list[Item], codec: AnyCodec, config: EncodeConfig, results: Path | None, overwrite: bool
-) -> Iterator[tuple[Item, Record | None]]:
-    """What `run` would do: every item, and the record of what needs no work or is not ours to replace."""
-    config_hash, before = encode_hash(codec, config), History(results, results is not None and results.exists())
+) -> Iterator[tuple[Item, Record | None, bool]]:
+    """What `run` would do: every item, the record of what needs no work, and whether a file would be replaced."""
+    before = History(results, results is not None and results.exists(), config, encode_hash(codec, config))
     for item in items:
-        yield item, None if overwrite else before.settled(item, config_hash)
+        record = None if overwrite else before.settled(item)
+        yield item, record, record is None and before.replaces(item)
 
 
 def _keep(record: Record, results: Path) -> None:

@@ -157,6 +157,24 @@ def test_other_settings_encode_again(save_photo, rdo_encode, changed: str, capsy
     assert ("rdo-out: replacing what other settings made" in told.err) == (changed != "--overwrite")
 
 
+def test_fewer_steps_do_not_replace_more(save_photo, rdo_encode, capsys) -> None:
+    save_photo("in/a.png", 20, 20)
+    assert rdo_encode("--iters", 3, "in") == 0
+    made = Path("rdo-out/a.png.rdo")
+    best = made.read_bytes()
+    for dry in ((), ("--dry-run",)):
+        assert rdo_encode("--iters", 2, *dry, "in") == 1
+        told = "a.png.rdo took 3 steps, more than the 2 asked for: name another folder with -o, or pass --overwrite"
+        assert told in capsys.readouterr().err and made.read_bytes() == best
+    assert rdo_encode("--iters", 3, "--json", "in") == 0
+    assert statuses(capsys.readouterr().out) == ["skipped"]
+    assert rdo_encode("--iters", 2, "--quality", 6, "in") == 0, "another quality is another wish"
+    assert rdo_encode("--iters", 1, "--quality", 6, "--overwrite", "in") == 0
+    assert rdo_encode("--iters", 3, "--quality", 6, "in") == 0
+    save_photo("in/a.png", 20, 20, seed=7)
+    assert rdo_encode("--iters", 2, "--quality", 6, "in") == 0, "an edited picture is done again"
+
+
 def test_another_picture_of_the_same_name_replaces_nothing(save_photo, rdo_encode, capsys, folder: Path) -> None:
     save_photo("trip/a.png", 10, 10)
     save_photo("walk/a.png", 12, 12)
@@ -512,9 +530,9 @@ def test_yaml_reaches_the_record(save_photo, rdo_encode, records) -> None:
     Path("slow.yaml").write_text("iters: 2\nmethod: ste\n")
     assert rdo_encode("--config", "slow.yaml", "in") == 0
     first = records()["rdo-out/a.png.rdo"]
-    assert rdo_encode("--config", "slow.yaml", "--iters", 1, "in") == 0
+    assert rdo_encode("--config", "slow.yaml", "--iters", 3, "in") == 0
     second = records()["rdo-out/a.png.rdo"]
-    assert (first["iters"], second["iters"]) == (2, 1) and first["config_hash"] != second["config_hash"]
+    assert (first["iters"], second["iters"]) == (2, 3) and first["config_hash"] != second["config_hash"]
 
 
 def test_quality_stands_in_the_file(save_photo, rdo_encode) -> None:
