@@ -113,7 +113,8 @@ def find_files(inputs: list[str]) -> list[tuple[Path, Path]]:
     for name in inputs:
         path = Path(name)
         if path.is_dir():
-            below = [(p, p.relative_to(path)) for p in folders.find_files(path, ".rdo")]
+            files = folders.find_files(path, lambda file: file.name.endswith(".rdo"))
+            below = [(file, file.relative_to(path)) for file in files]
             if not below:
                 raise ConfigError(f"{name}: no .rdo files found")
             found += below

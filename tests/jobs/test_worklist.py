@@ -76,10 +76,11 @@ def test_what_may_not_be_opened_is_listed_for_the_report(tree: Path, monkeypatch
     assert {"in/closed", "in/half/photo.png"} <= set(found) and len(found) == 6
 
 
-def test_a_folder_of_files_that_may_not_be_opened_is_listed_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hidden_files_are_left_out_and_closed_folders_are_listed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("in/open", "in/closed"):
         (folder / name).mkdir(parents=True)
-    Path("in/open/a.rdo").touch()
+    for name in ("a.rdo", "a.png", "._a.rdo"):
+        Path("in/open", name).touch()
     scandir = os.scandir
 
     def guarded(path: str) -> object:
@@ -88,7 +89,7 @@ def test_a_folder_of_files_that_may_not_be_opened_is_listed_too(folder: Path, mo
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", guarded)
-    assert find_files(Path("in"), ".rdo") == [Path("in/closed"), Path("in/open/a.rdo")]
+    assert find_files(Path("in"), lambda path: path.suffix == ".rdo") == [Path("in/closed"), Path("in/open/a.rdo")]
 
 
 def test_files_and_folders_together(tree: Path, save_photo) -> None:
