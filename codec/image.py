@@ -102,6 +102,16 @@ def is_image(path: Path) -> bool:
         return isinstance(error.__cause__, Image.DecompressionBombError) or bool(getattr(error.__cause__, "errno", 0))
 
 
+def refusal(path: Path, policy: ImagePolicy = STRICT) -> str | None:
+    """Why `read_image` will refuse a file, as far as its header tells: not of transparency, nor of damaged pixels."""
+    try:
+        with _pillow():
+            _open(path.read_bytes(), policy).close()
+    except ImageError as error:
+        return str(error)
+    return None
+
+
 def image_size(path: Path) -> tuple[int, int] | None:
     """Width and height from the header, before orientation; None where that cannot be read."""
     try:
@@ -156,12 +166,18 @@ def _pillow() -> Iterator[None]:
             raise ImageError(f"corrupt or truncated image ({what}): copy or export it again") from error
 
 
-def _decode(data: bytes, policy: ImagePolicy) -> Pixels:
+def _open(data: bytes, policy: ImagePolicy) -> ImageFile.ImageFile:
+    """A picture with its header read, and not refused for it."""
     if not data:
         raise ImageError("empty file of 0 bytes: copy or export it again")
-    with Image.open(io.BytesIO(data), formats=_FORMATS) as file:
+    file = Image.open(io.BytesIO(data), formats=_FORMATS)
+    _check_header(file, _bits_per_sample(file, data), policy)
+    return file
+
+
+def _decode(data: bytes, policy: ImagePolicy) -> Pixels:
+    with _open(data, policy) as file:
         bits = _bits_per_sample(file, data)
-        _check_header(file, bits, policy)
         # 16-bit grey with alpha opens as RGBA; the PNG header's colour type, byte 25, says 4.
         grey = file.mode in ("1", "L", "LA", "La") or file.mode[0] == "I" or (file.format == "PNG" and data[25] == 4)
         file.load()
@@ -198,8 +214,10 @@ def _bits_per_sample(image: ImageFile.ImageFile, data: bytes) -> int:
     return 8
 
 
-def _check_header(image: Image.Image, bits: int, policy: ImagePolicy) -> None:
+def _check_header(image: ImageFile.ImageFile, bits: int, policy: ImagePolicy) -> None:
     """Refuses, before a pixel is decoded, what the policy does not allow."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(254, 0) & 1:  # a preview of what follows
+        raise ImageError("a camera's raw file, of which only the preview can be read: develop it to PNG, TIFF or JPEG")
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if max(image.size) > SIDE_MAX:
         raise ImageError(f"{image.width} x {image.height} px: crop or downscale it to {SIDE_MAX} px a side")

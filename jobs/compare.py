@@ -41,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     search = flags.add_argument_group("refinement")
     search.add_argument("--iters", help="steps; several, 10,40,160, show gain against time (default: effort 5, 40)")
     search.add_argument("--method", help="rdoq, or for comparison a relaxation: ste, sga, ... (default rdoq)")
-    search.add_argument("--time-budget", type=float, metavar="S", help="at most S seconds of refinement per picture")
+    search.add_argument("--time-budget", type=float, metavar="S", help="about S seconds of refinement per picture")
     search.add_argument("--seed", type=int, help="of the noise (default 0)")
     search.add_argument("--config", type=Path, metavar="YAML", help="refinement settings, as in configs/refine/")
     cli.add_picture_flags(flags)

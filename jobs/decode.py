@@ -144,7 +144,8 @@ def output_names(inputs: list[str], output: str | None) -> list[tuple[str, str]]
         if len(found) > 1:
             raise ConfigError(f"{output}: names one picture, but there are {len(found)} files: name a folder")
         return [(str(found[0][0]), output)]
-    pairs = [(str(p), str((Path(output) / r if output else p).with_suffix(".png"))) for p, r in found]
+    named = ((str(p), str((Path(output) / r if output else p).with_suffix(".png"))) for p, r in found)
+    pairs = list(dict.fromkeys(named))
     if len({target for _, target in pairs}) < len(pairs):
         raise ConfigError("two of the named files would become the same picture: decode them into two folders")
     return pairs

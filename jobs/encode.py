@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from codec.coding import AnyCodec
+    from codec.image import ImagePolicy
     from jobs.record import Record
     from jobs.running.settings import EncodeConfig
     from jobs.worklist import Item
@@ -47,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--ms-ssim", type=float, metavar="SHARE", help="its share of the distortion, 0 to 1; the rest is mse"
     )
     rate.add_argument("--roi", type=Path, metavar="MASK", help="picture, white where errors matter most")
-    rate.add_argument("--roi-weight", type=float, default=8.0, metavar="W", help="of white against black")
+    rate.add_argument("--roi-weight", type=float, metavar="W", help="of white against black (default 8)")
     search = flags.add_argument_group("refinement: how much, then details that override it")
     much = search.add_mutually_exclusive_group()
     much.add_argument("--effort", type=int, metavar="1..9", help="preset of configs/refine (default 5)")
@@ -56,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument(
         "--method", help="rdoq, or a relaxation: sga, linear, ... (default rdoq; sga for compressai: models)"
     )
-    search.add_argument("--time-budget", type=float, metavar="S", help="at most S seconds of refinement per picture")
+    search.add_argument("--time-budget", type=float, metavar="S", help="about S seconds of refinement per picture")
     search.add_argument("--patience", type=int, help="stop after this many looks without a gain (0: never)")
     search.add_argument("--seed", type=int, help="of the noise (default 0)")
     search.add_argument(
@@ -102,7 +103,7 @@ def encode(arguments: argparse.Namespace) -> int:
         folder = Path(arguments.output or "rdo-out")
         results = folder / RESULTS
     if arguments.dry_run:
-        return show(plan(items, codec, config, results, arguments.overwrite))
+        return show(plan(items, codec, config, results, arguments.overwrite), config.policy)
     folder.mkdir(parents=True, exist_ok=True)
     sources = (Path(items[0].input), *([config.roi] if config.roi else []))
     records = []
@@ -118,22 +119,22 @@ def encode(arguments: argparse.Namespace) -> int:
     if not arguments.json and items[0].output != STDIO:
         print(summary(records, results and results.parent))
         if config.roi and any(r.refined for r in records):
-            print(f"cost counts errors as {config.roi} weighs them")
+            print(f"cost counts errors as {cli.printable(str(config.roi))} weighs them")
     return cli.SOME_FAILED if any(r.status == "failed" for r in records) else cli.DONE
 
 
-def show(planned: "Iterable[tuple[Item, Record | None, bool]]") -> int:
-    """Print what would be written; 1 if anything would be refused."""
+def show(planned: "Iterable[tuple[Item, Record | None, bool]]", policy: "ImagePolicy") -> int:
+    """Print what would be written; 1 if anything would be refused, as far as headers tell."""
+    from codec.image import refusal
+
     refused = done = replaced = 0
     for item, record, replaces in planned:
-        if record and record.error:
-            cli.say(f"{record.input}: {record.error}")
+        error = record.error if record else item.input != "-" and refusal(Path(item.input), policy)
+        if error:
+            cli.say(f"{item.input}: {error}")
             refused += 1
         elif record:
             done += 1
-        elif not item.pixels and item.input != "-":
-            cli.say(f"{item.input}: cannot be read as a picture")
-            refused += 1
         else:
             print(f"{cli.printable(item.input)} -> {cli.printable(item.output)}")
             replaced += replaces
@@ -177,6 +178,8 @@ def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "AnyC
         raise ConfigError(f"{targets[0]}: {alone}: leave --quality and targets out, or name another model")
     if refine.memory_gib is not None and not isinstance(codec, Codec):
         raise ConfigError("--memory-limit: only our own models are refined in strips: leave it out")
+    if "roi_weight" in given and "roi" not in given:
+        raise ConfigError("--roi-weight: of a mask: add --roi")
     given.setdefault("quality", codec.default_quality)
     policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
     config = EncodeConfig(**given, refine=refine, policy=policy)

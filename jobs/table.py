@@ -25,7 +25,7 @@ def summary(records: list[Record], folder: Path | None = None) -> str:
     if skipped:
         lines.append(f"{skipped} of {len(records)} were done before, and unchanged")
     if folder and (scored or skipped):
-        lines.append(f"the files are in {folder}")
+        lines.append(f"the files are in {printable(str(folder))}")
     return "\n".join(lines)
 
 

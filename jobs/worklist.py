@@ -57,7 +57,7 @@ def build_worklist(inputs: list[str], output: str | None) -> list[Item]:
         if target in taken:
             raise ConfigError(f"{path} and {taken[target]} would both become {target}: encode them into two folders")
         taken[target] = path
-        size = image_size(path)
+        size = image_size(path) if path.is_file() else None  # a pipe gives what it holds but once
         items.append(Item(str(path), target, size[0] * size[1] if size else 0))
     return sorted(items, key=lambda item: -item.pixels)
 

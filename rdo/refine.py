@@ -94,7 +94,7 @@ def refine(
 @contextmanager
 def quick_arithmetic(codec: Refinable, config: RefineConfig) -> Iterator[bool]:
     """What a GPU searches with: products in TF32, our own networks in bfloat16. False where nothing is quicker."""
-    if codec.device.type != "cuda":
+    if codec.device.type != "cuda" or not config.iters:
         yield False
         return
     half = config.precision == "bf16" and isinstance(codec, Codec) and torch.cuda.is_bf16_supported(False)

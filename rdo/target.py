@@ -5,6 +5,7 @@
     quality <- where plain encoding meets the goal less that move;  refine
     trim: refine on with another lmbda, until the file itself meets or passes the goal; mix the last two
     where no trim passes it, mix the last with the plain file at that quality
+    where that is on the same side, refine again at a quality that far on
 
 log(bytes) and PSNR are near linear in quality and in log(lmbda), so every search below is a secant. What counts in the
 end is the written file and 8-bit pixels.
@@ -44,6 +45,7 @@ ALL = 1.5  # times the steps of one run: what probe, run and trims take together
 REACH = {"bytes": 0.7, "psnr": 2.0}  # how far plain encoding may lie from the goal: log(bytes) above it; dB
 MIXES_MAX = 8  # bisections between a file on this side of the goal and one on that
 SECANTS_MAX = 8
+RUNS_MAX = 3  # at qualities of their own; most pictures need one
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,8 @@ def refine_to(
 ) -> Met:
     """Refine one image x (1, 3, H, W) in [0, 1] so that its file meets a goal, in about 1.5 times the steps.
 
+    In more where the first run ends too far off, as on some drawings.
+
     Args:
         grey: whether the file holds a grey picture.
         progress: called with the number of each step of all runs.
@@ -141,25 +145,40 @@ def refine_to(
         ConfigError: no quality in 1..8 meets the goal.
     """
     task, counter = _Task(codec, x, goal, grey, Clock(1, config.time_budget, x.device)), _Counter(progress)
+    distortion = measure or distortion_of(codec)
+
+    def refined_at(quality: float, steps: float, seconds: float) -> Refined:
+        return refine(codec, x, quality, _share(task, config, steps, seconds), None, counter.add(), distortion)
+
     quality, measured = _plain_quality(task, goal.aim)
     _check_reach(goal, measured, quality)
-    done = 0
     if config.iters:
-        probe = refine(codec, x, quality, _share(task, config, PROBE, PROBE / ALL), None, counter.add(), measure)
+        probe = refined_at(quality, PROBE, PROBE / ALL)
         move = task.measure(probe.latents, quality) - task.measure(probe.plain, quality)
         quality, _ = _plain_quality(task, goal.aim - move)
-        done = probe.iters
-    refined = refine(codec, x, quality, _share(task, config, 1, 1 / (ALL - PROBE)), None, counter.add(), measure)
-    lmbda = torch.tensor([codec.lmbda_of(quality)], device=x.device)
-    problem = Problem(bounded(codec, x.shape, config), x, codec.level(quality), lmbda, measure or distortion_of(codec))
-    met = _trim(task, problem, config, Met(refined, quality, codec.lmbda_of(quality)), counter)
-    return met._replace(refined=replace(met.refined, iters=met.refined.iters + done, seconds=task.clock.seconds))
+    for _ in range(RUNS_MAX):
+        start = Met(refined_at(quality, 1, 1 / (ALL - PROBE)), quality, codec.lmbda_of(quality))
+        lmbda = torch.tensor([start.lmbda], device=x.device)
+        problem = Problem(bounded(codec, x.shape, config), x, codec.level(quality), lmbda, distortion)
+        met = _trim(task, problem, config, start, counter)
+        if isinstance(met, Met):
+            return met._replace(refined=replace(met.refined, iters=counter.total, seconds=task.clock.seconds))
+        missed, before = _out_of_reach(goal, met, quality), quality
+        quality = on_header_grid(min(QUALITY_LAST, max(QUALITY_FIRST, quality + (goal.aim - met) / goal.slopes[0])))
+        if quality == before:
+            break
+    raise missed
 
 
 def _share(task: _Task, config: RefineConfig, steps: float, seconds: float) -> RefineConfig:
     """Shares of all steps, and of the seconds that are left."""
     budget = task.clock.left and task.clock.left * seconds
     return replace(config, iters=math.ceil(steps * config.iters), time_budget=budget)
+
+
+def steps_at_most(iters: int) -> int:
+    """Of all runs together that seek a goal, where `iters` are asked for."""
+    return math.ceil(PROBE * iters) + iters + TRIMS_MAX * max(TRIM_STEPS_MIN, math.ceil(TRIM * iters))
 
 
 def _trim_steps(config: RefineConfig, pace: float, left: float | None) -> int:
@@ -200,8 +219,11 @@ def _plain_quality(task: _Task, aim: float) -> tuple[float, float]:
         quality = wanted
 
 
-def _trim(task: _Task, problem: Problem, config: RefineConfig, start: Met, counter: "_Counter") -> Met:
-    """Search on from a refinement under other lmbdas until its file meets the goal or has passed it, then mix both."""
+def _trim(task: _Task, problem: Problem, config: RefineConfig, start: Met, counter: "_Counter") -> Met | float:
+    """Search on from a refinement under other lmbdas until its file meets the goal or has passed it, then mix both.
+
+    Where no such file is found, what the last one measures.
+    """
     refined, quality, lmbda = start
     goal, spare, bend = task.goal, None, None
     pace = refined.seconds / max(1, refined.iters)
@@ -213,6 +235,12 @@ def _trim(task: _Task, problem: Problem, config: RefineConfig, start: Met, count
     def settled() -> bool:
         """Met, or below a ceiling that even plain encoding at the highest quality does not fill."""
         return goal.met(measured) or (roomy and measured < goal.aim)
+
+    def consider(latents: Latents, measured: float) -> None:
+        """For the case that no better is found."""
+        nonlocal spare
+        if goal.will_do(measured) and (spare is None or measured > spare[1]):
+            spare = latents, measured
 
     reach = 1.5
     for _ in range(TRIMS_MAX):
@@ -232,19 +260,17 @@ def _trim(task: _Task, problem: Problem, config: RefineConfig, start: Met, count
         if (before - goal.aim) * (measured - goal.aim) < 0:
             found, measured = _between(task, quality, (refined.latents, before), (found, measured))
         refined = replace(refined, latents=found, iters=refined.iters + clock.step)
-        if goal.will_do(measured) and (spare is None or measured > spare[1]):
-            spare = found, measured
+        consider(found, measured)
     if not settled():
         of_plain = task.measure(refined.plain, quality)
         if (of_plain - goal.aim) * (measured - goal.aim) < 0:
             found, measured = _between(task, quality, (refined.latents, measured), (refined.plain, of_plain))
             refined = replace(refined, latents=found)
-        if goal.will_do(measured) and (spare is None or measured > spare[1]):
-            spare = refined.latents, measured
+        consider(refined.latents, measured)
     if not settled() and spare:
         refined = replace(refined, latents=spare[0])
     elif not settled():
-        raise _out_of_reach(goal, measured, quality)
+        return measured
     with coding_arithmetic():
         best, plain = (priced(problem, latents).cost for latents in (refined.latents, refined.plain))
     return Met(replace(refined, cost_est=best, plain_cost_est=plain), quality, lmbda)

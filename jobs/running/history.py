@@ -1,12 +1,13 @@
 """What earlier runs left in an output folder: which pictures need no work, and which files are not to be replaced.
 
-Those are other people's, other pictures', and those that took more steps at the same quality than are asked for now.
+Those are other people's, other pictures', and those that took more steps than are asked for now to the same end.
 
 Done means that picture, settings and file match a record by hash. Hashing ten thousand photographs takes minutes, so a
 picture whose size and times are those that its record states is taken to be the same; its file, small, is always read.
 """
 
 import hashlib
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -15,12 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from codec.bitstream import unpack
+from codec.coding import AnyCodec
 from codec.errors import BitstreamError, ConfigError
 from jobs.record import SCHEMA, Record, place, read_records
-from jobs.running.settings import EncodeConfig
+from jobs.running.settings import EncodeConfig, hashes_that_will_do
 from jobs.worklist import NOWHERE, STDIO, Item
+from rdo.target import steps_at_most
 
 STAMP_AGE_S = 2.0  # past the coarsest clock of a file system in use, FAT's
+OVERRUN = 2.0  # times its seconds that a run with a time budget may have taken, with targets to meet
 REFUSED = "pass --overwrite to replace it"
 
 
@@ -31,8 +35,8 @@ class History:
         exists: whether the results file was there before us.
     """
 
-    def __init__(self, results: Path | None, exists: bool, config: EncodeConfig, config_hash: str) -> None:
-        self.exists, self.config, self.config_hash = exists, config, config_hash
+    def __init__(self, results: Path | None, exists: bool, codec: AnyCodec, config: EncodeConfig) -> None:
+        self.exists, self.config, self.hashes_now = exists, config, hashes_that_will_do(codec, config)
         records = read_records(results) if results else []
         done = [r for r in records if r.status == "done"]
         self.finished = {(r.input_sha256, r.output_sha256, r.config_hash): r for r in done}
@@ -43,40 +47,58 @@ class History:
         self.refused = refused - self.written.keys()
 
     def settled(self, item: Item) -> Record | None:
-        """A record for what needs no work: what is done, or a file not to be replaced."""
+        """A record for what needs no work: what is done, also with more steps (`is_kept`), or not ours to replace."""
         output = Path(item.output)
-        if item.output in (STDIO, NOWHERE) or not output.exists():
+        if item.output in (STDIO, NOWHERE):
             return None
+        try:
+            if not output.exists():
+                return None
+        except OSError as error:  # too long a name, or a folder that may not be entered
+            return _refusal(item, f"{item.output}: {error.strerror}: rename it, or name another folder with -o")
         digest, made = self._input_hash(Path(item.input)), _sha256(output)
-        found = self.finished.get((digest, made, self.config_hash))
+        keys = [(digest, made, config_hash) for config_hash in self.hashes_now]
+        found = next((self.finished[key] for key in keys if key in self.finished), None)
         if found is not None:
             return replace(found, status="skipped", input=item.input, output=item.output)
         before = self.written.get(place(output)) or self.made.get(made)
         if before and before.input_sha256 != digest and before.input_path != place(Path(item.input)):
             whose = os.path.relpath(before.input_path)
             text = f"{item.output} is another picture's, {whose}: name another folder with -o, or"
-        elif before and _pixels(output) and digest == before.input_sha256 and self._took_more(before):
-            steps = f"took {before.iters} steps, more than the {self.config.refine.iters} asked for"
-            text = f"{item.output} {steps}: name another folder with -o, or"
+        elif before and made == before.output_sha256 and digest == before.input_sha256 and self._took_more(before):
+            return replace(before, status="skipped", input=item.input, output=item.output)
         elif (before and _pixels(output)) or self._left_behind(item):
             return None
         elif before:
             text = f"{item.output} is damaged, or was altered since:"
         else:
             text = f"{item.output} exists{', and no record here shows it to be ours' if self.exists else ''}:"
-        text = f"{text} {REFUSED}"
-        return Record(schema=SCHEMA, status="failed", input=item.input, output=item.output, error=text)
+        return _refusal(item, f"{text} {REFUSED}")
+
+    def is_kept(self, settled: Record) -> bool:
+        """Whether a skipped record is of other settings, which took more steps."""
+        return settled.status == "skipped" and settled.config_hash not in self.hashes_now
 
     def replaces(self, item: Item) -> bool:
         """Whether a file stands where this one, not `settled`, goes: one that other settings made."""
-        return item.output not in (STDIO, NOWHERE) and Path(item.output).exists()
+        return item.output not in (STDIO, NOWHERE) and _sha256(Path(item.output)) is not None
 
     def _input_hash(self, path: Path) -> str | None:
         found = stamp(path)
         return (found and self.hashes.get((place(path), found))) or _sha256(path)
 
     def _took_more(self, before: Record) -> bool:
-        return before.quality == self.config.quality and (before.iters or 0) > self.config.refine.iters
+        """Of a file that serves what is asked for now: the same quality, or the target that is to be met."""
+        if before.refined is None or before.width is None or before.height is None:
+            return False
+        steps, budget = self.config.refine.iters, self.config.refine.time_budget
+        if goal := self.config.goal(before.width * before.height):
+            measured = before.refined.psnr_db if goal.kind == "psnr" else math.log(before.refined.bytes)
+            serves, steps = measured is not None and goal.met(measured), steps_at_most(steps)
+        else:
+            serves = before.quality == self.config.quality
+        longer = bool(budget) and (before.refine_seconds or 0.0) > OVERRUN * (budget or 0.0)
+        return serves and ((before.iters or 0) > steps or longer)
 
     def _left_behind(self, item: Item) -> bool:
         """Whether a file that no record names may be a killed run's: of the picture's size, and not refused before."""
@@ -119,6 +141,10 @@ def sole_writer(results: Path) -> Iterator[None]:
         except (ImportError, OSError):
             pass
         yield
+
+
+def _refusal(item: Item, error: str) -> Record:
+    return Record(schema=SCHEMA, status="failed", input=item.input, output=item.output, error=error)
 
 
 def _pixels(path: Path) -> int | None:

@@ -12,7 +12,7 @@ from jobs.record import Record, append_record
 from jobs.running.history import History, sole_writer
 from jobs.running.pool import Pool, Task, take_alike
 from jobs.running.progress import Progress
-from jobs.running.settings import EncodeConfig, encode_hash
+from jobs.running.settings import EncodeConfig
 from jobs.running.worker import OUT_OF_MEMORY, encode
 from jobs.worklist import Item
 
@@ -40,18 +40,27 @@ def run(
     pool = pool or InProcess(codec)
     known = results is not None and results.exists()
     with sole_writer(results) if results else nullcontext(), Progress(items, config.refine.iters) as progress:
-        before = History(results, known, config, encode_hash(codec, config))
+        before = History(results, known, codec, config)
         pool.on_step = progress.step
-        told, cwd = False, str(Path.cwd())
+        told, cwd = set[str](), str(Path.cwd())
 
         def settle(item: Item) -> Record | None:
-            nonlocal told
-            record = None if overwrite else before.settled(item)
-            if record is None and not (told or overwrite) and before.replaces(item):
-                folder = results.parent if results else Path(item.output).parent
-                say(f"{folder}: replacing what other settings made, or what changed since; -o names another folder")
-                told = True
+            if overwrite:
+                return None
+            record = before.settled(item)
+            if record is None and before.replaces(item):
+                tell(item, "replacing what other settings made, or what changed since; -o names another folder")
+            elif record and before.is_kept(record):
+                tell(
+                    item,
+                    "keeping what took more steps than are asked for; -o names another folder, --overwrite replaces",
+                )
             return record
+
+        def tell(item: Item, text: str) -> None:
+            if text not in told:
+                told.add(text)
+                say(f"{results.parent if results else Path(item.output).parent}: {text}")
 
         for item, record in _work_through(items, config, pool, settle):
             record = replace(record, cwd=cwd)
@@ -65,7 +74,7 @@ def plan(
     items: list[Item], codec: AnyCodec, config: EncodeConfig, results: Path | None, overwrite: bool
 ) -> Iterator[tuple[Item, Record | None, bool]]:
     """What `run` would do: every item, the record of what needs no work, and whether a file would be replaced."""
-    before = History(results, results is not None and results.exists(), config, encode_hash(codec, config))
+    before = History(results, results is not None and results.exists(), codec, config)
     for item in items:
         record = None if overwrite else before.settled(item)
         yield item, record, record is None and before.replaces(item)

@@ -8,7 +8,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from jobs.cli import say
+from jobs.cli import printable, say
 from jobs.record import Record
 from jobs.running.pool import Task
 from jobs.worklist import Item
@@ -63,7 +63,7 @@ class Progress:
 
     def _advance(self, item: Item, work: float) -> None:
         self.done += work
-        self.bar.set_description_str(f"{self} {Path(item.input).name[:30]}", refresh=False)
+        self.bar.set_description_str(f"{self} {printable(Path(item.input).name)[:30]}", refresh=False)
         self.bar.update(min(work, self.work - self.bar.n))  # sums of floats may end beyond the total
 
     @property

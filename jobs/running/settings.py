@@ -8,7 +8,7 @@ from codec.bitstream import VERSION
 from codec.checkpoint import model_id
 from codec.coding import AnyCodec
 from codec.errors import ConfigError
-from codec.image import ImagePolicy, read_image
+from codec.image import STRICT, ImagePolicy, read_image
 from codec.pixels import to_tensor
 from codec.settings import config_hash
 from rdo.config import RefineConfig
@@ -70,6 +70,11 @@ def encode_hash(codec: AnyCodec, config: EncodeConfig) -> str:
     """
     mask = Path(hashlib.sha256(config.roi.read_bytes()).hexdigest()) if config.roi else None
     return config_hash(replace(config, model=f"{model_id(codec).hex()}-{VERSION}", roi=mask))
+
+
+def hashes_that_will_do(codec: AnyCodec, config: EncodeConfig) -> set[str]:
+    """`encode_hash` of files that need not be made again: what the strict policy takes is the same under any."""
+    return {encode_hash(codec, replace(config, policy=policy)) for policy in (STRICT, config.policy)}
 
 
 def distortion_asked(config: EncodeConfig, codec: AnyCodec) -> Distortion:

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from codec.checkpoint import first_line, load, model_id
 from codec.coding import AnyCodec, decode, same_symbols, write
-from codec.errors import BitstreamError, RdoError
+from codec.errors import BitstreamError, ImageError, RdoError
 from codec.files import write_atomically
-from codec.image import read_image
+from codec.image import STRICT, ImagePolicy, read_image
 from codec.interface import Latents
 from codec.model import Codec
 from codec.pixels import Pixels, to_tensor
@@ -120,13 +120,23 @@ class _Draft:
 def _read(item: Item, codec: AnyCodec, config: EncodeConfig) -> _Draft:
     draft = _Draft(item, _blank(item, codec, config))
     try:
+        draft.record = replace(draft.record, config_hash=encode_hash(codec, config))
         before = stamp(Path(item.input))
         source = _read_source(item)
         draft.record = replace(draft.record, input_sha256=hashlib.sha256(source).hexdigest(), input_stamp=before)
-        draft.pixels = read_image(source, config.policy)
+        draft.pixels, sufficed = _pixels(source, config.policy)
+        draft.record = replace(draft.record, config_hash=encode_hash(codec, replace(config, policy=sufficed)))
     except Exception as error:  # whatever it is, it is this picture's verdict, and the run goes on
         draft.fail(error)
     return draft
+
+
+def _pixels(source: bytes, policy: ImagePolicy) -> tuple[Pixels, ImagePolicy]:
+    """A picture, and the policy that it takes: the strict one where that will do, as it does for most."""
+    try:
+        return read_image(source, STRICT), STRICT
+    except ImageError:
+        return read_image(source, policy), policy
 
 
 def _complete(group: list[_Draft], codec: AnyCodec, config: EncodeConfig, progress: Callable[[int], None]) -> None:
@@ -242,7 +252,6 @@ def _blank(item: Item, codec: AnyCodec, config: EncodeConfig) -> Record:
         output=item.output,
         model=codec.config.name,
         model_id=model_id(codec).hex(),
-        config_hash=encode_hash(codec, config),
         quality=config.quality,
         lmbda=config.lmbda if config.lmbda is not None else codec.lmbda_of(config.quality),
         device=str(codec.device),

@@ -19,7 +19,7 @@ from PIL import Image, ImageCms
 from codec import image
 from codec.errors import ConfigError, ImageError
 from codec.formats import can_write, library_versions, read_as, write_as, write_png
-from codec.image import ImagePolicy, is_image, read_image
+from codec.image import ImagePolicy, is_image, read_image, refusal
 from codec.pixels import Pixels, crop, from_tensor, pad, to_tensor
 
 Array = npt.NDArray[Any]
@@ -402,6 +402,20 @@ def test_animation_needs_first_frame(kind: str) -> None:
     first = read_image(data, ImagePolicy(first_frame=True)).data.astype(int)
     assert np.abs(first - (255, 0, 0)).max() <= 4
     assert read_image(save(frames[0], kind)).data.shape == (16, 16, 3)
+
+
+def test_a_preview_is_no_picture() -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((12, 16, 3), np.uint8)).save(file, "TIFF", tiffinfo={254: 1})  # as raw files begin
+    with pytest.raises(ImageError, match="camera's raw file"):
+        read_image(file.getvalue())
+
+
+def test_a_refusal_is_told_from_the_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(path)
+    assert "16-bit image" in str(refusal(path)) and refusal(path, ImagePolicy(depth=8)) is None
+    assert "check the path" in str(refusal(tmp_path))
 
 
 def test_multi_picture_jpeg_is_a_still() -> None:

@@ -53,7 +53,6 @@ def test_grey_stays_grey(folder: Path, rdo_decode, codec, photo, pixels_of) -> N
     ("inputs", "output", "message"),
     [
         (["in/a.rdo", "other/a.rdo"], "out", "would become the same picture"),
-        (["in/a.rdo", "in/a.rdo"], None, "would become the same picture"),
         (["in/a.rdo", "in/b.rdo"], "one.png", "one.png: names one picture, but there are 2"),
         (["in/a.rdo", "in/b.rdo"], "-", "names one picture, but there are 2"),
         (["-", "in/a.rdo"], None, "standard input is one file"),
@@ -66,6 +65,10 @@ def test_what_cannot_be_is_refused(folder: Path, inputs: list[str], output: str 
     (folder / "empty").mkdir()
     with pytest.raises(ConfigError, match=message):
         output_names(inputs, output)
+
+
+def test_a_file_named_twice_is_decoded_once() -> None:
+    assert output_names(["in/a.rdo", "in/a.rdo"], "out") == [("in/a.rdo", "out/a.png")]
 
 
 def test_refusals_are_status_2(files, rdo_decode, folder: Path, capsys) -> None:

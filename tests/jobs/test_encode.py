@@ -162,17 +162,44 @@ def test_fewer_steps_do_not_replace_more(save_photo, rdo_encode, capsys) -> None
     assert rdo_encode("--iters", 3, "in") == 0
     made = Path("rdo-out/a.png.rdo")
     best = made.read_bytes()
-    for dry in ((), ("--dry-run",)):
-        assert rdo_encode("--iters", 2, *dry, "in") == 1
-        told = "a.png.rdo took 3 steps, more than the 2 asked for: name another folder with -o, or pass --overwrite"
-        assert told in capsys.readouterr().err and made.read_bytes() == best
+    capsys.readouterr()
+    assert rdo_encode("--iters", 2, "--dry-run", "in") == 0
+    assert not capsys.readouterr().out
+    for flags in (("--iters", 2), ("--iters", 9, "--time-budget", 1e-9)):
+        assert rdo_encode(*flags, "--json", "in") == 0
+        told = capsys.readouterr()
+        assert "rdo-out: keeping what took more steps than are asked for" in told.err
+        assert statuses(told.out) == ["skipped"] and json.loads(told.out)["iters"] == 3 and made.read_bytes() == best
     assert rdo_encode("--iters", 3, "--json", "in") == 0
-    assert statuses(capsys.readouterr().out) == ["skipped"]
+    told = capsys.readouterr()
+    assert statuses(told.out) == ["skipped"] and "keeping" not in told.err
     assert rdo_encode("--iters", 2, "--quality", 6, "in") == 0, "another quality is another wish"
     assert rdo_encode("--iters", 1, "--quality", 6, "--overwrite", "in") == 0
     assert rdo_encode("--iters", 3, "--quality", 6, "in") == 0
     save_photo("in/a.png", 20, 20, seed=7)
     assert rdo_encode("--iters", 2, "--quality", 6, "in") == 0, "an edited picture is done again"
+
+
+def test_a_decision_on_one_picture_leaves_the_others_as_they_are(save_photo, rdo_encode, capsys) -> None:
+    save_photo("in/a.png", 20, 20)
+    Image.fromarray(np.arange(400, dtype=np.uint16).reshape(20, 20) * 100).save("in/deep.png")
+    for flags, outcome in (
+        ((), {"a": "done", "deep": "failed"}),
+        (("--depth", 8), {"a": "skipped", "deep": "done"}),
+        (("--depth", 8), {"a": "skipped", "deep": "skipped"}),
+        ((), {"a": "skipped", "deep": "failed"}),
+    ):
+        rdo_encode("--iters", 0, "--json", *flags, "in")
+        found = map(json.loads, capsys.readouterr().out.splitlines())
+        assert {Path(record["input"]).stem: record["status"] for record in found} == outcome
+
+
+def test_a_name_too_long_for_its_file_is_that_pictures_failure(save_photo, rdo_encode, capsys) -> None:
+    save_photo("in/a.png", 10, 10)
+    save_photo(f"in/{'n' * 250}.png", 30, 30)
+    assert rdo_encode("--iters", 0, "--json", "in") == 1
+    told = capsys.readouterr()
+    assert statuses(told.out) == ["failed", "done"] and "File name too long: rename it" in told.err
 
 
 def test_another_picture_of_the_same_name_replaces_nothing(save_photo, rdo_encode, capsys, folder: Path) -> None:
@@ -445,7 +472,13 @@ def test_dry_run_lists_what_is_left_and_tells_what_would_be_refused(save_photo, 
     assert rdo_encode("--dry-run", "--iters", 1, "in") == 1
     told = capsys.readouterr()
     assert told.out.count("->") == 2 and "1 would be replaced" in told.err
-    assert "in/c.png: cannot be read as a picture" in told.err
+    assert "in/c.png: no picture, or a damaged header" in told.err
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save("in/c.png")
+    for flags, listed in (((), 2), (("--depth", 8), 3)):
+        assert rdo_encode("--dry-run", "--iters", 1, *flags, "in") == (listed == 2)
+        told = capsys.readouterr()
+        assert told.out.count("->") == listed and ("in/c.png: 16-bit image" in told.err) == (listed == 2)
+    Path("in/c.png").write_text("no picture")
 
     save_photo("other/a.png", 10, 10, seed=1)
     assert rdo_encode("--dry-run", "--iters", 0, "other") == 1

@@ -50,6 +50,12 @@ def test_a_target_is_met_by_the_file(last, save_photo, flag: str, value: float) 
     assert found["cost"] == pytest.approx(found["bpp"] + record["lmbda"] * mse)
 
 
+def test_a_target_met_with_more_steps_is_kept(last) -> None:
+    for target, iters, status in ((700, 30, "done"), (700, 2, "skipped"), (760, 2, "done")):
+        assert encode("--target-bytes", target, "--iters", iters) == 0
+        assert last()["status"] == status
+
+
 def test_a_target_out_of_reach_is_that_pictures_failure(last, capsys) -> None:
     assert encode("--target-bytes", 90) == 1
     assert "out of reach; plain encoding's nearest is" in json.loads(capsys.readouterr().out)["error"]
@@ -104,6 +110,23 @@ def test_a_mask_moves_bits_to_where_it_is_white(last) -> None:
     assert left_masked < left and right_masked > right
 
 
+def test_a_mask_that_vanishes_fails_its_picture(last, save_photo, capsys, monkeypatch) -> None:
+    from jobs.running import worker
+
+    Image.fromarray(np.full((170, 180), 255, np.uint8)).save("mask.png")
+    honest = worker.stamp
+
+    def vanish(path: Path) -> str | None:
+        Path("mask.png").unlink(missing_ok=True)
+        return honest(path)
+
+    monkeypatch.setattr(worker, "stamp", vanish)
+    assert main(["--roi", "mask.png", "--effort", "1", "--json", "a.png", str(save_photo("b.png", 170, 180))]) == 1
+    told = capsys.readouterr()
+    assert [json.loads(line)["status"] for line in told.out.splitlines()] == ["failed", "failed"]
+    assert "mask.png" in told.err
+
+
 def test_another_mask_under_the_same_name_is_encoded_anew(last) -> None:
     for grey, status in ((255, "done"), (255, "skipped"), (80, "done")):
         mask = np.full((170, 180), grey, np.uint8)
@@ -122,8 +145,9 @@ def test_another_mask_under_the_same_name_is_encoded_anew(last) -> None:
         (("--target-psnr", 30, "--quality", 4), "the target settles the quality"),
         (("--ms-ssim", 1.5), "ms_ssim 1.5: a share"),
         (("--roi", "missing.png"), "missing.png"),
-        (("--roi-weight", 1e-9), "roi_weight 1e-09: must lie between"),
-        (("--roi-weight", 1e38), "roi_weight 1e+38: must lie between"),
+        (("--roi-weight", 3), "--roi-weight: of a mask: add --roi"),
+        (("--roi", "a.png", "--roi-weight", 1e-9), "roi_weight 1e-09: must lie between"),
+        (("--roi", "a.png", "--roi-weight", 1e38), "roi_weight 1e+38: must lie between"),
         (("--seed", 10**20), "seed 100000000000000000000: must lie in"),
         (("--effort", 12), "effort 12: must be a whole number from 1 to 9"),
     ],

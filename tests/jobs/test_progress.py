@@ -46,3 +46,12 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> No
             bar.finish(item, record("done", 1.0))
     told = capsys.readouterr().err
     assert "4/4 images, 8.0/8.0 MP, gain 1.00 % 3.png 100%" in told and "left" in told
+
+
+def test_a_bar_shows_no_control_characters(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    item = Item("in/a\n\x1b[31m.png", "a.rdo", 1000)
+    with Progress([item], steps=1) as bar:
+        bar.step(Task(item, EncodeConfig()))
+    told = capsys.readouterr().err
+    assert "\x1b[31m" not in told and "a\\n\\x1b[31m.png" in told

@@ -49,6 +49,17 @@ def test_results_of_a_run_are_no_input(tree: Path) -> None:
     assert len(pairs(["in"])) == 4
 
 
+@pytest.mark.parametrize("name", ["IMG_1.HEIC", "a.jxl", "a.dng"])
+def test_photographs_that_are_not_read_are_not_passed_over(tree: Path, name: str) -> None:
+    (tree / "in" / name).write_bytes(bytes(40))
+    assert (f"in/{name}", f"rdo-out/{name}.rdo") in pairs(["in"])
+
+
+def test_a_pipe_is_not_looked_into(folder: Path) -> None:
+    os.mkfifo(folder / "pipe")  # whose opening would block
+    assert pairs(["pipe"], "a.rdo") == [("pipe", "a.rdo")]
+
+
 def test_links_to_folders_are_not_followed(tree: Path) -> None:
     (tree / "in/loop").symlink_to(tree / "in")
     assert len(pairs(["in"])) == 4

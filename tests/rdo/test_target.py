@@ -4,6 +4,7 @@ import math
 import re
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from codec.coding import decode, write
 from codec.errors import ConfigError
 from codec.model import Codec
 from codec.pixels import Pixels, to_tensor
-from rdo import RefineConfig, effort, refine
+from rdo import RefineConfig, effort, refine, target
 from rdo.target import Goal, Met, refine_to
 
 HEIGHT, WIDTH = 190, 250
@@ -83,6 +84,25 @@ def test_a_time_budget_is_that_of_all_runs(small, x) -> None:
     met = refine_to(small, x, Goal("bytes", sum(size_range(small, x)) // 2), RefineConfig(iters=10**5, time_budget=1))
     assert met.refined.seconds <= time.monotonic() - begin
     assert met.refined.iters < 10**4, "no trim took its eighth of the steps"
+
+
+def test_where_no_trim_reaches_the_goal_another_quality_does(small, x, monkeypatch) -> None:
+    goal, tried = Goal("bytes", sum(size_range(small, x)) // 2), list[float]()
+    honest = target._trim
+
+    def trim(task: Any, problem: Any, config: RefineConfig, start: Met, counter: Any) -> Met | float:
+        tried.append(start.quality)
+        return honest(task, problem, config, start, counter) if len(tried) > 1 else goal.aim - 0.1
+
+    monkeypatch.setattr(target, "_trim", trim)
+    steps: list[int] = []
+    met = refine_to(small, x, goal, RefineConfig(iters=3), progress=steps.append)
+    assert len(tried) == 2 and tried[1] == met.quality > tried[0] + 0.3
+    assert goal.met(math.log(len(file_of(small, met)))) and met.refined.iters == steps[-1] == len(steps)
+
+    monkeypatch.setattr(target, "_trim", lambda *_: goal.aim + 9)
+    with pytest.raises(ConfigError, match="out of reach"):
+        refine_to(small, x, goal, RefineConfig(iters=1))
 
 
 @pytest.mark.parametrize(("kind", "value"), [("bytes", 40), ("psnr", 90.0), ("psnr", 0.5)])
