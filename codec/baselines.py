@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.architecture import ModelConfig
+from codec.architecture import WINDOW_TOKENS_MAX, ModelConfig
 from codec.attention import MASKED, Bias, Cache
 from codec.context import CodingState, ContextModel, Mixture, pick
 
@@ -25,13 +25,18 @@ WINDOWS_AT_ONCE = 64  # of the serial model's single pass: a window is 16x8 late
 
 
 def variants(config: ModelConfig) -> dict[str, ModelConfig]:
-    """What the paper compares: eContextformer with every set of its switches, pContextformer, Contextformer."""
+    """What the paper compares: eContextformer with every set of its switches, pContextformer, Contextformer.
+
+    Without the last two, whose windows are twice as wide, where those would be too large.
+    """
     switches = {"EGR": "rearranged", "SFG": "skip_first", "cache": "cached"}
     found = {}
     for on in product((False, True), repeat=len(switches)):
         chosen: dict[str, Any] = dict(zip(switches.values(), on, strict=True))
         name = " + ".join(name for name, is_on in zip(switches, on, strict=True) if is_on)
         found[name or "plain groups"] = replace(config, context="econtextformer", **chosen)
+    if config.segments * (2 * config.window) ** 2 > WINDOW_TOKENS_MAX:
+        return found
     off: dict[str, Any] = {"rearranged": True, "skip_first": False, "cached": False, "window": 2 * config.window}
     for stride in (2 * config.window, config.window, config.window // 2, 1):
         found[f"pContextformer, stride {stride}"] = replace(config, context="pcontextformer", stride=stride, **off)

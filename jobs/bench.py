@@ -119,7 +119,7 @@ def bench(arguments: argparse.Namespace) -> int:
                 print(json.dumps(asdict(row)) if arguments.json else line(row), flush=True)
     if arguments.plot and rows:
         write_atomically(arguments.plot, front_plot(lines(rows)).encode())
-    if not elsewhere(arguments) and (pixels := largest_picture(arguments.inputs, policy)):
+    if rows and not elsewhere(arguments) and (pixels := largest_picture(arguments, policy)):
         floor = floor_seconds(codec, pixels, qualities[0])
         cli.say(f"a bare forward and backward pass of the largest picture takes {floor:.3f} s")
     return cli.SOME_FAILED if failed else cli.DONE
@@ -146,6 +146,13 @@ def settings(arguments: argparse.Namespace) -> "list[tuple[str, RefineConfig]]":
             base = refine_settings(given)
             name = path.stem if path else method
             ways += [(f"{name}-{key}{v}", override(base, {key: v})) for v in values.split(",") if v] or [(name, base)]
+    for name, refine in ways:
+        if not refine.iters:
+            raise ConfigError(f"{name}: 0 steps refine nothing: give 1 or more")
+        if [(n, r.iters) for n, r in ways].count((name, refine.iters)) > 1:
+            raise ConfigError(
+                f"two ways are called {name} with {refine.iters} steps: leave one out, or rename its file"
+            )
     return ways
 
 
@@ -189,13 +196,13 @@ def line(row: Row) -> str:
     return f"{row.name:24} q {row.quality:<4g} {row.iters:5d} steps {row.seconds:8.2f} s  gain {gain}"
 
 
-def largest_picture(inputs: list[str], policy: "ImagePolicy") -> "Pixels | None":
+def largest_picture(arguments: argparse.Namespace, policy: "ImagePolicy") -> "Pixels | None":
     """Of those that can be read."""
     from codec.errors import ImageError
     from codec.image import read_image
     from jobs.worklist import build_worklist
 
-    for item in build_worklist(inputs, None):
+    for item in build_worklist(arguments.inputs, str(arguments.output)):
         try:
             return read_image(Path(item.input), policy)
         except ImageError:

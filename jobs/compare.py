@@ -111,7 +111,7 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
     folder.mkdir(parents=True, exist_ok=True)
     points, unread = gather.encode_classical(records, names, policy, folder / gather.CLASSICAL)
     if arguments.records and not names:
-        points = gather.known_classical(records, [folder / gather.CLASSICAL])
+        points = gather.known_classical(records, policy, folder / gather.CLASSICAL)
     anchors, rough = (asked, gather.doubts(asked, records)) if arguments.anchors else gather.recognised(records)
     views, unseen = gather.look(records, codec, policy, arguments.pictures, folder / gather.LOOK)
     if arguments.records:

@@ -191,15 +191,14 @@ def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "AnyC
 
 
 def refine_settings(arguments: argparse.Namespace) -> "RefineConfig":
-    """Preset, recipe or YAML < flags. Another's model is refined by `sga` unless they say otherwise.
+    """Preset, recipe or YAML < flags.
 
     Raises:
         ConfigError: a bad file or value.
     """
-    from codec.checkpoint import FOREIGN
     from codec.settings import build, load_yaml, override
     from rdo.config import RefineConfig
-    from rdo.efforts import DEFAULT_EFFORT, effort, recipe
+    from rdo.efforts import DEFAULT_EFFORT, effort, recipe, usual_method
 
     if arguments.config:
         config = build(RefineConfig, load_yaml(arguments.config), str(arguments.config))
@@ -209,8 +208,8 @@ def refine_settings(arguments: argparse.Namespace) -> "RefineConfig":
         config = effort(DEFAULT_EFFORT if arguments.effort is None else arguments.effort)
     names = {f.name for f in fields(RefineConfig)}
     given = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
-    if arguments.model.startswith(FOREIGN) and not arguments.config:
-        given.setdefault("method", "sga")  # which gained more there
+    if (method := usual_method(arguments.model)) and not arguments.config:
+        given.setdefault("method", method)
     if given.get("method", config.method) != config.method and not arguments.config:
         config = recipe(config.iters, given["method"])
     return override(config, given, "")

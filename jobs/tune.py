@@ -62,7 +62,7 @@ def tune(arguments: argparse.Namespace) -> int:
     from codec.errors import ConfigError
     from codec.image import ImagePolicy
     from codec.settings import override
-    from jobs.running.hire import hire, load_driver_codec
+    from jobs.running.hire import hire, load_driver_codec, worker_device
     from jobs.running.history import sole_writer
     from jobs.running.local import RESULTS
     from jobs.running.settings import EncodeConfig
@@ -93,10 +93,11 @@ def tune(arguments: argparse.Namespace) -> int:
             arguments.name or Path(arguments.study).stem,
             len(tuned),
             arguments.seed,
+            str(folder.resolve()),
         )
         sources = (tuned[0].photo.path,)
         with closing(hire(arguments, codec, config.trials * len(tuned), folder, sources)) as pool:
-            bench = Bench(pool, codec, EncodeConfig(arguments.model, policy=policy), folder, arguments.device)
+            bench = Bench(pool, codec, EncodeConfig(arguments.model, policy=policy), folder, worker_device(arguments))
             _search(study, bench, tuned, deadline)
             verdicts = judge(study, bench, held, folder)
         failures += sum(verdict.failures for verdict in verdicts)
@@ -117,18 +118,20 @@ def gather(
     from jobs.tuning.photos import find_photos, prepare, split
     from jobs.tuning.trials import Case
 
-    found = find_photos(arguments.photos, arguments.output)
-    share = _share(arguments.holdout, config.holdout)
-    tuned, held = (found, find_photos([arguments.holdout], arguments.output)) if share is None else split(found, share)
-    if both := {photo.sha256 for photo in tuned} & {photo.sha256 for photo in held}:
-        name = next(photo.path for photo in held if photo.sha256 in both)
-        raise ConfigError(f"--holdout: {name} is among the photos to tune on: hold out others")
     failed: list[Path] = []
 
     def fail(path: Path, reason: str) -> None:
         failed.append(path)
         cli.say(f"{path}: {reason}")
 
+    found, share = find_photos(arguments.photos, arguments.output, fail), _share(arguments.holdout, config.holdout)
+    if share is None:
+        tuned, held = found, find_photos([arguments.holdout], arguments.output, fail)
+    else:
+        tuned, held = split(found, share)
+    if both := {photo.sha256 for photo in tuned} & {photo.sha256 for photo in held}:
+        name = next(photo.path for photo in held if photo.sha256 in both)
+        raise ConfigError(f"--holdout: {name} is among the photos to tune on: hold out others")
     cases = []
     for photos in (tuned, held):
         ready = prepare(photos, config.crop, policy, arguments.output / "crops", fail)
@@ -143,11 +146,12 @@ def setup_of(
 ) -> dict[str, object]:
     """All that the values of trials depend on: what a study that is gone on with must have been begun with."""
     from codec.settings import to_mapping
+    from jobs.running.hire import worker_device
 
     photos = sorted({case.photo.sha256 for case in cases})
     digest = hashlib.sha256("".join(photos).encode()).hexdigest()[:8]
     mapping = {key: value for key, value in to_mapping(config).items() if key not in ("trials", "holdout")}
-    machine = {name: getattr(arguments, name) for name in ("device", "threads", "batch")}
+    machine = {"device": worker_device(arguments), "threads": arguments.threads, "batch": arguments.batch}
     return {**mapping, **machine, "model": model, "photos": f"{len(photos)} ({digest})"}
 
 

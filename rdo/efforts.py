@@ -8,7 +8,7 @@ All of them search (`rdo.rdoq`); descents have the defaults of `RefineConfig`.
 
 import math
 
-from codec.checkpoint import config_folder
+from codec.checkpoint import FOREIGN, config_folder
 from codec.errors import ConfigError
 from codec.settings import build, load_yaml, override
 from rdo.config import Method, RefineConfig
@@ -43,3 +43,8 @@ def recipe(iters: int, method: Method | None = None) -> RefineConfig:
     if method not in (None, nearest.method):
         return override(RefineConfig(), {"iters": iters, "method": method}, "")
     return override(nearest, {"iters": iters}, "--iters")
+
+
+def usual_method(model: str) -> Method | None:
+    """What refines a model unless asked otherwise, for `recipe`: CompressAI's `sga`, which gained more there."""
+    return "sga" if model.startswith(FOREIGN) else None

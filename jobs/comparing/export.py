@@ -54,13 +54,12 @@ def _bd_rates(report: Report) -> str:
     published = {p.codec: p for p in report.published}
     if not refined:
         return ""
-    count = len(report.averaged_over)
     lines = [
-        f"BD-rate over {count} picture{'s' * (count != 1)}, negative is smaller at equal PSNR: averaged curves, PCHIP "
-        "(Akima), 95 % interval over pictures; then the mean of each picture's own and its wins, ties "
-        "and losses. The shared range is given in dB and as part of the narrower curve's own.",
+        "BD-rate, negative is smaller at equal PSNR: curves averaged over so many pictures, PCHIP (Akima), 95 % "
+        "interval over pictures; then the mean of each picture's own and its wins, ties and losses. The shared range "
+        "is given in dB and as part of the narrower curve's own.",
         "",
-        "| against | refined | 95 % | mean of pictures | wins, ties, losses | shared range, dB | plain |",
+        "| against (pictures) | refined | 95 % | mean of pictures | wins, ties, losses | shared range, dB | plain |",
         "|---|---|---|---|---|---|---|",
     ]
     lines += [_row(c, plain.get(c.anchor)) for c in refined.values()]
@@ -74,8 +73,8 @@ def _row(c: Comparison, plain: Comparison | None) -> str:
     both = "-" if d.pchip_percent is None else f"{percent(d.pchip_percent)} ({percent(d.akima_percent)})"
     count = f"{c.count.wins}, {c.count.ties}, {c.count.losses}"
     before = "" if plain is None else percent(plain.averaged.pchip_percent)
-    own = percent(c.mean_percent)
-    return f"| {c.anchor} | {both} | {_interval(c.averaged_interval)} | {own} | {count} | {_range(c)} | {before} |"
+    name, own = f"{c.anchor} ({len(c.images)})", percent(c.mean_percent)
+    return f"| {name} | {both} | {_interval(c.averaged_interval)} | {own} | {count} | {_range(c)} | {before} |"
 
 
 def _published_row(refined: Published, plain: Published | None) -> str:

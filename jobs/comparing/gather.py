@@ -5,6 +5,7 @@ All of it is kept in the output folder, `q<quality>-i<steps>/` as `rdo-encode` w
 """
 
 import sys
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,16 +108,29 @@ def encode_classical(
     return found, notes
 
 
-def known_classical(records: list[Record], paths: list[Path]) -> list[ClassicalRecord]:
-    """What earlier runs measured of the records' pictures; of two alike the later counts."""
-    inputs = {r.input for r in records}
-    found = [r for path in paths for r in classical.read(path) if r.input in inputs and r.codec in LADDERS]
-    return list({(r.input, r.codec, r.setting): r for r in found}.values())
+def known_classical(records: list[Record], policy: ImagePolicy, path: Path) -> list[ClassicalRecord]:
+    """What earlier runs measured of the records' pictures; of two alike the later counts.
+
+    A picture is known by its pixels, by its name only where it is no longer there.
+    """
+    kept: dict[str, dict[tuple[str, str], ClassicalRecord]] = defaultdict(dict)
+    for known in classical.read(path):
+        if known.codec in LADDERS:
+            for key in (known.pixels_sha256, known.input):
+                kept[key][known.codec, known.setting] = known
+    found = []
+    for record in {r.input: r for r in records if r.plain}.values() if kept else ():
+        try:
+            key = pixels_hash(read_original(record, policy))
+        except (RdoError, OSError):
+            key = record.input
+        found += [replace(known, input=record.input) for known in kept.get(key, {}).values()]
+    return found
 
 
 def recognised(records: list[Record]) -> tuple[AnchorSet | None, list[str]]:
     """Published curves of the records' pictures, if all belong to one set; and a note where some are missing."""
-    match = recognise({r.input: r.input_sha256 for r in records if r.plain})
+    match = recognise({str(r.input_path): r.input_sha256 for r in records if r.plain})
     if match is None:
         return None, []
     anchors, pictures = match

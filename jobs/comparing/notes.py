@@ -21,11 +21,13 @@ def cautions(
     known = set().union(*(s.points.keys() for s in series.values()))
     if len(images) < len(known):
         left = ", ".join(sorted(known - set(images)))
-        notes.append(f"Averaged curves leave out pictures that some codec could not encode at every setting: {left}.")
-    if len(images) in (1, 2):
+        what = "that some codec could not encode, or encoded exactly, at some setting"
+        notes.append(f"Averaged curves leave out pictures {what}: {left}.")
+    fewest = min((len(c.images) for c in comparisons), default=len(images))
+    if fewest in (1, 2):
         notes.append("One or two pictures prove little: there are no intervals.")
-    elif 0 < len(images) < FEW:
-        notes.append(f"{len(images)} pictures are few: take the intervals as rough.")
+    elif 0 < fewest < FEW:
+        notes.append(f"{fewest} pictures are few: take the intervals as rough.")
     if len(series[PLAIN].settings) < 2:
         text = "One quality only: a BD-rate needs two or more. Compare the fall of cost, and bits at equal PSNR."
         return [*notes, text]

@@ -12,6 +12,7 @@ from codec.coder import SymbolReader, SymbolWriter
 from codec.coding import AnyCodec, coding_arithmetic, decode, encode, plain_latents, read
 from codec.context import ContextModel
 from codec.entropy import StepMixture, in_steps
+from codec.errors import ConfigError
 from codec.model import Codec, Latents
 from codec.pixels import Pixels, pad, to_tensor
 from codec.portable import in_double
@@ -80,7 +81,9 @@ def context_stage(on: Subject, variant: str) -> tuple[Stage, float]:
     tokens of a corner of the picture.
     """
     own = in_double(on.codec)
-    config = variants(own.config)[variant]
+    config = variants(own.config).get(variant)
+    if config is None:
+        raise ConfigError(f"{variant}: its windows would be too large with this model: leave it out (--ways)")
     model = make_context(config).double().eval().requires_grad_(False).to(on.features.device)
     if config.context == "econtextformer" and config.skip_first == own.config.skip_first:
         model.load_state_dict(own.context.state_dict())

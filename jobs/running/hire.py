@@ -73,10 +73,9 @@ def hire(
         return Processes(arguments.model, arguments.device, jobs, seconds_max, arguments.threads, arguments.batch)
     from jobs.running.cluster import RayPool
 
-    device = "cuda" if arguments.gpus_per_worker and arguments.device == "cpu" else arguments.device
     return RayPool(
         arguments.model,
-        device,
+        worker_device(arguments),
         arguments.address,
         arguments.workers,
         arguments.gpus_per_worker or 0.0,
@@ -86,6 +85,12 @@ def hire(
         arguments.threads,
         arguments.batch,
     )
+
+
+def worker_device(arguments: argparse.Namespace) -> str:
+    """Of whoever encodes: with a share of a GPU it is that, unless another was named."""
+    gpu = arguments.gpus_per_worker and arguments.device == "cpu"
+    return "cuda" if gpu else str(arguments.device)
 
 
 def elsewhere(arguments: argparse.Namespace) -> bool:

@@ -27,11 +27,12 @@ class Photo(NamedTuple):
     pixels: int
 
 
-def find_photos(inputs: list[str], output: Path) -> list[Photo]:
+def find_photos(inputs: list[str], output: Path, failed: Callable[[Path, str], None]) -> list[Photo]:
     """Every photograph of the named files and folders, each content once, in the order of their hashes.
 
     Args:
         output: the study's own folder, in which none is looked for.
+        failed: called with each that may not be opened, and the reason.
 
     Raises:
         ConfigError: there is none.
@@ -39,7 +40,15 @@ def find_photos(inputs: list[str], output: Path) -> list[Photo]:
     paths = [path for name in inputs for path, _ in named_pictures(Path(name), output)]
     if not paths:
         raise ConfigError(f"{', '.join(inputs)}: no pictures found")
-    found = {photo.sha256: photo for photo in map(_photo, paths)}
+    found: dict[str, Photo] = {}
+    for path in paths:
+        try:
+            photo = _photo(path)
+            found[photo.sha256] = photo
+        except OSError as error:
+            failed(path, f"{error.strerror}: check the path and its permissions")
+    if not found:
+        raise ConfigError(f"{', '.join(inputs)}: none of the pictures may be opened")
     return [found[sha256] for sha256 in sorted(found)]
 
 

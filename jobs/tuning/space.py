@@ -168,6 +168,8 @@ def _check_corners(config: StudyConfig, path: Path) -> None:
                 config.recipe({name: value})
             except ConfigError as error:
                 raise ConfigError(f"{path}: {error}") from error
+        if config.is_whole(name) and dimension.step is not None and not _is_whole(dimension.step):
+            raise ConfigError(f"{path}: search.{name}: step {dimension.step:g}: must be a whole number, as {name} is")
 
 
 def _is_whole(steps: float) -> bool:

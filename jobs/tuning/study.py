@@ -51,10 +51,10 @@ class Attempt:
 
 
 class Study:
-    """A stored study of so many cases, a case being a photo at a quality."""
+    """A stored study of so many cases, a case being a photo at a quality; `run` is who works on it here."""
 
-    def __init__(self, config: StudyConfig, study: "optuna.Study", cases: int) -> None:
-        self.config, self.study, self.cases = config, study, cases
+    def __init__(self, config: StudyConfig, study: "optuna.Study", cases: int, run: str) -> None:
+        self.config, self.study, self.cases, self.run = config, study, cases, run
         self.setup: dict[str, object] = study.user_attrs["setup"]
         self.distributions = {name: _distribution(config, name) for name in config.search}
 
@@ -66,6 +66,7 @@ class Study:
     def ask(self) -> Attempt:
         """The next recipe to try."""
         trial = self.study.ask(self.distributions)
+        trial.set_user_attr("run", self.run)
         order = list(range(self.cases))
         random.Random(trial.number).shuffle(order)
         return Attempt(trial, self.config.recipe(trial.params), deque(order))
@@ -154,11 +155,12 @@ def require_optuna() -> None:
 
 
 def open_study(
-    config: StudyConfig, setup: Mapping[str, object], storage: str, name: str, cases: int, seed: int
+    config: StudyConfig, setup: Mapping[str, object], storage: str, name: str, cases: int, seed: int, run: str
 ) -> Study:
     """A study of this name, new or gone on with: what a killed run left running is tried again.
 
     Args:
+        run: who works on it here: what others have under way, elsewhere, is theirs.
         setup: all that its values depend on; a stored study of another is refused.
         storage: a URL that Optuna knows, redis:// or the path of a journal.
 
@@ -178,10 +180,10 @@ def open_study(
         # a sampler that began again with its seed would draw again what it has drawn
         seed += len(study.get_trials(deepcopy=False))
         study.sampler = optuna.samplers.TPESampler(multivariate=True, constant_liar=True, seed=seed)
-    _retire(study, config)
+    _retire(study, config, run)
     for point in config.presets():
         study.enqueue_trial(point, skip_if_exists=True)
-    return Study(config, study, cases)
+    return Study(config, study, cases, run)
 
 
 def _load(storage: str, name: str, directions: list[Literal["maximize", "minimize"]]) -> "optuna.Study":
@@ -236,11 +238,13 @@ def _first_change(there: object, here: object, key: str = "") -> tuple[str, obje
     return None if there == here else (key, there, here)
 
 
-def _retire(study: "optuna.Study", config: StudyConfig) -> None:
+def _retire(study: "optuna.Study", config: StudyConfig, run: str) -> None:
     """What a killed run left under way fails, and is tried again; what it had measured is in the records."""
     from optuna.trial import TrialState
 
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if trial.user_attrs.get("run", run) != run:
+            continue
         study.tell(trial.number, state=TrialState.FAIL)
         if set(trial.params) == set(config.search):
             study.enqueue_trial(trial.params, user_attrs={"repeats": trial.number})

@@ -19,6 +19,7 @@ from jobs.tuning.study import Study, Trial, means
 from jobs.tuning.trials import Bench, Case
 from rdo.config import RefineConfig
 from rdo.efforts import recipe as preset
+from rdo.efforts import usual_method
 from rdo.gains import Interval, paired_bootstrap
 
 
@@ -66,7 +67,8 @@ def judge(study: Study, bench: Bench, held_out: list[Case], folder: Path) -> lis
 
 def _compare(bench: Bench, recipe: RefineConfig, cases: list[Case]) -> tuple[HeldOut | None, int]:
     """Over the cases that failed with neither; and how many records are failures, which are told."""
-    shipped = replace(preset(recipe.iters), seed=recipe.seed, time_budget=recipe.time_budget)
+    usual = usual_method(bench.config.model)
+    shipped = replace(preset(recipe.iters, usual), seed=recipe.seed, time_budget=recipe.time_budget)
     runs = list(zip(cases, bench.measure(recipe, cases), bench.measure(shipped, cases), strict=True))
     failed = [record for _, *pair in runs for record in pair if record.gain_percent is None]
     for record in failed:

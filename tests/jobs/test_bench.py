@@ -88,6 +88,8 @@ def test_pictures_of_one_shape_go_together(rdo_bench, save_photo) -> None:
         ("--vary", "heat"),
         ("--vary", "hat=1"),
         ("--iters", "1.5"),
+        ("--iters", "0"),
+        ("--methods", "rdoq,sga,rdoq"),
         ("--iters", "inf"),
         ("--qualities", "x"),
         ("--qualities", "9"),

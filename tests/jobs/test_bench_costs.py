@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from codec.checkpoint import load, model_config
+from codec.checkpoint import config_folder, load, model_config
 from codec.coding import encode, plain_latents, read
 from codec.model import Codec
 from codec.pixels import to_tensor
@@ -46,10 +46,18 @@ def test_complexity_counts_every_part_and_switch(rdo_bench) -> None:
     assert len(found) == 5 and found["EGR, SFG and cache save, %"] == pytest.approx(saved)
 
 
+@pytest.mark.parametrize(("window", "ratios"), [(4, 5), (24, 3)])
+def test_complexity_of_other_windows(rdo_bench, folder: Path, window: int, ratios: int) -> None:
+    small = (config_folder() / "models/small.yaml").read_text()
+    (folder / "mine.yaml").write_text(f"{small}\nwindow: {window}\n")
+    status, rows, _ = rdo_bench("complexity", "--models", "mine.yaml", "--sizes", "100x70")
+    assert status == 0 and sum("ratio" in row for row in rows) == ratios
+
+
 def test_complexity_for_people_names_the_papers_figures(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     assert bench.main(["complexity", "--models", "base", "--sizes", "100x70"]) == 0
     out = capsys.readouterr().out
-    assert "base, 100x70" in out and "(the paper: 145)" in out and "pContextformer, stride 16" in out
+    assert "base, 100x70" in out and "(the paper: 145)" in out and "pContextformer, stride 16 " in out
 
 
 def test_speed_times_every_stage_and_draws_them(rdo_bench, model: str) -> None:

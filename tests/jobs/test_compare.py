@@ -204,3 +204,26 @@ def test_pictures_are_spread_from_most_gain_to_least(make_record: Any) -> None:
     assert [r.input for r in choose(records, 3)] == ["8.png", "4.png", "0.png"]
     assert {r.quality for r in choose(records, 3)} == {4} and choose(records, 0) == [] == choose([], 3)
     assert len(choose(records, 50)) == 9
+
+
+def test_classical_points_of_a_finished_run_are_of_its_pictures(
+    save_photo: Any, rdo_encode: Any, rdo_compare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sizes() -> dict[str, list[int]]:
+        curve = next((c for c in report("rdo-out")["curves"] if c["codec"] == "JPEG"), {"points": {}})
+        return {image: [point[4] for point in row] for image, row in curve["points"].items()}
+
+    save_photo("in/a.png", 48, 64, seed=1)
+    assert rdo_encode("--iters", 0, "in") == rdo_compare("--records", "rdo-out", "--codecs", "jpeg") == 0
+    first = sizes()
+    save_photo("in/a.png", 48, 64, seed=2)
+    assert rdo_encode("--iters", 0, "in") == rdo_compare("--records", "rdo-out") == 0
+    assert sizes() == {}, "they were of the picture that was there before"
+    Path("in/a.png").rename("in/b.png")
+    Path("rdo-out/a.png.rdo").unlink()
+    save_photo("in/b.png", 48, 64, seed=1)
+    assert rdo_encode("--iters", 0, "-o", "again", "in") == 0
+    Path("again/classical.jsonl").write_bytes(Path("rdo-out/classical.jsonl").read_bytes())
+    assert rdo_compare("--records", "again") == 0
+    curve = next(c for c in report("again")["curves"] if c["codec"] == "JPEG")
+    assert [point[4] for point in curve["points"]["in/b.png"]] == first["in/a.png"]

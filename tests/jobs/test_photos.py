@@ -19,14 +19,14 @@ def test_copies_count_once_and_names_do_not_matter(save_photo, folder: Path) -> 
     for seed in range(7):
         save_photo(f"in/{seed}.png", 10, 12, seed)
     shutil.copy("in/3.png", "in/copy.png")
-    photos = find_photos(["in"], folder / "study")
+    photos = find_photos(["in"], folder / "study", nobody)
     assert len(photos) == 7 and all(photo.pixels == 120 for photo in photos)
     tuned, held = split(photos, 0.3)
     assert (len(tuned), len(held)) == (5, 2)
     (folder / "other").mkdir()
     for index, photo in enumerate(reversed(photos)):
         shutil.copy(photo.path, f"other/{index}.png")
-    same = [[p.sha256 for p in part] for part in split(find_photos(["other"], folder / "study"), 0.3)]
+    same = [[p.sha256 for p in part] for part in split(find_photos(["other"], folder / "study", nobody), 0.3)]
     assert same == [[p.sha256 for p in part] for part in (tuned, held)]
 
 
@@ -42,13 +42,13 @@ def test_neither_part_is_empty() -> None:
 @pytest.mark.parametrize(("height", "width"), [(50, 70), (50, 20), (20, 20)])
 def test_the_middle_is_cut_once(save_photo, folder: Path, height: int, width: int) -> None:
     save_photo("in/a.png", height, width)
-    [photo] = prepare(find_photos(["in"], folder / "study"), 32, STRICT, folder / "crops", nobody)
+    [photo] = prepare(find_photos(["in"], folder / "study", nobody), 32, STRICT, folder / "crops", nobody)
     top, left = max(0, height - 32) // 2, max(0, width - 32) // 2
     whole = read_image(folder / "in/a.png").data
     assert np.array_equal(read_image(photo.path).data, whole[top : top + 32, left : left + 32])
     assert photo.pixels == min(height, 32) * min(width, 32)
     before = photo.path.stat().st_mtime_ns
-    assert prepare(find_photos(["in"], folder / "study"), 32, STRICT, folder / "crops", nobody) == [photo]
+    assert prepare(find_photos(["in"], folder / "study", nobody), 32, STRICT, folder / "crops", nobody) == [photo]
     assert photo.path.stat().st_mtime_ns == before
 
 
@@ -56,8 +56,8 @@ def test_a_study_inside_its_photos_does_not_find_its_own_crops(save_photo, folde
     save_photo("in/a.png", 64, 64)
     save_photo("in/study/crops/a.png", 32, 32)
     save_photo("other/a.png", 64, 64, seed=3)
-    assert [p.path.name for p in find_photos(["in"], Path("in/study"))] == ["a.png"]
-    assert len(find_photos(["in", "other"], Path("in/study"))) == 2, "two of one name"
+    assert [p.path.name for p in find_photos(["in"], Path("in/study"), nobody)] == ["a.png"]
+    assert len(find_photos(["in", "other"], Path("in/study"), nobody)) == 2, "two of one name"
 
 
 @pytest.mark.parametrize("crop", [None, 16])
@@ -67,7 +67,7 @@ def test_what_cannot_be_read_is_left_out_with_its_reason(save_photo, folder: Pat
     save_photo("in/c.png", seed=1)
     told: dict[str, str] = {}
     photos = prepare(
-        find_photos(["in"], folder / "study"),
+        find_photos(["in"], folder / "study", nobody),
         crop,
         ImagePolicy(),
         folder / "crops",
@@ -75,3 +75,21 @@ def test_what_cannot_be_read_is_left_out_with_its_reason(save_photo, folder: Pat
     )
     assert len(photos) == 2 and list(told) == ["b.png"]
     assert {photo.path.parent.name for photo in photos} == {"crops" if crop else "in"}
+
+
+def test_what_may_not_be_opened_is_told(save_photo, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("in/a.png", "in/b.png"):
+        save_photo(name, 10, 12)
+    honest, told = Path.read_bytes, []
+
+    def read_bytes(path: Path) -> bytes:
+        if path.name == "b.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return honest(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    found = find_photos(["in"], folder / "study", lambda path, reason: told.append((path.name, reason)))
+    assert [photo.path.name for photo in found] == ["a.png"]
+    assert told == [("b.png", "Permission denied: check the path and its permissions")]
+    with pytest.raises(ConfigError, match="none of the pictures may be opened"):
+        find_photos(["in/b.png"], folder / "study", lambda *_: None)

@@ -39,7 +39,7 @@ def test_curves_of_small_overlap_are_noted(records: list[Any]) -> None:
 def test_curves_apart_have_a_note_and_no_figure(records: list[Any]) -> None:
     found = report(records, [jpeg(image, step, 50 + step) for image in "abc" for step in (1, 2)])
     assert any(n.startswith("refined against JPEG: the curves share no quality") for n in found.notes)
-    assert "| JPEG | - | - | - | 0, 0, 0 | none | - |" in as_markdown(found)
+    assert "| JPEG (3) | - | - | - | 0, 0, 0 | none | - |" in as_markdown(found)
 
 
 def test_a_codec_that_failed_on_a_picture_is_compared_on_the_others(records: list[Any]) -> None:
@@ -66,7 +66,7 @@ def test_targets_give_each_picture_its_own_quality_and_no_curves(make_record: An
 
 def test_markdown_has_the_outcome(records: list[Any]) -> None:
     text = as_markdown(report(records))
-    row = "| plain | -5.0 % (-5.0 %) | -5.00 to -5.00 | -5.0 % | 3, 0, 0 | 27.5 to 36.5 (100 %) |  |"
+    row = "| plain (3) | -5.0 % (-5.0 %) | -5.00 to -5.00 | -5.0 % | 3, 0, 0 | 27.5 to 36.5 (100 %) |  |"
     assert row in text.splitlines()
     assert "| 3 | 3 |" in text and "5.00 % (3)" in text and "3 pictures are few" in text
 
@@ -94,7 +94,19 @@ def test_pictures_of_a_lesser_effort_alone_are_left_out_aloud(make_record: Any) 
 def test_the_fewer_pictures_the_louder_the_note(make_record: Any, count: int, note: str) -> None:
     found = report([make_record(image, q) for image in "abc"[:count] for q in QUALITIES])
     assert [text for text in found.notes if note in text]
-    assert f"BD-rate over {count} picture{'s' * (count > 1)}, " in as_markdown(found)
+    assert f"| plain ({count}) |" in as_markdown(found)
+
+
+def test_each_row_counts_its_own_pictures(records: list[Any]) -> None:
+    exact = [jpeg("a", quality, None if quality == 2 else 30.0 + quality) for quality in (1, 2)]
+    others = [jpeg(image, quality, 30.0 + quality) for image in ("b", "c") for quality in (1, 2)]
+    found = report(records, [*exact, *others])
+    rows = as_markdown(found).splitlines()
+    assert [row.split(" |")[0] for row in rows if row.startswith(("| plain (", "| JPEG ("))] == [
+        "| plain (3)",
+        "| JPEG (2)",
+    ]
+    assert any("or encoded exactly, at some setting: a." in note for note in found.notes)
 
 
 def test_each_pictures_gain_has_the_key_that_the_page_asks_for(make_record: Any) -> None:

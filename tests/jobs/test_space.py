@@ -76,6 +76,7 @@ def test_presets_take_part_where_they_lie_in_the_space(folder: Path) -> None:
         ("search:\n  heat: 3\n", "search.heat: expected a mapping, got 3"),
         ("search: {}\n", "nothing to search"),
         ("crop: 3\n", "search: missing key"),
+        ("search:\n  iters: {low: 10, high: 20, step: 2.5}\n", "search.iters: step 2.5: must be a whole number"),
         (HEAT + "objectives: [gain]\n", "unknown value 'gain'; did you mean 'gain_percent'"),
         (HEAT + "objectives: [seconds]\n", "objectives: gain_percent, or"),
         (HEAT + "qualities: []\n", "qualities: name at least one"),

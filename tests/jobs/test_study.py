@@ -20,8 +20,10 @@ SPACE = StudyConfig({"heat": Dimension(0.0, 2.0), "share_start": Dimension(0.1, 
 SETUP: dict[str, Any] = {"search": {"heat": {"low": 0.0, "high": 2.0}}, "photos": "12 (cafe)", "qualities": [4.0]}
 
 
-def opened(storage: str = "s.journal", setup: dict[str, Any] = SETUP, config: StudyConfig = SPACE) -> Study:
-    return open_study(config, setup, storage, "mine", CASES, seed=0)
+def opened(
+    storage: str = "s.journal", setup: dict[str, Any] = SETUP, config: StudyConfig = SPACE, run: str = "here"
+) -> Study:
+    return open_study(config, setup, storage, "mine", CASES, seed=0, run=run)
 
 
 def record(gain: float, seconds: float = 1.0) -> Record:
@@ -84,6 +86,17 @@ def test_a_study_goes_on_and_what_was_left_running_is_tried_again(folder: Path, 
     assert fresh not in [t.params for t in again.trials()]  # the sampler does not repeat its draws
     states = [trial.state.name for trial in again.study.get_trials()]
     assert states == ["COMPLETE"] * 3 + ["FAIL", "RUNNING", "RUNNING"]
+
+
+@pytest.mark.parametrize("storage", ["s.journal", "sqlite:///s.db"])
+def test_two_runs_of_a_study_leave_each_other_alone(folder: Path, storage: str) -> None:
+    here = opened(storage)
+    attempt = here.ask()
+    there = opened(storage, run="there")
+    run(there, peak)
+    while not here.note(attempt, case := attempt.todo.popleft(), record(peak(attempt, case))):
+        pass
+    assert here.finished == there.finished == 2
 
 
 @pytest.mark.parametrize("storage", ["s.journal", "sqlite:///s.db"])
