@@ -40,7 +40,8 @@ class Record:
     `gain_percent` is the fall of cost from `plain` to `refined`; `verified` says that the written bytes were
     decoded and gave the very latents that were meant. `seconds` is all of the image's wall time, reading to writing;
     `refine_seconds` is refinement's part of it, by `method` in `iters` steps. `input_stamp` is the input's size and
-    times, see `jobs.running.history.stamp`. `cwd` is the folder that `input` and `output` start from, unless absolute.
+    times, see `jobs.running.history.stamp`. `config_hash` is of all settings, `aim_hash` of all but the effort. `cwd`
+    is the folder that `input` and `output` start from, unless absolute.
     """
 
     schema: str
@@ -68,6 +69,7 @@ class Record:
     input_stamp: str | None = None
     method: str | None = None
     cwd: str | None = None
+    aim_hash: str | None = None
 
     @property
     def input_path(self) -> Path:

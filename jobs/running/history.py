@@ -19,7 +19,7 @@ from codec.bitstream import unpack
 from codec.coding import AnyCodec
 from codec.errors import BitstreamError, ConfigError
 from jobs.record import SCHEMA, Record, place, read_records
-from jobs.running.settings import EncodeConfig, hashes_that_will_do
+from jobs.running.settings import EncodeConfig, aim_of, hashes_that_will_do
 from jobs.worklist import NOWHERE, STDIO, Item
 from rdo.target import steps_at_most
 
@@ -37,6 +37,7 @@ class History:
 
     def __init__(self, results: Path | None, exists: bool, codec: AnyCodec, config: EncodeConfig) -> None:
         self.exists, self.config, self.hashes_now = exists, config, hashes_that_will_do(codec, config)
+        self.aims_now = hashes_that_will_do(codec, aim_of(config))
         records = read_records(results) if results else []
         done = [r for r in records if r.status == "done"]
         self.finished = {(r.input_sha256, r.output_sha256, r.config_hash): r for r in done}
@@ -88,17 +89,12 @@ class History:
         return (found and self.hashes.get((place(path), found))) or _sha256(path)
 
     def _took_more(self, before: Record) -> bool:
-        """Of a file that serves what is asked for now: the same quality, or the target that is to be met."""
-        if before.refined is None or before.width is None or before.height is None:
-            return False
-        steps, budget = self.config.refine.iters, self.config.refine.time_budget
-        if goal := self.config.goal(before.width * before.height):
-            measured = before.refined.psnr_db if goal.kind == "psnr" else math.log(before.refined.bytes)
-            serves, steps = measured is not None and goal.met(measured), steps_at_most(steps)
-        else:
-            serves = before.quality == self.config.quality
-        longer = bool(budget) and (before.refine_seconds or 0.0) > OVERRUN * (budget or 0.0)
-        return serves and ((before.iters or 0) > steps or longer)
+        """Whether a file with the same aim took more work than is asked for now."""
+        steps, seconds = self.config.refine.iters, self.config.refine.time_budget or math.inf
+        if self.config.targeted:
+            steps = steps_at_most(steps)
+        longer = (before.iters or 0) > steps or (before.refine_seconds or 0.0) > OVERRUN * seconds
+        return longer and before.aim_hash in self.aims_now
 
     def _left_behind(self, item: Item) -> bool:
         """Whether a file that no record names may be a killed run's: of the picture's size, and not refused before."""

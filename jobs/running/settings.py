@@ -77,6 +77,11 @@ def hashes_that_will_do(codec: AnyCodec, config: EncodeConfig) -> set[str]:
     return {encode_hash(codec, replace(config, policy=policy)) for policy in (STRICT, config.policy)}
 
 
+def aim_of(config: EncodeConfig) -> EncodeConfig:
+    """The settings without the effort: what a file is to reach, however long it takes."""
+    return replace(config, refine=RefineConfig())
+
+
 def distortion_asked(config: EncodeConfig, codec: AnyCodec) -> Distortion:
     """What the settings ask to be optimised.
 

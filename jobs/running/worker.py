@@ -26,7 +26,7 @@ from codec.pixels import Pixels, to_tensor
 from jobs.cli import THREADS, check_device, keep_memory
 from jobs.record import SCHEMA, Record, score
 from jobs.running.history import stamp
-from jobs.running.settings import EncodeConfig, distortion_asked, encode_hash
+from jobs.running.settings import EncodeConfig, aim_of, distortion_asked, encode_hash
 from jobs.worklist import NOWHERE, STDIO, Item
 from rdo.refine import refine
 from rdo.strips import strip_pixels
@@ -125,7 +125,9 @@ def _read(item: Item, codec: AnyCodec, config: EncodeConfig) -> _Draft:
         source = _read_source(item)
         draft.record = replace(draft.record, input_sha256=hashlib.sha256(source).hexdigest(), input_stamp=before)
         draft.pixels, sufficed = _pixels(source, config.policy)
-        draft.record = replace(draft.record, config_hash=encode_hash(codec, replace(config, policy=sufficed)))
+        enough = replace(config, policy=sufficed)
+        done, aim = (encode_hash(codec, settings) for settings in (enough, aim_of(enough)))
+        draft.record = replace(draft.record, config_hash=done, aim_hash=aim)
     except Exception as error:  # whatever it is, it is this picture's verdict, and the run goes on
         draft.fail(error)
     return draft

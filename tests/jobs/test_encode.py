@@ -173,7 +173,10 @@ def test_fewer_steps_do_not_replace_more(save_photo, rdo_encode, capsys) -> None
     assert rdo_encode("--iters", 3, "--json", "in") == 0
     told = capsys.readouterr()
     assert statuses(told.out) == ["skipped"] and "keeping" not in told.err
-    assert rdo_encode("--iters", 2, "--quality", 6, "in") == 0, "another quality is another wish"
+    assert rdo_encode("--iters", 2, "--lmbda", 0.01, "--overwrite", "--json", "in") == 0
+    assert rdo_encode("--iters", 1, "--lmbda", 0.02, "--json", "in") == 0
+    assert statuses(capsys.readouterr().out)[-1] == "done", "another aim is not reached by more steps"
+    assert rdo_encode("--iters", 2, "--quality", 6, "in") == 0
     assert rdo_encode("--iters", 1, "--quality", 6, "--overwrite", "in") == 0
     assert rdo_encode("--iters", 3, "--quality", 6, "in") == 0
     save_photo("in/a.png", 20, 20, seed=7)
