@@ -24,7 +24,7 @@ from jobs.worklist import NOWHERE, STDIO, Item
 from rdo.target import steps_at_most
 
 STAMP_AGE_S = 2.0  # past the coarsest clock of a file system in use, FAT's
-OVERRUN = 2.0  # times its seconds that a run with a time budget may have taken, with targets to meet
+OVERRUN = 2.0  # times a time budget: what a run with that budget may have taken, with a target to meet
 REFUSED = "pass --overwrite to replace it"
 
 

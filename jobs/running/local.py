@@ -51,10 +51,7 @@ def run(
             if record is None and before.replaces(item):
                 tell(item, "replacing what other settings made, or what changed since; -o names another folder")
             elif record and before.is_kept(record):
-                tell(
-                    item,
-                    "keeping what took more steps than are asked for; -o names another folder, --overwrite replaces",
-                )
+                tell(item, "keeping what took more steps than are asked for; --overwrite replaces it")
             return record
 
         def tell(item: Item, text: str) -> None:
