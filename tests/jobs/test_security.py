@@ -25,7 +25,7 @@ def test_decoding_writes_below_the_output_whatever_the_names(folder: Path, rdo_d
         (folder / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "in" / name).write_bytes(rdo_bytes)
     before = tree(folder)
-    assert rdo_decode("-o", "out/put", "in") == 0
+    assert rdo_decode("-o", "out/put", *(f"in/{name}" for name in names)) == 0
     new = tree(folder) - before
     assert len(new) == len(names) and all(name.startswith("out/put/") and name.endswith(".png") for name in new)
 
