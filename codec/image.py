@@ -24,6 +24,11 @@ from codec.pixels import Pixels, Samples
 # Not all that Pillow opens: EPS runs Ghostscript, TGA has no magic number, others are films or cannot be loaded.
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "QOI", "AVIF")
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
+_UNREAD = {  # by what stands in the first 12 bytes
+    "HEIC": (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1"),
+    "JPEG XL": (b"\0\0\0\x0cJXL ",),
+    "a camera's raw file": (b"ftypcrx ", b"FUJIFILM", b"IIRO", b"IIU\0"),
+}
 _ICC_TOLERANCE = 2  # levels; sRGB profiles differ by rounding, Display P3 and Adobe RGB by tens of levels
 
 
@@ -170,7 +175,12 @@ def _open(data: bytes, policy: ImagePolicy) -> ImageFile.ImageFile:
     """A picture with its header read, and not refused for it."""
     if not data:
         raise ImageError("empty file of 0 bytes: copy or export it again")
-    file = Image.open(io.BytesIO(data), formats=_FORMATS)
+    try:
+        file = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError:
+        if kind := next((kind for kind, marks in _UNREAD.items() if any(mark in data[:12] for mark in marks)), None):
+            raise ImageError(f"{kind} is not read: export it as PNG, JPEG or TIFF") from None
+        raise
     _check_header(file, _bits_per_sample(file, data), policy)
     return file
 

@@ -67,7 +67,9 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_picture_flags(flags)
     run = flags.add_argument_group("run")
     run.add_argument("--overwrite", action="store_true", help="encode again what is done; replace existing files")
-    run.add_argument("--dry-run", action="store_true", help="list what would be written, and check the settings")
+    run.add_argument(
+        "--dry-run", action="store_true", help="list what would be written; checks settings and headers, not pixels"
+    )
     run.add_argument("--json", action="store_true", help="print records, a JSON object a line, instead of the table")
     cli.add_model_flags(run)
     add_pool_flags(flags)

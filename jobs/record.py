@@ -40,8 +40,9 @@ class Record:
     `gain_percent` is the fall of cost from `plain` to `refined`; `verified` says that the written bytes were
     decoded and gave the very latents that were meant. `seconds` is all of the image's wall time, reading to writing;
     `refine_seconds` is refinement's part of it, by `method` in `iters` steps. `input_stamp` is the input's size and
-    times, see `jobs.running.history.stamp`. `config_hash` is of all settings, `aim_hash` of all but the effort. `cwd`
-    is the folder that `input` and `output` start from, unless absolute.
+    times, see `jobs.running.history.stamp`. `config_hash` is of all settings, `aim_hash` of all but the effort; neither
+    is of the image policy, of which `policy` has the decisions that this image needed. `cwd` is the folder that `input`
+    and `output` start from, unless absolute. `iters_asked` are those of the settings, where a target takes more.
     """
 
     schema: str
@@ -70,6 +71,8 @@ class Record:
     method: str | None = None
     cwd: str | None = None
     aim_hash: str | None = None
+    iters_asked: int | None = None
+    policy: dict[str, str | int | bool] | None = None
 
     @property
     def input_path(self) -> Path:

@@ -176,11 +176,6 @@ def _share(task: _Task, config: RefineConfig, steps: float, seconds: float) -> R
     return replace(config, iters=math.ceil(steps * config.iters), time_budget=budget)
 
 
-def steps_at_most(iters: int) -> int:
-    """Of all runs together that seek a goal, where `iters` are asked for."""
-    return math.ceil(PROBE * iters) + iters + TRIMS_MAX * max(TRIM_STEPS_MIN, math.ceil(TRIM * iters))
-
-
 def _trim_steps(config: RefineConfig, pace: float, left: float | None) -> int:
     """Of the next trim: a few at least, for the file must meet its goal, however little time is left."""
     steps = math.ceil(TRIM * config.iters)

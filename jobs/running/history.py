@@ -7,7 +7,6 @@ picture whose size and times are those that its record states is taken to be the
 """
 
 import hashlib
-import math
 import os
 import time
 from collections.abc import Iterator
@@ -19,9 +18,8 @@ from codec.bitstream import unpack
 from codec.coding import AnyCodec
 from codec.errors import BitstreamError, ConfigError
 from jobs.record import SCHEMA, Record, place, read_records
-from jobs.running.settings import EncodeConfig, aim_of, hashes_that_will_do
+from jobs.running.settings import EncodeConfig, aim_of, encode_hash, suits
 from jobs.worklist import NOWHERE, STDIO, Item
-from rdo.target import steps_at_most
 
 STAMP_AGE_S = 2.0  # past the coarsest clock of a file system in use, FAT's
 OVERRUN = 2.0  # times a time budget: what a run with that budget may have taken, with a target to meet
@@ -36,11 +34,11 @@ class History:
     """
 
     def __init__(self, results: Path | None, exists: bool, codec: AnyCodec, config: EncodeConfig) -> None:
-        self.exists, self.config, self.hashes_now = exists, config, hashes_that_will_do(codec, config)
-        self.aims_now = hashes_that_will_do(codec, aim_of(config))
+        self.exists, self.config = exists, config
+        self.config_hash, self.aim_hash = encode_hash(codec, config), encode_hash(codec, aim_of(config))
         records = read_records(results) if results else []
         done = [r for r in records if r.status == "done"]
-        self.finished = {(r.input_sha256, r.output_sha256, r.config_hash): r for r in done}
+        self.finished = {(r.input_sha256, r.output_sha256, r.config_hash): r for r in done if self._suits(r)}
         self.hashes = {(r.input_path, r.input_stamp): r.input_sha256 for r in done if r.input_stamp}
         self.written = {r.output_path: r for r in done}
         self.made = {r.output_sha256: r for r in done}  # which tells files apart in a folder that was moved
@@ -58,8 +56,7 @@ class History:
         except OSError as error:  # too long a name, or a folder that may not be entered
             return _refusal(item, f"{item.output}: {error.strerror}: rename it, or name another folder with -o")
         digest, made = self._input_hash(Path(item.input)), _sha256(output)
-        keys = [(digest, made, config_hash) for config_hash in self.hashes_now]
-        found = next((self.finished[key] for key in keys if key in self.finished), None)
+        found = self.finished.get((digest, made, self.config_hash))
         if found is not None:
             return replace(found, status="skipped", input=item.input, output=item.output)
         before = self.written.get(place(output)) or self.made.get(made)
@@ -78,7 +75,7 @@ class History:
 
     def is_kept(self, settled: Record) -> bool:
         """Whether a skipped record is of other settings, which took more steps."""
-        return settled.status == "skipped" and settled.config_hash not in self.hashes_now
+        return settled.status == "skipped" and settled.config_hash != self.config_hash
 
     def replaces(self, item: Item) -> bool:
         """Whether a file stands where this one, not `settled`, goes: one that other settings made."""
@@ -90,11 +87,14 @@ class History:
 
     def _took_more(self, before: Record) -> bool:
         """Whether a file with the same aim took more work than is asked for now."""
-        steps, seconds = self.config.refine.iters, self.config.refine.time_budget or math.inf
-        if self.config.targeted:
-            steps = steps_at_most(steps)
-        longer = (before.iters or 0) > steps or (before.refine_seconds or 0.0) > OVERRUN * seconds
-        return longer and before.aim_hash in self.aims_now
+        done, seconds = before.iters or 0, before.refine_seconds or 0.0
+        asked = self.config.refine
+        longer = min(done, before.iters_asked or done) > asked.iters
+        longer |= asked.time_budget is not None and seconds > OVERRUN * asked.time_budget
+        return longer and before.aim_hash == self.aim_hash and self._suits(before)
+
+    def _suits(self, before: Record) -> bool:
+        return suits(before.policy, self.config.policy)
 
     def _left_behind(self, item: Item) -> bool:
         """Whether a file that no record names may be a killed run's: of the picture's size, and not refused before."""

@@ -64,17 +64,18 @@ class EncodeConfig:
 
 
 def encode_hash(codec: AnyCodec, config: EncodeConfig) -> str:
-    """Hash of settings, weights, mask and format: equal hashes and pictures give equal files on one machine.
+    """Hash of settings, weights, mask and format: equal hashes and pixels give equal files on one machine.
 
-    Of one number of threads, that is; and in one batch, where patience ends it.
+    Of one number of threads, that is; and in one batch, where patience ends it. What the policy makes of a picture is
+    no part of it: `Record.policy` has that.
     """
     mask = Path(hashlib.sha256(config.roi.read_bytes()).hexdigest()) if config.roi else None
-    return config_hash(replace(config, model=f"{model_id(codec).hex()}-{VERSION}", roi=mask))
+    return config_hash(replace(config, model=f"{model_id(codec).hex()}-{VERSION}", roi=mask, policy=STRICT))
 
 
-def hashes_that_will_do(codec: AnyCodec, config: EncodeConfig) -> set[str]:
-    """`encode_hash` of files that need not be made again: what the strict policy takes is the same under any."""
-    return {encode_hash(codec, replace(config, policy=policy)) for policy in (STRICT, config.policy)}
+def suits(needed: dict[str, str | int | bool] | None, policy: ImagePolicy) -> bool:
+    """Whether a policy makes the decisions that a picture needed, see `Record.policy`, in the same way."""
+    return all(getattr(policy, name, None) == value for name, value in (needed or {}).items())
 
 
 def aim_of(config: EncodeConfig) -> EncodeConfig:

@@ -8,7 +8,7 @@ import hashlib
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,25 +120,28 @@ class _Draft:
 def _read(item: Item, codec: AnyCodec, config: EncodeConfig) -> _Draft:
     draft = _Draft(item, _blank(item, codec, config))
     try:
-        draft.record = replace(draft.record, config_hash=encode_hash(codec, config))
+        done, aim = (encode_hash(codec, settings) for settings in (config, aim_of(config)))
+        draft.record = replace(draft.record, config_hash=done, aim_hash=aim, iters_asked=config.refine.iters)
         before = stamp(Path(item.input))
         source = _read_source(item)
         draft.record = replace(draft.record, input_sha256=hashlib.sha256(source).hexdigest(), input_stamp=before)
-        draft.pixels, sufficed = _pixels(source, config.policy)
-        enough = replace(config, policy=sufficed)
-        done, aim = (encode_hash(codec, settings) for settings in (enough, aim_of(enough)))
-        draft.record = replace(draft.record, config_hash=done, aim_hash=aim)
+        draft.pixels, needed = _pixels(source, config.policy)
+        draft.record = replace(draft.record, policy=needed)
     except Exception as error:  # whatever it is, it is this picture's verdict, and the run goes on
         draft.fail(error)
     return draft
 
 
-def _pixels(source: bytes, policy: ImagePolicy) -> tuple[Pixels, ImagePolicy]:
-    """A picture, and the policy that it takes: the strict one where that will do, as it does for most."""
-    try:
-        return read_image(source, STRICT), STRICT
-    except ImageError:
-        return read_image(source, policy), policy
+def _pixels(source: bytes, policy: ImagePolicy) -> tuple[Pixels, dict[str, Any] | None]:
+    """A picture, and those decisions of the policy that it could not be read without."""
+    needed: dict[str, Any] = {}
+    for name, value in asdict(policy).items():
+        if value != getattr(STRICT, name):
+            try:
+                read_image(source, replace(policy, **{name: getattr(STRICT, name)}))
+            except ImageError:
+                needed[name] = value
+    return read_image(source, policy), needed or None
 
 
 def _complete(group: list[_Draft], codec: AnyCodec, config: EncodeConfig, progress: Callable[[int], None]) -> None:

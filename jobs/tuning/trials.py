@@ -15,7 +15,7 @@ from codec.errors import ConfigError
 from jobs.record import Record, append_record, read_records
 from jobs.running.local import RESULTS
 from jobs.running.pool import Pool, Task
-from jobs.running.settings import EncodeConfig, hashes_that_will_do
+from jobs.running.settings import EncodeConfig, encode_hash, suits
 from jobs.tuning.photos import Photo
 from jobs.tuning.study import Attempt, Study
 from jobs.worklist import NOWHERE, Item
@@ -40,17 +40,17 @@ class Bench:
     def __init__(self, pool: Pool, codec: AnyCodec, config: EncodeConfig, folder: Path, device: str) -> None:
         self.pool, self.codec, self.config, self.results = pool, codec, config, folder / RESULTS
         scored = [record for record in read_records(self.results) if record.gain_percent is not None]
-        done = [record for record in scored if _kind(record.device or "") == _kind(device)]
-        self.hashes: dict[EncodeConfig, set[str]] = {}  # of all weights, hence slow
+        here = [record for record in scored if _kind(record.device or "") == _kind(device)]
+        done = [record for record in here if suits(record.policy, config.policy)]
+        self.hashes: dict[EncodeConfig, str] = {}  # of all weights, hence slow
         self.known = {(record.input_sha256, record.config_hash): record for record in done}
 
     def start(self, key: str, case: Case, recipe: RefineConfig) -> Record | None:
         """The record, if it is known; else None, and `wait` will give it with this key."""
         config = replace(self.config, quality=case.quality, refine=recipe)
         if config not in self.hashes:
-            self.hashes[config] = hashes_that_will_do(self.codec, config)
-        keys = ((case.photo.sha256, found) for found in self.hashes[config])
-        record = next((self.known[key] for key in keys if key in self.known), None)
+            self.hashes[config] = encode_hash(self.codec, config)
+        record = self.known.get((case.photo.sha256, self.hashes[config]))
         if record is None:
             self.pool.submit(Task(Item(str(case.photo.path), NOWHERE, case.photo.pixels), config, key))
         return record

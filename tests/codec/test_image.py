@@ -411,6 +411,19 @@ def test_a_preview_is_no_picture() -> None:
         read_image(file.getvalue())
 
 
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1", "a camera's raw file"),
+    ],
+)
+def test_formats_that_are_not_read_are_named(data: bytes, kind: str) -> None:
+    with pytest.raises(ImageError, match=f"^{kind} is not read: export it"):
+        read_image(data + bytes(100))
+
+
 def test_a_refusal_is_told_from_the_header(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(path)

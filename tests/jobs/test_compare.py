@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import jobs.comparing.classical
@@ -117,6 +118,16 @@ def test_pictures_of_a_known_set_bring_their_published_curves(
     monkeypatch.setattr("jobs.comparing.anchors.load_anchors", lambda name: stranger if name == "other" else own)
     assert rdo_compare(*LADDER, "--anchors", "other", photos) == 0
     assert any("of Others, and these are not known to be its pictures" in note for note in report()["notes"])
+
+
+def test_a_picture_that_needs_a_decision_is_of_the_same_run(photos: str, rdo_compare: Any) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.arange(48 * 64, dtype=np.uint16).reshape(48, 64) * 20).save("in/deep.png")
+    flags = ("--depth", 8, "--qualities", "2,4", "--iters", 1, "--codecs", "none", "--pictures", 0)
+    assert rdo_compare(*flags, photos) == 0
+    found = report()
+    assert len(found["averaged_over"]) == 4 and not any("lesser effort" in note for note in found["notes"])
 
 
 # What goes wrong

@@ -196,6 +196,15 @@ def test_a_decision_on_one_picture_leaves_the_others_as_they_are(save_photo, rdo
         found = map(json.loads, capsys.readouterr().out.splitlines())
         assert {Path(record["input"]).stem: record["status"] for record in found} == outcome
 
+    Image.new("RGBA", (20, 20), (1, 2, 3, 4)).save("in/clear.png")
+    rdo_encode("--iters", 0, "--json", "--depth", 8, "--alpha", "drop", "in")
+    for rule in ("drop", "blend"):
+        capsys.readouterr()
+        assert rdo_encode("--iters", 0, "--json", "--depth", 8, "--alpha", rule, "in") == 0
+        found = map(json.loads, capsys.readouterr().out.splitlines())
+        statuses_now = {Path(record["input"]).stem: record["status"] for record in found}
+        assert statuses_now == {"a": "skipped", "deep": "skipped", "clear": "skipped" if rule == "drop" else "done"}
+
 
 def test_a_name_too_long_for_its_file_is_that_pictures_failure(save_photo, rdo_encode, capsys) -> None:
     save_photo("in/a.png", 10, 10)
