@@ -28,6 +28,9 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'codec' has no attribute {name!r}")
+    import warnings
     from importlib import import_module
 
-    return getattr(import_module(f"codec.{_HOMES[name]}"), name)
+    with warnings.catch_warnings():  # CompressAI imports what torch calls deprecated
+        warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+        return getattr(import_module(f"codec.{_HOMES[name]}"), name)

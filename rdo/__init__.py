@@ -3,9 +3,13 @@
 Imported eagerly, so that `rdo.refine` is the function and not the module of that name.
 """
 
-from rdo.config import RefineConfig
-from rdo.distortion import Distortion
-from rdo.efforts import effort, recipe
-from rdo.refine import Refined, refine
+import warnings
+
+with warnings.catch_warnings():  # CompressAI imports what torch calls deprecated
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+    from rdo.config import RefineConfig
+    from rdo.distortion import Distortion
+    from rdo.efforts import effort, recipe
+    from rdo.refine import Refined, refine
 
 __all__ = ["Distortion", "RefineConfig", "Refined", "effort", "recipe", "refine"]

@@ -3,6 +3,8 @@
 import argparse
 import re
 import shlex
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -27,6 +29,12 @@ def test_its_python_runs(tmp_path: Path, photo, monkeypatch: pytest.MonkeyPatch)
     names: dict[str, object] = {}
     exec(program.replace("iters=40", "iters=2"), names)  # README's own
     assert Path("photo.rdo").read_bytes() == names["data"]
+
+
+def test_its_imports_are_quiet() -> None:
+    program = "import codec, rdo; codec.load, rdo.refine"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 def test_there_are_lines() -> None:
