@@ -7,6 +7,7 @@ others have a module each.
 import argparse
 import itertools
 import statistics
+from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -146,13 +147,11 @@ def settings(arguments: argparse.Namespace) -> "list[tuple[str, RefineConfig]]":
             base = refine_settings(given)
             name = path.stem if path else method
             ways += [(f"{name}-{key}{v}", override(base, {key: v})) for v in values.split(",") if v] or [(name, base)]
-    for name, refine in ways:
-        if not refine.iters:
+    for (name, iters), count in Counter((name, refine.iters) for name, refine in ways).items():
+        if not iters:
             raise ConfigError(f"{name}: 0 steps refine nothing: give 1 or more")
-        if [(n, r.iters) for n, r in ways].count((name, refine.iters)) > 1:
-            raise ConfigError(
-                f"two ways are called {name} with {refine.iters} steps: leave one out, or rename its file"
-            )
+        if count > 1:
+            raise ConfigError(f"{count} ways are called {name} with {iters} steps: leave one out, or rename its file")
     return ways
 
 

@@ -82,6 +82,8 @@ def refine(
     problem = Problem(bounded(codec, x.shape, config), x, level, weight, measure or distortion_of(codec))
     with coding_arithmetic():
         plain = priced(problem, problem.rounded(start))
+    if not config.iters:
+        return Refined(plain.latents, plain.latents, plain.cost, plain.cost, config.method, 0, clock.seconds)
     with quick_arithmetic(codec, config) as quick:
         first = priced(problem, plain.latents) if quick else plain
         best, steps = _optimise(problem, start, first, config, clock, progress)
@@ -94,7 +96,7 @@ def refine(
 @contextmanager
 def quick_arithmetic(codec: Refinable, config: RefineConfig) -> Iterator[bool]:
     """What a GPU searches with: products in TF32, our own networks in bfloat16. False where nothing is quicker."""
-    if codec.device.type != "cuda" or not config.iters:
+    if codec.device.type != "cuda":
         yield False
         return
     half = config.precision == "bf16" and isinstance(codec, Codec) and torch.cuda.is_bf16_supported(False)
@@ -107,8 +109,6 @@ def _optimise(
     problem: Problem, start: Latents, best: Best, config: RefineConfig, clock: Clock, progress: Progress
 ) -> tuple[Best, int]:
     """The method asked for, then its tail; returns the best and the steps done."""
-    if not config.iters:
-        return best, 0
     if config.method == "rdoq":
         return search(problem, best, config, clock, progress), clock.step
     best = descend(problem, start, best, config.method, config, clock, progress)

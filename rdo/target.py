@@ -13,8 +13,8 @@ end is the written file and 8-bit pixels.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,20 +23,18 @@ from torch import Tensor
 from codec.architecture import QUALITY_FIRST, QUALITY_LAST
 from codec.bitstream import HEADER_BYTES, on_header_grid
 from codec.coding import AnyCodec, coding_arithmetic, plain_latents, write
-from codec.errors import ConfigError
 from codec.interface import Latents, rate, rounded
 from codec.model import Codec
 from codec.pixels import crop, from_tensor
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion, distortion_of
+from rdo.goal import Goal
 from rdo.objective import Problem, priced
 from rdo.rdoq import curvatures, search
 from rdo.refine import Progress, Refined, quick_arithmetic, refine
 from rdo.schedules import Clock
 from rdo.strips import bounded
 
-Kind = Literal["bytes", "psnr"]
-WORD = 4  # bytes that a file grows by
 PROBE = 0.25  # of the steps, to learn what refinement changes
 TRIM, TRIMS_MAX = 0.125, 5  # of the steps, each time that the file misses the goal, and how often at most
 TRIM_STEPS_MIN = 5
@@ -46,43 +44,6 @@ REACH = {"bytes": 0.7, "psnr": 2.0}  # how far plain encoding may lie from the g
 MIXES_MAX = 8  # bisections between a file on this side of the goal and one on that
 SECANTS_MAX = 8
 RUNS_MAX = 3  # at qualities of their own; most pictures need one
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What the file shall measure: a `psnr` in dB, to 0.05; or `bytes` at most, and less by at most 1 % or two words.
-
-    A picture that needs fewer bytes at the highest quality gets that. A file grows by words of four bytes, and one
-    latent of a small picture may be worth several: where 1 % cannot be met, a file up to 5 % below the ceiling will do.
-    """
-
-    kind: Kind
-    value: float
-
-    def __post_init__(self) -> None:
-        if not 0 < self.value < math.inf:
-            raise ValueError(f"target {self.value:g}: must be positive and finite")
-
-    @property
-    def aim(self) -> float:
-        """What is aimed at, on the scale of `measure`; a ceiling is aimed at from below."""
-        return math.log(max(0.995 * self.value - 2, 1)) if self.kind == "bytes" else self.value
-
-    def met(self, measured: float) -> bool:
-        """Whether a measured file is good enough."""
-        if self.kind == "psnr":
-            return abs(measured - self.value) <= 0.05
-        words = self.value // WORD  # of the largest file below the ceiling
-        return min(0.99 * self.value, WORD * (words - 2)) <= round(math.exp(measured)) <= self.value
-
-    def will_do(self, measured: float) -> bool:
-        """Whether a measured file is better than none."""
-        return self.kind == "bytes" and 0.95 * self.value <= round(math.exp(measured)) <= self.value
-
-    @property
-    def slopes(self) -> tuple[float, float]:
-        """First guess of the rise of what is measured with quality, and with log(lmbda) at a quality."""
-        return (0.24, 0.3) if self.kind == "bytes" else (1.2, 1.0)
 
 
 class Met(NamedTuple):
@@ -163,8 +124,8 @@ def refine_to(
         met = _trim(task, problem, config, start, counter)
         if isinstance(met, Met):
             return met._replace(refined=replace(met.refined, iters=counter.total, seconds=task.clock.seconds))
-        missed, before = _out_of_reach(goal, met, quality), quality
-        quality = on_header_grid(min(QUALITY_LAST, max(QUALITY_FIRST, quality + (goal.aim - met) / goal.slopes[0])))
+        missed, before = goal.out_of_reach(met, quality), quality
+        quality = on_header_grid(_on_scale(quality + (goal.aim - met) / goal.slopes[0]))
         if quality == before:
             break
     raise missed
@@ -191,12 +152,11 @@ def _check_reach(goal: Goal, measured: float, quality: float) -> None:
     off = measured - goal.aim
     beyond = off > REACH[goal.kind] if goal.kind == "bytes" else abs(off) > REACH[goal.kind]
     if beyond:
-        raise _out_of_reach(goal, measured, quality, "plain encoding's nearest")
+        raise goal.out_of_reach(measured, quality, "plain encoding's nearest")
 
 
-def _out_of_reach(goal: Goal, measured: float, quality: float, what: str = "the nearest") -> ConfigError:
-    near, unit = (f"{math.exp(measured):.0f}", "bytes") if goal.kind == "bytes" else (f"{measured:.2f}", "dB")
-    return ConfigError(f"target {goal.value:g} {unit}: out of reach; {what} is {near} {unit}, at quality {quality:.2f}")
+def _on_scale(quality: float) -> float:
+    return min(QUALITY_LAST, max(QUALITY_FIRST, quality))
 
 
 def _plain_quality(task: _Task, aim: float) -> tuple[float, float]:
@@ -208,7 +168,7 @@ def _plain_quality(task: _Task, aim: float) -> tuple[float, float]:
             rise = (measured - tried[-1][1]) / (quality - tried[-1][0])
             slope = rise if rise > 0 else slope
         tried.append((quality, measured))
-        wanted = min(QUALITY_LAST, max(QUALITY_FIRST, quality + (aim - measured) / slope))
+        wanted = _on_scale(quality + (aim - measured) / slope)
         if abs(wanted - quality) < 0.01 or len(tried) == SECANTS_MAX:
             return on_header_grid(quality), measured
         quality = wanted
@@ -220,10 +180,9 @@ def _trim(task: _Task, problem: Problem, config: RefineConfig, start: Met, count
     Where no such file is found, what the last one measures.
     """
     refined, quality, lmbda = start
-    goal, spare, bend = task.goal, None, None
+    goal, latents, spare, bend = task.goal, refined.latents, None, None
     pace = refined.seconds / max(1, refined.iters)
-    cold = replace(config, heat=0.0, patience=0, share_start=TRIM_SHARE, share_end=TRIM_SHARE)
-    measured = task.measure(refined.latents, quality)
+    measured = task.measure(latents, quality)
     at_best = goal.kind == "bytes" and quality == QUALITY_LAST
     roomy = at_best and task.measure(refined.plain, quality) < goal.aim
 
@@ -231,44 +190,49 @@ def _trim(task: _Task, problem: Problem, config: RefineConfig, start: Met, count
         """Met, or below a ceiling that even plain encoding at the highest quality does not fill."""
         return goal.met(measured) or (roomy and measured < goal.aim)
 
-    def consider(latents: Latents, measured: float) -> None:
+    def consider() -> None:
         """For the case that no better is found."""
         nonlocal spare
         if goal.will_do(measured) and (spare is None or measured > spare[1]):
             spare = latents, measured
 
-    reach = 1.5
-    for _ in range(TRIMS_MAX):
+    for reach in (1.5 * 2**trim for trim in range(TRIMS_MAX)):
         if settled():
             break
         if bend is None:
             generator = torch.Generator(problem.x.device).manual_seed(config.seed)
-            bend = curvatures(problem, refined.latents, generator, Clock(1, task.clock.left, problem.x.device))
+            bend = curvatures(problem, latents, generator, Clock(1, task.clock.left, problem.x.device))
         lmbda *= math.exp(max(-0.7, min(0.7, reach * (goal.aim - measured) / goal.slopes[1])))
-        reach *= 2
         problem = problem._replace(lmbda=torch.full_like(problem.lmbda, lmbda))
-        clock = Clock(_trim_steps(config, pace, task.clock.left), None)
+        steps = _trim_steps(config, pace, task.clock.left)
+        before = latents, measured
         bend_now = bend._replace(y=bend.y * (lmbda / start.lmbda))
-        with quick_arithmetic(task.codec, config):
-            found = search(problem, priced(problem, refined.latents), cold, clock, counter.add(), bend_now).latents
-        before, measured = measured, task.measure(found, quality)
-        if (before - goal.aim) * (measured - goal.aim) < 0:
-            found, measured = _between(task, quality, (refined.latents, before), (found, measured))
-        refined = replace(refined, latents=found, iters=refined.iters + clock.step)
-        consider(found, measured)
+        latents = _trimmed(task, problem, config, latents, bend_now, steps, counter.add())
+        measured = task.measure(latents, quality)
+        if (before[1] - goal.aim) * (measured - goal.aim) < 0:
+            latents, measured = _between(task, quality, before, (latents, measured))
+        consider()
     if not settled():
         of_plain = task.measure(refined.plain, quality)
         if (of_plain - goal.aim) * (measured - goal.aim) < 0:
-            found, measured = _between(task, quality, (refined.latents, measured), (refined.plain, of_plain))
-            refined = replace(refined, latents=found)
-        consider(refined.latents, measured)
-    if not settled() and spare:
-        refined = replace(refined, latents=spare[0])
-    elif not settled():
-        return measured
+            latents, measured = _between(task, quality, (latents, measured), (refined.plain, of_plain))
+        consider()
+    if not settled():
+        if spare is None:
+            return measured
+        latents, _ = spare
     with coding_arithmetic():
-        best, plain = (priced(problem, latents).cost for latents in (refined.latents, refined.plain))
-    return Met(replace(refined, cost_est=best, plain_cost_est=plain), quality, lmbda)
+        best, plain = (priced(problem, found).cost for found in (latents, refined.plain))
+    return Met(replace(refined, latents=latents, cost_est=best, plain_cost_est=plain), quality, lmbda)
+
+
+def _trimmed(
+    task: _Task, problem: Problem, config: RefineConfig, latents: Latents, bend: Latents, steps: int, progress: Progress
+) -> Latents:
+    """A few steps of search without heat, few latents at a time; `bend` is their curvature."""
+    cold = replace(config, heat=0.0, patience=0, share_start=TRIM_SHARE, share_end=TRIM_SHARE)
+    with quick_arithmetic(task.codec, config):
+        return search(problem, priced(problem, latents), cold, Clock(steps, None), progress, bend).latents
 
 
 def _between(

@@ -56,15 +56,15 @@ class History:
         except OSError as error:  # too long a name, or a folder that may not be entered
             return _refusal(item, f"{item.output}: {error.strerror}: rename it, or name another folder with -o")
         digest, made = self._input_hash(Path(item.input)), _sha256(output)
+        before = self.written.get(place(output)) or self.made.get(made)
         found = self.finished.get((digest, made, self.config_hash))
+        if before and (before.input_sha256, before.output_sha256) == (digest, made) and self._took_more(before):
+            found = found or before
         if found is not None:
             return replace(found, status="skipped", input=item.input, output=item.output)
-        before = self.written.get(place(output)) or self.made.get(made)
         if before and before.input_sha256 != digest and before.input_path != place(Path(item.input)):
             whose = os.path.relpath(before.input_path)
             text = f"{item.output} is another picture's, {whose}: name another folder with -o, or"
-        elif before and made == before.output_sha256 and digest == before.input_sha256 and self._took_more(before):
-            return replace(before, status="skipped", input=item.input, output=item.output)
         elif (before and _pixels(output)) or self._left_behind(item):
             return None
         elif before:

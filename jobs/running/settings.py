@@ -13,7 +13,7 @@ from codec.pixels import to_tensor
 from codec.settings import config_hash
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion, distortion_of, weight_of_mask
-from rdo.target import Goal
+from rdo.goal import Goal
 
 
 @dataclass(frozen=True)

@@ -134,14 +134,16 @@ def _read(item: Item, codec: AnyCodec, config: EncodeConfig) -> _Draft:
 
 def _pixels(source: bytes, policy: ImagePolicy) -> tuple[Pixels, dict[str, Any] | None]:
     """A picture, and those decisions of the policy that it could not be read without."""
-    needed: dict[str, Any] = {}
+    try:
+        return read_image(source, STRICT), None  # as most can be
+    except ImageError:
+        pixels, needed = read_image(source, policy), dict[str, Any]()
     for name, value in asdict(policy).items():
-        if value != getattr(STRICT, name):
-            try:
-                read_image(source, replace(policy, **{name: getattr(STRICT, name)}))
-            except ImageError:
-                needed[name] = value
-    return read_image(source, policy), needed or None
+        try:
+            read_image(source, replace(policy, **{name: getattr(STRICT, name)}))
+        except ImageError:
+            needed[name] = value
+    return pixels, needed
 
 
 def _complete(group: list[_Draft], codec: AnyCodec, config: EncodeConfig, progress: Callable[[int], None]) -> None:

@@ -15,10 +15,11 @@ from codec.zoo import LMBDAS, MODELS, ZooCodec, ZooConfig
 from codec.zoo_vbr import VARIABLE, VbrCodec
 from jobs.record import score
 from rdo import RefineConfig, refine
+from rdo.goal import Goal
 from rdo.objective import Best, Problem
 from rdo.rdoq import carry, curvatures, survey
 from rdo.schedules import Clock
-from rdo.target import Goal, refine_to
+from rdo.target import refine_to
 
 HEIGHT, WIDTH = 70, 90
 LMBDA = 1e-3  # rate and distortion of untrained models weigh about the same

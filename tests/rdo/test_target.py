@@ -17,7 +17,8 @@ from codec.errors import ConfigError
 from codec.model import Codec
 from codec.pixels import Pixels, to_tensor
 from rdo import RefineConfig, effort, refine, target
-from rdo.target import Goal, Met, refine_to
+from rdo.goal import Goal
+from rdo.target import Met, refine_to
 
 HEIGHT, WIDTH = 190, 250
 
