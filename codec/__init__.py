@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from codec.architecture import lmbda_of
     from codec.checkpoint import load
     from codec.coding import Decoded, decode, encode, write
-    from codec.formats import write_png
-    from codec.image import ImagePolicy, read_image
-    from codec.pixels import Pixels, to_tensor
+    from codec.images.formats import write_png
+    from codec.images.pixels import Pixels, to_tensor
+    from codec.images.read import ImagePolicy, read_image
 
 __all__ = [
     "Decoded", "ImagePolicy", "Pixels", "decode", "encode", "lmbda_of", "load", "read_image", "to_tensor", "write",
@@ -20,8 +20,8 @@ __all__ = [
 
 _HOMES = {
     "lmbda_of": "architecture", "load": "checkpoint", "Decoded": "coding", "decode": "coding", "encode": "coding",
-    "write": "coding", "to_tensor": "pixels",
-    "ImagePolicy": "image", "Pixels": "pixels", "read_image": "image", "write_png": "formats",
+    "write": "coding", "to_tensor": "images.pixels",
+    "ImagePolicy": "images.read", "Pixels": "images.pixels", "read_image": "images.read", "write_png": "images.formats",
 }  # fmt: skip
 
 

@@ -42,7 +42,7 @@ class ModelConfig:
         window: K, side of an attention window in latents; even.
         head_width: hidden units of the entropy-parameter MLP.
         levels: rate levels with gains of their own, spread evenly over quality 1..8 (1 = a fixed-rate model).
-        context: the context model; the last two are the paper's baselines, see `codec.baselines`.
+        context: the context model; the last two are the paper's baselines, see `codec.networks.baselines`.
         rearranged: EGR, checkerboards are squeezed so that no attention is spent on empty positions.
         cached: keys and values of coded groups are kept; without, every step computes them again.
         stride: latents that a window of `pcontextformer` is moved by.

@@ -21,10 +21,10 @@ from torch import Tensor
 from codec.architecture import ModelConfig
 from codec.errors import CheckpointError, ConfigError
 from codec.files import write_atomically
-from codec.kept import while_untouched
 from codec.model import Codec
 from codec.settings import build, load_yaml, to_mapping
 from codec.shards import SHARD_BYTES, read_shards, write_shards
+from codec.weight_cache import while_untouched
 
 if TYPE_CHECKING:
     from codec.coding import AnyCodec
@@ -77,13 +77,13 @@ def load(model: str | Path = "small", device: str | torch.device = "cpu") -> "An
 
     Args:
         model: as of `load_own`, or one of CompressAI's models as `compressai:NAME:QUALITY:FILE`, of its variable-rate
-            models as `compressai:NAME:FILE`; without FILE its published weights are downloaded (`codec.zoo_load`).
+            models as `compressai:NAME:FILE`; without FILE its published weights are downloaded (`codec.zoo.loading`).
 
     Raises:
         CheckpointError: no such model, or the file is corrupt or does not fit its configuration.
     """
     if str(model).startswith(FOREIGN):
-        from codec import zoo_load
+        from codec.zoo import loading as zoo_load
 
         return zoo_load.load(str(model).removeprefix(FOREIGN), device)
     return load_own(model, device)

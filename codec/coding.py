@@ -1,7 +1,7 @@
 """Pixels or latents to a file's bytes and back, every check made.
 
-    encode: pixels -> latents -> write        write: header and symbols, by `codec.transfer`, with their checksum
-    decode: read -> latents -> pixels         read: the same symbols, or an error
+    encode: pixels -> latents -> write        write: header and symbols, by `codec.bitstream.symbols`, with their
+    checksum decode: read -> latents -> pixels         read: the same symbols, or an error
 
 Symbols are coded from networks in double precision; pixels are made in fp32.
 """
@@ -16,15 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from codec.bitstream import Header, check_size, on_header_grid, pack, symbols_crc, unpack
+from codec.bitstream.container import Header, check_size, on_header_grid, pack, symbols_crc, unpack
+from codec.bitstream.range_coder import SYMBOL_MAX, SymbolReader, SymbolWriter
+from codec.bitstream.rounding import in_double
+from codec.bitstream.symbols import transfer
 from codec.checkpoint import model_id
-from codec.coder import SYMBOL_MAX, SymbolReader, SymbolWriter
 from codec.errors import BitstreamError, ConfigError
+from codec.images.pixels import Pixels, crop, from_tensor, pad, to_tensor
 from codec.interface import Foreign, Latents, Refinable, rounded
 from codec.model import STRIDE, Codec, latent_shapes
-from codec.pixels import Pixels, crop, from_tensor, pad, to_tensor
-from codec.portable import in_double
-from codec.transfer import transfer
 
 AnyCodec = Codec | Foreign
 SAME = 0.25  # steps: latents nearer than this are one symbol, on grids that differ by rounding errors

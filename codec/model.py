@@ -18,15 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from codec.architecture import QUALITY_FIRST, QUALITY_LAST, Distortion, ModelConfig, lmbda_of
-from codec.baselines import make_context
-from codec.bitstream import on_header_grid
-from codec.context import Mixture, pick
-from codec.entropy import FactorisedPrior, StepMixture, in_steps, mixture_bits
+from codec.bitstream.container import on_header_grid
 from codec.errors import ConfigError
 from codec.interface import Latents as Latents  # others know it from here
 from codec.interface import rate
-from codec.klt import KltAnalysis, KltSynthesis, SkipAnalysis, SkipSynthesis
-from codec.transforms import HyperAnalysis, HyperSynthesis, PaperAnalysis, PaperSynthesis, RateTable
+from codec.networks.baselines import make_context
+from codec.networks.context import Mixture, pick
+from codec.networks.lapped import KltAnalysis, KltSynthesis, SkipAnalysis, SkipSynthesis
+from codec.networks.likelihoods import FactorisedPrior, StepMixture, in_steps, mixture_bits
+from codec.networks.transforms import HyperAnalysis, HyperSynthesis, PaperAnalysis, PaperSynthesis, RateTable
 
 TRANSFORMS: dict[str, tuple[type[nn.Module], type[nn.Module]]] = {
     "paper": (PaperAnalysis, PaperSynthesis),

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 from jobs import cli
 from jobs.encode import refine_settings
 from jobs.measuring import complexity, roofline, speed
-from jobs.running.hire import add_pool_flags
+from jobs.pools.selection import add_pool_flags
 
 if TYPE_CHECKING:
     from codec.coding import AnyCodec
-    from codec.image import ImagePolicy
-    from codec.pixels import Pixels
+    from codec.images.pixels import Pixels
+    from codec.images.read import ImagePolicy
+    from jobs.pools.base import Pool
     from jobs.record import Record
-    from jobs.running.pool import Pool
-    from jobs.running.settings import EncodeConfig
+    from jobs.running.encode_settings import EncodeConfig
     from rdo.config import RefineConfig
 
 EXAMPLES = """\
@@ -92,11 +92,11 @@ def bench(arguments: argparse.Namespace) -> int:
     from contextlib import closing
 
     from codec.files import write_atomically
-    from codec.image import ImagePolicy
+    from codec.images.read import ImagePolicy
     from jobs.measuring.plot import front_plot
-    from jobs.running.hire import elsewhere, hire, load_driver_codec
-    from jobs.running.settings import EncodeConfig
-    from jobs.worklist import build_worklist
+    from jobs.pools.selection import elsewhere, hire, load_driver_codec
+    from jobs.running.encode_settings import EncodeConfig
+    from jobs.running.worklist import build_worklist
 
     ways = settings(arguments)
     policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
@@ -157,8 +157,8 @@ def settings(arguments: argparse.Namespace) -> "list[tuple[str, RefineConfig]]":
 
 def encode(inputs: list[str], target: Path, codec: "AnyCodec", config: "EncodeConfig", pool: "Pool") -> "list[Record]":
     """Records of one configuration; what is done already is taken from its records."""
-    from jobs.running.local import RESULTS, run
-    from jobs.worklist import build_worklist
+    from jobs.running.run import RESULTS, run
+    from jobs.running.worklist import build_worklist
 
     target.mkdir(parents=True, exist_ok=True)
     records = list(run(build_worklist(inputs, str(target)), codec, config, target / RESULTS, False, pool))
@@ -198,8 +198,8 @@ def line(row: Row) -> str:
 def largest_picture(arguments: argparse.Namespace, policy: "ImagePolicy") -> "Pixels | None":
     """Of those that can be read."""
     from codec.errors import ImageError
-    from codec.image import read_image
-    from jobs.worklist import build_worklist
+    from codec.images.read import read_image
+    from jobs.running.worklist import build_worklist
 
     for item in build_worklist(arguments.inputs, str(arguments.output)):
         try:
@@ -211,8 +211,8 @@ def largest_picture(arguments: argparse.Namespace, policy: "ImagePolicy") -> "Pi
 
 def floor_seconds(codec: "AnyCodec", pixels: "Pixels", quality: float) -> float:
     """Least time of one forward and backward pass of rate and distortion through the frozen networks."""
-    from jobs.measuring.measure import measure
     from jobs.measuring.stages import refinement_step
+    from jobs.measuring.steps import measure
 
     level = codec.level(quality)
     return measure(refinement_step(codec, pixels, level), level.device, FLOOR_REPEATS).seconds_least

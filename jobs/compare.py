@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from jobs import cli
 from jobs.encode import refine_settings
-from jobs.running.hire import add_pool_flags
+from jobs.pools.selection import add_pool_flags
 
 if TYPE_CHECKING:
     from jobs.comparing.pictures import View
@@ -76,14 +76,14 @@ def compare(arguments: argparse.Namespace, command: str) -> int:
 
 def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[View]]":
     """Everything that a report says, from files that are there already or are now written."""
-    from codec.image import ImagePolicy
+    from codec.images.read import ImagePolicy
     from jobs.comparing import gather
     from jobs.comparing.anchors import load_anchors
     from jobs.comparing.points import load_records
     from jobs.comparing.report import build_report
-    from jobs.running.hire import hire, load_driver_codec
-    from jobs.running.settings import EncodeConfig
-    from jobs.worklist import build_worklist
+    from jobs.pools.selection import hire, load_driver_codec
+    from jobs.running.encode_settings import EncodeConfig
+    from jobs.running.worklist import build_worklist
 
     steps = cli.numbers(arguments.iters, "--iters") if arguments.iters else []
     iters: list[int | None] = [cli.whole(value) for value in steps]

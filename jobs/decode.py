@@ -45,8 +45,8 @@ def decode_all(arguments: argparse.Namespace) -> int:
     from codec.coding import decode
     from codec.errors import ConfigError
     from codec.files import write_atomically
-    from codec.formats import write_png
-    from jobs.running.worker import explain
+    from codec.images.formats import write_png
+    from jobs.running.encoding import explain
 
     codec_of = reader(arguments.model, cli.check_device(arguments.device))
     failed = 0
@@ -78,7 +78,7 @@ def decode_all(arguments: argparse.Namespace) -> int:
 
 def reader(model: str | None, device: str) -> "Callable[[bytes], AnyCodec]":
     """Gives the codec for a file's bytes: that of a name, or of None the installed one that the file names."""
-    from codec.bitstream import unpack
+    from codec.bitstream.container import unpack
     from codec.checkpoint import installed_models, load, model_id
 
     loaded = {} if model is None else {model: load(model, device)}
@@ -102,8 +102,8 @@ def find_files(inputs: list[str]) -> list[tuple[Path, Path]]:
     Raises:
         ConfigError: a folder holds none, or standard input is mixed with files.
     """
-    from codec import folders
     from codec.errors import ConfigError
+    from codec.images import find as folders
 
     if "-" in inputs:
         if len(inputs) > 1:
@@ -130,7 +130,7 @@ def output_names(inputs: list[str], output: str | None) -> list[tuple[str, str]]
         ConfigError: nothing found, one output name for several files, or a name that is no PNG's.
     """
     from codec.errors import ConfigError
-    from codec.folders import SUFFIXES
+    from codec.images.find import SUFFIXES
 
     found, standard, folder = find_files(inputs), inputs == ["-"], Path(output or ".")
     single = output == "-" or (folder.suffix.lower() == ".png" and not folder.is_dir())

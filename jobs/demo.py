@@ -50,8 +50,8 @@ def save_photographs(folder: Path) -> None:
     """
     from codec.errors import ConfigError
     from codec.files import write_atomically
-    from codec.formats import write_png
-    from codec.pixels import Pixels
+    from codec.images.formats import write_png
+    from codec.images.pixels import Pixels
 
     try:
         from skimage import data

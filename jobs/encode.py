@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs import cli
-from jobs.running.hire import add_pool_flags
+from jobs.pools.selection import add_pool_flags
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from codec.coding import AnyCodec
-    from codec.image import ImagePolicy
+    from codec.images.read import ImagePolicy
     from jobs.record import Record
-    from jobs.running.settings import EncodeConfig
-    from jobs.worklist import Item
+    from jobs.running.encode_settings import EncodeConfig
+    from jobs.running.worklist import Item
     from rdo.config import RefineConfig
 
 EXAMPLES = """\
@@ -84,16 +84,16 @@ def main(argv: list[str] | None = None) -> int:
 
 def encode(arguments: argparse.Namespace) -> int:
     """Encode what the arguments name; 1 if any picture failed."""
-    from jobs.worklist import STDIO, build_worklist, names_one_file
+    from jobs.running.worklist import STDIO, build_worklist, names_one_file
 
     items = build_worklist(arguments.inputs, arguments.output)
     refine_config = refine_settings(arguments)
     from contextlib import closing
 
     from codec.errors import ConfigError
-    from jobs.running.hire import elsewhere, hire, load_driver_codec
-    from jobs.running.local import RESULTS, plan, run
-    from jobs.table import summary
+    from jobs.pools.selection import elsewhere, hire, load_driver_codec
+    from jobs.running.run import RESULTS, plan, run
+    from jobs.running.table import summary
 
     standard = STDIO in (items[0].input, items[0].output)
     if standard and elsewhere(arguments):
@@ -127,7 +127,7 @@ def encode(arguments: argparse.Namespace) -> int:
 
 def show(planned: "Iterable[tuple[Item, Record | None, bool]]", policy: "ImagePolicy") -> int:
     """Print what would be written; 1 if anything would be refused, as far as headers tell."""
-    from codec.image import refusal
+    from codec.images.read import refusal
 
     refused = done = replaced = 0
     for item, record, replaces in planned:
@@ -166,9 +166,9 @@ def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "AnyC
         ConfigError: a value out of range, or two that do not go together.
     """
     from codec.errors import ConfigError
-    from codec.image import ImagePolicy
+    from codec.images.read import ImagePolicy
     from codec.model import Codec
-    from jobs.running.settings import EncodeConfig, distortion_asked, share_of_ms_ssim
+    from jobs.running.encode_settings import EncodeConfig, distortion_asked, share_of_ms_ssim
 
     names = [f.name for f in fields(EncodeConfig)]
     given: dict[str, Any] = {n: getattr(arguments, n) for n in names if getattr(arguments, n, None) is not None}
@@ -200,7 +200,7 @@ def refine_settings(arguments: argparse.Namespace) -> "RefineConfig":
     """
     from codec.settings import build, load_yaml, override
     from rdo.config import RefineConfig
-    from rdo.efforts import DEFAULT_EFFORT, effort, recipe, usual_method
+    from rdo.presets import DEFAULT_EFFORT, effort, recipe, usual_method
 
     if arguments.config:
         config = build(RefineConfig, load_yaml(arguments.config), str(arguments.config))

@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def show(arguments: argparse.Namespace) -> int:
     """Print every file's information; 1 if any could not be read."""
-    from jobs.running.worker import explain
+    from jobs.running.encoding import explain
 
     codec_of = reader(arguments.model, cli.check_device(arguments.device))
     failed = 0
@@ -80,7 +80,7 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
     Raises:
         BitstreamError: the bytes are no intact .rdo file.
     """
-    from codec.bitstream import HEADER_BYTES, unpack
+    from codec.bitstream.container import HEADER_BYTES, unpack
     from codec.checkpoint import model_id
     from codec.coding import read
     from jobs.comparing.details import bits_of

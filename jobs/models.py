@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jobs import cli
 
 if TYPE_CHECKING:
-    from codec.card import ModelCard
+    from codec.model_card import ModelCard
 
 EXAMPLES = """\
   rdo-models                                    name, size, id, training and Kodak results of each
@@ -41,8 +41,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def list_models(arguments: argparse.Namespace) -> int:
     """A line for each installed model, or a JSON object."""
-    from codec.card import card_of
     from codec.checkpoint import installed_models, load_own, model_id
+    from codec.model_card import card_of
 
     if not arguments.json:
         print(f"{'model':13} {'parameters':>12} {'id':8} {'steps':>9} {'hours':>7}  Kodak, plain")
@@ -60,9 +60,9 @@ def list_models(arguments: argparse.Namespace) -> int:
 
 def show_card(arguments: argparse.Namespace) -> int:
     """Print a card: its YAML text, or JSON."""
-    from codec.card import card_of
     from codec.checkpoint import find_model
     from codec.errors import CheckpointError
+    from codec.model_card import card_of
 
     path = find_model(arguments.model)
     card = card_of(path)
@@ -100,8 +100,8 @@ def _verify(path: Path, sha256: str | None) -> None:
     Raises:
         CheckpointError: it is not.
     """
-    from codec.card import card_of, check_card
     from codec.checkpoint import file_sha256, load_own, model_id
+    from codec.model_card import card_of, check_card
 
     codec, card = load_own(path, sha256=sha256), card_of(path)
     if card is not None:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from codec.architecture import MS_SSIM_SIDE_MIN
-from codec.pixels import Pixels
+from codec.images.pixels import Pixels
 
 SCHEMA = "rdo-record-1"
 Status = Literal["done", "failed", "skipped"]
@@ -22,8 +22,8 @@ class Score:
     """One file against its original: measured on the file's bytes and its decoded 8-bit pixels.
 
     `cost` is bpp + lmbda * distortion of what was optimised: that of the model, mse on 0..255 or MS-SSIM as
-    `codec.distortion` has it, unless another was asked for. `psnr_db` is null for identical pictures, `ms_ssim`, as
-    published, where a side is below 161 pixels.
+    `codec.metrics.distortion` has it, unless another was asked for. `psnr_db` is null for identical pictures,
+    `ms_ssim`, as published, where a side is below 161 pixels.
     """
 
     bytes: int
@@ -118,7 +118,7 @@ def _ms_ssim(original: Pixels, decoded: Pixels) -> float | None:
         return None
     from pytorch_msssim import ms_ssim
 
-    from codec.pixels import to_tensor
+    from codec.images.pixels import to_tensor
 
     # a channel at a time, whose mean it is: a third of the memory
     channels = zip(to_tensor(original).split(1, 1), to_tensor(decoded).split(1, 1), strict=True)

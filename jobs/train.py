@@ -11,10 +11,10 @@ from jobs import cli
 if TYPE_CHECKING:
     import torch
 
-    from codec.dataset import CropSource
+    from codec.images.pixels import Samples
     from codec.model import Codec
-    from codec.pixels import Samples
-    from codec.schedule import TrainConfig
+    from codec.training.dataset import CropSource
+    from codec.training.schedule import TrainConfig
 
 EXAMPLES = """\
   rdo-train --config small --schedule cpu photos/ -o run/       run/small.safetensors, run/state.pt, run/log.jsonl
@@ -72,8 +72,8 @@ def train(arguments: argparse.Namespace, start: float) -> int:
     """Train until the schedule ends; Ctrl-C, SIGTERM and --stop-after pause it after the step at hand."""
     import torch
 
-    from codec import distributed
     from codec.errors import ConfigError
+    from codec.training import distributed
 
     config = schedule(arguments)
     if arguments.threads is not None:
@@ -91,8 +91,8 @@ def train(arguments: argparse.Namespace, start: float) -> int:
 
 def schedule(arguments: argparse.Namespace) -> "TrainConfig":
     """The schedule of --schedule, with what other flags say put over it."""
-    from codec.schedule import TrainConfig, for_all_phases, named_schedule
     from codec.settings import override
+    from codec.training.schedule import TrainConfig, for_all_phases, named_schedule
 
     names = {f.name for f in fields(TrainConfig)} - {"crop", "batch"}
     given: dict[str, object] = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
@@ -107,12 +107,12 @@ def _run(arguments: argparse.Namespace, config: "TrainConfig", device: "torch.de
 
     import torch
 
-    from codec.dataset import load_photos
-    from codec.distributed import peers
-    from codec.initialisation import initialise
-    from codec.stream import Stream
-    from codec.training import STATE_FILE, Trainer
-    from jobs.watch import Watch, finished_step
+    from codec.training.dataset import load_photos
+    from codec.training.distributed import peers
+    from codec.training.initialisation import initialise
+    from codec.training.streaming import Stream
+    from codec.training.trainer import STATE_FILE, Trainer
+    from jobs.training_monitor import Watch, finished_step
 
     if config.precision == "bf16":
         torch.set_float32_matmul_precision("high")  # what stays in single precision may use TF32
@@ -157,8 +157,8 @@ def _fresh_codec(arguments: argparse.Namespace, seed: int) -> "Codec":
     import torch
 
     from codec.checkpoint import load_own, model_config
-    from codec.initialisation import grow
     from codec.model import Codec
+    from codec.training.initialisation import grow
 
     given = load_own(arguments.init).requires_grad_(True) if arguments.init else None
     if given and not arguments.config:
@@ -174,10 +174,10 @@ def _photos(
     arguments: argparse.Namespace, config: "TrainConfig", device: "torch.device"
 ) -> "tuple[CropSource, list[Samples]]":
     """Where crops come from, and photos to start the codec from and to validate it on."""
-    from codec.dataset import Album, load_photos
-    from codec.distributed import peers
     from codec.errors import ConfigError
-    from codec.stream import Stream
+    from codec.training.dataset import Album, load_photos
+    from codec.training.distributed import peers
+    from codec.training.streaming import Stream
 
     if arguments.stream is not None and arguments.stream < 1:
         raise ConfigError(f"--stream {arguments.stream}: keep at least one photo")

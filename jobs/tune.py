@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import cli
-from jobs.running.hire import add_pool_flags
+from jobs.pools.selection import add_pool_flags
 
 if TYPE_CHECKING:
-    from codec.image import ImagePolicy
+    from codec.images.read import ImagePolicy
     from jobs.tuning.space import StudyConfig
     from jobs.tuning.study import Study
     from jobs.tuning.trials import Bench, Case
@@ -60,12 +60,12 @@ def tune(arguments: argparse.Namespace) -> int:
     from codec.architecture import MS_SSIM_SIDE_MIN
     from codec.checkpoint import model_id
     from codec.errors import ConfigError
-    from codec.image import ImagePolicy
+    from codec.images.read import ImagePolicy
     from codec.settings import override
-    from jobs.running.hire import hire, load_driver_codec, worker_device
+    from jobs.pools.selection import hire, load_driver_codec, worker_device
+    from jobs.running.encode_settings import EncodeConfig
     from jobs.running.history import sole_writer
-    from jobs.running.local import RESULTS
-    from jobs.running.settings import EncodeConfig
+    from jobs.running.run import RESULTS
     from jobs.tuning.space import load_study
     from jobs.tuning.study import open_study, require_optuna
     from jobs.tuning.trials import Bench
@@ -146,7 +146,7 @@ def setup_of(
 ) -> dict[str, object]:
     """All that the values of trials depend on: what a study that is gone on with must have been begun with."""
     from codec.settings import to_mapping
-    from jobs.running.hire import worker_device
+    from jobs.pools.selection import worker_device
 
     photos = sorted({case.photo.sha256 for case in cases})
     digest = hashlib.sha256("".join(photos).encode()).hexdigest()[:8]

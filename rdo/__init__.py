@@ -1,6 +1,6 @@
 """Online rate-distortion optimisation of learned image codecs: `refine(codec, x, quality, config, lmbda)`.
 
-Imported eagerly, so that `rdo.refine` is the function and not the module of that name.
+Imported eagerly, so that `rdo.refinement` is the function and not the module of that name.
 """
 
 import warnings
@@ -9,7 +9,7 @@ with warnings.catch_warnings():  # CompressAI imports what torch calls deprecate
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
     from rdo.config import RefineConfig
     from rdo.distortion import Distortion
-    from rdo.efforts import effort, recipe
-    from rdo.refine import Refined, refine
+    from rdo.presets import effort, recipe
+    from rdo.refinement import Refined, refine
 
 __all__ = ["Distortion", "RefineConfig", "Refined", "effort", "recipe", "refine"]

@@ -2,17 +2,17 @@
 
     D = (1 - share) * mean(weight * (255 (x_hat - x))^2) + share * MS_SSIM_SCALE * (1 - MS-SSIM(x_hat, x))
 
-`weight` is a map of what matters, of mean 1; MS-SSIM looks beyond the edges, see `codec.distortion`. Unless told
-otherwise it is what the codec was trained for.
+`weight` is a map of what matters, of mean 1; MS-SSIM looks beyond the edges, see `codec.metrics.distortion`. Unless
+told otherwise it is what the codec was trained for.
 """
 
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from codec.distortion import measure
 from codec.errors import ConfigError
 from codec.interface import Refinable
+from codec.metrics.distortion import measure
 
 
 @dataclass(frozen=True)

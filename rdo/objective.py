@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from codec.images.pixels import crop
 from codec.interface import Y_PIXELS, Latents, Priced, rounded
-from codec.pixels import crop
 from rdo.distortion import MSE, Distortion
 
 

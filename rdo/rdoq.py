@@ -28,9 +28,9 @@ from torch import Tensor
 from codec.coding import products
 from codec.interface import Latents
 from rdo.config import RefineConfig
+from rdo.cuda_graph import Repeated
 from rdo.objective import Best, Cost, Patience, Problem, keep_better, look, select
 from rdo.relaxations import uniform
-from rdo.repeated import Repeated
 from rdo.schedules import Clock, falling, geometric
 
 FAR, NEAR, FAR_Z = 1 / 4, 1 / 64, 1 / 2  # reaches of probes of the curvature, in quantisation steps

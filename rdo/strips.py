@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from codec.entropy import StepMixture
 from codec.errors import ConfigError
 from codec.interface import Y_PIXELS, Latents, Priced
 from codec.model import STRIDE, Codec
+from codec.networks.likelihoods import StepMixture
 from rdo.config import RefineConfig
 
 TEMPORARIES = 2.2  # what forward and backward need for a moment, for each byte kept between them: 1.7 to 2.2 measured

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from codec.architecture import ModelConfig
 from codec.model import Codec, set_gains_from_deviation
-from codec.transforms import PaperAnalysis
+from codec.networks.transforms import PaperAnalysis
 
 Photo = Callable[..., NDArray[np.uint8]]
 TINY: dict[str, Any] = {
@@ -117,8 +117,8 @@ def make_zoo_codec() -> Callable[..., Any]:
     from compressai.entropy_models import EntropyBottleneck, EntropyBottleneckVbr
     from torch.nn import Conv2d
 
-    from codec.zoo import MODELS, ZooCodec, ZooConfig
-    from codec.zoo_vbr import VARIABLE, VbrCodec
+    from codec.zoo.fixed_rate import MODELS, ZooCodec, ZooConfig
+    from codec.zoo.variable_rate import VARIABLE, VbrCodec
 
     groups = {"groups": [2, 2, 4, 8]}
     widths: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 import codec
 import rdo
 from codec.checkpoint import installed_models
+from codec.images.pixels import Pixels
 from codec.model import Codec
-from codec.pixels import Pixels
 
 Photo = Callable[..., NDArray[np.uint8]]
 PARAMETERS_MAX = 4_000_000

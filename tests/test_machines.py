@@ -70,7 +70,7 @@ def main(action: str, folder: Path) -> None:
     import torch
 
     import codec
-    from codec.pixels import Pixels
+    from codec.images.pixels import Pixels
 
     machine = os.environ.get("MACHINE")
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

@@ -11,8 +11,8 @@ from importlib import resources
 from pathlib import Path
 
 from codec.errors import ConfigError, RdoError
-from codec.image import read_image
-from codec.pixels import Pixels
+from codec.images.pixels import Pixels
+from codec.images.read import read_image
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from codec.formats import can_write, library_versions, read_as, write_as
-from codec.pixels import Pixels
+from codec.images.formats import can_write, library_versions, read_as, write_as
+from codec.images.pixels import Pixels
 from jobs.record import append_line, score
-from jobs.running.worker import explain
+from jobs.running.encoding import explain
 
 
 class Ladder(NamedTuple):

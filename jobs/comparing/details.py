@@ -8,9 +8,9 @@ from pathlib import Path
 from codec import coding
 from codec.coding import AnyCodec, coding_arithmetic, read
 from codec.errors import ConfigError
-from codec.image import ImagePolicy, read_image
+from codec.images.pixels import Pixels, to_tensor
+from codec.images.read import ImagePolicy, read_image
 from codec.interface import Latents, rate
-from codec.pixels import Pixels, to_tensor
 from jobs.record import Record, append_line
 
 

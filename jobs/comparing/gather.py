@@ -14,7 +14,7 @@ from tqdm import tqdm
 from codec.checkpoint import model_id
 from codec.coding import AnyCodec
 from codec.errors import RdoError
-from codec.image import ImagePolicy
+from codec.images.read import ImagePolicy
 from jobs.cli import say
 from jobs.comparing import classical
 from jobs.comparing.anchors import AnchorSet, pixels_hash, recognise
@@ -22,12 +22,12 @@ from jobs.comparing.classical import LADDERS, ClassicalRecord
 from jobs.comparing.details import Split, append_split, measure_split, read_original, read_splits
 from jobs.comparing.pictures import View, choose, store, stored, view
 from jobs.comparing.points import efforts
+from jobs.pools.base import Pool
 from jobs.record import Record
-from jobs.running.local import RESULTS, run
-from jobs.running.pool import Pool
-from jobs.running.settings import EncodeConfig
-from jobs.running.worker import explain
-from jobs.worklist import build_worklist
+from jobs.running.encode_settings import EncodeConfig
+from jobs.running.encoding import explain
+from jobs.running.run import RESULTS, run
+from jobs.running.worklist import build_worklist
 from rdo.config import RefineConfig
 
 CLASSICAL, DETAILS, LOOK = "classical.jsonl", "details.jsonl", "look"

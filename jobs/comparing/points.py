@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from codec.errors import ConfigError
 from jobs.comparing.classical import LADDERS, ClassicalRecord
 from jobs.record import Record, Score, read_records
-from jobs.running.local import RESULTS
+from jobs.running.run import RESULTS
 
 PLAIN, REFINED = "plain", "refined"
 Floats = NDArray[np.float64]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from codec.architecture import ModelConfig
-    from codec.complexity import ContextMacs
+    from codec.networks.complexity import ContextMacs
 
 OURS = "EGR + SFG + cache"
 PRINTED = {
@@ -61,7 +61,7 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print every row, then the ratios."""
     from codec.checkpoint import model_config
-    from jobs.measuring.measure import sizes
+    from jobs.measuring.steps import sizes
 
     chosen = sizes(arguments.sizes)
     for config in [model_config(name) for name in arguments.models.split(",")]:
@@ -80,8 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def rows(config: "ModelConfig", counts: dict[str, int], name: str, width: int, height: int) -> list[Row]:
     """The transforms, the parts of the context model, and the context model with every set of switches."""
-    from codec.baselines import variants
-    from codec.complexity import area, group_by_group, one_pass, transform_macs
+    from codec.networks.baselines import variants
+    from codec.networks.complexity import area, group_by_group, one_pass, transform_macs
 
     size = area(width, height)
     found = [
@@ -117,7 +117,7 @@ def context_parameters(config: "ModelConfig") -> int:
     """Of the context model; no memory is taken."""
     import torch
 
-    from codec.baselines import make_context
+    from codec.networks.baselines import make_context
 
     with torch.device("meta"):
         return _count(make_context(config))
@@ -129,8 +129,8 @@ def _count(module: "Module") -> int:
 
 def ratios(config: "ModelConfig", name: str, width: int, height: int) -> list[Ratio]:
     """The paper's, from our operations."""
-    from codec.baselines import variants
-    from codec.complexity import area, group_by_group, one_pass
+    from codec.networks.baselines import variants
+    from codec.networks.complexity import area, group_by_group, one_pass
 
     size, found = area(width, height), variants(config)
     steps = {variant: group_by_group(other, size).total for variant, other in found.items()}

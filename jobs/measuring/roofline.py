@@ -2,9 +2,9 @@
 
     floor = max(operations / fastest matrix product, bytes / fastest copy)
 
-Both ceilings are measured in the same run, in the stage's own precision. Operations are those of `codec.complexity`,
-two for each multiply-accumulate. Bytes are what cannot be avoided: weights, inputs and outputs once, and of the cached
-steps the weights and the kept keys and values at every step.
+Both ceilings are measured in the same run, in the stage's own precision. Operations are those of
+`codec.networks.complexity`, two for each multiply-accumulate. Bytes are what cannot be avoided: weights, inputs and
+outputs once, and of the cached steps the weights and the kept keys and values at every step.
 """
 
 import argparse
@@ -67,8 +67,8 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure the ceilings, then every stage."""
     from codec.errors import ConfigError
-    from jobs.measuring.measure import bench_codec, picture, sizes
     from jobs.measuring.stages import subject
+    from jobs.measuring.steps import bench_codec, picture, sizes
 
     if arguments.repeats < 1:
         raise ConfigError(f"--repeats {arguments.repeats}: must be at least 1")
@@ -89,7 +89,7 @@ def measure_ceilings(device: "torch.device", repeats: int) -> Ceilings:
     """The most that plain torch reaches on this device."""
     import torch
 
-    from jobs.measuring.measure import measure
+    from jobs.measuring.steps import measure
 
     def product_rate(dtype: torch.dtype) -> float:
         matrix = torch.randn(MATRIX, MATRIX, device=device, dtype=dtype)
@@ -103,8 +103,8 @@ def measure_ceilings(device: "torch.device", repeats: int) -> Ceilings:
 
 def rows(on: "Subject", name: str, ceilings: Ceilings, repeats: int) -> list[Row]:
     """Every network's stage, a step of refinement, and decoding as a whole but for its entropy coder."""
-    from jobs.measuring.measure import measure
     from jobs.measuring.stages import context_stage, refinement_step, transform_stages
+    from jobs.measuring.steps import measure
 
     device = on.level.device
     stages = transform_stages(on)
@@ -131,8 +131,8 @@ def floors(work: Work, ceilings: Ceilings) -> tuple[float, float]:
 
 def works(on: "Subject") -> dict[str, Work]:
     """Operations and bytes of each stage."""
-    from codec.baselines import variants
-    from codec.complexity import area, group_by_group, one_pass, transform_macs
+    from codec.networks.baselines import variants
+    from codec.networks.complexity import area, group_by_group, one_pass, transform_macs
 
     codec, (y, z) = on.codec, on.latents
     config, size = codec.config, area(on.pixels.width, on.pixels.height)

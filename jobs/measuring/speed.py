@@ -51,9 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Time every stage at every size; then what the paper prints."""
     from codec.errors import ConfigError
     from codec.files import write_atomically
-    from jobs.measuring.measure import bench_codec, picture, sizes
     from jobs.measuring.plot import time_plot
     from jobs.measuring.stages import subject
+    from jobs.measuring.steps import bench_codec, picture, sizes
 
     if unknown := set(arguments.ways.split(",")) - set(WAYS) - {""}:
         raise ConfigError(f"--ways {', '.join(sorted(unknown))}: choose from {', '.join(WAYS)}")
@@ -80,8 +80,8 @@ def time_stages(on: "Subject", name: str, ways: list[str], repeats: int) -> Iter
     """Rows as they are measured."""
     import torch
 
-    from jobs.measuring.measure import measure
     from jobs.measuring.stages import coding_stages, context_stage
+    from jobs.measuring.steps import measure
 
     device = on.level.device
     stages: dict[str, tuple[Stage, float]] = {stage: (call, 1.0) for stage, call in coding_stages(on).items()}

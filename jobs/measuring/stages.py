@@ -6,17 +6,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from codec.baselines import make_context, variants
-from codec.bitstream import unpack
-from codec.coder import SymbolReader, SymbolWriter
+from codec.bitstream.container import unpack
+from codec.bitstream.range_coder import SymbolReader, SymbolWriter
+from codec.bitstream.rounding import in_double
+from codec.bitstream.symbols import code_group, code_z
 from codec.coding import AnyCodec, coding_arithmetic, decode, encode, plain_latents, read
-from codec.context import ContextModel
-from codec.entropy import StepMixture, in_steps
 from codec.errors import ConfigError
+from codec.images.pixels import Pixels, pad, to_tensor
 from codec.model import Codec, Latents
-from codec.pixels import Pixels, pad, to_tensor
-from codec.portable import in_double
-from codec.transfer import code_group, code_z
+from codec.networks.baselines import make_context, variants
+from codec.networks.context import ContextModel
+from codec.networks.likelihoods import StepMixture, in_steps
 from rdo.config import RefineConfig
 from rdo.distortion import distortion_of
 from rdo.objective import Problem
@@ -75,7 +75,7 @@ def transform_stages(on: Subject) -> dict[str, Stage]:
 
 
 def context_stage(on: Subject, variant: str) -> tuple[Stage, float]:
-    """The steps of a context model, one of `codec.baselines.variants`, and what its time is to be multiplied by.
+    """The steps of a context model of `codec.networks.baselines.variants`, and what its time is multiplied by.
 
     Those with the codec's own blocks have its weights, the others random ones. The serial model steps through the
     tokens of a corner of the picture.

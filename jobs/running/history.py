@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from codec.bitstream import unpack
+from codec.bitstream.container import unpack
 from codec.coding import AnyCodec
 from codec.errors import BitstreamError, ConfigError
 from jobs.record import SCHEMA, Record, place, read_records
-from jobs.running.settings import EncodeConfig, aim_of, encode_hash, suits
-from jobs.worklist import NOWHERE, STDIO, Item
+from jobs.running.encode_settings import EncodeConfig, aim_of, encode_hash, suits
+from jobs.running.worklist import NOWHERE, STDIO, Item
 
 STAMP_AGE_S = 2.0  # past the coarsest clock of a file system in use, FAT's
 OVERRUN = 2.0  # times a time budget: what a run with that budget may have taken, with a target to meet

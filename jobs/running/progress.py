@@ -9,9 +9,9 @@ from types import TracebackType
 from tqdm import tqdm
 
 from jobs.cli import printable, say
+from jobs.pools.base import Task
 from jobs.record import Record
-from jobs.running.pool import Task
-from jobs.worklist import Item
+from jobs.running.worklist import Item
 
 LINE_S = 30.0  # between lines in a log
 _BAR = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}, {remaining} left"

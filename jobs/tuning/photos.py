@@ -13,10 +13,10 @@ import numpy as np
 
 from codec.errors import ConfigError, ImageError
 from codec.files import write_atomically
-from codec.formats import write_png
-from codec.image import ImagePolicy, image_size, read_image
-from codec.pixels import Pixels
-from jobs.worklist import named_pictures
+from codec.images.formats import write_png
+from codec.images.pixels import Pixels
+from codec.images.read import ImagePolicy, image_size, read_image
+from jobs.running.worklist import named_pictures
 
 
 class Photo(NamedTuple):

@@ -13,7 +13,7 @@ from codec.checkpoint import config_file
 from codec.errors import ConfigError
 from codec.settings import build, load_yaml, override
 from rdo.config import RefineConfig
-from rdo.efforts import EFFORTS, effort
+from rdo.presets import EFFORTS, effort
 
 Objective = Literal["gain_percent", "seconds"]
 Value = str | int | float | bool | None

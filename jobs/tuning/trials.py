@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from codec.coding import AnyCodec
 from codec.errors import ConfigError
+from jobs.pools.base import Pool, Task
 from jobs.record import Record, append_record, read_records
-from jobs.running.local import RESULTS
-from jobs.running.pool import Pool, Task
-from jobs.running.settings import EncodeConfig, encode_hash, suits
+from jobs.running.encode_settings import EncodeConfig, encode_hash, suits
+from jobs.running.run import RESULTS
+from jobs.running.worklist import NOWHERE, Item
 from jobs.tuning.photos import Photo
 from jobs.tuning.study import Attempt, Study
-from jobs.worklist import NOWHERE, Item
 from rdo.config import RefineConfig
 
 FAILURES_MAX = 3  # trials in a row; then what fails is not a recipe

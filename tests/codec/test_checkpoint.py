@@ -13,12 +13,12 @@ from safetensors.torch import save_file
 
 from codec import checkpoint
 from codec.architecture import ModelConfig
-from codec.bitstream import unpack
+from codec.bitstream.container import unpack
 from codec.checkpoint import load, model_config, model_id, publish, read_checkpoint
 from codec.coding import decode, encode
 from codec.errors import CheckpointError, ConfigError
+from codec.images.pixels import Pixels
 from codec.model import Codec
-from codec.pixels import Pixels
 
 Photo = Callable[..., NDArray[np.uint8]]
 
@@ -227,7 +227,7 @@ def test_an_unknown_model_configuration_is_refused(name: str) -> None:
 
 def test_what_came_later_counts_only_where_it_is_used(published: Path, make_codec: Callable[..., Codec]) -> None:
     """Ids of before hold, and checkpoints say nothing that older programs would refuse."""
-    golden = Path(__file__).parent / "golden"
+    golden = Path(__file__).parent / "bitstream" / "golden"
     assert model_id(load(golden / "tiny.safetensors")) == unpack((golden / "photo.rdo").read_bytes())[0].model_id
     config = json.loads(read_checkpoint(published)[2]["config"])
     assert not set(checkpoint.LATER) & set(config)

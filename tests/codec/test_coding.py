@@ -10,8 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from codec import transfer
-from codec.bitstream import HEADER_BYTES, on_header_grid, unpack
+from codec.bitstream import symbols as transfer
+from codec.bitstream.container import HEADER_BYTES, on_header_grid, unpack
+from codec.bitstream.probability_tables import GridPositions, positions
 from codec.checkpoint import model_id
 from codec.coding import (
     coding_arithmetic,
@@ -20,11 +21,10 @@ from codec.coding import (
     read,
     write,
 )
-from codec.entropy import StepMixture
 from codec.errors import BitstreamError, ConfigError
+from codec.images.pixels import Pixels, crop, from_tensor, pad, to_tensor
 from codec.model import STRIDE, Codec, Latents, latent_shapes
-from codec.pixels import Pixels, crop, from_tensor, pad, to_tensor
-from codec.tables import GridPositions, positions
+from codec.networks.likelihoods import StepMixture
 
 Photo = Callable[..., NDArray[np.uint8]]
 SIZES = [(1, 1), (1, 200), (65, 64), (100, 130)]

@@ -16,8 +16,8 @@ from PIL import Image
 from codec.architecture import lmbda_of
 from codec.checkpoint import load, publish
 from codec.coding import encode
+from codec.images.pixels import Pixels
 from codec.model import Codec
-from codec.pixels import Pixels
 from jobs.record import SCHEMA, Record, Score
 
 SavePhoto = Callable[..., Path]

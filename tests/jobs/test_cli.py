@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from codec.bitstream import unpack
+from codec.bitstream.container import unpack
 from codec.coding import decode
 from codec.errors import ConfigError
 from jobs import cli

@@ -11,8 +11,8 @@ import pytest
 
 import jobs.comparing.classical
 import jobs.comparing.gather
-from codec.bitstream import unpack
-from codec.image import read_image
+from codec.bitstream.container import unpack
+from codec.images.read import read_image
 from jobs.cli import numbers
 from jobs.compare import main
 from jobs.comparing.anchors import AnchorCurve, AnchorSet, pixels_hash

@@ -7,7 +7,7 @@ import pytest
 
 from codec.coding import decode, encode
 from codec.errors import ConfigError
-from codec.pixels import Pixels
+from codec.images.pixels import Pixels
 from jobs.decode import output_names
 
 

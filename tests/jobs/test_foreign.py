@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from codec.formats import write_png
-from codec.image import read_image
-from codec.pixels import Pixels
+from codec.images.formats import write_png
+from codec.images.pixels import Pixels
+from codec.images.read import read_image
 from jobs import compare, decode, encode, info
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from codec import decode, load, read_image, to_tensor
 from codec.architecture import trained_for
 from codec.checkpoint import export
-from codec.distortion import measure
+from codec.metrics.distortion import measure
 from codec.model import Codec
 from jobs.encode import main
 
@@ -111,7 +111,7 @@ def test_a_mask_moves_bits_to_where_it_is_white(last) -> None:
 
 
 def test_a_mask_that_vanishes_fails_its_picture(last, save_photo, capsys, monkeypatch) -> None:
-    from jobs.running import worker
+    from jobs.running import encoding as worker
 
     Image.fromarray(np.full((170, 180), 255, np.uint8)).save("mask.png")
     honest = worker.stamp

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from codec.bitstream import HEADER_BYTES
+from codec.bitstream.container import HEADER_BYTES
 from codec.checkpoint import model_id
 from codec.coding import encode
-from codec.pixels import Pixels
+from codec.images.pixels import Pixels
 from jobs.cli import printable
 from jobs.info import main
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pytorch_msssim import ms_ssim
 
-from codec.pixels import Pixels, to_tensor
+from codec.images.pixels import Pixels, to_tensor
 from jobs.record import SCHEMA, Record, Score, append_record, read_records, score
 
 CONTRACT = {

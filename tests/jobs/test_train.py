@@ -15,11 +15,11 @@ import yaml
 from codec.architecture import trained_for
 from codec.checkpoint import load, read_checkpoint
 from codec.coding import decode, encode
-from codec.image import read_image
-from codec.stream import Stream
-from codec.training import Trainer
+from codec.images.read import read_image
+from codec.training.streaming import Stream
+from codec.training.trainer import Trainer
 from jobs.train import build_parser, main, schedule
-from jobs.watch import QUALITIES, Watch
+from jobs.training_monitor import QUALITIES, Watch
 
 Train = Callable[..., int]
 
@@ -96,7 +96,7 @@ def test_an_interrupted_run_resumes_as_if_unbroken(rdo_train_on: Train, monkeypa
 
 def test_a_run_that_is_ended_where_it_was_interrupted_is_calibrated_first(rdo_train_on: Train, monkeypatch) -> None:
     honest, calibrated = Watch.__call__, list[int]()
-    monkeypatch.setattr("jobs.watch.calibrate", lambda codec, photos: calibrated.append(len(photos)))
+    monkeypatch.setattr("jobs.training_monitor.calibrate", lambda codec, photos: calibrated.append(len(photos)))
 
     def watch(self, trainer, loss) -> None:
         honest(self, trainer, loss)
@@ -119,8 +119,8 @@ def test_a_streams_decoding_ends_with_the_run(rdo_train_on: Train, monkeypatch) 
 
 
 def test_a_run_that_diverges_at_once_goes_back_to_its_start(rdo_train_on: Train, monkeypatch, capsys) -> None:
-    monkeypatch.setattr("codec.training.BAD_STEPS_MAX", 3)
-    monkeypatch.setattr("codec.training.CHECK_EVERY", 3)
+    monkeypatch.setattr("codec.training.trainer.BAD_STEPS_MAX", 3)
+    monkeypatch.setattr("codec.training.trainer.CHECK_EVERY", 3)
     honest, spoilt = Trainer._gradients, list[int]()
 
     def gradients(self, batch, phase):

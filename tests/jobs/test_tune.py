@@ -12,16 +12,16 @@ from typing import Any
 import optuna
 import pytest
 
-import jobs.running.local
-import jobs.running.worker
+import jobs.running.encoding
+import jobs.running.run
 from jobs.record import read_records
+from jobs.running.encode_settings import EncodeConfig
 from jobs.running.history import sole_writer
-from jobs.running.settings import EncodeConfig
 from jobs.tune import main
 from jobs.tuning.photos import Photo
 from jobs.tuning.trials import Case
 from jobs.tuning.verdict import _compare
-from rdo.efforts import recipe
+from rdo.presets import recipe
 
 ROWS = "study/trials.csv"
 STUDY = """\
@@ -58,14 +58,14 @@ def test_what_fails_on_held_out_photos_is_told_and_counted(make_record: Any, cap
 def test_a_study_whose_held_out_photos_fail_is_no_success(tune: Tune, save_photo: Any, monkeypatch: Any) -> None:
     Path("mine.yaml").write_text(STUDY.replace("crop: 24\n", ""))
     save_photo("held/a.png", 48, 40, 9)
-    honest = jobs.running.worker.refine
+    honest = jobs.running.encoding.refine
 
     def refine(codec: Any, x: Any, *args: Any) -> Any:
         if x.shape[-2] == 48:
             raise RuntimeError("no luck")
         return honest(codec, x, *args)
 
-    monkeypatch.setattr(jobs.running.worker, "refine", refine)
+    monkeypatch.setattr(jobs.running.encoding, "refine", refine)
     assert tune("--trials", 1, "--holdout", "held") == 1
     [best] = json.loads(Path("study/summary.json").read_text())["best"]
     assert best["failures"] == 2 and best["held_out"] is None
@@ -127,7 +127,7 @@ def test_a_study_leaves_its_best_recipe_and_what_it_is_worth(tune: Tune, rdo_enc
 
 
 def test_a_killed_study_goes_on_and_encodes_nothing_twice(tune: Tune, monkeypatch: Any, capsys: Any) -> None:
-    honest, calls = jobs.running.local.encode, list[int]()
+    honest, calls = jobs.running.run.encode, list[int]()
 
     def encode(*args: Any) -> Any:
         calls.append(1)
@@ -135,7 +135,7 @@ def test_a_killed_study_goes_on_and_encodes_nothing_twice(tune: Tune, monkeypatc
             raise KeyboardInterrupt
         return honest(*args)
 
-    monkeypatch.setattr(jobs.running.local, "encode", encode)
+    monkeypatch.setattr(jobs.running.run, "encode", encode)
     assert [tune(), tune(), tune()] == [130, 130, 0]
     finished = rows()
     assert sum(row["state"] in ("done", "pruned") for row in finished) == 4
@@ -206,7 +206,7 @@ def test_where_every_trial_fails_the_study_stops(tune: Tune, monkeypatch: Any, c
     def refine(*args: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr("jobs.running.worker.refine", refine)
+    monkeypatch.setattr("jobs.running.encoding.refine", refine)
     assert tune() == 2
     told = capsys.readouterr().err
     assert "3 trials in a row failed, the last on study/crops/" in told and "out of memory" in told

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from pytorch_msssim import ms_ssim
 
-from codec.distortion import MS_SSIM_SCALE, measure
 from codec.errors import ConfigError
+from codec.metrics.distortion import MS_SSIM_SCALE, measure
 from rdo.distortion import Distortion, weight_of_mask
 
 Photo = Callable[..., NDArray[np.uint8]]

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from codec.coding import decode, encode, same_symbols, write
+from codec.images.pixels import Pixels, pad, to_tensor
 from codec.interface import Latents
-from codec.pixels import Pixels, pad, to_tensor
-from codec.zoo import LMBDAS, MODELS, ZooCodec, ZooConfig
-from codec.zoo_vbr import VARIABLE, VbrCodec
+from codec.zoo.fixed_rate import LMBDAS, MODELS, ZooCodec, ZooConfig
+from codec.zoo.variable_rate import VARIABLE, VbrCodec
 from jobs.record import score
 from rdo import RefineConfig, refine
-from rdo.goal import Goal
 from rdo.objective import Best, Problem
 from rdo.rdoq import carry, curvatures, survey
 from rdo.schedules import Clock
-from rdo.target import refine_to
+from rdo.target import Goal
+from rdo.target_search import refine_to
 
 HEIGHT, WIDTH = 70, 90
 LMBDA = 1e-3  # rate and distortion of untrained models weigh about the same

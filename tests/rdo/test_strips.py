@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from codec.errors import ConfigError
+from codec.images.pixels import Pixels, to_tensor
 from codec.model import Codec, Latents
-from codec.pixels import Pixels, to_tensor
 from rdo.config import RefineConfig
-from rdo.refine import refine
+from rdo.refinement import refine
 from rdo.strips import LATENTS, STRIP_PIXELS, TEMPORARIES, Strips, bounded, halo_rows, in_use, kept_bytes
 
 QUALITY = torch.tensor([4.0, 6.5])

@@ -1,0 +1,1 @@
+"""Latents to bytes and back: container, range coder, integer probability tables, portable rounding."""

@@ -1,0 +1,82 @@
+"""Every symbol of a picture through an entropy coder: the decoder's schedule, replayed by the writer.
+
+    z symbols -> h_s features -> for each group: mixture -> grid -> rows -> symbols -> next context
+
+`transfer` is that loop, once, for both directions: batch 1, double precision, cached steps. Only the coder differs.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codec.bitstream.probability_tables import GridPositions, Ints, on_grid, positions
+from codec.bitstream.range_coder import RowCoder, transfer_mixture, transfer_table
+from codec.bitstream.rounding import SHIFT_BLOCK, SHIFT_STEP, safe_shift, transfer_shift
+from codec.errors import BitstreamError
+from codec.interface import Latents
+from codec.model import Codec, latent_shapes
+from codec.networks.likelihoods import Z_REACH, StepMixture, in_steps
+
+
+def transfer(
+    codec: Codec, coder: RowCoder, width: int, height: int, quality: Tensor, latents: Latents | None
+) -> Latents:
+    """Move every symbol of a picture through `coder` in coding order; `latents` is None when reading.
+
+    Args:
+        codec: computes in double (`codec.bitstream.rounding.in_double`).
+        quality: (1,).
+        latents: integers, fp32, batch 1; the same are returned.
+
+    Raises:
+        BitstreamError: entropy parameters that are not finite, or words that no writer could have written.
+    """
+    y_shape, z_shape = latent_shapes(codec.config, width, height)
+    z = code_z(codec, coder, z_shape, None if latents is None else latents.z)
+    quality = quality.double()
+    model = codec.context
+    gains = codec.group_gains(quality, model.step_segments(*y_shape[2:]))
+    rate_bias = codec.context_rate(quality)
+    known = None if latents is None else model.tokens(latents.y)
+    state = model.start(codec.features(z.to(quality), quality), rate_bias)
+    coded = []
+    for group, gain in enumerate(gains.split(1, 1)):
+        mixture = in_steps(model.mixture(state), gain)
+        token = code_group(coder, mixture, None if known is None else known[:, group])
+        coded.append(token)
+        state = model.step(state, token.to(quality) / gain.squeeze(4), rate_bias)
+    y = model.latents(torch.cat(coded, 1), *y_shape[2:])
+    return Latents(y.to(quality.device), z.to(quality.device))
+
+
+def code_z(codec: Codec, coder: RowCoder, shape: tuple[int, ...], z: Tensor | None) -> Tensor:
+    """z (1, C, h, w), every channel with its own fixed row."""
+    table = codec.prior.rows.cpu().numpy().astype(np.float32).repeat(shape[2] * shape[3], axis=0)
+    symbols = transfer_table(coder, table, Z_REACH, None if z is None else _symbols(z))
+    return torch.from_numpy(symbols).float().reshape(shape)
+
+
+def code_group(coder: RowCoder, mixture: StepMixture, token: Tensor | None) -> Tensor:
+    """One group (1, 1, h, w, p), in blocks."""
+    if not all(math.isfinite(t.sum()) for t in mixture):
+        raise BitstreamError("entropy parameters are not finite numbers: the weights do not suit this picture")
+    at = positions(mixture)
+    symbols = None if token is None else _symbols(token)
+    values = np.zeros(len(at.means), dtype=np.int64)
+    for start in range(0, len(values), SHIFT_BLOCK):
+        block = slice(start, start + SHIFT_BLOCK)
+        part = GridPositions(*(p[block] for p in at))
+        values[block] = _code_block(coder, part, None if symbols is None else symbols[block])
+    return torch.from_numpy(values).float().reshape(mixture.means[..., 0, :].shape)
+
+
+def _code_block(coder: RowCoder, at: GridPositions, symbols: Ints | None) -> Ints:
+    """The shift of a block's grid, then its symbols (N,)."""
+    shift = transfer_shift(coder, None if symbols is None else safe_shift(at))
+    return transfer_mixture(coder, on_grid(at, shift * SHIFT_STEP), symbols)
+
+
+def _symbols(x: Tensor) -> Ints:
+    return x.flatten().long().cpu().numpy()

@@ -1,0 +1,52 @@
+"""Finding pictures below a folder."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from codec.errors import ConfigError
+from codec.images.read import is_image
+
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".ppm", ".pgm", ".pnm", ".jp2", ".avif"}
+    | {".heic", ".heif", ".jxl", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2"}  # which are refused
+)
+
+
+def find_images(folder: Path, exclude: Path | None = None) -> list[Path]:
+    """Every file below `folder` that is a picture by content or claims to be one by name, sorted; see `find_files`.
+
+    All below `exclude` is left out.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder")
+    skip = exclude.resolve() if exclude is not None else None
+    if skip is not None and folder.resolve().is_relative_to(skip):
+        return []
+    return find_files(folder, lambda path: path.suffix.lower() in SUFFIXES or is_image(path), skip)
+
+
+def find_files(folder: Path, wanted: Callable[[Path], bool], skip: Path | None = None) -> list[Path]:
+    """Every file below `folder` that is wanted, sorted.
+
+    Hidden files and folders, and all below the resolved `skip`, are left out; links to folders are not followed. A
+    folder that may not be opened is listed itself, so that whoever reads the files reports it.
+    """
+    found: list[Path] = []
+    closed: list[OSError] = []
+    for parent, folders, files in os.walk(folder, onerror=closed.append):
+        own = Path(parent)
+        folders[:] = [name for name in folders if not name.startswith(".") and (own / name).resolve() != skip]
+        paths = [own / name for name in files if not name.startswith(".")]
+        found += [path for path in paths if _may_be_file(path) and wanted(path)]
+    return sorted(found + [Path(error.filename) for error in closed])
+
+
+def _may_be_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # in a folder that may be listed but not entered
+        return True

@@ -1,0 +1,1 @@
+"""The networks: transforms, context models and likelihoods; nothing here knows of files."""

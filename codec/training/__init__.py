@@ -1,0 +1,1 @@
+"""Training a codec: data, loss, schedule, trainer."""

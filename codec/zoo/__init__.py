@@ -1,0 +1,1 @@
+"""CompressAI's models behind the protocol of `codec.interface`."""

@@ -1,0 +1,205 @@
+"""CompressAI's fixed-rate models behind the protocol of `codec.interface`.
+
+    z_hat = round(z - medians) + medians
+    y_hat = round(y - means) + means        of the scale hyperprior, round(y)
+
+The factorised prior has no z; its y is coded as others code z. Each model has a rate of its own, so a quality of its
+own, CompressAI's. Rates are priced by its own likelihoods on its own grid, and files hold what its own `compress` makes
+of the refined latents.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from compressai.entropy_models import EntropyBottleneck, GaussianConditional
+from compressai.layers import MaskedConv2d
+from compressai.models import (
+    Cheng2020Anchor,
+    Cheng2020AnchorCheckerboard,
+    Cheng2020Attention,
+    CompressionModel,
+    Elic2022Chandelier,
+    Elic2022Official,
+    FactorizedPrior,
+    FactorizedPriorReLU,
+    JointAutoregressiveHierarchicalPriors,
+    MeanScaleHyperprior,
+    ScaleHyperprior,
+)
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from codec.architecture import Distortion
+from codec.checkpoint import FOREIGN
+from codec.errors import ConfigError
+from codec.interface import Latents
+from codec.zoo import streams as zoo_stream
+from codec.zoo.entropy import Gaussian, entropy, has_means, home_of_hyper
+
+MODELS: dict[str, type[CompressionModel]] = {
+    "bmshj2018-factorized": FactorizedPrior,
+    "bmshj2018-factorized-relu": FactorizedPriorReLU,
+    "bmshj2018-hyperprior": ScaleHyperprior,
+    "mbt2018-mean": MeanScaleHyperprior,
+    "mbt2018": JointAutoregressiveHierarchicalPriors,
+    "cheng2020-anchor": Cheng2020Anchor,
+    "cheng2020-attn": Cheng2020Attention,
+    "cheng2020-anchor-checkerboard": Cheng2020AnchorCheckerboard,
+    "elic2022-official": Elic2022Official,
+    "elic2022-chandelier": Elic2022Chandelier,
+}
+LMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483, 0.0932, 0.1800)  # of qualities 1..8, CompressAI's, for mse
+STRIDE = 64
+
+
+@dataclass(frozen=True)
+class ZooConfig:
+    """Which model this is; with the weights it makes the model's id. `quality` is 0 where the rate is variable."""
+
+    architecture: str
+    quality: int = 0
+
+    @property
+    def name(self) -> str:
+        """As it is asked for, but for the file of its weights."""
+        return f"{FOREIGN}{self.architecture}{f':{self.quality}' if self.quality else ''}"
+
+
+class ZooCodec(nn.Module):
+    """One of CompressAI's models, frozen, with its coding tables made; `quality` is (B,), all the same."""
+
+    stride = STRIDE
+    variable_rate = False
+    distortion: Distortion = "mse"
+
+    def __init__(self, model: CompressionModel, config: ZooConfig) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+        model.update()  # makes tables that the checkpoint lacks
+        _mask_for_good(model)
+        self.eval().requires_grad_(False)
+
+    @property
+    def default_quality(self) -> float:
+        """The only one."""
+        return float(self.config.quality)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.bottleneck.quantiles.device
+
+    @property
+    def bottleneck(self) -> Any:
+        """p(z); where there is no z, p(y)."""
+        return next(m for m in self.model.modules() if isinstance(m, EntropyBottleneck))
+
+    @property
+    def conditional(self) -> Any:
+        """p(y) given its scales and means, None where there is no z. ELIC has one for each group, all alike."""
+        return next((m for m in self.model.modules() if isinstance(m, GaussianConditional)), None)
+
+    @property
+    def z_shows(self) -> bool:
+        """Whether y has predicted means, which follow z."""
+        return has_means(self.model)
+
+    def level(self, quality: float) -> Tensor:
+        """(1,) on the codec's device.
+
+        Raises:
+            ConfigError: not the model's quality.
+        """
+        if quality != self.config.quality:
+            raise ConfigError(
+                f"quality {quality:g}: {self.config.name} has quality {self.config.quality} alone: "
+                "leave --quality and targets out, or name another model"
+            )
+        return torch.tensor([float(quality)], device=self.device)
+
+    def lmbda_of(self, quality: float) -> float:
+        """Weight of the mse (0..255) against bpp that CompressAI trains a quality for."""
+        return LMBDAS[round(quality) - 1]
+
+    def analyse(self, x: Tensor, quality: Tensor) -> Latents:
+        """Latents of x (B, 3, H, W) in [0, 1], not rounded; z is (B, 0, 1, 1) where the model has none."""
+        y = self.model.g_a(x)
+        if self.conditional is None:
+            return Latents(y, y.new_zeros(len(y), 0, 1, 1))
+        return Latents(y, home_of_hyper(self.model).h_a(y if has_means(self.model) else y.abs()))
+
+    @torch.no_grad()
+    def grid(self, latents: Latents, quality: Tensor) -> Latents:
+        """Means of y that a decoder would find on its way through these latents, and medians of z."""
+        y, z = latents
+        medians = self.bottleneck.quantiles[:, 0, 1].reshape(-1, 1, 1)
+        if self.conditional is None:
+            return Latents(medians, z.new_zeros(()))
+        z_hat = (z - medians).round() + medians
+        return Latents(entropy(self.model, y, z_hat, follow=True).means, medians)
+
+    def synthesise(self, latents: Latents, quality: Tensor) -> Tensor:
+        """x_hat (B, 3, H, W), not clamped."""
+        return self.model.g_s(latents.y)
+
+    def mixture(self, y_hat: Tensor, z_hat: Tensor, quality: Tensor) -> Gaussian | tuple[()]:
+        """Parameters of all y, by one pass; nothing where p(y) is fixed."""
+        return () if self.conditional is None else entropy(self.model, y_hat, z_hat, follow=False)
+
+    def shift(self, mixture: Gaussian) -> Tensor:
+        """The means."""
+        return mixture.means
+
+    def y_bits(self, y: Tensor, mixture: Gaussian) -> Tensor:
+        """Bits of each y (B, M, h, w), on or off the grid."""
+        conditional = self.conditional
+        if conditional is None:
+            return self._bottleneck_bits(y)
+        likelihood = conditional._likelihood(y, mixture.scales, mixture.means)
+        return -conditional.likelihood_lower_bound(likelihood).log2()
+
+    def z_bits(self, z: Tensor, quality: Tensor) -> Tensor:
+        """Bits of each z (B, N, h/4, w/4), on or off the grid."""
+        return z if self.conditional is None else self._bottleneck_bits(z)
+
+    def to_words(self, latents: Latents, quality: Tensor) -> NDArray[np.uint32]:
+        """The stream of rounded latents, batch 1."""
+        return zoo_stream.to_words(zoo_stream.compress(self.model, latents))
+
+    def from_words(self, words: NDArray[np.uint32], width: int, height: int, quality: Tensor) -> Latents:
+        """Rounded latents of a picture of width x height pixels.
+
+        Raises:
+            BitstreamError: the stream is none of this model.
+        """
+        strings = zoo_stream.from_words(words, zoo_stream.string_count(self.model))
+        return zoo_stream.decompress(self.model, strings, (-(-height // STRIDE), -(-width // STRIDE)))
+
+    def _bottleneck_bits(self, v: Tensor, step: Tensor | None = None) -> Tensor:
+        """Bits of each v (B, C, h, w); of intervals as wide as `step`, (B, 1, 1, 1), where that varies."""
+        bottleneck = self.bottleneck
+        if step is None:
+            likelihood, _, _ = bottleneck._likelihood(_by_channel(v))
+        else:
+            likelihood, _, _ = bottleneck._likelihood_variable(_by_channel(v), qs=_by_channel(step.expand_as(v)))
+        bits: Tensor = -bottleneck.likelihood_lower_bound(likelihood).log2()
+        return bits.squeeze(1).unflatten(1, (v.shape[0], *v.shape[2:])).transpose(0, 1)
+
+
+def _mask_for_good(model: CompressionModel) -> None:
+    """Masked convolutions become plain ones of masked weights.
+
+    CompressAI's put other weights in the place of theirs at every pass: a model's id would change with its first, and a
+    recorded pass (`rdo.cuda_graph`) would read memory that was freed.
+    """
+    for part in model.modules():
+        if isinstance(part, MaskedConv2d):
+            part.weight.data.mul_(part.mask)
+            part.__class__ = nn.Conv2d
+
+
+def _by_channel(v: Tensor) -> Tensor:
+    """(B, C, h, w) as the bottleneck takes it, (C, 1, B*h*w)."""
+    return v.transpose(0, 1).flatten(1).unsqueeze(1)

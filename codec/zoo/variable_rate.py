@@ -1,0 +1,163 @@
+"""CompressAI's variable-rate models behind the protocol: one model for every quality in 1..8.
+
+    gain = |Gain| of the quality        step = max(gayn2zqstep(1 / gain), 0.5); 1 where that of z does not vary
+    y = gain g_a(x)                     z = h_a(g_a(x)) / step
+    symbols = round(y - gain means)     x_hat = g_s((y_hat - clamp(symbols, -1, 1) QuantABCD(gain scales, gain)) / gain)
+
+Latents are in quantisation steps, not in the model's units. Reconstruction is drawn towards the means by an offset that
+follows the scales, hence z; a symbol of 0 has none, and what is relaxed has the share between. Between two of the
+model's 8 levels, gain and lambda are interpolated geometrically, and its own functions take the gain as `inputscale`.
+
+The rate of z is that of the coder's tables. The `forward` of a model whose step varies gives another: it prices
+intervals of 1, whatever the step.
+
+Source: Kamisli, Racape and Choi, "Variable-Rate Learned Image Compression with Multi-Objective Optimization and
+Quantization-Reconstruction Offsets", DCC 2024.
+"""
+
+import copy
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from compressai.models import CompressionModel, MeanScaleHyperpriorVbr, ScaleHyperpriorVbr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from codec.bitstream.container import on_header_grid
+from codec.errors import ConfigError
+from codec.interface import Latents, rounded
+from codec.zoo import streams as zoo_stream
+from codec.zoo.entropy import Gaussian
+from codec.zoo.fixed_rate import LMBDAS, STRIDE, ZooCodec, ZooConfig
+
+VARIABLE: dict[str, type[ScaleHyperpriorVbr]] = {
+    "bmshj2018-hyperprior-vbr": ScaleHyperpriorVbr,
+    "mbt2018-mean-vbr": MeanScaleHyperpriorVbr,
+}
+TABLES = ("_offset", "_quantized_cdf", "_cdf_length")  # of p(z); where the step varies they are made for each file
+STAGE = 2  # of CompressAI's training, after which rates vary
+
+
+class Units(NamedTuple):
+    """What turns the model's units into steps, (B, 1, 1, 1) each: y is multiplied by `gain`, z divided by `step`."""
+
+    gain: Tensor
+    step: Tensor
+
+
+class VbrCodec(ZooCodec):
+    """One of CompressAI's variable-rate models, frozen; `quality` is (B,) in 1..8."""
+
+    variable_rate = True
+    default_quality = 4.0
+    z_shows = True
+
+    def __init__(self, model: CompressionModel, config: ZooConfig) -> None:
+        super().__init__(model, config)
+        if model.vr_entbttlnck:
+            for name in TABLES:
+                setattr(self.bottleneck, name, self.bottleneck._offset.new_empty(0))
+
+    @property
+    def bottleneck(self) -> Any:
+        """p(z)."""
+        return self.model.entropy_bottleneck
+
+    def level(self, quality: float) -> Tensor:
+        """(1,) on the codec's device, on the header's grid.
+
+        Raises:
+            ConfigError: quality outside 1..8.
+        """
+        if not 1 <= quality <= len(LMBDAS):
+            raise ConfigError(f"quality {quality:g}: must lie between 1 (smallest file) and {len(LMBDAS)}")
+        return torch.tensor([on_header_grid(quality)], device=self.device)
+
+    def lmbda_of(self, quality: float) -> float:
+        """Weight of the mse (0..255) against bpp that CompressAI trains a quality for."""
+        return math.prod(lmbda ** max(0.0, 1 - abs(quality - i)) for i, lmbda in enumerate(LMBDAS, 1))
+
+    def units(self, quality: Tensor) -> Units:
+        """The model's steps at qualities (B,)."""
+        levels = torch.arange(1, len(LMBDAS) + 1, device=quality.device)
+        shares = (1 - (quality[:, None] - levels).abs()).clamp(min=0)
+        gain = (self.model.Gain.abs() ** shares).prod(1, keepdim=True)  # exact at a level, where the other powers are 1
+        step = torch.ones_like(gain)
+        if self.model.vr_entbttlnck:
+            step = self.model.lower_bound_zqstep(self.model.gayn2zqstep(1 / gain))
+        return Units(gain[..., None, None], step[..., None, None])
+
+    def analyse(self, x: Tensor, quality: Tensor) -> Latents:
+        """Latents of x (B, 3, H, W) in [0, 1], not rounded."""
+        (y, z), (gain, step) = super().analyse(x, quality), self.units(quality)
+        return Latents(gain * y, z / step)
+
+    @torch.no_grad()
+    def grid(self, latents: Latents, quality: Tensor) -> Latents:
+        """Means of y that a decoder would find from z, and medians of z."""
+        medians = self.bottleneck.quantiles[:, 0, 1].reshape(-1, 1, 1) / self.units(quality).step
+        z_hat = (latents.z - medians).round() + medians
+        return Latents(self.mixture(latents.y, z_hat, quality).means, medians)
+
+    def synthesise(self, latents: Latents, quality: Tensor) -> Tensor:
+        """x_hat (B, 3, H, W), not clamped."""
+        gain = self.units(quality).gain
+        scales, means = self.mixture(*latents, quality)
+        spread = self.conditional.lower_bound_scale(scales)
+        offset = self.model.QuantABCD(torch.stack((spread, gain.expand_as(spread)), -1)).squeeze(-1)
+        return self.model.g_s((latents.y - (latents.y - means).clamp(-1, 1) * offset) / gain)
+
+    def mixture(self, y_hat: Tensor, z_hat: Tensor, quality: Tensor) -> Gaussian:
+        """Parameters of all y, from z alone."""
+        gain, step = self.units(quality)
+        found = super().mixture(y_hat, z_hat * step, quality)
+        return Gaussian(*(gain * parameter for parameter in found))
+
+    def z_bits(self, z: Tensor, quality: Tensor) -> Tensor:
+        """Bits of each z (B, N, h/4, w/4), on or off the grid."""
+        step = self.units(quality).step
+        return self._bottleneck_bits(z * step, step if self.model.vr_entbttlnck else None)
+
+    def to_words(self, latents: Latents, quality: Tensor) -> NDArray[np.uint32]:
+        """The stream of rounded latents, batch 1."""
+        gain, step = units = self.units(quality)
+        own = Latents(latents.y / gain, latents.z * step)
+        return zoo_stream.to_words(zoo_stream.compress(self.model, own, self._places(units), _told(units)))
+
+    def from_words(self, words: NDArray[np.uint32], width: int, height: int, quality: Tensor) -> Latents:
+        """Rounded latents of a picture of width x height pixels.
+
+        Raises:
+            BitstreamError: the stream is none of this model.
+        """
+        gain, step = units = self.units(quality)
+        strings = zoo_stream.from_words(words, zoo_stream.string_count(self.model))
+        hyper = -(-height // STRIDE), -(-width // STRIDE)
+        y, z = zoo_stream.decompress(self.model, strings, hyper, self._places(units), _told(units))
+        found = Latents(y * gain, z / step)
+        return rounded(found, self.grid(found, quality))  # to the bit what was written
+
+    def _places(self, units: Units) -> list[zoo_stream.Place]:
+        """The model writes without its offsets, and with tables for this step that it does not keep."""
+        places: list[zoo_stream.Place] = [(self.model, "no_quantoffset", True)]
+        if self.model.vr_entbttlnck:
+            bottleneck = copy.deepcopy(self.bottleneck)
+            bottleneck.update_variable(force=True, qs=units.step.flatten())
+            places.append((self.model, "entropy_bottleneck", bottleneck))
+        return places
+
+
+def _told(units: Units) -> tuple[Any, ...]:
+    """Arguments `stage`, `s` (not looked at) and `inputscale` of the model's own functions."""
+    return STAGE, 0, units.gain.flatten()
+
+
+def model_of(architecture: str, weights: dict[str, Tensor]) -> CompressionModel:
+    """The model of weights, which tell whether the step of z varies; tables for one step are left aside."""
+    if not any(name.startswith("gayn2zqstep.") for name in weights):
+        return VARIABLE[architecture].from_state_dict(weights)
+    tables = {f"entropy_bottleneck.{name}" for name in TABLES}
+    bare = {name: t.new_empty(0) if name in tables else t for name, t in weights.items()}
+    return VARIABLE[architecture].from_state_dict(bare, vr_entbttlnck=True)

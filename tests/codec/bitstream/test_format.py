@@ -1,0 +1,146 @@
+"""The format, held from outside: a reader written from `codec.bitstream.container`, and files kept from before.
+
+`golden/` holds a small checkpoint and files that it wrote. Every later release that reads this version must decode
+them. To renew them on purpose, raise `codec.bitstream.container.VERSION` and run this file as a program from the root
+of the repository: `python -m tests.codec.bitstream.test_format`.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from codec import coding
+from codec.architecture import ModelConfig
+from codec.bitstream.container import VERSION
+from codec.checkpoint import load, publish
+from codec.coding import decode, encode, read, write
+from codec.images.formats import write_png
+from codec.images.pixels import Pixels
+from codec.images.read import read_image
+from codec.model import Codec, Latents, latent_shapes
+
+GOLDEN = Path(__file__).parent / "golden"
+PICTURES = {"photo": (40, 70, 5.5, False), "grey": (65, 17, 2.0, True), "pixel": (1, 1, 8.0, False)}
+
+
+class PlainReader:
+    """The range decoder of the docstring, in Python's integers: slow, and shares nothing with the library in use."""
+
+    def __init__(self, words: NDArray[np.uint32]) -> None:
+        self._words = iter(words.tolist())
+        self._low, self._range = 0, 2**64 - 1
+        self._point = next(self._words, 0) << 32 | next(self._words, 0)
+
+    def code(self, indices: None, table: NDArray[np.float32]) -> NDArray[np.int32]:
+        return np.array([self._column(row) for row in table], dtype=np.int32)
+
+    def number(self, value: None) -> int:
+        length = self._equal(32)
+        folded = 1 << length
+        for shift in range(0, length, 16):
+            folded |= self._equal(1 << min(16, length - shift)) << shift
+        return -folded // 2 if folded % 2 == 0 else folded // 2
+
+    def exhausted(self) -> bool:
+        return next(self._words, None) is None
+
+    def _column(self, row: NDArray[np.float32]) -> int:
+        frequencies = [int(f) for f in row]
+        factor = np.float32(2**24 - len(row)) / np.float32(sum(frequencies))
+        before = [0, *np.cumsum(frequencies)[:-1]]
+        starts = [int(np.float32(c) * factor) + i for i, c in enumerate(before)]
+        return self._take([*starts, 2**24])
+
+    def _equal(self, columns: int) -> int:
+        return self._take([2**24 // columns * i for i in range(columns)] + [2**24])
+
+    def _take(self, starts: list[int]) -> int:
+        step = self._range >> 24
+        at = (self._point - self._low) % 2**64 // step
+        column = next(i for i in range(len(starts) - 1) if at < starts[i + 1])
+        self._low = (self._low + step * starts[column]) % 2**64
+        self._range = step * (starts[column + 1] - starts[column])
+        if self._range < 2**32:
+            self._low, self._range = (self._low << 32) % 2**64, self._range << 32
+            self._point = (self._point << 32 | next(self._words, 0)) % 2**64
+        return column
+
+
+def drawn_latents(codec: Codec, width: int, height: int) -> Latents:
+    """Small integers with a few large ones, so that escapes occur; from a generator that never changes."""
+    rng = np.random.RandomState(width)
+
+    def draw(shape: tuple[int, ...]) -> torch.Tensor:
+        values = rng.randint(-2, 3, shape) * np.where(rng.random_sample(shape) < 0.02, 5000, 1)
+        return torch.from_numpy(values).float()
+
+    return Latents(*map(draw, latent_shapes(codec.config, width, height)))
+
+
+def test_a_reader_written_from_the_docstring_reads_our_files(
+    tiny_codec: Codec, photo: Callable[..., NDArray[np.uint8]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latents = drawn_latents(tiny_codec, 70, 60)
+    files = [encode(tiny_codec, Pixels(photo(50, 70), False), 4.5), write(tiny_codec, latents, 70, 60, 8, False)]
+    ours = [read(tiny_codec, file) for file in files]
+    assert all(torch.equal(a, b) for a, b in zip(ours[1][1], latents, strict=True))
+    monkeypatch.setattr(coding, "SymbolReader", PlainReader)
+    for file, (header, expected) in zip(files, ours, strict=True):
+        again, found = read(tiny_codec, file)
+        assert again == header and all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_golden_files_are_of_this_version() -> None:
+    files = list(GOLDEN.glob("*.rdo"))
+    assert len(files) == len(PICTURES) + 1
+    assert all(file.read_bytes()[3] >> 4 == VERSION for file in files)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_golden_files_decode_to_their_pictures(name: str) -> None:
+    """To one level: the synthesis is in floating point."""
+    codec = load(GOLDEN / "tiny.safetensors")
+    height, width, quality, grey = PICTURES[name]
+    decoded = decode(codec, (GOLDEN / f"{name}.rdo").read_bytes())
+    assert (decoded.header.height, decoded.header.width, decoded.header.quality) == (height, width, quality)
+    expected = read_image(GOLDEN / f"{name}.png")
+    assert decoded.pixels.grey == expected.grey == grey
+    assert np.abs(decoded.pixels.data.astype(int) - expected.data).max() <= 1
+
+
+def test_golden_symbols_come_back_and_are_written_to_the_same_bytes() -> None:
+    codec = load(GOLDEN / "tiny.safetensors")
+    latents, file = drawn_latents(codec, 90, 66), (GOLDEN / "symbols.rdo").read_bytes()
+    assert all(torch.equal(a, b) for a, b in zip(read(codec, file)[1], latents, strict=True))
+    assert write(codec, latents, 90, 66, 3.25, False) == file
+
+
+def renew() -> None:
+    """Write `golden/` anew, with a new model."""
+    from tests.conftest import make_photo, perturb
+
+    config = ModelConfig(
+        name="golden", transform="paper", width=4, latent=8, hyper_width=4, hyper_features=8, context_width=8,
+        context_depth=2, heads=2, head_width=8, window=4, mlp_ratio=1, levels=2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    codec = Codec(config)
+    perturb(codec)
+    GOLDEN.mkdir(exist_ok=True)
+    publish(codec, GOLDEN / "tiny.safetensors")
+    codec = load(GOLDEN / "tiny.safetensors")
+    (GOLDEN / "symbols.rdo").write_bytes(write(codec, drawn_latents(codec, 90, 66), 90, 66, 3.25, False))
+    for name, (height, width, quality, grey) in PICTURES.items():
+        samples = make_photo(height, width)
+        data = encode(codec, Pixels(np.repeat(samples[..., :1], 3, 2) if grey else samples, grey), quality)
+        (GOLDEN / f"{name}.rdo").write_bytes(data)
+        (GOLDEN / f"{name}.png").write_bytes(write_png(decode(codec, data).pixels))
+
+
+if __name__ == "__main__":
+    sys.exit(renew())

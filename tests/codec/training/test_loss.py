@@ -1,0 +1,86 @@
+"""The loss: what each way of rounding and each distortion counts, in half precision too, and without any waiting."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from codec.architecture import lmbda_of
+from codec.coding import plain_latents
+from codec.interface import rate
+from codec.metrics.distortion import measure
+from codec.model import Codec
+from codec.training.loss import Batch, training_loss, uniform_noise
+
+Photo = Callable[..., NDArray[np.uint8]]
+
+
+def make_batch(codec: Codec, photo: Photo, side: int = 64, count: int = 2) -> Batch:
+    crops = np.stack([photo(side, side, seed) for seed in range(count)]).transpose(0, 3, 1, 2)
+    x = torch.from_numpy(crops.copy()) / 255
+    quality = torch.linspace(2, 7, count)
+    lmbda = torch.tensor([lmbda_of(float(q)) for q in quality])
+    return Batch(x, quality, lmbda, *uniform_noise(codec, x, torch.Generator().manual_seed(1)))
+
+
+def gradients(codec: Codec, batch: Batch, dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:
+    names, parameters = zip(*codec.named_parameters(), strict=True)
+    with torch.autocast("cpu", dtype, enabled=dtype is not None):
+        loss = training_loss(codec, batch)
+    found = torch.autograd.grad(loss.weighted, parameters, allow_unused=True)
+    return {name: g for name, g in zip(names, found, strict=True) if g is not None}
+
+
+def test_hard_rounding_counts_the_bits_of_the_rounded_latents(tiny_codec: Codec, photo: Photo) -> None:
+    batch = make_batch(tiny_codec, photo)
+    latents = plain_latents(tiny_codec, batch.x, batch.quality)
+    y_bits, z_bits = rate(tiny_codec, latents, batch.quality)
+    expected = float((y_bits + z_bits).mean()) / 64**2
+    assert float(training_loss(tiny_codec, batch, rounding="hard").bpp) == pytest.approx(expected, rel=1e-6)
+    noisy, still = training_loss(tiny_codec, batch), training_loss(tiny_codec, batch)
+    assert float(noisy.bpp) == float(still.bpp) != pytest.approx(expected, rel=1e-4)
+
+
+def test_ms_ssim_takes_the_place_of_the_mse(tiny_codec: Codec, photo: Photo) -> None:
+    batch = make_batch(tiny_codec, photo, side=192)
+    squared, structural = (training_loss(tiny_codec, batch, distortion) for distortion in ("mse", "ms_ssim"))
+    assert float(squared.mse) == float(structural.mse) and float(squared.bpp) == float(structural.bpp)
+    x_hat = tiny_codec.synthesise(plain_latents(tiny_codec, batch.x, batch.quality), batch.quality)
+    each = measure(x_hat, batch.x, "ms_ssim")
+    mse = 255**2 * (x_hat - batch.x).square().mean((1, 2, 3))
+    difference = float((batch.lmbda**0.5 * (each - mse)).mean())
+    assert float(structural.weighted - squared.weighted) == pytest.approx(difference, rel=1e-3)
+
+
+def test_a_batch_is_split_in_order(tiny_codec: Codec, photo: Photo) -> None:
+    batch = make_batch(tiny_codec, photo, count=5)
+    parts = batch.split(2)
+    assert [len(part.x) for part in parts] == [3, 2]
+    for whole, pieces in zip(batch, zip(*parts, strict=True), strict=True):
+        assert torch.equal(torch.cat(pieces), whole)
+
+
+@pytest.mark.parametrize("transform", ["klt", "paper"])
+def test_half_precision_leaves_likelihoods_and_the_direction_of_the_step(
+    make_codec: Callable[..., Codec], photo: Photo, transform: str
+) -> None:
+    codec = make_codec(transform=transform).requires_grad_(True)
+    batch = make_batch(codec, photo)
+    full, half = gradients(codec, batch), gradients(codec, batch, torch.bfloat16)
+    assert all(g.dtype == torch.float32 and bool(g.isfinite().all()) for g in half.values())
+    a, b = (torch.cat([g.flatten() for g in found.values()]) for found in (full, half))
+    assert float(torch.cosine_similarity(a, b, dim=0)) > 0.98
+    with torch.autocast("cpu", torch.bfloat16):
+        y, z = (latent.float().round() for latent in codec.analyse(batch.x, batch.quality))
+        mixture = codec.mixture(y, z, batch.quality)
+        bits = codec.y_bits(y, mixture)
+    assert {t.dtype for t in (*mixture, bits)} == {torch.float32}
+
+
+def test_gdn_stays_in_single_precision(make_codec: Callable[..., Codec]) -> None:
+    gdn = make_codec(transform="paper").g_a.head[1]
+    x = torch.randn(1, 16, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(gdn(x), gdn.float()(x)) and gdn(x.bfloat16()).dtype == torch.float32

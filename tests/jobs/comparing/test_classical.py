@@ -1,0 +1,103 @@
+"""Classical codecs: their ladders rise, their figures are of real files, a second run does the rest only."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import jobs.comparing.classical
+from codec.images.pixels import Pixels
+from jobs.comparing.classical import LADDERS, ClassicalRecord, append, available, encode_ladders, read, settings_text
+
+
+def need(name: str) -> None:
+    missing = available([name])[1]
+    if missing:
+        pytest.skip(missing[0])
+
+
+@pytest.fixture
+def pixels(photo: Any) -> Pixels:
+    return Pixels(photo(96, 128), grey=False)
+
+
+@pytest.mark.parametrize("name", LADDERS)
+def test_a_ladder_rises_in_rate_and_quality(name: str, pixels: Pixels) -> None:
+    need(name)
+    found = list(encode_ladders("a.png", pixels, "hash", [name], {}))
+    assert [r.error for r in found] == [None] * len(LADDERS[name].values)
+    assert len({r.options for r in found}) == len(found)
+    bpp, psnr = [r.bpp for r in found], [r.psnr_db for r in found]
+    assert bpp == sorted(bpp) and psnr == sorted(psnr) and bpp[-1] > 1.5 * bpp[0]
+    assert all(r.bpp == 8 * r.bytes / (96 * 128) and r.seconds > 0 and r.ms_ssim is None for r in found)
+
+
+def test_figures_are_of_the_file(pixels: Pixels) -> None:
+    found = next(iter(encode_ladders("a.png", pixels, "hash", ["JPEG"], {})))
+    file = io.BytesIO()
+    Image.fromarray(pixels.data).save(file, "JPEG", quality=8, subsampling=0, optimize=True, progressive=True)
+    decoded = np.asarray(Image.open(file)).astype(float)
+    mse = ((decoded - pixels.data) ** 2).mean()
+    assert found.bytes == len(file.getvalue()) and found.psnr_db == pytest.approx(10 * np.log10(255**2 / mse))
+
+
+@pytest.mark.parametrize("name", ["JPEG", "AVIF", "JPEG XL", "HEIC"])
+def test_chroma_keeps_its_resolution(name: str) -> None:
+    need(name)
+    stripes = np.zeros((64, 64, 3), np.uint8) + np.array([120, 60, 60], np.uint8)
+    stripes[:, ::2] = (60, 90, 120)  # of one brightness, about: half the chroma would lose them
+    best = list(encode_ladders("a.png", Pixels(stripes, False), "hash", [name], {}))[-1]
+    assert best.psnr_db is not None and best.psnr_db > 30
+
+
+def test_what_is_done_is_not_encoded_again(pixels: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "classical.jsonl"
+    first = list(encode_ladders("a.png", pixels, "hash", ["JPEG"], {}))
+    for record in first[:4]:
+        append(path, record)
+    path.write_bytes(path.read_bytes() + b'{"input": "a.p')  # a killed run
+    done = {r.key: r for r in read(path)}
+    assert len(done) == 4
+    worked = []
+    honest = jobs.comparing.classical.encode_setting
+    monkeypatch.setattr(
+        jobs.comparing.classical,
+        "encode_setting",
+        lambda task, pixels: worked.append(task.setting) or honest(task, pixels),
+    )
+    again = list(encode_ladders("renamed.png", pixels, "hash", ["JPEG"], done))
+    assert sorted(worked) == ["quality 70", "quality 88"]
+    assert {r.input for r in again} == {"renamed.png"} and [r.bytes for r in again] == [r.bytes for r in first]
+
+
+def test_a_picture_that_a_codec_refuses_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = Pixels(np.zeros((1, 20_000, 3), np.uint8), False)  # WebP ends at 16383
+    found = list(encode_ladders("a.png", wide, "hash", ["WebP"], {}))
+    assert all(r.error and r.bytes is None for r in found)
+
+
+def test_a_codec_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = LADDERS["JPEG XL"]._replace(plugin="no_such_module")
+    monkeypatch.setitem(LADDERS, "JPEG XL", absent)
+    unknown = LADDERS["WebP"]._replace(kind="NOPE")
+    monkeypatch.setitem(LADDERS, "WebP", unknown)
+    names, notes = available(["JPEG", "JPEG XL", "WebP"])
+    assert names == ["JPEG"]
+    assert "pip install pillow-jxl-plugin" in notes[0] and "cannot write" in notes[1]
+
+
+@pytest.mark.parametrize("name", ["JPEG", "JPEG 2000", "WebP", "AVIF"])
+def test_settings_are_printed(name: str) -> None:
+    text = settings_text(name)
+    assert "chroma 4:" in text and "Pillow" in text and all(str(v) in text for v in LADDERS[name].values)
+
+
+def test_a_record_is_a_line_of_json(tmp_path: Path) -> None:
+    record = ClassicalRecord("a.png", "hash", "JPEG", "quality 8", "{}", error="broken")
+    append(tmp_path / "c.jsonl", record)
+    assert json.loads((tmp_path / "c.jsonl").read_text())["error"] == "broken"
+    assert read(tmp_path / "c.jsonl") == [record]

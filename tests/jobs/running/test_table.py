@@ -1,0 +1,66 @@
+"""The table: one line a picture, totals, failures and what was done before."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from jobs.record import SCHEMA, Record, Score
+from jobs.running.table import summary
+
+DONE = Record(
+    SCHEMA, "done", "a.png", "a.png.rdo", plain=Score(1000, 8.0, 30.0, None, 10.0),
+    refined=Score(900, 7.2, 31.5, None, 9.0), gain_percent=10.0, verified=True, quality=4.5,
+)  # fmt: skip
+FAILED = Record(SCHEMA, "failed", "b.png", "b.png.rdo", error="truncated: copy it again")
+EXACT = replace(DONE, input="c.png", plain=Score(500, 4.0, None, None, 5.0), refined=Score(450, 3.6, None, None, 4.0))
+
+
+def test_a_picture_is_a_line_of_plain_against_refined() -> None:
+    head, line = summary([DONE]).splitlines()
+    assert line.split() == ["a.png", "4.50", "1000", "900", "-10.0%", "30.00", "->", "31.50", "-10.00%"]
+    assert len(head) <= len(line) < 100
+
+
+def test_ms_ssim_is_told_where_it_was_measured() -> None:
+    assert DONE.plain and DONE.refined
+    plain, refined = replace(DONE.plain, ms_ssim=0.92518), replace(DONE.refined, ms_ssim=0.93)
+    head, line = summary([replace(DONE, plain=plain, refined=refined)]).splitlines()
+    assert line.split()[8:11] == [".9252", "->", ".9300"]
+    assert len(head) == len(line) == len(summary([DONE]).splitlines()[1])
+
+
+def test_totals_failures_and_pictures_done_before() -> None:
+    lines = summary([DONE, FAILED, replace(EXACT, status="skipped", gain_percent=20.0)]).splitlines()
+    assert [line.split()[0] for line in lines] == ["picture", "a.png", "c.png", "all,", "b.png", "1"]
+    assert lines[2].split()[5:8] == ["exact", "->", "exact"]
+    assert lines[3].split()[3:] == ["1500", "1350", "-10.0%", "-15.00%"]
+    assert lines[4].split() == ["b.png", "failed"]  # why was told when it did
+    assert lines[5] == "1 of 3 were done before, and unchanged"
+
+
+def test_it_ends_with_where_the_files_are() -> None:
+    assert summary([DONE], Path("out")).splitlines()[-1] == "the files are in out"
+    assert "out" not in summary([FAILED], Path("out"))
+
+
+def test_no_table_of_nothing() -> None:
+    assert summary([FAILED]).split() == ["b.png", "failed"]
+
+
+def test_long_names_keep_their_end() -> None:
+    line = summary([replace(DONE, input="folder/" * 9 + "a.png")]).splitlines()[1]
+    assert line.startswith("...") and "folder/a.png" in line and line.index(" ") <= 24
+
+
+def test_plain_encoding_has_a_table_of_its_own() -> None:
+    plain = replace(DONE, refined=DONE.plain, gain_percent=0.0, iters=0)
+    head, line = summary([plain]).splitlines()
+    assert head.split() == ["picture", "quality", "bytes", "PSNR", "MS-SSIM"]
+    assert line.split() == ["a.png", "4.50", "1000", "30.00"]
+    assert len(head) == len(line)
+    assert "refined" in summary([plain, DONE])  # of two runs
+    assert "refined" in summary([replace(plain, iters=40)])  # which gained nothing, and says so
+
+
+def test_names_hold_no_orders_for_the_terminal() -> None:
+    assert len(summary([replace(DONE, input="a\nb\x1b[2J\udcff.png")]).splitlines()) == 2
+    assert "a\\nb\\x1b[2J\\udcff.png" in summary([replace(DONE, input="a\nb\x1b[2J\udcff.png")])

@@ -1,0 +1,142 @@
+"""Targets: met by the written file, never above a ceiling of bytes, or refused with what is in reach."""
+
+import math
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from codec.checkpoint import load
+from codec.coding import decode, write
+from codec.errors import ConfigError
+from codec.images.pixels import Pixels, to_tensor
+from codec.model import Codec
+from rdo import RefineConfig, effort, refine
+from rdo import target_search as target
+from rdo.target import Goal
+from rdo.target_search import Met, refine_to
+
+HEIGHT, WIDTH = 190, 250
+
+
+@pytest.fixture(scope="module")
+def small() -> Codec:
+    """The embedded model: an untrained one has no order of sizes or PSNR."""
+    return load("small")
+
+
+@pytest.fixture(scope="module")
+def x(photo: Callable) -> Tensor:
+    return to_tensor(Pixels(photo(HEIGHT, WIDTH), grey=False))
+
+
+def file_of(codec: Codec, met: Met) -> bytes:
+    return write(codec, met.refined.latents, WIDTH, HEIGHT, met.quality, False)
+
+
+def size_range(codec: Codec, x: Tensor) -> tuple[int, int]:
+    sizes = [
+        len(write(codec, refine(codec, x, q, RefineConfig(iters=0)).plain, WIDTH, HEIGHT, q, False)) for q in (1.0, 8.0)
+    ]
+    return min(sizes), max(sizes)
+
+
+@pytest.mark.parametrize("place", [0.3, 0.6])
+@pytest.mark.parametrize("iters", [0, 8])
+def test_bytes_are_met_from_below(small, x, place: float, iters: int) -> None:
+    low, high = size_range(small, x)
+    wanted = int(low * (high / low) ** place)
+    steps: list[int] = []
+    met = refine_to(small, x, Goal("bytes", wanted), RefineConfig(iters=iters, heat=0.0), False, steps.append)
+    size = len(file_of(small, met))
+    assert min(0.99 * wanted, wanted // 4 * 4 - 8) <= size <= wanted, "1 %, or two words of four bytes"
+    assert steps == list(range(1, len(steps) + 1))
+    assert 1 <= met.quality <= 8 and met.lmbda > 0
+    assert torch.allclose(
+        met.refined.cost_est.total, met.refined.cost_est.bpp + met.lmbda * met.refined.cost_est.distortion
+    )
+
+
+def test_psnr_is_met_by_decoded_pixels(small, x) -> None:
+    def psnr(met: Met) -> float:
+        decoded = to_tensor(decode(small, file_of(small, met)).pixels)
+        return 10 * math.log10(1 / float((decoded - x).square().mean()))
+
+    plain = refine_to(small, x, Goal("bytes", sum(size_range(small, x)) // 2), RefineConfig(iters=0))
+    wanted = psnr(plain)
+    assert psnr(refine_to(small, x, Goal("psnr", wanted), effort(2))) == pytest.approx(wanted, abs=0.05)
+
+
+def test_psnr_of_a_grey_picture_is_that_of_its_file(small, photo) -> None:
+    grey = np.repeat(photo(HEIGHT, WIDTH).mean(2, keepdims=True).astype(np.uint8), 3, 2)
+    x = to_tensor(Pixels(grey, grey=True))
+    met = refine_to(small, x, Goal("psnr", 43.0), effort(1), grey=True)
+    decoded = decode(small, write(small, met.refined.latents, WIDTH, HEIGHT, met.quality, True)).pixels
+    mse = np.square(decoded.data.astype(float) - grey).mean()
+    assert 10 * math.log10(255**2 / mse) == pytest.approx(43.0, abs=0.05)
+
+
+def test_a_time_budget_is_that_of_all_runs(small, x) -> None:
+    begin = time.monotonic()
+    met = refine_to(small, x, Goal("bytes", sum(size_range(small, x)) // 2), RefineConfig(iters=10**5, time_budget=1))
+    assert met.refined.seconds <= time.monotonic() - begin
+    assert met.refined.iters < 10**4, "no trim took its eighth of the steps"
+
+
+def test_where_no_trim_reaches_the_goal_another_quality_does(small, x, monkeypatch) -> None:
+    goal, tried = Goal("bytes", sum(size_range(small, x)) // 2), list[float]()
+    honest = target._trim
+
+    def trim(task: Any, problem: Any, config: RefineConfig, start: Met, counter: Any) -> Met | float:
+        tried.append(start.quality)
+        return honest(task, problem, config, start, counter) if len(tried) > 1 else goal.aim - 0.1
+
+    monkeypatch.setattr(target, "_trim", trim)
+    steps: list[int] = []
+    met = refine_to(small, x, goal, RefineConfig(iters=3), progress=steps.append)
+    assert len(tried) == 2 and tried[1] == met.quality > tried[0] + 0.3
+    assert goal.met(math.log(len(file_of(small, met)))) and met.refined.iters == steps[-1] == len(steps)
+
+    monkeypatch.setattr(target, "_trim", lambda *_: goal.aim + 9)
+    with pytest.raises(ConfigError, match="out of reach"):
+        refine_to(small, x, goal, RefineConfig(iters=1))
+
+
+@pytest.mark.parametrize(("kind", "value"), [("bytes", 40), ("psnr", 90.0), ("psnr", 0.5)])
+def test_out_of_reach_says_what_is_near(small, x, kind, value: float) -> None:
+    unit = "dB" if kind == "psnr" else kind
+    told = f"target {re.escape(f'{value:g}')} {unit}: out of reach; plain encoding's nearest is .* {unit}, at quality"
+    with pytest.raises(ConfigError, match=told):
+        refine_to(small, x, Goal(kind, value), effort(1))
+
+
+def test_goals_are_met_where_gradients_are_off(small, x) -> None:
+    goal = Goal("bytes", sum(size_range(small, x)) // 2)
+    with torch.no_grad():
+        met = refine_to(small, x, goal, RefineConfig(iters=3))
+    assert met.refined.iters > 4, "it took no trim, so nothing is shown"
+    assert goal.met(math.log(len(file_of(small, met))))
+
+
+@pytest.mark.parametrize("value", [0.0, -3.0, math.inf, math.nan])
+def test_a_goal_is_positive(value: float) -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        Goal("bytes", value)
+
+
+def test_a_ceiling_that_is_never_reached_gives_the_best_quality(small, x) -> None:
+    met = refine_to(small, x, Goal("bytes", 10**6), effort(1))
+    assert met.quality == 8.0 and len(file_of(small, met)) < 10**6
+
+
+def test_a_ceiling_that_only_plain_encoding_passes_is_filled(small, x) -> None:
+    refined = refine(small, x, 8.0, effort(2))
+    sizes = (len(write(small, v, WIDTH, HEIGHT, 8.0, False)) for v in (refined.latents, refined.plain))
+    ceiling = sum(sizes) // 2
+    met = refine_to(small, x, Goal("bytes", ceiling), effort(2))
+    assert 0.99 * ceiling <= len(file_of(small, met)) <= ceiling
