@@ -32,7 +32,7 @@ class Priced(Protocol):
     """What decodes and prices latents on its grid; `quality` is (B,)."""
 
     @property
-    def z_shows(self) -> bool:
+    def depends_on_z(self) -> bool:
         """Whether the picture depends on z too: z moves the grid of y, or takes part in synthesis."""
 
     def grid(self, latents: Latents, quality: Tensor) -> Latents:
@@ -45,7 +45,7 @@ class Priced(Protocol):
         """Entropy parameters of all y in one differentiable pass: a NamedTuple of tensors, for `y_bits` alone."""
 
     def shift(self, mixture: Any) -> Tensor:
-        """Where the grid of y lies under these parameters, differentiable; asked for only where `z_shows`."""
+        """Where the grid of y lies under these parameters, differentiable; asked for only where `depends_on_z`."""
 
     def y_bits(self, y: Tensor, mixture: Any) -> Tensor:
         """Bits of each y, on or off the grid."""

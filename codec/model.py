@@ -51,7 +51,7 @@ class Codec(nn.Module):
     stride = STRIDE
     default_quality = 4.0
     variable_rate = True
-    z_shows = False
+    depends_on_z = False
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

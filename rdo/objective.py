@@ -82,7 +82,7 @@ class Problem(NamedTuple):
 
     def riding(self, y: Tensor, mixture: Any) -> Tensor:
         """y itself, with the gradient of one that keeps its symbol and moves with its grid."""
-        if not self.codec.z_shows:
+        if not self.codec.depends_on_z:
             return y
         shift = self.codec.shift(mixture)
         return y + (shift - shift.detach())

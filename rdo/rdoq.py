@@ -193,7 +193,7 @@ def move(
 def carry(problem: Problem, before: Latents, after: Latents) -> Latents:
     """Latents `after` a round of moves; where z moved the grid of y, y keeps its symbol and moves with it."""
     codec = problem.codec
-    if not codec.z_shows:
+    if not codec.depends_on_z:
         return after
     there, here = (codec.shift(codec.mixture(before.y, z, problem.quality)) for z in (after.z, before.z))
     return after._replace(y=after.y + (there - here))
@@ -234,7 +234,7 @@ def curvatures(problem: Problem, latents: Latents, generator: torch.Generator, c
         mixture = problem.codec.mixture(y, at, problem.quality)
         riding = problem.riding(y, mixture)
         bits = problem.codec.y_bits(riding, mixture).sum((1, 2, 3))
-        return bits + distortion(riding, at) if problem.codec.z_shows else bits
+        return bits + distortion(riding, at) if problem.codec.depends_on_z else bits
 
     # far probes see latents that move together, near ones each alone; a move is dear where either is steep
     weight = problem.weight_of(y)

@@ -50,7 +50,7 @@ class Strips:
     codec: Codec
     rows: int
     halo: int
-    z_shows = False
+    depends_on_z = False
 
     def grid(self, latents: Latents, quality: Tensor) -> Latents:
         """As `Codec.grid`."""

@@ -102,7 +102,7 @@ class ZooCodec(nn.Module):
         return next((m for m in self.model.modules() if isinstance(m, GaussianConditional)), None)
 
     @property
-    def z_shows(self) -> bool:
+    def depends_on_z(self) -> bool:
         """Whether y has predicted means, which follow z."""
         return has_means(self.model)
 

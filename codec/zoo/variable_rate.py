@@ -52,7 +52,7 @@ class VbrCodec(ZooCodec):
 
     variable_rate = True
     default_quality = 4.0
-    z_shows = True
+    depends_on_z = True
 
     def __init__(self, model: CompressionModel, config: ZooConfig) -> None:
         super().__init__(model, config)

@@ -101,7 +101,7 @@ def test_following_a_decoder_agrees_with_one_pass(make_zoo_codec, pixels, name: 
     assert torch.allclose(once.means, grid.y, atol=1e-5)
     symbols = (start.y - grid.y).round()
     assert torch.allclose(start.y, symbols + grid.y, atol=1e-5) and float(symbols.abs().max()) >= 2
-    assert model.z_shows == (float((grid.y - grid.y.round()).abs().max()) > 0.1)
+    assert model.depends_on_z == (float((grid.y - grid.y.round()).abs().max()) > 0.1)
 
 
 def test_the_model_is_whole_again_after_writing_and_reading(model, pixels) -> None:
