@@ -10,7 +10,7 @@ PACKAGES = ("codec", "rdo", "jobs")
 FORBIDDEN = {"codec": {"rdo", "jobs"}, "rdo": {"jobs"}, "jobs": set()}
 OWNERS = {
     "constriction": {"codec/bitstream/range_coder.py"},
-    "PIL": {"codec/images/read.py", "codec/images/formats.py"},
+    "PIL": {f"codec/images/{name}.py" for name in ("colour", "formats", "metadata", "pillow_guard", "read")},
     "yaml": {"codec/settings.py"},
     "skimage": {"jobs/demo.py"},
     "ray": {"jobs/pools/ray.py"},

@@ -1,1 +1,1 @@
-"""Pictures in memory, and reading and writing them; the only room that knows Pillow."""
+"""Pictures: image files found, read and written, and pixels in memory; the only package that imports Pillow."""

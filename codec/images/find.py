@@ -1,4 +1,4 @@
-"""Finding pictures below a folder."""
+"""Finding image files below a folder, by content or by name."""
 
 import os
 from collections.abc import Callable
@@ -14,9 +14,9 @@ SUFFIXES = frozenset(
 
 
 def find_images(folder: Path, exclude: Path | None = None) -> list[Path]:
-    """Every file below `folder` that is a picture by content or claims to be one by name, sorted; see `find_files`.
+    """Return every file below `folder` that is a picture by content or by the suffix of its name, sorted.
 
-    All below `exclude` is left out.
+    Hidden files and folders, and all below `exclude`, are left out; links to folders are not followed.
 
     Raises:
         ConfigError: there is no such folder.
@@ -30,10 +30,10 @@ def find_images(folder: Path, exclude: Path | None = None) -> list[Path]:
 
 
 def find_files(folder: Path, wanted: Callable[[Path], bool], skip: Path | None = None) -> list[Path]:
-    """Every file below `folder` that is wanted, sorted.
+    """Return every file below `folder` for which `wanted` is true, sorted.
 
     Hidden files and folders, and all below the resolved `skip`, are left out; links to folders are not followed. A
-    folder that may not be opened is listed itself, so that whoever reads the files reports it.
+    folder that may not be opened is listed itself, so that the attempt to read it reports the error.
     """
     found: list[Path] = []
     closed: list[OSError] = []
@@ -46,7 +46,8 @@ def find_files(folder: Path, wanted: Callable[[Path], bool], skip: Path | None =
 
 
 def _may_be_file(path: Path) -> bool:
+    """Return whether `path` is a regular file, or may be one: its folder can be listed but not entered."""
     try:
         return path.is_file()
-    except OSError:  # in a folder that may be listed but not entered
+    except OSError:
         return True

@@ -1,4 +1,4 @@
-"""Pixels in, pictures out: PNG for users, and whatever format of Pillow a comparison asks for."""
+"""Writing pictures: PNG for users, and any format that Pillow or a plugin writes for comparisons."""
 
 import copy
 import importlib.metadata
@@ -15,12 +15,12 @@ from codec.images.pixels import Pixels
 
 
 def write_png(pixels: Pixels) -> bytes:
-    """Gives the bytes of a PNG file, of one channel if the picture is grey."""
+    """Return the bytes of a PNG file, of one channel if the picture is grey."""
     return write_as(pixels, "PNG")
 
 
 def write_as(pixels: Pixels, kind: str, options: Mapping[str, Any] = MappingProxyType({})) -> bytes:
-    """Gives the bytes of a file of the Pillow format `kind`, with that format's own options.
+    """Return the bytes of a file in the Pillow format `kind` (PNG, JPEG, WEBP, AVIF, ...), with that format's options.
 
     Raises:
         ImageError: this Pillow has no such format, or the format refuses the picture.
@@ -37,19 +37,19 @@ def write_as(pixels: Pixels, kind: str, options: Mapping[str, Any] = MappingProx
 
 
 def read_as(data: bytes, kind: str) -> Pixels:
-    """Decodes what `write_as` gave, nothing converted."""
+    """Decode a file in the Pillow format `kind`, without orientation, colour management or depth conversion."""
     with Image.open(io.BytesIO(data), formats=[kind]) as file:
         return Pixels(np.array(file.convert("RGB")), file.mode == "L")
 
 
 def can_write(kind: str) -> bool:
-    """Tells whether this Pillow, with the plugins imported so far, writes the format `kind`."""
+    """Return whether this Pillow, with the plugins imported so far, writes the format `kind`."""
     Image.init()
     return kind in Image.SAVE
 
 
 def library_versions() -> dict[str, str]:
-    """Gives the versions of Pillow and of the encoders inside it."""
+    """Return the versions of Pillow and of the encoders inside it, by name."""
     found = {"Pillow": importlib.metadata.version("pillow")}
     for name in ("libjpeg_turbo", "jpg_2000", "webp", "avif"):
         version = features.version(name)

@@ -1,4 +1,4 @@
-"""Pictures in memory: 8-bit pixels, a model's tensors, and the padding between them."""
+"""Pictures in memory: 8-bit pixels, float tensors for a model, and the padding of those tensors."""
 
 from dataclasses import dataclass
 
@@ -12,29 +12,29 @@ Samples = NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """A decoded picture: `data` is uint8 sRGB (H, W, 3); if `grey`, its three channels are equal."""
+    """Decoded picture: `data` is uint8 sRGB (H, W, 3); if `grey`, its three channels are equal."""
 
     data: Samples
     grey: bool
 
     @property
     def height(self) -> int:
-        """Rows."""
+        """Height in pixels."""
         return self.data.shape[0]
 
     @property
     def width(self) -> int:
-        """Columns."""
+        """Width in pixels."""
         return self.data.shape[1]
 
 
 def to_tensor(pixels: Pixels) -> Tensor:
-    """Gives a model's input, float32 (1, 3, H, W) in [0, 1]."""
+    """Convert pixels to a model's input, float32 (1, 3, H, W) in [0, 1]."""
     return torch.from_numpy(pixels.data.transpose(2, 0, 1).copy())[None].float() / 255  # (H, W, 3) -> (1, 3, H, W)
 
 
 def from_tensor(x: Tensor, grey: bool) -> Pixels:
-    """Gives the 8-bit picture nearest to `x` (1, 3, H, W) clamped to [0, 1]; if `grey`, to the mean of its channels."""
+    """Round `x` (1, 3, H, W), clamped to [0, 1], to 8-bit pixels; if `grey`, the mean of its channels."""
     assert x.shape[:-2] == (1, 3), f"expected (1, 3, H, W), got {tuple(x.shape)}"
     levels = x.detach()[0].float().clamp(0, 1) * 255  # (3, H, W)
     if grey:
@@ -44,11 +44,14 @@ def from_tensor(x: Tensor, grey: bool) -> Pixels:
 
 
 def pad(x: Tensor, multiple: int) -> Tensor:
-    """Repeats the last column and row of `x` (B, 3, H, W) up to multiples of `multiple`; `crop` undoes it."""
+    """Pad `x` (B, 3, H, W) to sides that are multiples of `multiple`, repeating the last column and row.
+
+    `crop` to the original height and width undoes it.
+    """
     height, width = x.shape[-2:]
     return torch.nn.functional.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
 
 def crop(x: Tensor, height: int, width: int) -> Tensor:
-    """Takes the top left `height` x `width` px of `x` (B, 3, H, W)."""
+    """Return the top left `height` x `width` pixels of `x` (B, 3, H, W)."""
     return x[..., :height, :width]
