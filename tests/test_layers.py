@@ -11,6 +11,7 @@ FORBIDDEN = {"codec": {"rdo", "jobs"}, "rdo": {"jobs"}, "jobs": set()}
 OWNERS = {
     "constriction": {"codec/bitstream/range_coder.py"},
     "PIL": {f"codec/images/{name}.py" for name in ("colour", "formats", "metadata", "pillow_guard", "read")},
+    "pytorch_msssim": {"codec/metrics/ms_ssim.py"},
     "yaml": {"codec/settings.py"},
     "skimage": {"jobs/demo.py"},
     "ray": {"jobs/pools/ray.py"},
@@ -73,6 +74,6 @@ def test_one_file_owns_each_dependency(dependency: str) -> None:
     assert users <= OWNERS[dependency], f"{dependency} belongs to {', '.join(sorted(OWNERS[dependency]))}"
 
 
-@pytest.mark.parametrize("dependency", ["constriction", "PIL", "yaml", "optuna"])
+@pytest.mark.parametrize("dependency", ["constriction", "PIL", "pytorch_msssim", "yaml", "optuna"])
 def test_owners_exist(dependency: str) -> None:
     assert all(dependency in SOURCES[owner] for owner in OWNERS[dependency])

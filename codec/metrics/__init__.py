@@ -1,1 +1,1 @@
-"""What a decoded picture is measured by against its original."""
+"""Measures of a decoded picture against its original; a new one is a file here and a case of `image_distortion`."""

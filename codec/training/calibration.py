@@ -13,7 +13,7 @@ from torch import Tensor
 from codec.architecture import MS_SSIM_SIDE_MIN, QUALITY_FIRST, QUALITY_LAST, lmbda_of
 from codec.coding import plain_latents
 from codec.images.pixels import Samples
-from codec.metrics.distortion import measure
+from codec.metrics.distortion import image_distortion
 from codec.model import STRIDE, Codec
 from codec.networks.transforms import RateTable
 
@@ -63,7 +63,7 @@ def _cost(codec: Codec, crops: list[Tensor], quality: float, lmbda: float) -> fl
     for x in crops:
         x = x.to(level.device)
         out = codec.evaluate(plain_latents(codec, x, level), level)
-        distortion = measure(out.x_hat.clamp(0, 1), x, codec.config.distortion)
+        distortion = image_distortion(out.x_hat.clamp(0, 1), x, codec.config.distortion)
         total += float((out.y_bits + out.z_bits) / (x.shape[2] * x.shape[3]) + lmbda * distortion)
     return total / len(crops)
 

@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from codec.architecture import Distortion
+from codec.architecture import Metric
 from codec.interface import Latents
-from codec.metrics.distortion import measure
+from codec.metrics.distortion import image_distortion
 from codec.model import Codec, latent_shapes
 
 Rounding = Literal["noise", "hard"]
@@ -55,7 +55,7 @@ def uniform_noise(codec: Codec, x: Tensor, noise: torch.Generator) -> tuple[Tens
 
 
 def training_loss(
-    codec: Codec, batch: Batch, distortion: Distortion = "mse", rounding: Rounding = "noise", context: bool = True
+    codec: Codec, batch: Batch, distortion: Metric = "mse", rounding: Rounding = "noise", context: bool = True
 ) -> Loss:
     """Weighted rate-distortion loss of a batch; its mse is reported whatever is minimised.
 
@@ -68,8 +68,8 @@ def training_loss(
     z_bits = codec.z_bits(z_seen, batch.quality).sum((1, 2, 3))
     x_hat = codec.synthesise(Latents(y_hat, z_hat), batch.quality).float()
     bpp = (y_bits + z_bits) / (batch.x.shape[2] * batch.x.shape[3])
-    mse = measure(x_hat, batch.x, "mse")
-    error = mse if distortion == "mse" else measure(x_hat, batch.x, distortion)
+    mse = image_distortion(x_hat, batch.x, "mse")
+    error = mse if distortion == "mse" else image_distortion(x_hat, batch.x, distortion)
     weighted = (batch.lmbda**-0.5 * (bpp + batch.lmbda * error)).mean()
     return Loss(weighted, bpp.mean(), mse.mean())
 
@@ -86,6 +86,6 @@ class Objective(nn.Module):
         super().__init__()
         self.codec = codec
 
-    def forward(self, batch: Batch, distortion: Distortion, rounding: Rounding, context: bool) -> Loss:
+    def forward(self, batch: Batch, distortion: Metric, rounding: Rounding, context: bool) -> Loss:
         """See `training_loss`."""
         return training_loss(self.codec, batch, distortion, rounding, context)

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from codec.architecture import MS_SSIM_SIDE_MIN, QUALITY_FIRST, QUALITY_LAST, Distortion
+from codec.architecture import MS_SSIM_SIDE_MIN, QUALITY_FIRST, QUALITY_LAST, Metric
 from codec.checkpoint import config_file
 from codec.errors import ConfigError
 from codec.model import STRIDE
@@ -35,7 +35,7 @@ class Phase:
     share: float = 1.0
     crop: int | None = None
     batch: int | None = None
-    distortion: Distortion = "mse"
+    distortion: Metric = "mse"
     rounding: Rounding = "noise"
     lr_scale: float = 1.0
     context: bool = True

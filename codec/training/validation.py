@@ -1,6 +1,5 @@
-"""Validation: what a codec in training costs on whole photos, by its own estimate of the rate."""
+"""Validation of a codec in training: rate by its own estimate, PSNR and cost on whole photos."""
 
-import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -10,14 +9,17 @@ import torch
 from codec.architecture import lmbda_of
 from codec.coding import plain_latents
 from codec.images.pixels import Samples, crop
-from codec.metrics.distortion import measure
+from codec.metrics.distortion import image_distortion
+from codec.metrics.psnr import psnr_db_of_mse
 from codec.model import Codec
+
+MSE_MIN = 1e-12  # keeps the PSNR of an identical image finite, so that means are
 
 
 class Validation(NamedTuple):
-    """Means over images at one quality, on rounded latents and 8-bit pixels; rates are estimates.
+    """Means over images at one quality: rate and cost as the model estimates them, PSNR of 8-bit pixels.
 
-    `cost_est` weighs the distortion that the codec was trained for.
+    `cost_est` is bpp + lmbda * distortion, of the metric that the codec was trained for.
     """
 
     quality: float
@@ -28,7 +30,7 @@ class Validation(NamedTuple):
 
 @torch.no_grad()
 def validate(codec: Codec, photos: Iterable[Samples], qualities: Iterable[float]) -> list[Validation]:
-    """Rate (estimated), PSNR and cost of whole photos (H, W, 3) uint8, at each quality."""
+    """Return the mean estimated rate, PSNR and estimated cost of whole photos, uint8 (H, W, 3), at each quality."""
     device = next(codec.parameters()).device
     rows = []
     images = [torch.from_numpy(np.ascontiguousarray(p)).permute(2, 0, 1)[None] for p in photos]
@@ -40,8 +42,9 @@ def validate(codec: Codec, photos: Iterable[Samples], qualities: Iterable[float]
             out = codec.evaluate(plain_latents(codec, x, quality), quality)
             x_hat = crop(out.x_hat, *x.shape[2:]).clamp(0, 1).mul(255).round() / 255
             bpps.append(float(out.y_bits + out.z_bits) / (x.shape[2] * x.shape[3]))
-            psnrs.append(10 * math.log10(255**2 / max(float(measure(x_hat, x, "mse")), 1e-12)))
-            distortions.append(float(measure(x_hat, x, codec.config.distortion)))
+            mse = max(float(image_distortion(x_hat, x, "mse")), MSE_MIN)
+            psnrs.append(psnr_db_of_mse(mse))
+            distortions.append(float(image_distortion(x_hat, x, codec.config.distortion)))
         bpp, psnr, distortion = (float(np.mean(values)) for values in (bpps, psnrs, distortions))
         rows.append(Validation(level, bpp, psnr, bpp + lmbda_of(level) * distortion))
     return rows

@@ -8,7 +8,7 @@ from codec.architecture import lmbda_of
 from codec.checkpoint import load
 from codec.coding import plain_latents
 from codec.interface import rate
-from codec.metrics.distortion import measure
+from codec.metrics.distortion import image_distortion
 from codec.networks.transforms import RateTable
 from codec.training import calibration
 from codec.training.calibration import _cost, _middle, calibrate
@@ -55,7 +55,7 @@ def test_the_cost_is_of_what_the_model_was_trained_for(make_codec, photo) -> Non
     level = torch.tensor([3.0])
     rounded = plain_latents(codec, x, level)
     y_bits, z_bits = rate(codec, rounded, level)
-    error = measure(codec.synthesise(rounded, level).clamp(0, 1), x, "ms_ssim")
+    error = image_distortion(codec.synthesise(rounded, level).clamp(0, 1), x, "ms_ssim")
     expected = float((y_bits + z_bits) / 192**2 + 0.5 * error)
     assert _cost(codec, crops, 3.0, 0.5) == pytest.approx(expected, rel=1e-5)
     before = tables(codec)

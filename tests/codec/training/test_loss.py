@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from codec.architecture import lmbda_of
 from codec.coding import plain_latents
 from codec.interface import rate
-from codec.metrics.distortion import measure
+from codec.metrics.distortion import image_distortion
 from codec.model import Codec
 from codec.training.loss import Batch, training_loss, uniform_noise
 
@@ -48,7 +48,7 @@ def test_ms_ssim_takes_the_place_of_the_mse(tiny_codec: Codec, photo: Photo) -> 
     squared, structural = (training_loss(tiny_codec, batch, distortion) for distortion in ("mse", "ms_ssim"))
     assert float(squared.mse) == float(structural.mse) and float(squared.bpp) == float(structural.bpp)
     x_hat = tiny_codec.synthesise(plain_latents(tiny_codec, batch.x, batch.quality), batch.quality)
-    each = measure(x_hat, batch.x, "ms_ssim")
+    each = image_distortion(x_hat, batch.x, "ms_ssim")
     mse = 255**2 * (x_hat - batch.x).square().mean((1, 2, 3))
     difference = float((batch.lmbda**0.5 * (each - mse)).mean())
     assert float(structural.weighted - squared.weighted) == pytest.approx(difference, rel=1e-3)
