@@ -16,7 +16,7 @@ WINDOW_TOKENS_MAX = 4096  # of a window of attention, all its planes together
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 MS_SSIM_SIDE_MIN = 161  # pixels; four halvings must leave a window of 11
 
-Distortion = Literal["mse", "ms_ssim"]
+Metric = Literal["mse", "ms_ssim"]
 Order = Literal["sfo", "cfo"]
 Context = Literal["econtextformer", "pcontextformer", "contextformer"]
 
@@ -72,7 +72,7 @@ class ModelConfig:
     rearranged: bool = True
     cached: bool = True
     stride: int = 1
-    distortion: Distortion = "mse"
+    distortion: Metric = "mse"
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -102,7 +102,7 @@ class ModelConfig:
         return self.latent // self.segments
 
 
-def trained_for(config: ModelConfig, distortion: Distortion) -> ModelConfig:
+def trained_for(config: ModelConfig, distortion: Metric) -> ModelConfig:
     """The same architecture for weights that were trained for a distortion, under a name that tells."""
     if distortion == config.distortion:
         return config

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from codec.architecture import Distortion
+from codec.architecture import Metric
 
 Y_PIXELS = 16  # along a side of what one position of y covers
 
@@ -66,7 +66,7 @@ class Refinable(Priced, Protocol):
         """Whether it has every quality in 1..8; if not, its default alone."""
 
     @property
-    def distortion(self) -> Distortion:
+    def distortion(self) -> Metric:
         """What it was trained for."""
 
     @property

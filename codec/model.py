@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from codec.architecture import QUALITY_FIRST, QUALITY_LAST, Distortion, ModelConfig, lmbda_of
+from codec.architecture import QUALITY_FIRST, QUALITY_LAST, Metric, ModelConfig, lmbda_of
 from codec.bitstream.container import on_header_grid
 from codec.errors import ConfigError
 from codec.interface import Latents as Latents  # others know it from here
@@ -73,7 +73,7 @@ class Codec(nn.Module):
         return self.log_gain.table.device
 
     @property
-    def distortion(self) -> Distortion:
+    def distortion(self) -> Metric:
         """What it was trained for."""
         return self.config.distortion
 

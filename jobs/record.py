@@ -1,17 +1,14 @@
 """Records: what is known of one image's encoding, a line of `results.jsonl` and a contract that others parse."""
 
 import json
-import math
 import os
-import statistics
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
-from codec.architecture import MS_SSIM_SIDE_MIN
 from codec.images.pixels import Pixels
+from codec.metrics.ms_ssim import ms_ssim
+from codec.metrics.psnr import mse, psnr_db
 
 SCHEMA = "rdo-record-1"
 Status = Literal["done", "failed", "skipped"]
@@ -98,31 +95,7 @@ def score(original: Pixels, decoded: Pixels, size_bytes: int, lmbda: float, dist
     """Measure a decoded picture against its original; `distortion` is what its cost counts, None the mse."""
     bpp = 8 * size_bytes / (original.width * original.height)
     cost = bpp + lmbda * (mse(original, decoded) if distortion is None else distortion)
-    return Score(size_bytes, bpp, psnr_db(original, decoded), _ms_ssim(original, decoded), cost)
-
-
-def mse(original: Pixels, decoded: Pixels) -> float:
-    """Mean squared error over all samples, 0..255 scale."""
-    difference = original.data.astype(np.int16) - decoded.data
-    return float(np.mean(np.square(difference, dtype=np.int32)))
-
-
-def psnr_db(original: Pixels, decoded: Pixels) -> float | None:
-    """10 log10(255^2 / mse); null for identical pictures."""
-    error = mse(original, decoded)
-    return 10 * math.log10(255**2 / error) if error else None
-
-
-def _ms_ssim(original: Pixels, decoded: Pixels) -> float | None:
-    if min(original.width, original.height) < MS_SSIM_SIDE_MIN:
-        return None
-    from pytorch_msssim import ms_ssim
-
-    from codec.images.pixels import to_tensor
-
-    # a channel at a time, whose mean it is: a third of the memory
-    channels = zip(to_tensor(original).split(1, 1), to_tensor(decoded).split(1, 1), strict=True)
-    return statistics.fmean(float(ms_ssim(a, b, data_range=1.0)) for a, b in channels)
+    return Score(size_bytes, bpp, psnr_db(original, decoded), ms_ssim(original, decoded), cost)
 
 
 def append_record(path: Path, record: Record) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from codec.errors import ConfigError
 from codec.interface import Refinable
-from codec.metrics.distortion import measure
+from codec.metrics.distortion import image_distortion
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Distortion:
         if self.share < 1:
             total = total + (1 - self.share) * self._squared(x_hat, x).mean((1, 2, 3))
         if self.share > 0:
-            total = total + self.share * measure(x_hat, x, "ms_ssim")
+            total = total + self.share * image_distortion(x_hat, x, "ms_ssim")
         return total
 
     def _squared(self, x_hat: Tensor, x: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +24,7 @@ from codec.bitstream.container import HEADER_BYTES, on_header_grid
 from codec.coding import AnyCodec, coding_arithmetic, plain_latents, write
 from codec.images.pixels import crop, from_tensor
 from codec.interface import Latents, rate, rounded
+from codec.metrics.psnr import mse, psnr_db_of_mse
 from codec.model import Codec
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion, distortion_of
@@ -70,8 +70,8 @@ class _Task(NamedTuple):
         if self.goal.kind == "bytes":
             return math.log(len(write(self.codec, latents, width, height, quality, self.grey)))
         x_hat = crop(self.codec.synthesise(latents, self.codec.level(quality)), height, width)
-        found, wanted = (from_tensor(x, self.grey).data.astype(np.float64) for x in (x_hat, self.x))
-        return 10 * math.log10(255**2 / max(1e-9, np.square(found - wanted).mean()))
+        original, decoded = (from_tensor(x, self.grey) for x in (self.x, x_hat))
+        return psnr_db_of_mse(max(1e-9, mse(original, decoded)))
 
     @torch.no_grad()
     def measure_plain(self, quality: float) -> float:

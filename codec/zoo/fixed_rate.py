@@ -31,7 +31,7 @@ from compressai.models import (
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from codec.architecture import Distortion
+from codec.architecture import Metric
 from codec.checkpoint import FOREIGN
 from codec.errors import ConfigError
 from codec.interface import Latents
@@ -72,7 +72,7 @@ class ZooCodec(nn.Module):
 
     stride = STRIDE
     variable_rate = False
-    distortion: Distortion = "mse"
+    distortion: Metric = "mse"
 
     def __init__(self, model: CompressionModel, config: ZooConfig) -> None:
         super().__init__()

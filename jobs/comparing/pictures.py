@@ -19,8 +19,9 @@ from codec.images.formats import write_as, write_png
 from codec.images.pixels import Pixels, crop, from_tensor
 from codec.images.read import ImagePolicy
 from codec.interface import Latents, bit_map
+from codec.metrics.psnr import psnr_db
 from jobs.comparing.details import Split, bits_of, plain_latents, read_original, read_refined, split_of
-from jobs.record import Record, Score, psnr_db
+from jobs.record import Record, Score
 
 SIDE_MAX = 1024  # px shown; a multiple of a block
 BLOCK = 16  # px of one latent

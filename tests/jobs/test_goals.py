@@ -11,7 +11,7 @@ from PIL import Image
 from codec import decode, load, read_image, to_tensor
 from codec.architecture import trained_for
 from codec.checkpoint import export
-from codec.metrics.distortion import measure
+from codec.metrics.distortion import image_distortion
 from codec.model import Codec
 from jobs.encode import main
 
@@ -23,7 +23,7 @@ def encode(*flags: object) -> int:
 def distortion(record: Any, codec: Codec, kind: str) -> float:
     """Of the record's file, decoded again, from its picture."""
     pictures = decode(codec, Path(record["output"]).read_bytes()).pixels, read_image(Path(record["input"]))
-    return float(measure(*(to_tensor(pixels) for pixels in pictures), kind))
+    return float(image_distortion(*(to_tensor(pixels) for pixels in pictures), kind))
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pytorch_msssim import ms_ssim
 
 from codec.errors import ConfigError
-from codec.metrics.distortion import MS_SSIM_SCALE, measure
+from codec.metrics.distortion import image_distortion
+from codec.metrics.ms_ssim import MS_SSIM_SCALE
 from rdo.distortion import Distortion, weight_of_mask
 
 Photo = Callable[..., NDArray[np.uint8]]
@@ -43,7 +44,9 @@ def test_ms_ssim_sees_the_outermost_pixels_as_it_sees_others(photo: Photo) -> No
     ring[:] = 1
     ring[2:-2, 2:-2] = 0
     inner[40:-40, 40:-40] = 1
-    of_ring, of_inner = (float(measure(x + noise * part, x, "ms_ssim") / part.mean()) for part in (ring, inner))
+    of_ring, of_inner = (
+        float(image_distortion(x + noise * part, x, "ms_ssim") / part.mean()) for part in (ring, inner)
+    )
     assert 0.3 < of_ring / of_inner < 2.5
 
 
