@@ -2,7 +2,8 @@
 
 import argparse
 import time
-from dataclasses import fields
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +24,50 @@ EXAMPLES = """\
                                                                 nine minutes of a schedule of half an hour of one GPU
   torchrun --nproc-per-node 8 -m jobs.train --config base --schedule paper --device cuda photos/ -o run/"""
 
-SAMPLE = 200  # photos of a stream that are looked at before it starts
+STREAM_SAMPLE = 200  # photos of a stream that are decoded before it starts, to initialise the codec
+VALIDATION_PHOTOS = 8  # training photos to validate on where no folder is given
+
+
+@dataclass(frozen=True)
+class TrainRun:
+    """Settings of one call of `rdo-train`; `schedule` alone decides what the weights become.
+
+    Attributes:
+        photos, validation: folders of photographs; without `validation`, some of `photos` are validated on.
+        output: folder of the run, with its state, log and published weights.
+        architecture: name in configs/models or a YAML file; None is that of `init`, or `small`.
+        init: model or checkpoint whose weights the run starts from.
+        stream_photos: decoded photos kept in memory; None keeps all of them on the device.
+        stop_after_s: seconds after which the call pauses the run.
+        threads: CPU threads; None leaves torch's.
+        device: `cpu`, `cuda`, `cuda:1`, ...
+
+    Raises:
+        ConfigError: a number is below 1.
+    """
+
+    photos: Path
+    output: Path
+    schedule: "TrainConfig"
+    architecture: str | None = None
+    init: str | None = None
+    validation: Path | None = None
+    stream_photos: int | None = None
+    stop_after_s: float | None = None
+    threads: int | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        from codec.errors import ConfigError
+
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"--threads {self.threads}: must be at least 1")
+        if self.stream_photos is not None and self.stream_photos < 1:
+            raise ConfigError(f"--stream {self.stream_photos}: keep at least one photo")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All flags of the command."""
+    """Build the parser of all flags of the command."""
     flags = cli.parser(
         "rdo-train", "Train a variable-rate codec; a run found in the output folder is resumed.", EXAMPLES
     )
@@ -40,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     flags.add_argument("--stop-after", type=float, metavar="S", help="pause S seconds after the start, after a step")
     flags.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     flags.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
-    schedule = flags.add_argument_group("schedule (flags win over --schedule; built-in values: see TrainConfig)")
+    schedule = flags.add_argument_group("schedule (flags win over --schedule; without either, values of TrainConfig in codec/training/schedule.py)")
     schedule.add_argument("--schedule", help="a name in configs/train, or a YAML file")
     schedule.add_argument("--steps", type=int, help="length of the schedule")
     schedule.add_argument(
@@ -49,147 +89,166 @@ def build_parser() -> argparse.ArgumentParser:
     schedule.add_argument("--crop", type=int, help="side of the crops in pixels, a multiple of 64, in all phases")
     schedule.add_argument("--batch", type=int, help="crops a step, over all processes, in all phases")
     schedule.add_argument("--lr", type=float, help="peak rate of the entropy networks")
-    schedule.add_argument("--lr-transform", type=float, help="... of the nonlinear transforms")
-    schedule.add_argument("--lr-linear", type=float, help="... of linear paths and gains")
+    schedule.add_argument("--lr-transform", type=float, help="peak rate of the nonlinear transforms")
+    schedule.add_argument("--lr-linear", type=float, help="peak rate of linear paths and gains")
     schedule.add_argument("--warmup", type=int, help="steps of linear warm-up")
     schedule.add_argument("--ema", type=float, help="decay of the averaged weights")
-    schedule.add_argument("--seed", type=int)
-    schedule.add_argument("--validate-every", type=float, metavar="S", help="seconds")
-    schedule.add_argument("--save-every", type=float, metavar="S", help="seconds (built in: 120)")
+    schedule.add_argument("--seed", type=int, help="seed of crops, qualities and noise (built in: 0)")
+    schedule.add_argument(
+        "--validate-every", type=float, metavar="S", help="seconds from one validation to the next"
+    )
+    schedule.add_argument("--save-every", type=float, metavar="S", help="seconds from one saved state to the next")
     schedule.add_argument("--precision", choices=("fp32", "bf16"), help="bf16 autocast: for GPUs, slow on most CPUs")
     schedule.add_argument("--compile", action=argparse.BooleanOptionalAction, help="torch.compile the loss")
     return flags
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; see `cli` for exit statuses."""
-    start = time.monotonic()
+    """Run `rdo-train`; returns the exit status, one of those in `jobs.cli`."""
+    start_s = time.monotonic()
     arguments = build_parser().parse_args(argv)
-    return cli.guarded(lambda: train(arguments, start))
+    return cli.guarded(lambda: train(settings_of(arguments), start_s))
 
 
-def train(arguments: argparse.Namespace, start: float) -> int:
-    """Train until the schedule ends; Ctrl-C, SIGTERM and --stop-after pause it after the step at hand."""
-    import torch
+def settings_of(arguments: argparse.Namespace) -> TrainRun:
+    """Build the settings of a run from parsed flags, those of the schedule put over the file of `--schedule`.
 
-    from codec.errors import ConfigError
-    from codec.training import distributed
-
-    config = schedule(arguments)
-    if arguments.threads is not None:
-        if arguments.threads < 1:
-            raise ConfigError(f"--threads {arguments.threads}: must be at least 1")
-        torch.set_num_threads(arguments.threads)
-    device = cli.check_device(distributed.join(arguments.device))
-    try:
-        return _run(arguments, config, torch.device(device), start)
-    except torch.OutOfMemoryError as error:  # elsewhere than in a step, which cuts its batch
-        raise ConfigError(f"{device}: out of memory: take a smaller --batch or --crop, or --stream") from error
-    finally:
-        distributed.leave()
-
-
-def schedule(arguments: argparse.Namespace) -> "TrainConfig":
-    """The schedule of --schedule, with what other flags say put over it."""
+    Raises:
+        ConfigError: unknown schedule, or a value that makes no sense.
+    """
     from codec.settings import override
     from codec.training.schedule import TrainConfig, for_all_phases, named_schedule
 
     names = {f.name for f in fields(TrainConfig)} - {"crop", "batch"}
     given: dict[str, object] = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
     if arguments.steps is not None and arguments.time_budget is None:
-        given["time_budget"] = "none"  # of --schedule
+        given["time_budget"] = "none"  # else that of --schedule would win over --steps
     base = named_schedule(arguments.schedule) if arguments.schedule else TrainConfig()
-    return for_all_phases(override(base, given, ""), arguments.crop, arguments.batch)
+    return TrainRun(
+        photos=arguments.photos,
+        output=arguments.output,
+        schedule=for_all_phases(override(base, given, ""), arguments.crop, arguments.batch),
+        architecture=arguments.config,
+        init=arguments.init,
+        validation=arguments.validation,
+        stream_photos=arguments.stream,
+        stop_after_s=arguments.stop_after,
+        threads=arguments.threads,
+        device=arguments.device,
+    )
 
 
-def _run(arguments: argparse.Namespace, config: "TrainConfig", device: "torch.device", start: float) -> int:
-    from contextlib import closing, nullcontext
+def train(run: TrainRun, start_s: float) -> int:
+    """Train until the schedule ends; Ctrl-C, SIGTERM and `stop_after_s` pause the run after the step under way.
 
+    `start_s` is when the call began, on the monotonic clock. Returns the exit status.
+    """
     import torch
 
-    from codec.training.dataset import load_photos
+    from codec.errors import ConfigError
+    from codec.training import distributed
+
+    if run.threads is not None:
+        torch.set_num_threads(run.threads)
+    device = cli.check_device(distributed.join(run.device))
+    if run.schedule.precision == "bf16":
+        torch.set_float32_matmul_precision("high")  # what stays in single precision may use TF32
+    torch.backends.cudnn.benchmark = True
+    try:
+        return _train_on(run, torch.device(device), start_s)
+    except torch.OutOfMemoryError as error:  # elsewhere than in a step, which cuts its batch
+        raise ConfigError(f"{device}: out of memory: take a smaller --batch or --crop, or --stream") from error
+    finally:
+        distributed.leave()
+
+
+def _train_on(run: TrainRun, device: "torch.device", start_s: float) -> int:
+    """Build or resume the trainer, run it under a monitor and report; returns the exit status."""
     from codec.training.distributed import peers
     from codec.training.initialisation import initialise
     from codec.training.streaming import Stream
     from codec.training.trainer import STATE_FILE, Trainer
-    from jobs.training_monitor import Watch, finished_step
+    from jobs.training_monitor import TrainingMonitor, finished_step
 
-    if config.precision == "bf16":
-        torch.set_float32_matmul_precision("high")  # what stays in single precision may use TF32
-    torch.backends.cudnn.benchmark = True
-    codec = _fresh_codec(arguments, config.seed)
-    source, photos = _photos(arguments, config, device)
-    shown = [photo for photo in photos if min(photo.shape[:2]) >= config.photo_side_min]
-    shown = shown[:: max(1, len(shown) // 8)][:8]
-    if arguments.validation:
-        shown = load_photos(arguments.validation, config.photo_side_min)
-    if not arguments.init and not (arguments.output / STATE_FILE).is_file():
+    codec = _new_codec(run)
+    source, photos = _load_photos(run, device)
+    validated = _validation_photos(run, photos)
+    if not run.init and not (run.output / STATE_FILE).is_file():
         initialise(codec, photos)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(codec.to(device), source, config, arguments.output)
-    begun = trainer.step
-    if trainer.progress >= 1 and finished_step(arguments.output) == trainer.step:
+    run.output.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(codec.to(device), source, run.schedule, run.output)
+    first_step = trainer.step
+    if trainer.progress >= 1 and finished_step(run.output) == trainer.step:
         done = f"finished at step {trainer.step}; a longer --steps or --time-budget goes on from there"
-        cli.say(f"{arguments.output}: {done}")
+        cli.say(f"{run.output}: {done}")
         return cli.DONE
     if not peers().rank:
-        told = f"goes on at step {begun}" if begun else "starts"
-        cli.say(f"{arguments.output}: {codec.config.name} {told}; validated on {len(shown)} photos")
+        status = f"goes on at step {first_step}" if first_step else "starts"
+        cli.say(f"{run.output}: {codec.config.name} {status}; validated on {len(validated)} photos")
     interrupted = cli.flag_on_signal()
-    ends = closing(source) if isinstance(source, Stream) else nullcontext()
-    with Watch(trainer, shown, quiet=peers().rank > 0) as watch, ends:
-        trainer.run(
-            watch, lambda: interrupted.is_set() or (trainer.step > begun and _is_over(arguments.stop_after, start))
-        )
-        watch.validate(trainer)
+
+    def pause() -> bool:
+        is_over = run.stop_after_s is not None and time.monotonic() - start_s > run.stop_after_s
+        return interrupted.is_set() or (trainer.step > first_step and is_over)
+
+    closes = closing(source) if isinstance(source, Stream) else nullcontext()
+    with TrainingMonitor(trainer, validated, quiet=peers().rank > 0) as monitor, closes:
+        trainer.run(monitor, pause)
+        monitor.validate(trainer)
     if not peers().rank:
-        told = "finished" if trainer.progress >= 1 else f"{trainer.progress:.0%} of the schedule; the same line goes on"
-        cli.say(f"{arguments.output}: weights of step {trainer.step}, {told}")
+        done = "finished" if trainer.progress >= 1 else f"{trainer.progress:.0%} of the schedule; the same line goes on"
+        cli.say(f"{run.output}: weights of step {trainer.step}, {done}")
     return cli.INTERRUPTED if interrupted.is_set() else cli.DONE
 
 
-def _is_over(stop_after: float | None, start: float) -> bool:
-    return stop_after is not None and time.monotonic() - start > stop_after
-
-
-def _fresh_codec(arguments: argparse.Namespace, seed: int) -> "Codec":
-    """The codec of --init, made as deep as --config, or that of --config with random weights."""
+def _new_codec(run: TrainRun) -> "Codec":
+    """Return the codec of `init`, deepened to `architecture`, or that of `architecture` with random weights."""
     import torch
 
     from codec.checkpoint import load_own, model_config
     from codec.model import Codec
     from codec.training.initialisation import grow
 
-    given = load_own(arguments.init).requires_grad_(True) if arguments.init else None
-    if given and not arguments.config:
+    given = load_own(run.init).requires_grad_(True) if run.init else None
+    if given and not run.architecture:
         return given
-    torch.manual_seed(seed)
-    codec = Codec(model_config(arguments.config or "small"))
+    torch.manual_seed(run.schedule.seed)
+    codec = Codec(model_config(run.architecture or "small"))
     if given:
         grow(codec, given)
     return codec
 
 
-def _photos(
-    arguments: argparse.Namespace, config: "TrainConfig", device: "torch.device"
-) -> "tuple[CropSource, list[Samples]]":
-    """Where crops come from, and photos to start the codec from and to validate it on."""
+def _load_photos(run: TrainRun, device: "torch.device") -> "tuple[CropSource, list[Samples]]":
+    """Return the source of crops, and photos to initialise and validate the codec on.
+
+    Raises:
+        ConfigError: no photo is as large as the largest crop.
+    """
     from codec.errors import ConfigError
     from codec.training.dataset import Album, load_photos
     from codec.training.distributed import peers
     from codec.training.streaming import Stream
 
-    if arguments.stream is not None and arguments.stream < 1:
-        raise ConfigError(f"--stream {arguments.stream}: keep at least one photo")
-    limit = SAMPLE if arguments.stream else None
-    photos = load_photos(arguments.photos, min(config.crops), quiet=peers().rank > 0, limit=limit)
-    if all(min(photo.shape[:2]) < max(config.crops) for photo in photos):
-        raise ConfigError(
-            f"{arguments.photos}: no photo with sides of at least {max(config.crops)} pixels: take a smaller --crop"
-        )
-    if arguments.stream:
-        return Stream(arguments.photos, arguments.stream, device), photos
+    crops = run.schedule.crops
+    limit = STREAM_SAMPLE if run.stream_photos else None
+    photos = load_photos(run.photos, min(crops), quiet=peers().rank > 0, limit=limit)
+    if all(min(photo.shape[:2]) < max(crops) for photo in photos):
+        raise ConfigError(f"{run.photos}: no photo with sides of at least {max(crops)} pixels: take a smaller --crop")
+    if run.stream_photos:
+        return Stream(run.photos, run.stream_photos, device), photos
     return Album(photos, device), photos
+
+
+def _validation_photos(run: TrainRun, photos: "list[Samples]") -> "list[Samples]":
+    """Return the photos of the folder `validation`, else some of the training photos, evenly chosen."""
+    from codec.training.dataset import load_photos
+
+    side_min = run.schedule.photo_side_min
+    if run.validation:
+        return load_photos(run.validation, side_min)
+    large = [photo for photo in photos if min(photo.shape[:2]) >= side_min]
+    return large[:: max(1, len(large) // VALIDATION_PHOTOS)][:VALIDATION_PHOTOS]
 
 
 if __name__ == "__main__":  # for torchrun -m jobs.train

@@ -1,8 +1,8 @@
-"""Following a training run: a bar after each step; now and then validation, speed, a log line, published weights."""
+"""Monitor of a training run: a progress bar after each step; at intervals validation, speed, a log line and weights."""
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,23 +14,25 @@ from codec.checkpoint import export
 from codec.images.pixels import Samples
 from codec.training.calibration import calibrate
 from codec.training.loss import Loss
-from codec.training.throughput import crop_flops, matmul_rate, peak_memory_bytes
+from codec.training.throughput import crop_flops, matmul_flops, peak_memory_bytes
 from codec.training.trainer import CHECK_EVERY, Trainer
 from codec.training.validation import Validation, validate
 from jobs.record import append_line
 
 LOG = "log.jsonl"
-QUALITIES = (1.0, 2.75, 4.5, 6.25, 8.0)
+QUALITIES = (1.0, 2.75, 4.5, 6.25, 8.0)  # validated at
 BAR = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}, {remaining} left"
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Of the steps since the last report.
+    """Speed of the steps since the previous report.
 
     Attributes:
-        flops_share: share 0..1 of `matmul_flops`, what a matrix product reaches on this machine, that the steps used.
-        memory_bytes: the largest so far.
+        steps_per_s, crops_per_s: means, over all processes.
+        flops_share: fraction of `matmul_flops` that the steps used, 0..1.
+        matmul_flops: floating point operations a second that a large matrix product reaches on this machine.
+        memory_bytes: peak memory so far.
     """
 
     steps_per_s: float
@@ -45,19 +47,24 @@ class Speed:
         return f"{self.steps_per_s:.2f} steps/s, {self.crops_per_s:.1f} crops/s, {share}, {memory}"
 
 
-class Watch:
-    """What `Trainer.run` reports to; of several processes only the first watches, the others are `quiet`."""
+class TrainingMonitor:
+    """Callback of `Trainer.run` that shows progress, validates and publishes; a context that closes its bar.
+
+    Args:
+        photos: uint8 (H, W, 3), validated on.
+        quiet: do nothing; all processes of a parallel run but the first are quiet.
+    """
 
     def __init__(self, trainer: Trainer, photos: list[Samples], quiet: bool = False) -> None:
-        self.photos, self.quiet, self.every = photos, quiet, trainer.config.validate_every
+        self.photos, self.quiet, self.validate_every_s = photos, quiet, trainer.config.validate_every
         self.bar = tqdm(total=1.0, initial=trainer.progress, bar_format=BAR, disable=quiet or None)
-        self.last = time.monotonic()
+        self.last_validation_s = time.monotonic()
         self.loss = 0.0
-        self.step, self.elapsed, self.crops, self.flops = trainer.step, trainer.elapsed, 0, 0
         dtype = torch.bfloat16 if trainer.config.precision == "bf16" else torch.float32
         model, crops = trainer.codec.config, () if quiet else trainer.config.crops
         self.crop_flops = {crop: crop_flops(model, crop, trainer.device) for crop in crops}
-        self.matmul_flops = 0.0 if quiet else matmul_rate(trainer.device, dtype)
+        self.matmul_flops = 0.0 if quiet else matmul_flops(trainer.device, dtype)
+        self._restart_speed(trainer)
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +73,7 @@ class Watch:
         self.bar.close()
 
     def __call__(self, trainer: Trainer, loss: Loss) -> None:
-        """After each step."""
+        """Count a step, update the bar every `CHECK_EVERY` steps, and validate when it is time."""
         if self.quiet:
             return
         phase = trainer.phase
@@ -76,25 +83,26 @@ class Watch:
         if trainer.step % CHECK_EVERY == 0 or not self.loss:  # to read the loss is to wait for the device
             self.loss = float(loss.weighted)
             self.bar.update(trainer.progress - self.bar.n)
-            per_step = trainer.elapsed / max(1, trainer.step)  # a return may lead to the very start
-            self.bar.set_description(f"step {trainer.step}, {per_step:.2f} s, loss {self.loss:.2f}")
-        if time.monotonic() - self.last > self.every:
+            per_step_s = trainer.elapsed / max(1, trainer.step)  # a return may lead to the very start
+            self.bar.set_description(f"step {trainer.step}, {per_step_s:.2f} s, loss {self.loss:.2f}")
+        if time.monotonic() - self.last_validation_s > self.validate_every_s:
             self.validate(trainer)
-            self.last = time.monotonic()
+            self.last_validation_s = time.monotonic()
 
     def validate(self, trainer: Trainer) -> list[Validation]:
-        """Measure and publish the averaged weights, calibrated once the schedule is done."""
+        """Measure, log and publish the averaged weights, calibrated if the schedule is done; one row a quality."""
         if self.quiet:
             return []
         codec = trainer.averaged()
-        if trainer.progress >= 1:
+        finished = trainer.progress >= 1
+        if finished:
             calibrate(codec, self.photos)
         rows = validate(codec, self.photos, QUALITIES)
         speed = self._speed(trainer)
         export(codec, trainer.folder, {"steps": str(trainer.step), "train_seconds": f"{trainer.elapsed:.0f}"})
-        done = {"step": trainer.step, "seconds": round(trainer.elapsed, 1), "finished": trainer.progress >= 1}
-        line = {**done, "rows": [row._asdict() for row in rows]}
-        append_line(trainer.folder / LOG, json.dumps({**line, **(speed.__dict__ if speed else {})}))
+        line: dict[str, object] = {"step": trainer.step, "seconds": round(trainer.elapsed, 1), "finished": finished}
+        line |= {"rows": [row._asdict() for row in rows]} | (asdict(speed) if speed else {})
+        append_line(trainer.folder / LOG, json.dumps(line))
         if speed:
             self.bar.write(f"step {trainer.step}: {speed}")
         for row in rows:
@@ -103,19 +111,26 @@ class Watch:
         return rows
 
     def _speed(self, trainer: Trainer) -> Speed | None:
-        """Since this was last asked; None if nothing was timed."""
-        seconds, steps = trainer.elapsed - self.elapsed, trainer.step - self.step
+        """Return the speed since the previous call and start anew; None if no step was timed."""
+        seconds, steps = trainer.elapsed - self.elapsed_s, trainer.step - self.step
         if seconds <= 0 or steps <= 0:
             return None
-        share = self.flops / seconds / self.matmul_flops / trainer.peers.world
-        memory = peak_memory_bytes(trainer.device)
-        speed = Speed(steps / seconds, self.crops / seconds, share, self.matmul_flops, memory)
-        self.step, self.elapsed, self.crops, self.flops = trainer.step, trainer.elapsed, 0, 0
+        speed = Speed(
+            steps_per_s=steps / seconds,
+            crops_per_s=self.crops / seconds,
+            flops_share=self.flops / seconds / self.matmul_flops / trainer.peers.world,
+            matmul_flops=self.matmul_flops,
+            memory_bytes=peak_memory_bytes(trainer.device),
+        )
+        self._restart_speed(trainer)
         return speed
+
+    def _restart_speed(self, trainer: Trainer) -> None:
+        self.step, self.elapsed_s, self.crops, self.flops = trainer.step, trainer.elapsed, 0, 0
 
 
 def finished_step(folder: Path) -> int | None:
-    """The step whose weights were published last as those of a finished schedule; a line cut off counts for nothing."""
+    """Return the step of the last published weights of a finished schedule; None if the log in `folder` has none."""
     steps = []
     for line in (folder / LOG).read_bytes().splitlines() if (folder / LOG).is_file() else ():
         try:

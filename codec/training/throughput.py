@@ -1,4 +1,4 @@
-"""How fast training runs, against what the machine's matrix products reach."""
+"""Throughput of training: operations a crop, and what the machine's matrix products reach, to compare with."""
 
 import resource
 import sys
@@ -11,13 +11,13 @@ from codec.architecture import ModelConfig, lmbda_of
 from codec.model import Codec
 from codec.training.loss import Batch, training_loss, uniform_noise
 
-SECONDS = 0.3  # of matrix products that are timed
+TIMED_S = 0.3  # seconds of matrix products that are timed
 
 
 def crop_flops(config: ModelConfig, crop: int, device: torch.device) -> int:
-    """Floating point operations of forward and backward for one crop: matrix products, convolutions and attention.
+    """Count the floating point operations of forward and backward for one crop of `crop` x `crop` pixels.
 
-    Counted by running them once, in a codec of their own.
+    Matrix products, convolutions and attention are counted, by running a codec made for the purpose once.
     """
     codec = Codec(config).to(device)
     noise = torch.Generator(device).manual_seed(0)
@@ -28,14 +28,14 @@ def crop_flops(config: ModelConfig, crop: int, device: torch.device) -> int:
     return int(counter.get_total_flops())
 
 
-def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating point operations a second that a large square matrix product reaches here."""
+def matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """Measure the floating point operations a second that a large square matrix product reaches on `device`."""
     side = 8192 if device.type == "cuda" else 1024
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     a @ b  # the first one loads the library
     _wait(device)
     begin, count = time.perf_counter(), 0
-    while time.perf_counter() - begin < SECONDS:
+    while time.perf_counter() - begin < TIMED_S:
         for _ in range(4):
             a @ b
         _wait(device)
@@ -44,7 +44,7 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Largest memory so far: of tensors on a GPU, of the process elsewhere."""
+    """Return the peak memory so far, in bytes: of tensors on a GPU, of the process elsewhere."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     kib = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
@@ -52,5 +52,6 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 def _wait(device: torch.device) -> None:
+    """Wait for the kernels of a GPU to finish."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -18,8 +18,8 @@ from codec.coding import decode, encode
 from codec.images.read import read_image
 from codec.training.streaming import Stream
 from codec.training.trainer import Trainer
-from jobs.train import build_parser, main, schedule
-from jobs.training_monitor import QUALITIES, Watch
+from jobs.train import build_parser, main, settings_of
+from jobs.training_monitor import QUALITIES, TrainingMonitor
 
 Train = Callable[..., int]
 
@@ -77,15 +77,15 @@ def test_a_rerun_does_no_more_and_a_longer_one_goes_on(rdo_train_on: Train) -> N
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_resumes_as_if_unbroken(rdo_train_on: Train, monkeypatch, number: int) -> None:
     assert rdo_train_on("--steps", 4, "-o", "whole", "photos") == 0
-    honest = Watch.__call__
+    honest = TrainingMonitor.__call__
 
-    def watch(self, trainer, loss) -> None:
+    def monitor(self, trainer, loss) -> None:
         honest(self, trainer, loss)
         if trainer.step == 2:
             os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Watch, "__call__", watch)
+        patch.setattr(TrainingMonitor, "__call__", monitor)
         assert rdo_train_on("--steps", 4, "-o", "broken", "photos") == 130
     assert log("broken")[-1]["step"] == 2 and load("broken/tiny.safetensors")
     assert rdo_train_on("--steps", 4, "-o", "broken", "photos") == 0
@@ -95,16 +95,16 @@ def test_an_interrupted_run_resumes_as_if_unbroken(rdo_train_on: Train, monkeypa
 
 
 def test_a_run_that_is_ended_where_it_was_interrupted_is_calibrated_first(rdo_train_on: Train, monkeypatch) -> None:
-    honest, calibrated = Watch.__call__, list[int]()
+    honest, calibrated = TrainingMonitor.__call__, list[int]()
     monkeypatch.setattr("jobs.training_monitor.calibrate", lambda codec, photos: calibrated.append(len(photos)))
 
-    def watch(self, trainer, loss) -> None:
+    def monitor(self, trainer, loss) -> None:
         honest(self, trainer, loss)
         if trainer.step == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Watch, "__call__", watch)
+        patch.setattr(TrainingMonitor, "__call__", monitor)
         assert rdo_train_on("--steps", 4, "-o", "run", "photos") == 130
     assert calibrated == [] and [line["finished"] for line in log("run")] == [False]
     for _ in range(2):
@@ -144,7 +144,7 @@ def test_a_run_may_start_from_a_model(rdo_train_on: Train, model) -> None:
 
 def test_a_run_killed_before_its_weights_were_published_publishes_them(rdo_train_on: Train, monkeypatch) -> None:
     with monkeypatch.context() as killed, pytest.raises(ZeroDivisionError):
-        killed.setattr(Watch, "validate", lambda self, trainer: 1 / 0)
+        killed.setattr(TrainingMonitor, "validate", lambda self, trainer: 1 / 0)
         rdo_train_on("--steps", 2, "-o", "run", "photos")
     assert {p.name for p in Path("run").iterdir()} == {"state.pt"}
     assert rdo_train_on("--steps", 2, "-o", "run", "photos") == 0
@@ -210,7 +210,7 @@ def test_a_schedule_of_phases_from_a_file_and_flags_over_it(rdo_train_on: Train)
     phases = [{"share": 1}, {"share": 1, "crop": 128, "rounding": "hard"}]
     Path("mine.yaml").write_text(yaml.safe_dump({"time_budget": 9999, "batch": 2, "compile": True, "phases": phases}))
     flags = ["--schedule", "mine.yaml", "--steps", "6", "--crop", "64", "--no-compile", "photos", "-o", "run"]
-    config = schedule(build_parser().parse_args(flags))
+    config = settings_of(build_parser().parse_args(flags)).schedule
     assert (config.steps, config.time_budget, config.batch, config.crops) == (6, None, 2, {64}) and not config.compile
     assert [phase.rounding for phase in config.phases] == ["noise", "hard"]
     assert rdo_train_on("--schedule", "mine.yaml", "--no-compile", "--steps", 3, "-o", "run", "photos") == 0

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from codec.architecture import ModelConfig
-from codec.training.throughput import crop_flops, matmul_rate, peak_memory_bytes
+from codec.training.throughput import crop_flops, matmul_flops, peak_memory_bytes
 
 CPU = torch.device("cpu")
 
@@ -26,5 +26,5 @@ def test_one_more_layer_counts_what_it_multiplies(tiny_config: Callable[..., Mod
 
 
 def test_a_matrix_product_is_timed() -> None:
-    assert 1e8 < matmul_rate(CPU, torch.float32) < 1e15
+    assert 1e8 < matmul_flops(CPU, torch.float32) < 1e15
     assert peak_memory_bytes(CPU) > 5e7
