@@ -80,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     flags.add_argument("--stop-after", type=float, metavar="S", help="pause S seconds after the start, after a step")
     flags.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     flags.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
-    schedule = flags.add_argument_group("schedule (flags win over --schedule; without either, values of TrainConfig in codec/training/schedule.py)")
+    schedule = flags.add_argument_group("schedule (flags win over --schedule; built-in values: those of TrainConfig)")
     schedule.add_argument("--schedule", help="a name in configs/train, or a YAML file")
     schedule.add_argument("--steps", type=int, help="length of the schedule")
     schedule.add_argument(
