@@ -13,6 +13,8 @@ LAMBDA_RATIO = 29.0  # ... to its highest, 0.058
 QUALITY_FIRST, QUALITY_LAST = 1.0, 8.0
 DIMENSION_MAX = 4096  # of each width, depth and count
 WINDOW_TOKENS_MAX = 4096  # of a window of attention, all its planes together
+Y_PIXELS = 16  # side, in pixels, of the square that one position of y covers
+STRIDE = 64  # side, in pixels, of the square that one position of z covers; images are padded to multiples of it
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 MS_SSIM_SIDE_MIN = 161  # pixels; four halvings must leave a window of 11
 

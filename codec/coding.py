@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from codec.architecture import STRIDE
 from codec.bitstream.container import Header, check_size, on_header_grid, pack, symbols_crc, unpack
 from codec.bitstream.range_coder import SYMBOL_MAX, SymbolReader, SymbolWriter
 from codec.bitstream.rounding import in_double
@@ -24,7 +25,7 @@ from codec.checkpoint import model_id
 from codec.errors import BitstreamError, ConfigError
 from codec.images.pixels import Pixels, crop, from_tensor, pad, to_tensor
 from codec.interface import Foreign, Latents, Refinable, rounded
-from codec.model import STRIDE, Codec, latent_shapes
+from codec.model import Codec, latent_shapes
 
 AnyCodec = Codec | Foreign
 SAME = 0.25  # steps: latents nearer than this are one symbol, on grids that differ by rounding errors

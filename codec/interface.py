@@ -18,8 +18,6 @@ from torch import Tensor
 
 from codec.architecture import Metric
 
-Y_PIXELS = 16  # along a side of what one position of y covers
-
 
 class Latents(NamedTuple):
     """y (B, M, H/16, W/16) and z (B, N_h, H/64, W/64) in quantisation steps; on the writer's grid once rounded."""

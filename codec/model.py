@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from codec.architecture import QUALITY_FIRST, QUALITY_LAST, Metric, ModelConfig, lmbda_of
+from codec.architecture import QUALITY_FIRST, QUALITY_LAST, STRIDE, Metric, ModelConfig, lmbda_of
 from codec.bitstream.container import on_header_grid
 from codec.errors import ConfigError
 from codec.interface import Latents as Latents  # others know it from here
@@ -34,7 +34,6 @@ TRANSFORMS: dict[str, tuple[type[nn.Module], type[nn.Module]]] = {
     "skip": (SkipAnalysis, SkipSynthesis),
 }
 Shape = tuple[int, int, int, int]
-STRIDE = 64  # image sides are padded to a multiple of this: 16 for y, 4 more for z
 
 
 class Evaluation(NamedTuple):

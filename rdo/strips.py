@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from codec.architecture import STRIDE, Y_PIXELS
 from codec.errors import ConfigError
-from codec.interface import Y_PIXELS, Latents, Priced
-from codec.model import STRIDE, Codec
+from codec.interface import Latents, Priced
+from codec.model import Codec
 from codec.networks.likelihoods import StepMixture
 from rdo.config import RefineConfig
 

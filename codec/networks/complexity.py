@@ -10,8 +10,7 @@ The invariant, held by a test: torch's own counter finds the same numbers in the
 
 from typing import NamedTuple
 
-from codec.architecture import ModelConfig
-from codec.model import STRIDE
+from codec.architecture import STRIDE, Y_PIXELS, ModelConfig
 from codec.networks.groups import coding_groups
 from codec.networks.lapped import BLOCK, CELL
 
@@ -67,23 +66,27 @@ def transform_macs(config: ModelConfig, size: Area) -> dict[str, int]:
     if config.transform == "skip":
         analysis, synthesis = (macs + _lapped(config, size) for macs in (analysis, synthesis))
     n, m = config.hyper_width, config.latent
+    y, between, z = size.at(Y_PIXELS), size.at(2 * Y_PIXELS), size.at(STRIDE)
     return {
         "g_a": analysis,
         "g_s": synthesis,
-        "h_a": 9 * m * n * size.at(16) + 25 * n * n * (size.at(32) + size.at(64)),
-        "h_s": 25 * n * n * (size.at(64) + size.at(32)) + 9 * n * config.hyper_features * size.at(16),
+        "h_a": 9 * m * n * y + 25 * n * n * (between + z),
+        "h_s": 25 * n * n * (z + between)
+        + 9 * n * config.hyper_features * y,
     }
 
 
 def _paper(config: ModelConfig, size: Area) -> tuple[int, int]:
     n, m = config.width, config.latent
-    half = n // 2
+    half, y = n // 2, size.at(Y_PIXELS)
     attention = 6 * (n * half + 9 * half * half + half * n) + n * n  # Cheng et al.: 2 x 3 residual units, a gate
     gdn = n * n
     analysis = (27 * n + gdn + attention) * size.at(2) + (9 * n * n + gdn) * (size.at(4) + size.at(8))
-    analysis += 9 * n * m * size.at(16)
+    analysis += 9 * n * m * y
     skip = m * n if m != n else 0
-    synthesis = (9 * m * n + skip + 3 * 9 * n * n + 9 * n * n) * size.at(16)  # two residual blocks, first upsampling
+    synthesis = (9 * m * n + skip + 3 * 9 * n * n + 9 * n * n) * size.at(
+        Y_PIXELS
+    )  # two residual blocks, first upsampling
     synthesis += (gdn + 9 * n * n) * size.at(8) + (gdn + 9 * n * n) * size.at(4)
     synthesis += (attention + gdn + 27 * n) * size.at(2)
     return analysis, synthesis

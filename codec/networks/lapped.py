@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.architecture import ModelConfig
+from codec.architecture import Y_PIXELS, ModelConfig
 from codec.images.pixels import Samples
 from codec.networks.transforms import PaperAnalysis, PaperSynthesis, RateTable, Residual
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
-BLOCK = 16  # pixels along the side of a latent
+BLOCK = Y_PIXELS  # side of a block of the linear path, one position of y
 # biorthogonal scaling of the first difference; 1 is orthogonal. Best of 1, 1.3, 1.6 on training patches
 LAP_SCALE = 1.3
 CELL = 8  # the nonlinear paths work on 8x8 pixel cells

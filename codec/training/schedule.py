@@ -8,10 +8,9 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from codec.architecture import MS_SSIM_SIDE_MIN, QUALITY_FIRST, QUALITY_LAST, Metric
+from codec.architecture import MS_SSIM_SIDE_MIN, QUALITY_FIRST, QUALITY_LAST, STRIDE, Metric
 from codec.checkpoint import config_file
 from codec.errors import ConfigError
-from codec.model import STRIDE
 from codec.settings import build, load_yaml
 from codec.training.loss import Rounding
 

@@ -31,7 +31,7 @@ from compressai.models import (
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from codec.architecture import Metric
+from codec.architecture import STRIDE, Metric
 from codec.checkpoint import FOREIGN
 from codec.errors import ConfigError
 from codec.interface import Latents
@@ -51,7 +51,6 @@ MODELS: dict[str, type[CompressionModel]] = {
     "elic2022-chandelier": Elic2022Chandelier,
 }
 LMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483, 0.0932, 0.1800)  # of qualities 1..8, CompressAI's, for mse
-STRIDE = 64
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,13 @@ from compressai.models import CompressionModel, MeanScaleHyperpriorVbr, ScaleHyp
 from numpy.typing import NDArray
 from torch import Tensor
 
+from codec.architecture import STRIDE
 from codec.bitstream.container import on_header_grid
 from codec.errors import ConfigError
 from codec.interface import Latents, rounded
 from codec.zoo import streams as zoo_stream
 from codec.zoo.entropy import Gaussian
-from codec.zoo.fixed_rate import LMBDAS, STRIDE, ZooCodec, ZooConfig
+from codec.zoo.fixed_rate import LMBDAS, ZooCodec, ZooConfig
 
 VARIABLE: dict[str, type[ScaleHyperpriorVbr]] = {
     "bmshj2018-hyperprior-vbr": ScaleHyperpriorVbr,

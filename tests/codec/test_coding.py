@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from codec.architecture import STRIDE
 from codec.bitstream import symbols as transfer
 from codec.bitstream.container import HEADER_BYTES, on_header_grid, unpack
 from codec.bitstream.probability_tables import GridPositions, positions
@@ -23,7 +24,7 @@ from codec.coding import (
 )
 from codec.errors import BitstreamError, ConfigError
 from codec.images.pixels import Pixels, crop, from_tensor, pad, to_tensor
-from codec.model import STRIDE, Codec, Latents, latent_shapes
+from codec.model import Codec, Latents, latent_shapes
 from codec.networks.likelihoods import StepMixture
 
 Photo = Callable[..., NDArray[np.uint8]]
