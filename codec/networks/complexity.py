@@ -71,8 +71,7 @@ def transform_macs(config: ModelConfig, size: Area) -> dict[str, int]:
         "g_a": analysis,
         "g_s": synthesis,
         "h_a": 9 * m * n * y + 25 * n * n * (between + z),
-        "h_s": 25 * n * n * (z + between)
-        + 9 * n * config.hyper_features * y,
+        "h_s": 25 * n * n * (z + between) + 9 * n * config.hyper_features * y,
     }
 
 
@@ -84,9 +83,7 @@ def _paper(config: ModelConfig, size: Area) -> tuple[int, int]:
     analysis = (27 * n + gdn + attention) * size.at(2) + (9 * n * n + gdn) * (size.at(4) + size.at(8))
     analysis += 9 * n * m * y
     skip = m * n if m != n else 0
-    synthesis = (9 * m * n + skip + 3 * 9 * n * n + 9 * n * n) * size.at(
-        Y_PIXELS
-    )  # two residual blocks, first upsampling
+    synthesis = (9 * m * n + skip + 3 * 9 * n * n + 9 * n * n) * y  # two residual blocks, first upsampling
     synthesis += (gdn + 9 * n * n) * size.at(8) + (gdn + 9 * n * n) * size.at(4)
     synthesis += (attention + gdn + 27 * n) * size.at(2)
     return analysis, synthesis
