@@ -1,4 +1,4 @@
-"""Every error a user can cause, in one tree, so that a caller catches what it can mend.
+"""Errors that a user's input can cause, in one tree, so that a caller catches those it can handle.
 
     RdoError
     |-- ConfigError       a configuration file, flag or value that makes no sense
@@ -15,16 +15,16 @@ class RdoError(Exception):
 
 
 class ConfigError(RdoError):
-    """A configuration key, value or flag is wrong."""
+    """Wrong configuration key, value or flag."""
 
 
 class ImageError(RdoError):
-    """A picture is unreadable, or needs a decision (alpha, depth, animation) that was not given."""
+    """Picture that is unreadable, or needs a decision (alpha, depth, animation) that was not given."""
 
 
 class BitstreamError(RdoError):
-    """The bytes are truncated, altered, foreign, or written by another model."""
+    """Bytes that are truncated, altered, no .rdo file, or written by another model."""
 
 
 class CheckpointError(RdoError):
-    """A checkpoint is missing, corrupt, or does not fit its configuration."""
+    """Checkpoint that is missing, corrupt, or does not fit its configuration."""

@@ -1,4 +1,4 @@
-"""Writing files so that a final name never holds half of one."""
+"""Atomic writing: a file under its final name is always complete."""
 
 import os
 import secrets
@@ -6,7 +6,9 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` under a temporary name beside `path`, fsync, rename. Nothing is left behind on failure.
+    """Write `data` under a temporary name beside `path`, fsync, and rename it to `path`.
+
+    On failure the temporary file is removed and a file already at `path` stays.
 
     Raises:
         OSError: the disk is full, the folder is missing or not writable.
@@ -21,5 +23,5 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename == str(temporary):
-            error.filename = str(path)  # the name that users know
+            error.filename = str(path)  # the name that the user gave
         raise

@@ -1,6 +1,6 @@
-"""Model cards: what a checkpoint was trained on and how well it does, in a YAML file beside the weights.
+"""Model cards: training data and results of a checkpoint, in a YAML file beside the weights.
 
-A card names the weights it speaks of by hash, id, size and steps, so `check_card` finds one that went stale.
+A card identifies its weights by hash, model id, parameters and steps, so that `check_card` detects an outdated one.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from codec.settings import build, load_yaml
 
 @dataclass(frozen=True)
 class KodakPoint:
-    """Plain encoding at one quality: means over the 24 Kodak pictures, from file bytes and decoded 8-bit pixels."""
+    """Plain encoding at one quality, from files and 8-bit pixels: means over the 24 Kodak images."""
 
     quality: float
     bpp: float
@@ -23,16 +23,19 @@ class KodakPoint:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What to know before using a checkpoint.
+    """Facts about a checkpoint: identity, training, data, results and limits.
 
     Attributes:
-        sha256, model_id: of the file (or the manifest of its shards), and what .rdo files call it, in hex.
-        parameters, steps, hours: size and training; a run that was resumed counts as one, the model of `--init` apart.
-        hardware: what the hours were spent on.
-        data, licences: training photographs and what their sources allow.
-        kodak: rate and distortion of plain encoding.
-        bd_rate_percent: against `anchor`, over the range that both share of PSNR, or of the measure that it names.
-        limits: what it does badly or was not tried on.
+        sha256: of the file, or of the manifest of its shards, in hex.
+        model_id: id of the model in .rdo files, in hex.
+        parameters: number of weights.
+        steps, hours: length of training, over all calls of a resumed run, without that of a model given by `--init`.
+        hardware: machine that trained it.
+        data, licences: training photographs and the terms of their sources.
+        kodak: rate and distortion of plain encoding, by quality.
+        anchor: codec compared with, and the metric if it is not PSNR.
+        bd_rate_percent: BD-rate against `anchor` over their common range of the metric; negative is better.
+        limits: known weaknesses, and content that was not tested.
     """
 
     sha256: str
@@ -49,21 +52,21 @@ class ModelCard:
     limits: tuple[str, ...]
 
 
-def card_of(weights: Path) -> ModelCard | None:
-    """The card beside a checkpoint, None if there is none.
+def read_card(weights: Path) -> ModelCard | None:
+    """Read the card beside a checkpoint; None if there is none.
 
     Raises:
-        ConfigError: it is no valid card.
+        ConfigError: the file is no valid card.
     """
     path = weights.with_suffix(".yaml")
     return build(ModelCard, load_yaml(path), str(path)) if path.is_file() else None
 
 
 def check_card(card: ModelCard, weights: Path) -> None:
-    """Load a checkpoint and hold it against its card.
+    """Load a checkpoint and compare it with its card.
 
     Raises:
-        CheckpointError: the checkpoint does not load, or the card speaks of another.
+        CheckpointError: the checkpoint does not load, or differs from its card.
     """
     codec = load_own(weights)
     notes = read_checkpoint(weights)[2]
@@ -74,6 +77,6 @@ def check_card(card: ModelCard, weights: Path) -> None:
         "steps": int(notes.get("steps", card.steps)),
         "hours": round(float(notes.get("train_seconds", 3600 * card.hours)) / 3600, 1),
     }
-    told = {name: getattr(card, name) for name in found} | {"hours": round(card.hours, 1)}
-    if stale := [f"{name} is {found[name]}, not {told[name]}" for name in found if found[name] != told[name]]:
+    claimed = {name: getattr(card, name) for name in found} | {"hours": round(card.hours, 1)}
+    if stale := [f"{name} is {found[name]}, not {claimed[name]}" for name in found if found[name] != claimed[name]]:
         raise CheckpointError(f"{weights}: not what its card says: {'; '.join(stale)}: renew the card, or fetch again")

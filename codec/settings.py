@@ -1,8 +1,8 @@
-"""Settings: frozen dataclasses filled from strict YAML and flags, so that a typo is an error, never a silent default.
+"""Settings: frozen dataclasses filled from strict YAML and flags; an unknown key is an error, never ignored.
 
-Invariant: `build(type(c), to_mapping(c)) == c`, and equal settings have one mapping, hence one hash; but for an int
-beyond 2**53 that Python code put in a float field, which becomes the nearest float.
-Whatever a user wrote wrongly raises `ConfigError`, which names the source, the dotted key and the mend.
+Invariant: `build(type(c), to_mapping(c)) == c`, and equal settings have equal mappings and hashes, except that an int
+beyond 2**53 in a float field becomes the nearest float. Every mistake in a user's input raises `ConfigError`, which
+names the source, the dotted key and the remedy.
 """
 
 import difflib
@@ -28,7 +28,7 @@ _QUOTE = ": put it in quotes (bare yes, no, on, off, numbers and dates are not t
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses repeated keys and keys that are not text, and gives every bad value its line."""
+    """SafeLoader that refuses repeated keys and keys that are not text, and reports the line of every bad value."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # here, as merging `<<` later repeats keys legally
         node, seen = super().compose_mapping_node(anchor), set[str]()
@@ -48,7 +48,11 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def load_yaml(path: Path) -> dict[str, object]:
-    """Reads a YAML mapping for `build`; its errors name the file and the line."""
+    """Read a YAML mapping for `build`.
+
+    Raises:
+        ConfigError: unreadable file or invalid YAML; the message names the file and the line.
+    """
     text = ""
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")  # PyYAML refuses and places surrogates
@@ -66,18 +70,24 @@ def load_yaml(path: Path) -> dict[str, object]:
 
 
 def build(cls: type[T], mapping: Mapping[str, object], source: str = "") -> T:
-    """Fills `cls` by its annotations: int, float, bool, str, Path, Literal, tuple, dict by name, a dataclass; or None.
+    """Build a `cls` from a mapping, converting each value to the annotated type.
 
-    Text may stand for a number, bool or tuple ("1e-3", "true", "1,2,3"), as PyYAML and flags give it.
+    Types are int, float, bool, str, Path, Literal, tuple, dict by name, a dataclass, or one of these and None.
+
+    Numbers, bools and tuples may be given as text ("1e-3", "true", "1,2,3"), as PyYAML and flags give them.
 
     Raises:
-        ConfigError: A key or value does not fit, or `cls` refuses it with a ValueError; `source` opens the text.
+        ConfigError: a key or value does not fit, or `cls` raises ValueError; the message begins with `source`.
     """
     return _make(cls, mapping, f"{source}: " if source else "")
 
 
 def override(config: T, changes: Mapping[str, object], source: str = "flag") -> T:
-    """Copies `config` with dotted keys changed at once; the text `none` or `null` gives None where that is allowed."""
+    """Return a copy of `config` with dotted keys changed; the text `none` or `null` gives None where that is allowed.
+
+    Raises:
+        ConfigError: a key or value does not fit; the message begins with `source`.
+    """
     prefix, tree = f"{source}: " if source else "", dict[str, Any]()
     for key, value in changes.items():
         if any(other.startswith(f"{key}.") for other in changes):
@@ -91,19 +101,19 @@ def override(config: T, changes: Mapping[str, object], source: str = "flag") -> 
 
 
 def to_mapping(config: "DataclassInstance") -> dict[str, object]:
-    """Turns settings into a nested dict fit for JSON, with the types `build` gives (1 in a float field becomes 1.0)."""
+    """Convert settings to a nested dict for JSON, with the types of `build` (1 in a float field becomes 1.0)."""
     settled = build(type(config), json.loads(json.dumps(asdict(config), default=str)))
     return json.loads(json.dumps(asdict(settled), default=str))
 
 
 def config_hash(config: "DataclassInstance") -> str:
-    """Names settings by 16 hex digits, the same in every process and for equal settings."""
+    """Return 16 hex digits of the SHA-256 of settings; equal settings have equal hashes in every process."""
     text = json.dumps(to_mapping(config), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _make(cls: type[T], mapping: Mapping[str, object], prefix: str, base: object = MISSING) -> T:
-    """Builds `cls`; a key that `mapping` lacks comes from `base`, the settings being overridden, or is the default."""
+    """Build a `cls`; a key missing in `mapping` comes from `base`, the settings to override, or is the default."""
     known, hints, values = {field.name: field for field in fields(cls)}, get_type_hints(cls), {}
     for name in mapping:
         if name not in known:
@@ -123,7 +133,7 @@ def _make(cls: type[T], mapping: Mapping[str, object], prefix: str, base: object
 
 
 def _coerce(kind: Any, value: Any, at: str, base: object) -> object:
-    """Turns `value` into the annotated `kind`; `base` is the old value in an override, else MISSING."""
+    """Convert `value` to the annotated `kind`; `base` is the old value in an override, else MISSING."""
     args, origin = get_args(kind), get_origin(kind)
     if origin in (Union, UnionType):
         inner = [arg for arg in args if arg is not NoneType]
@@ -157,7 +167,7 @@ def _coerce(kind: Any, value: Any, at: str, base: object) -> object:
 
 
 def _to_scalar(kind: Any, value: Any) -> object:
-    """Reads an int, float, bool, str or Path, also from text; raises ValueError and its like where there is none."""
+    """Convert to int, float, bool, str or Path, also from text; raises ValueError, LookupError or OverflowError."""
     if kind is bool:
         return {"true": True, "false": False}[str(value).lower()]
     if kind in (str, Path) and isinstance(value, (str, kind)):
@@ -172,6 +182,7 @@ def _to_scalar(kind: Any, value: Any) -> object:
 
 
 def _nearest(word: object, valid: Iterable[object], noun: str) -> str:
+    """Return a hint with the valid name nearest to `word`, and all valid names."""
     names = [str(name) for name in valid]
     best = difflib.get_close_matches(str(word), names, n=1, cutoff=0.0)  # 0: always one, however far
     return f"did you mean {best[0]!r}? valid {noun}: {', '.join(names)}" if best else f"there are no {noun}"

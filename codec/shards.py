@@ -1,8 +1,8 @@
-"""A checkpoint in shards: safetensors files of a bounded size and a manifest that names each by its SHA-256.
+"""Checkpoints in shards: safetensors files of bounded size, and a manifest that lists each with its SHA-256.
 
-The manifest is JSON: {"format", "metadata", "shards": [{"file", "bytes", "sha256"}, ...]}. A shard's own name holds the
-start of its hash and the manifest is written last, so that a new export never touches the shards of the one before:
-whatever second a run is killed in, a manifest and its shards agree.
+The manifest is JSON: {"format", "metadata", "shards": [{"file", "bytes", "sha256"}, ...]}. The name of a
+shard holds the start of its hash and the manifest is written last, so that an export never overwrites the shards of an
+earlier one. Invariant: at any moment the manifest on disk and its shards agree.
 """
 
 import glob
@@ -19,15 +19,15 @@ from codec.errors import CheckpointError
 from codec.files import write_atomically
 
 FORMAT = "rdo-shards-1"
-SHARD_BYTES = 15_000_000  # largest shard
+SHARD_BYTES = 15_000_000  # maximum size of a shard
 SUFFIX = ".shard"
 
 
 def write_shards(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path, limit: int = SHARD_BYTES) -> None:
-    """Write tensors as shards of at most `limit` bytes beside the manifest `path`; shards of an older one are removed.
+    """Write tensors as shards of at most `limit` bytes beside the manifest `path`, and remove shards of an older one.
 
     Raises:
-        CheckpointError: one tensor alone is larger than a shard may be.
+        CheckpointError: a single tensor exceeds `limit`.
     """
     listed = []
     for group in _groups(tensors, limit, path):
@@ -45,10 +45,10 @@ def write_shards(tensors: dict[str, Tensor], metadata: dict[str, str], path: Pat
 
 
 def read_shards(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a manifest, each shard checked against its hash.
+    """Read the tensors and metadata of a manifest, checking each shard against its hash.
 
     Raises:
-        CheckpointError: the manifest is no manifest, or a shard is missing or altered.
+        CheckpointError: `path` is no manifest, or a shard is missing or altered.
     """
     try:
         manifest = json.loads(path.read_bytes())
@@ -66,6 +66,7 @@ def read_shards(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _read_shard(manifest: Path, name: str, digest: str) -> dict[str, Tensor]:
+    """Read the tensors of one shard beside its manifest, checking name and hash."""
     if Path(name).name != name:
         raise CheckpointError(f"{manifest}: shard {name!r} is no plain file name: not a manifest to trust")
     path = manifest.parent / name
@@ -82,7 +83,7 @@ def _read_shard(manifest: Path, name: str, digest: str) -> dict[str, Tensor]:
 
 
 def _groups(tensors: dict[str, Tensor], limit: int, path: Path) -> list[dict[str, Tensor]]:
-    """Tensors in order, as many to a group as fit."""
+    """Group tensors, in order, as many to a shard of `limit` bytes as fit."""
     groups: list[dict[str, Tensor]] = []
     room = 0
     for name, tensor in tensors.items():

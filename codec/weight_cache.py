@@ -1,9 +1,8 @@
-"""Results that depend on a codec's weights alone, computed once for as long as the weights stay untouched.
+"""Cache of results that depend on a codec's weights alone, such as its model id, valid until a weight changes.
 
-A picture needs the model's id and its entropy networks in double precision several times over. Invariant: a kept result
-is what computing it anew would give. Weights count as touched when torch has counted a write to one (every in-place
-operation, `load_state_dict`), or when one was moved or replaced. Only writes behind torch's back go unseen: through
-`.data`, or through a NumPy array that shares the memory. Trainable codecs are never kept.
+Invariant: a cached result equals that of computing it again. A weight counts as changed when torch has counted a write
+to it (every in-place operation, `load_state_dict`), or when it was moved or replaced. Writes that torch does not count
+are missed: through `.data`, or through a NumPy array that shares the memory. Trainable codecs are never cached.
 """
 
 from collections.abc import Callable
@@ -18,20 +17,20 @@ T = TypeVar("T")
 
 
 class State(NamedTuple):
-    """Configuration and weights at one moment; holding the tensors keeps their addresses from being used again."""
+    """Configuration, weights and their write counts at one moment; keeps the tensors, so that no address is reused."""
 
     config: Any
     names: list[str]
     tensors: list[Tensor]
-    writes: list[int]
+    write_counts: list[int]
 
 
-def while_untouched(function: Callable[[C], T]) -> Callable[[C], T]:
-    """Keep the result of `function` for each codec, until its weights or configuration change."""
+def cached_by_weights(function: Callable[[C], T]) -> Callable[[C], T]:
+    """Cache the result of `function` for each codec, until its weights or configuration change."""
     results: WeakKeyDictionary[C, tuple[State, T]] = WeakKeyDictionary()
 
     @wraps(function)
-    def kept(codec: C) -> T:
+    def cached(codec: C) -> T:
         state = _state(codec)
         if state is None:
             return function(codec)
@@ -39,11 +38,11 @@ def while_untouched(function: Callable[[C], T]) -> Callable[[C], T]:
             results[codec] = state, function(codec)
         return results[codec][1]
 
-    return kept
+    return cached
 
 
 def _state(codec: object) -> State | None:
-    """None where writes are not counted, or are to be expected."""
+    """Return the state of a codec; None if it is trainable, no module, or in inference mode, which counts no writes."""
     if not isinstance(codec, nn.Module):
         return None
     tensors = codec.state_dict()
@@ -53,7 +52,8 @@ def _state(codec: object) -> State | None:
 
 
 def _same(a: State, b: State) -> bool:
-    if (a.config, a.names, a.writes) != (b.config, b.names, b.writes):
+    """Return whether no weight was written, moved or replaced between two states."""
+    if (a.config, a.names, a.write_counts) != (b.config, b.names, b.write_counts):
         return False
     return all(
         s.data_ptr() == t.data_ptr() and s.dtype == t.dtype and s.stride() == t.stride()

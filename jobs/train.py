@@ -94,9 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     schedule.add_argument("--warmup", type=int, help="steps of linear warm-up")
     schedule.add_argument("--ema", type=float, help="decay of the averaged weights")
     schedule.add_argument("--seed", type=int, help="seed of crops, qualities and noise (built in: 0)")
-    schedule.add_argument(
-        "--validate-every", type=float, metavar="S", help="seconds from one validation to the next"
-    )
+    schedule.add_argument("--validate-every", type=float, metavar="S", help="seconds from one validation to the next")
     schedule.add_argument("--save-every", type=float, metavar="S", help="seconds from one saved state to the next")
     schedule.add_argument("--precision", choices=("fp32", "bf16"), help="bf16 autocast: for GPUs, slow on most CPUs")
     schedule.add_argument("--compile", action=argparse.BooleanOptionalAction, help="torch.compile the loss")
@@ -117,7 +115,7 @@ def settings_of(arguments: argparse.Namespace) -> TrainRun:
         ConfigError: unknown schedule, or a value that makes no sense.
     """
     from codec.settings import override
-    from codec.training.schedule import TrainConfig, for_all_phases, named_schedule
+    from codec.training.schedule import TrainConfig, named_schedule, with_crop_and_batch
 
     names = {f.name for f in fields(TrainConfig)} - {"crop", "batch"}
     given: dict[str, object] = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
@@ -127,7 +125,7 @@ def settings_of(arguments: argparse.Namespace) -> TrainRun:
     return TrainRun(
         photos=arguments.photos,
         output=arguments.output,
-        schedule=for_all_phases(override(base, given, ""), arguments.crop, arguments.batch),
+        schedule=with_crop_and_batch(override(base, given, ""), arguments.crop, arguments.batch),
         architecture=arguments.config,
         init=arguments.init,
         validation=arguments.validation,
@@ -150,7 +148,7 @@ def train(run: TrainRun, start_s: float) -> int:
 
     if run.threads is not None:
         torch.set_num_threads(run.threads)
-    device = cli.check_device(distributed.join(run.device))
+    device = cli.check_device(distributed.join_processes(run.device))
     if run.schedule.precision == "bf16":
         torch.set_float32_matmul_precision("high")  # what stays in single precision may use TF32
     torch.backends.cudnn.benchmark = True
@@ -159,14 +157,14 @@ def train(run: TrainRun, start_s: float) -> int:
     except torch.OutOfMemoryError as error:  # elsewhere than in a step, which cuts its batch
         raise ConfigError(f"{device}: out of memory: take a smaller --batch or --crop, or --stream") from error
     finally:
-        distributed.leave()
+        distributed.leave_processes()
 
 
 def _train_on(run: TrainRun, device: "torch.device", start_s: float) -> int:
     """Build or resume the trainer, run it under a monitor and report; returns the exit status."""
-    from codec.training.distributed import peers
+    from codec.training.distributed import this_process
     from codec.training.initialisation import initialise
-    from codec.training.streaming import Stream
+    from codec.training.streaming import StreamedCrops
     from codec.training.trainer import STATE_FILE, Trainer
     from jobs.training_monitor import TrainingMonitor, finished_step
 
@@ -182,7 +180,7 @@ def _train_on(run: TrainRun, device: "torch.device", start_s: float) -> int:
         done = f"finished at step {trainer.step}; a longer --steps or --time-budget goes on from there"
         cli.say(f"{run.output}: {done}")
         return cli.DONE
-    if not peers().rank:
+    if not this_process().rank:
         status = f"goes on at step {first_step}" if first_step else "starts"
         cli.say(f"{run.output}: {codec.config.name} {status}; validated on {len(validated)} photos")
     interrupted = cli.flag_on_signal()
@@ -191,11 +189,11 @@ def _train_on(run: TrainRun, device: "torch.device", start_s: float) -> int:
         is_over = run.stop_after_s is not None and time.monotonic() - start_s > run.stop_after_s
         return interrupted.is_set() or (trainer.step > first_step and is_over)
 
-    closes = closing(source) if isinstance(source, Stream) else nullcontext()
-    with TrainingMonitor(trainer, validated, quiet=peers().rank > 0) as monitor, closes:
+    closes = closing(source) if isinstance(source, StreamedCrops) else nullcontext()
+    with TrainingMonitor(trainer, validated, quiet=this_process().rank > 0) as monitor, closes:
         trainer.run(monitor, pause)
         monitor.validate(trainer)
-    if not peers().rank:
+    if not this_process().rank:
         done = "finished" if trainer.progress >= 1 else f"{trainer.progress:.0%} of the schedule; the same line goes on"
         cli.say(f"{run.output}: weights of step {trainer.step}, {done}")
     return cli.INTERRUPTED if interrupted.is_set() else cli.DONE
@@ -207,7 +205,7 @@ def _new_codec(run: TrainRun) -> "Codec":
 
     from codec.checkpoint import load_own, model_config
     from codec.model import Codec
-    from codec.training.initialisation import grow
+    from codec.training.initialisation import deepen
 
     given = load_own(run.init).requires_grad_(True) if run.init else None
     if given and not run.architecture:
@@ -215,7 +213,7 @@ def _new_codec(run: TrainRun) -> "Codec":
     torch.manual_seed(run.schedule.seed)
     codec = Codec(model_config(run.architecture or "small"))
     if given:
-        grow(codec, given)
+        deepen(codec, given)
     return codec
 
 
@@ -226,18 +224,18 @@ def _load_photos(run: TrainRun, device: "torch.device") -> "tuple[CropSource, li
         ConfigError: no photo is as large as the largest crop.
     """
     from codec.errors import ConfigError
-    from codec.training.dataset import Album, load_photos
-    from codec.training.distributed import peers
-    from codec.training.streaming import Stream
+    from codec.training.dataset import DeviceCrops, load_photos
+    from codec.training.distributed import this_process
+    from codec.training.streaming import StreamedCrops
 
     crops = run.schedule.crops
     limit = STREAM_SAMPLE if run.stream_photos else None
-    photos = load_photos(run.photos, min(crops), quiet=peers().rank > 0, limit=limit)
+    photos = load_photos(run.photos, min(crops), quiet=this_process().rank > 0, limit=limit)
     if all(min(photo.shape[:2]) < max(crops) for photo in photos):
         raise ConfigError(f"{run.photos}: no photo with sides of at least {max(crops)} pixels: take a smaller --crop")
     if run.stream_photos:
-        return Stream(run.photos, run.stream_photos, device), photos
-    return Album(photos, device), photos
+        return StreamedCrops(run.photos, run.stream_photos, device), photos
+    return DeviceCrops(photos, device), photos
 
 
 def _validation_photos(run: TrainRun, photos: "list[Samples]") -> "list[Samples]":

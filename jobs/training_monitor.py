@@ -83,7 +83,7 @@ class TrainingMonitor:
         if trainer.step % CHECK_EVERY == 0 or not self.loss:  # to read the loss is to wait for the device
             self.loss = float(loss.weighted)
             self.bar.update(trainer.progress - self.bar.n)
-            per_step_s = trainer.elapsed / max(1, trainer.step)  # a return may lead to the very start
+            per_step_s = trainer.elapsed_s / max(1, trainer.step)  # a return may lead to the very start
             self.bar.set_description(f"step {trainer.step}, {per_step_s:.2f} s, loss {self.loss:.2f}")
         if time.monotonic() - self.last_validation_s > self.validate_every_s:
             self.validate(trainer)
@@ -93,14 +93,14 @@ class TrainingMonitor:
         """Measure, log and publish the averaged weights, calibrated if the schedule is done; one row a quality."""
         if self.quiet:
             return []
-        codec = trainer.averaged()
+        codec = trainer.averaged_codec()
         finished = trainer.progress >= 1
         if finished:
             calibrate(codec, self.photos)
         rows = validate(codec, self.photos, QUALITIES)
         speed = self._speed(trainer)
-        export(codec, trainer.folder, {"steps": str(trainer.step), "train_seconds": f"{trainer.elapsed:.0f}"})
-        line: dict[str, object] = {"step": trainer.step, "seconds": round(trainer.elapsed, 1), "finished": finished}
+        export(codec, trainer.folder, {"steps": str(trainer.step), "train_seconds": f"{trainer.elapsed_s:.0f}"})
+        line: dict[str, object] = {"step": trainer.step, "seconds": round(trainer.elapsed_s, 1), "finished": finished}
         line |= {"rows": [row._asdict() for row in rows]} | (asdict(speed) if speed else {})
         append_line(trainer.folder / LOG, json.dumps(line))
         if speed:
@@ -112,13 +112,13 @@ class TrainingMonitor:
 
     def _speed(self, trainer: Trainer) -> Speed | None:
         """Return the speed since the previous call and start anew; None if no step was timed."""
-        seconds, steps = trainer.elapsed - self.elapsed_s, trainer.step - self.step
+        seconds, steps = trainer.elapsed_s - self.elapsed_s, trainer.step - self.step
         if seconds <= 0 or steps <= 0:
             return None
         speed = Speed(
             steps_per_s=steps / seconds,
             crops_per_s=self.crops / seconds,
-            flops_share=self.flops / seconds / self.matmul_flops / trainer.peers.world,
+            flops_share=self.flops / seconds / self.matmul_flops / trainer.process.world_size,
             matmul_flops=self.matmul_flops,
             memory_bytes=peak_memory_bytes(trainer.device),
         )
@@ -126,7 +126,7 @@ class TrainingMonitor:
         return speed
 
     def _restart_speed(self, trainer: Trainer) -> None:
-        self.step, self.elapsed_s, self.crops, self.flops = trainer.step, trainer.elapsed, 0, 0
+        self.step, self.elapsed_s, self.crops, self.flops = trainer.step, trainer.elapsed_s, 0, 0
 
 
 def finished_step(folder: Path) -> int | None:

@@ -1,1 +1,1 @@
-"""Training a codec: data, loss, schedule, trainer."""
+"""Training of a variable-rate codec: crops, loss, schedule, trainer, calibration; nothing here is needed to code."""

@@ -1,8 +1,8 @@
-"""Calibration: after training, make quality q the best one for lmbda_of(q) on truly rounded latents.
+"""Calibration of the quality scale after training: quality q becomes the best one for lmbda_of(q) on rounded latents.
 
-Training sees noise in place of rounding, which misjudges the rate of rare symbols, so a trained model may code best for
-lmbda at another quality than the one meant. Rows of every `RateTable` are therefore resampled at the qualities that
-measure best. Nothing else changes: the curve of rate and distortion stays, its points move to the lmbda they suit.
+Training has noise in place of rounding, which misestimates the rate of rare symbols, so a trained model may have its
+least cost at lmbda_of(q) at another quality than q. Rows of every `RateTable` are therefore resampled at the qualities
+of least measured cost. The rate-distortion curve stays; its points move to the lambda they suit.
 """
 
 import numpy as np
@@ -17,19 +17,19 @@ from codec.metrics.distortion import image_distortion
 from codec.model import Codec
 from codec.networks.transforms import RateTable
 
-OFFSETS = (-1.5, -1.0, -0.5, 0.0, 0.5)  # of the quality, tried around each level
-SIDE = 256  # pixels of the square cut from the middle of each photo
+QUALITY_OFFSETS = (-1.5, -1.0, -0.5, 0.0, 0.5)  # tried around each rate level
+CROP_PX = 256  # side of the square cut from the middle of each photo
 
 
 @torch.no_grad()
 def calibrate(codec: Codec, photos: list[Samples]) -> list[float]:
-    """Resample the rate levels; returns the quality, by the old scale, that each level now stands for.
+    """Resample the rate levels in place; returns the quality, on the old scale, that each level now stands for.
 
     Args:
-        photos: uint8 (H, W, 3); a dozen will do. Those with a side below 64 pixels, or 192 for MS-SSIM, are left out.
+        photos: uint8 (H, W, 3), about a dozen; those with a side below 64 pixels, or 192 for MS-SSIM, are left out.
     """
-    least = 1 if codec.config.distortion == "mse" else MS_SSIM_SIDE_MIN
-    crops = [_middle(photo) for photo in photos if min(photo.shape[:2]) >= -(-least // STRIDE) * STRIDE]
+    side_min = 1 if codec.config.distortion == "mse" else MS_SSIM_SIDE_MIN
+    crops = [_centre_crop(photo) for photo in photos if min(photo.shape[:2]) >= -(-side_min // STRIDE) * STRIDE]
     levels = np.linspace(QUALITY_FIRST, QUALITY_LAST, codec.config.levels)
     best = [_best_quality(codec, crops, level) for level in levels] if crops else []
     inside = np.array([(level, q - level) for level, q in zip(levels, best, strict=False) if q is not None])
@@ -37,16 +37,16 @@ def calibrate(codec: Codec, photos: list[Samples]) -> list[float]:
         return [float(level) for level in levels]
     # a straight line through the shifts evens out the noise of few photos, and reaches the ends of the scale
     slope, offset = np.polyfit(inside[:, 0], inside[:, 1], 1)
-    meant = [float(level + offset + slope * level) for level in levels]
+    calibrated = [float(level + offset + slope * level) for level in levels]
     for module in codec.modules():
         if isinstance(module, RateTable):
-            module.table.copy_(torch.stack([_row(module.table, q, levels) for q in meant]))
-    return meant
+            module.table.copy_(torch.stack([_table_row(module.table, q, levels) for q in calibrated]))
+    return calibrated
 
 
 def _best_quality(codec: Codec, crops: list[Tensor], level: float) -> float | None:
-    """Where a parabola through the costs at lmbda_of(level) is least; None if that lies beyond what was tried."""
-    tried = [level + offset for offset in OFFSETS if QUALITY_FIRST <= level + offset <= QUALITY_LAST]
+    """Return the quality of least cost at lmbda_of(level), by a parabola; None if it lies beyond those tried."""
+    tried = [level + offset for offset in QUALITY_OFFSETS if QUALITY_FIRST <= level + offset <= QUALITY_LAST]
     costs = [_cost(codec, crops, q, lmbda_of(level)) for q in tried]
     least = int(np.argmin(costs))
     if not 0 < least < len(tried) - 1:
@@ -57,7 +57,7 @@ def _best_quality(codec: Codec, crops: list[Tensor], level: float) -> float | No
 
 
 def _cost(codec: Codec, crops: list[Tensor], quality: float, lmbda: float) -> float:
-    """Mean bpp + lmbda * distortion of rounded latents, bpp by the model's estimate."""
+    """Return the mean bpp + lmbda * distortion of rounded latents, bpp as the model estimates it."""
     level = torch.tensor([float(quality)], device=next(codec.parameters()).device)
     total = 0.0
     for x in crops:
@@ -68,16 +68,16 @@ def _cost(codec: Codec, crops: list[Tensor], quality: float, lmbda: float) -> fl
     return total / len(crops)
 
 
-def _row(table: Tensor, quality: float, levels: NDArray[np.float64]) -> Tensor:
-    """A row of a rate table at any quality, carried on in a straight line beyond its ends."""
+def _table_row(table: Tensor, quality: float, levels: NDArray[np.float64]) -> Tensor:
+    """Return the row of a rate table (levels, C) at a quality, extrapolated linearly beyond its ends."""
     low = int(np.clip(np.searchsorted(levels, quality) - 1, 0, len(levels) - 2))
     weight = (quality - levels[low]) / (levels[low + 1] - levels[low])
     return torch.lerp(table[low], table[low + 1], weight)
 
 
-def _middle(photo: Samples) -> Tensor:
-    """(1, 3, side, side) in [0, 1], side a multiple of 64 and at most `SIDE`."""
-    height, width = (min(SIDE, length // STRIDE * STRIDE) for length in photo.shape[:2])
+def _centre_crop(photo: Samples) -> Tensor:
+    """Return the middle of a photo, (1, 3, h, w) in [0, 1], sides multiples of 64 and at most `CROP_PX`."""
+    height, width = (min(CROP_PX, length // STRIDE * STRIDE) for length in photo.shape[:2])
     top, left = (photo.shape[0] - height) // 2, (photo.shape[1] - width) // 2
     square = np.ascontiguousarray(photo[top : top + height, left : left + width])
     return torch.from_numpy(square).permute(2, 0, 1)[None] / 255

@@ -1,7 +1,7 @@
-"""Training photographs: decoded once, kept on the training device as uint8, cropped and flipped there.
+"""Training photographs: decoded once, kept on the training device as uint8, cropped, mirrored and transposed there.
 
-Every batch is a pure function of (seed, step), so a resumed run draws what an unbroken one would have drawn, and the
-processes of a parallel run cut their shares from one common draw.
+Invariant: a batch is a pure function of (seed, step), so a resumed run draws the crops of an unbroken one, and the
+processes of a parallel run take their shares of one common batch.
 """
 
 import sys
@@ -20,19 +20,19 @@ from codec.images.find import find_images
 from codec.images.pixels import Samples
 from codec.images.read import ImagePolicy, read_image
 
-POLICY = ImagePolicy(alpha="blend", depth=8, first_frame=True)
+PHOTO_POLICY = ImagePolicy(alpha="blend", depth=8, first_frame=True)
 
 
 class CropSource(Protocol):
-    """Where a trainer's crops come from."""
+    """Source of a trainer's crops."""
 
     def crops(self, size: int, batch: int, seed: int, step: int, share: slice) -> Tensor:
-        """The rows `share` of the `batch` crops of a step, uint8 (b, 3, size, size) on the training device."""
+        """Return the rows `share` of the `batch` crops of a step, uint8 (b, 3, size, size) on the training device."""
         ...
 
 
 class Draw(NamedTuple):
-    """One crop: its top left pixel in a photo, and whether it is mirrored and transposed."""
+    """Random crop: index of its photo, its top left pixel there, and whether it is mirrored and transposed."""
 
     photo: int
     row: int
@@ -42,7 +42,9 @@ class Draw(NamedTuple):
 
 
 def draw_crops(sides: NDArray[np.int64], size: int, batch: int, rng: np.random.Generator) -> list[Draw]:
-    """Random crops of photos with `sides` (N, 2), rows and columns; each pixel of a photo that fits is as likely.
+    """Draw random crops of `size` x `size` pixels from photos with `sides` (N, 2), height and width.
+
+    Photos are drawn in proportion to their area; those too small for a crop never are.
 
     Raises:
         ConfigError: no photo has both sides of at least `size`.
@@ -57,8 +59,8 @@ def draw_crops(sides: NDArray[np.int64], size: int, batch: int, rng: np.random.G
     return draws
 
 
-class Album:
-    """Photos (H, W, 3) uint8 as one array of pixels on `device`, from which crops are gathered there."""
+class DeviceCrops:
+    """Crop source that holds all photos, uint8 (H, W, 3), as one array of pixels on `device`."""
 
     def __init__(self, photos: list[Samples], device: torch.device) -> None:
         self.sides = np.array([photo.shape[:2] for photo in photos], dtype=np.int64)
@@ -69,17 +71,17 @@ class Album:
         self.pixels = pixels.to(device)
 
     def crops(self, size: int, batch: int, seed: int, step: int, share: slice) -> Tensor:
-        """See `CropSource`."""
+        """Gather the rows `share` of a step's crops on the device, uint8 (b, 3, size, size)."""
         draws = draw_crops(self.sides, size, batch, np.random.default_rng((seed, step)))[share]
         # pixel (i, j) of crop b lies at first + i * down + j * along
         plan = torch.tensor([_addresses(d, self.starts[d.photo], self.sides[d.photo, 1], size) for d in draws])
-        first, down, along = send(plan, self.pixels.device).T[..., None, None]
+        first, down, along = to_device(plan, self.pixels.device).T[..., None, None]
         steps = torch.arange(size, device=self.pixels.device)
         return self.pixels[first + steps[:, None] * down + steps * along].permute(0, 3, 1, 2)  # channels last in memory
 
 
 def _addresses(draw: Draw, start: int, width: int, size: int) -> tuple[int, int, int]:
-    """Address of a crop's first pixel, and the strides down and along it."""
+    """Return the address of a crop's first pixel, and the strides from row to row and from column to column."""
     first = int(start) + draw.row * int(width) + draw.col
     down, along = int(width), 1
     if draw.mirror:
@@ -87,23 +89,25 @@ def _addresses(draw: Draw, start: int, width: int, size: int) -> tuple[int, int,
     return (first, along, down) if draw.transpose else (first, down, along)
 
 
-def send(x: Tensor, device: torch.device) -> Tensor:
-    """`x` on `device`, without waiting for it."""
+def to_device(x: Tensor, device: torch.device) -> Tensor:
+    """Copy `x` to `device` without waiting for the copy."""
     return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
 
 
 def read_photo(path: Path) -> Samples | None:
-    """uint8 (H, W, 3), None if unreadable."""
+    """Read a photo as uint8 (H, W, 3); None if it is unreadable."""
     try:
-        return read_image(path, POLICY).data
+        return read_image(path, PHOTO_POLICY).data
     except ImageError:
         return None
 
 
-def load_photos(folder: Path, smallest: int, quiet: bool = True, limit: int | None = None) -> list[Samples]:
-    """Photos of a folder as uint8 (H, W, 3); those unreadable or with a side below `smallest` are left out.
+def load_photos(folder: Path, side_min: int, quiet: bool = True, limit: int | None = None) -> list[Samples]:
+    """Load the photos of a folder as uint8 (H, W, 3); those unreadable or with a side below `side_min` are left out.
 
-    `limit` takes about as many, evenly from the sorted list.
+    Args:
+        quiet: show no progress bar and no count of the photos left out.
+        limit: load about as many, evenly from the sorted list; None loads all.
 
     Raises:
         ConfigError: the folder does not exist or holds no usable photo.
@@ -115,11 +119,11 @@ def load_photos(folder: Path, smallest: int, quiet: bool = True, limit: int | No
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
         decoded = list(tqdm(pool.map(read_photo, paths), total=len(paths), desc="photos", disable=quiet or None))
     readable = [p for p in decoded if p is not None]
-    photos = [p for p in readable if min(p.shape[:2]) >= smallest]
+    photos = [p for p in readable if min(p.shape[:2]) >= side_min]
     if len(photos) < len(paths) and not quiet:
         left = f"{len(paths) - len(photos)} of {len(paths)} pictures left out"
-        print(f"{folder}: {left}: unreadable or with sides below {smallest} pixels", file=sys.stderr)
+        print(f"{folder}: {left}: unreadable or with sides below {side_min} pixels", file=sys.stderr)
     if not photos:
         largest = f"the largest has {max(min(p.shape[:2]) for p in readable)}" if readable else "none can be read"
-        raise ConfigError(f"{folder}: no photo with sides of at least {smallest} pixels; {largest}")
+        raise ConfigError(f"{folder}: no photo with sides of at least {side_min} pixels; {largest}")
     return photos

@@ -1,7 +1,8 @@
-"""Several processes, one run: who am I, and what must all of them agree on. Alone, everything here is the identity.
+"""Parallel training: this process's rank, and values that all processes must agree on.
 
-Processes are started by `torchrun`, which says in the environment who is who. Gradients are averaged by torch's DDP;
-what may differ between processes, the clock and the wish to stop, is agreed upon here.
+Processes are started by `torchrun`, which sets their ranks in the environment. Gradients are averaged by torch's DDP;
+what may differ between processes, elapsed time and the wish to stop, is agreed on here. With one process, nothing is
+exchanged.
 """
 
 import os
@@ -11,19 +12,19 @@ import torch
 from torch import distributed
 
 
-class Peers(NamedTuple):
-    """This process among all: `rank` 0 keeps the state and reports."""
+class Process(NamedTuple):
+    """Rank of this process among `world_size`; rank 0 saves the state and reports."""
 
     rank: int
-    world: int
+    world_size: int
 
-    def share(self) -> slice:
-        """Which rows of the common batch are this process's."""
-        return slice(self.rank, None, self.world)
+    def batch_rows(self) -> slice:
+        """Return the rows of the common batch that are this process's share."""
+        return slice(self.rank, None, self.world_size)
 
 
-def join(device: str) -> str:
-    """Join the other processes that torchrun started, if any; returns this process's device."""
+def join_processes(device: str) -> str:
+    """Join the other processes that torchrun started, if any, and return the device of this one."""
     if "WORLD_SIZE" not in os.environ:
         return device
     if device == "cuda":
@@ -33,28 +34,28 @@ def join(device: str) -> str:
     return device
 
 
-def leave() -> None:
-    """Undo `join`."""
+def leave_processes() -> None:
+    """Leave the process group that `join_processes` entered, if any."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
 
-def peers() -> Peers:
-    """This process's rank, and how many there are."""
+def this_process() -> Process:
+    """Return the rank of this process and the number of processes."""
     if not distributed.is_initialized():
-        return Peers(0, 1)
-    return Peers(distributed.get_rank(), distributed.get_world_size())
+        return Process(0, 1)
+    return Process(distributed.get_rank(), distributed.get_world_size())
 
 
-def agree(seconds: float, stop: bool, device: torch.device) -> tuple[float, bool]:
-    """The first process's `seconds`, and whether any wants to stop; waits for all.
+def agree_on_pause(elapsed_s: float, stop: bool, device: torch.device) -> tuple[float, bool]:
+    """Return rank 0's `elapsed_s`, and whether any process wants to stop; waits for all processes.
 
-    The others' would hold their waiting for the first while it validates.
+    Elapsed times of the other ranks include waiting for rank 0 while it validates.
     """
-    rank, world = peers()
-    if world == 1:
-        return seconds, stop
-    both = torch.tensor([0.0 if rank else seconds, float(stop)], dtype=torch.float64, device=device)
+    rank, world_size = this_process()
+    if world_size == 1:
+        return elapsed_s, stop
+    both = torch.tensor([0.0 if rank else elapsed_s, float(stop)], dtype=torch.float64, device=device)
     distributed.all_reduce(both)
-    first, wishes = both.tolist()
-    return first, wishes > 0
+    first_s, stops = both.tolist()
+    return first_s, stops > 0

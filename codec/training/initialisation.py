@@ -1,4 +1,4 @@
-"""Before the first step: a codec that starts as a good transform coder, with latents of a useful size, or as another.
+"""Initialisation before the first step: a codec that starts as a KLT transform coder, or as a shallower trained codec.
 
 Measured on a small sibling of `base` (N = 32, M = 64) after 250 steps, cost at quality 4.5: the paper's networks as
 drawn 20.3; scaled to latents of unit deviation 6.5; beside a linear path, which needs no learning to be there, 1.2.
@@ -19,13 +19,17 @@ from codec.networks.groups import deal_channels
 from codec.networks.lapped import klt_basis, set_klt
 from codec.networks.transforms import PaperAnalysis, Residual
 
-SCALED_ON = 16  # photos that the latents' deviations are measured on
-SIDE = 256  # pixels of what is taken of each
+SCALING_PHOTOS = 16  # photos that the deviations of latents are measured on
+CROP_PX = 256  # side of the part that is taken of each
 
 
 @torch.no_grad()
 def initialise(codec: Codec, photos: list[Samples]) -> None:
-    """KLT of the training photos for a linear path, unit deviations for the paper's networks, gains that suit both."""
+    """Set linear paths to the KLT of the photos, scale the paper's latents to unit deviation, and set gains to match.
+
+    Args:
+        photos: uint8 (H, W, 3).
+    """
     order = deal_channels(codec.config.latent, codec.config.segments)
     kernel, deviation = (found[order] for found in klt_basis(photos, codec.config.latent))
     if isinstance(codec.g_a, PaperAnalysis):
@@ -36,8 +40,10 @@ def initialise(codec: Codec, photos: list[Samples]) -> None:
 
 
 @torch.no_grad()
-def grow(codec: Codec, smaller: Codec) -> None:
-    """Make `codec` compute what a shallower one does: its weights, and identities in the blocks that are new.
+def deepen(codec: Codec, smaller: Codec) -> None:
+    """Give `codec` the weights of a shallower one, and make its additional residual blocks identities.
+
+    Both then compute the same.
 
     Raises:
         ConfigError: the two differ in more than greater depth.
@@ -55,20 +61,21 @@ def grow(codec: Codec, smaller: Codec) -> None:
 
 
 def _blocks(codec: Codec) -> dict[str, Residual | Block]:
+    """Return residual and transformer blocks by name."""
     return {name: module for name, module in codec.named_modules() if isinstance(module, Residual | Block)}
 
 
 def _last_layers(block: Residual | Block) -> list[Tensor]:
-    """Parameters of what is added to the block's input."""
+    """Return the parameters of the layers whose output is added to the block's input."""
     layers = [block.second] if isinstance(block, Residual) else [block.project, block.mlp[-1]]
     return [parameter for layer in layers for parameter in layer.parameters()]
 
 
 def _scale_latents(analysis: PaperAnalysis, photos: list[Samples]) -> None:
-    """Make each channel's mean 0 and deviation 1 on some photos, by its last layer."""
+    """Scale the last layer so that each latent channel has mean 0 and deviation 1 on some of the photos."""
     latents = []
-    for photo in photos[:: max(1, len(photos) // SCALED_ON)]:
-        height, width = (min(SIDE, side // STRIDE * STRIDE) for side in photo.shape[:2])
+    for photo in photos[:: max(1, len(photos) // SCALING_PHOTOS)]:
+        height, width = (min(CROP_PX, side // STRIDE * STRIDE) for side in photo.shape[:2])
         x = torch.from_numpy(np.ascontiguousarray(photo[:height, :width])).permute(2, 0, 1)[None] / 255
         latents.append(analysis(x, torch.full((1,), 4.5)).flatten(2))  # (1, M, h * w)
     deviation, mean = torch.std_mean(torch.cat(latents, 2), (0, 2))

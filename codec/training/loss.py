@@ -1,8 +1,8 @@
-"""What training minimises: lmbda^-0.5 * (bpp + lmbda * D) of crops, each at a quality of its own.
+"""Training loss: lmbda^-0.5 * (bpp + lmbda * D), averaged over crops, each at a quality of its own.
 
-D is the mse or MS-SSIM of `codec.metrics.distortion`. Rounding is straight-through for what `g_s`, `h_s` and the
-context model see; for the rate it is uniform noise or, with `hard`, straight-through too. No operation here waits for
-the device.
+D is the mse or MS-SSIM of `codec.metrics.distortion`. The input of `g_s`, `h_s` and the context model is rounded with
+the straight-through gradient; the rate is that of latents with uniform noise or, with `hard`, of the rounded ones. No
+operation here waits for the device.
 """
 
 from typing import Literal, NamedTuple
@@ -19,7 +19,7 @@ Rounding = Literal["noise", "hard"]
 
 
 class Loss(NamedTuple):
-    """Means over a batch: what is minimised, and its parts."""
+    """Means over a batch: the weighted loss that is minimised, bpp as estimated, and mse on the scale 0..255."""
 
     weighted: Tensor
     bpp: Tensor
@@ -27,7 +27,7 @@ class Loss(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What one step learns from; `split` cuts every field along the first axis.
+    """Input of one training step.
 
     Attributes:
         x: crops (B, 3, H, W) in [0, 1].
@@ -42,12 +42,12 @@ class Batch(NamedTuple):
     z_noise: Tensor
 
     def split(self, parts: int) -> list["Batch"]:
-        """At most `parts` batches, in order."""
+        """Split every field along the first axis into at most `parts` batches, in order."""
         return [Batch(*fields) for fields in zip(*(value.chunk(parts) for value in self), strict=True)]
 
 
 def uniform_noise(codec: Codec, x: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Noise for y and z of crops x (B, 3, H, W)."""
+    """Draw noise in -1/2..1/2 of the shapes of y and z for crops x (B, 3, H, W)."""
     batch, _, height, width = x.shape
     shapes = latent_shapes(codec.config, width, height, batch)
     y_noise, z_noise = (torch.rand(shape, generator=noise, device=x.device) - 0.5 for shape in shapes)
@@ -57,15 +57,16 @@ def uniform_noise(codec: Codec, x: Tensor, noise: torch.Generator) -> tuple[Tens
 def training_loss(
     codec: Codec, batch: Batch, distortion: Metric = "mse", rounding: Rounding = "noise", context: bool = True
 ) -> Loss:
-    """Weighted rate-distortion loss of a batch; its mse is reported whatever is minimised.
+    """Compute the weighted rate-distortion loss of a batch; its mse is reported for any `distortion`.
 
-    Without `context` the hyperprior alone prices y.
+    Args:
+        context: whether the context model takes part; without it the rate of y is that of the hyperprior alone.
     """
     y, z = (latent.float() for latent in codec.analyse(batch.x, batch.quality))
     y_hat, z_hat = straight_through(y), straight_through(z)
-    y_seen, z_seen = (y_hat, z_hat) if rounding == "hard" else (y + batch.y_noise, z + batch.z_noise)
-    y_bits = codec.y_bits(y_seen, codec.mixture(y_hat, z_hat, batch.quality, context)).sum((1, 2, 3))
-    z_bits = codec.z_bits(z_seen, batch.quality).sum((1, 2, 3))
+    y_rated, z_rated = (y_hat, z_hat) if rounding == "hard" else (y + batch.y_noise, z + batch.z_noise)
+    y_bits = codec.y_bits(y_rated, codec.mixture(y_hat, z_hat, batch.quality, context)).sum((1, 2, 3))
+    z_bits = codec.z_bits(z_rated, batch.quality).sum((1, 2, 3))
     x_hat = codec.synthesise(Latents(y_hat, z_hat), batch.quality).float()
     bpp = (y_bits + z_bits) / (batch.x.shape[2] * batch.x.shape[3])
     mse = image_distortion(x_hat, batch.x, "mse")
@@ -75,17 +76,17 @@ def training_loss(
 
 
 def straight_through(x: Tensor) -> Tensor:
-    """round(x), with the gradient of the identity."""
+    """Round x to integers, with the gradient of the identity."""
     return x + (x.round() - x).detach()
 
 
-class Objective(nn.Module):
-    """The loss as a module, which is what torch's DDP wraps."""
+class LossModule(nn.Module):
+    """Training loss as a module, because torch's DDP wraps modules only."""
 
     def __init__(self, codec: Codec) -> None:
         super().__init__()
         self.codec = codec
 
     def forward(self, batch: Batch, distortion: Metric, rounding: Rounding, context: bool) -> Loss:
-        """See `training_loss`."""
+        """Compute `training_loss` of the codec."""
         return training_loss(self.codec, batch, distortion, rounding, context)

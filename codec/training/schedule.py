@@ -1,7 +1,6 @@
-"""How a run goes: its length, its rates and its phases, from flags or `configs/train/*.yaml`.
+"""Training schedule: length, learning rates and phases of a run, from flags or `configs/train/*.yaml`.
 
-Everything here is a pure function of how far the run is (`progress`, 0 to 1), so that a resumed run goes on exactly
-where it was.
+Invariant: everything is a pure function of step and `progress` (0 to 1), so a resumed run continues exactly.
 """
 
 import math
@@ -14,21 +13,21 @@ from codec.errors import ConfigError
 from codec.settings import build, load_yaml
 from codec.training.loss import Rounding
 
-SEEDS = 1 << 16  # beside step and process they fill the 64 bits that a generator takes
+SEEDS = 1 << 16  # number of seeds; with step and rank they fill the 64 bits of a generator's seed
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of the schedule with ways of its own.
+    """Stretch of the schedule with settings of its own.
 
     Attributes:
-        share: its length, relative to the other phases.
-        crop, batch: as in `TrainConfig`, whose values None stands for.
-        distortion: what is traded against the rate, `mse` or `ms_ssim`; published weights name that of their phase.
-        rounding: what the rate sees of y and z: `noise`, or `hard` for truly rounded latents (straight-through).
-        lr_scale: factor on all rates.
-        context: whether the context model takes part; without it the hyperprior alone prices y while the transforms
-            learn. Validation always asks it, so costs are high until a phase has trained it.
+        share: length, relative to the other phases.
+        crop, batch: side of a crop in pixels and crops a step; None takes those of `TrainConfig`.
+        distortion: metric traded against the rate, `mse` or `ms_ssim`; recorded in the published weights.
+        rounding: latents that the rate is estimated of: with `noise`, or `hard`, rounded (straight-through).
+        lr_scale: factor on all learning rates.
+        context: whether the context model takes part; without it the rate of y is that of the hyperprior alone.
+            Validation always uses it, so costs are high until a phase has trained it.
     """
 
     share: float = 1.0
@@ -42,19 +41,19 @@ class Phase:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. Rates are peaks of a schedule: linear warm-up, then cosine to 1 % at the end.
+    """Training settings. Learning rates are peaks: linear warm-up, then a cosine down to 1 % at the end.
 
     Attributes:
         steps: length of the schedule, unless `time_budget` (seconds of training, over all calls) is given.
         crop, batch: side of a crop in pixels (a multiple of 64) and crops a step, over all processes.
-        lr, lr_transform, lr_linear: AdamW's rates for entropy networks; nonlinear transforms; linear paths and gains.
-        warmup: steps over which the rates rise to their peaks.
-        clip: largest gradient norm.
+        lr, lr_transform, lr_linear: AdamW's rates of entropy networks; nonlinear transforms; linear paths and gains.
+        warmup: steps over which the learning rates rise to their peaks.
+        clip: largest norm of the gradient, which is scaled down to it.
         ema: decay of the averaged weights that are validated and published.
-        quality_range: qualities are drawn uniformly from it.
-        validate_every, save_every: seconds.
+        quality_range: qualities of crops are drawn uniformly from it.
+        validate_every, save_every: seconds between validations, and between saved states.
         precision: bf16 runs matrix products in bfloat16; likelihoods, GDN and softmax stay in single precision.
-        phases: in order; none is one phase of the values above.
+        phases: in order; an empty tuple is one phase with the values above.
     """
 
     steps: int = 20_000
@@ -88,29 +87,29 @@ class TrainConfig:
             raise ValueError(f"quality_range {self.quality_range} must rise within {QUALITY_FIRST:g}..{QUALITY_LAST:g}")
         if not 0 <= self.seed < SEEDS:
             raise ValueError(f"seed {self.seed} must lie in 0..{SEEDS - 1}")
-        for phase in _resolved(self):
-            _check(phase)
+        for phase in _resolved_phases(self):
+            _check_phase(phase)
 
     @property
     def crops(self) -> set[int]:
-        """Every crop size that some phase uses."""
-        return {phase.crop for phase in _resolved(self) if phase.crop}
+        """Crop sizes of all phases, in pixels."""
+        return {phase.crop for phase in _resolved_phases(self) if phase.crop}
 
     @property
     def photo_side_min(self) -> int:
-        """Pixels that a side of a photo must have to be validated on, in every phase."""
+        """Smallest side, in pixels, of a photo that can be validated on in every phase."""
         structural = any(phase.distortion == "ms_ssim" for phase in self.phases)
         return MS_SSIM_SIDE_MIN if structural else 1
 
     @property
     def batches(self) -> set[int]:
-        """Every batch size that some phase uses."""
-        return {phase.batch for phase in _resolved(self) if phase.batch}
+        """Batch sizes of all phases."""
+        return {phase.batch for phase in _resolved_phases(self) if phase.batch}
 
 
 def phase_at(config: TrainConfig, progress: float) -> Phase:
-    """The phase at `progress` 0..1, its crop and batch filled in."""
-    phases = _resolved(config)
+    """Return the phase at `progress` 0..1, its crop and batch filled in."""
+    phases = _resolved_phases(config)
     left = progress * sum(phase.share for phase in phases)
     for phase in phases[:-1]:
         if left < phase.share:
@@ -119,15 +118,15 @@ def phase_at(config: TrainConfig, progress: float) -> Phase:
     return phases[-1]
 
 
-def rate_factor(config: TrainConfig, step: int, progress: float) -> float:
-    """Warm-up times cosine times the phase's scale; 0.01 of it at the end."""
+def lr_factor(config: TrainConfig, step: int, progress: float) -> float:
+    """Return the factor on all peak learning rates: warm-up times cosine (1 to 0.01) times the phase's `lr_scale`."""
     cosine = 0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2
     warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     return warm * cosine * phase_at(config, progress).lr_scale
 
 
-def for_all_phases(config: TrainConfig, crop: int | None, batch: int | None) -> TrainConfig:
-    """`config` with crop and batch, where given, in every phase: what a flag means.
+def with_crop_and_batch(config: TrainConfig, crop: int | None, batch: int | None) -> TrainConfig:
+    """Return `config` with crop and batch, where not None, set in every phase, as the flags --crop and --batch do.
 
     Raises:
         ConfigError: a value that makes no sense.
@@ -141,7 +140,7 @@ def for_all_phases(config: TrainConfig, crop: int | None, batch: int | None) -> 
 
 
 def named_schedule(name: str) -> TrainConfig:
-    """The schedule of a name in configs/train, or of a YAML file.
+    """Read a schedule by its name in configs/train, or from a YAML file.
 
     Raises:
         ConfigError: unknown name or bad file.
@@ -150,7 +149,8 @@ def named_schedule(name: str) -> TrainConfig:
     return build(TrainConfig, load_yaml(path), str(path))
 
 
-def _resolved(config: TrainConfig) -> tuple[Phase, ...]:
+def _resolved_phases(config: TrainConfig) -> tuple[Phase, ...]:
+    """Return the phases, crop and batch filled in from `config`."""
     phases = config.phases or (Phase(),)
     return tuple(
         replace(
@@ -162,7 +162,8 @@ def _resolved(config: TrainConfig) -> tuple[Phase, ...]:
     )
 
 
-def _check(phase: Phase) -> None:
+def _check_phase(phase: Phase) -> None:
+    """Raise ValueError for a resolved phase whose values make no sense."""
     crop, batch = phase.crop or 0, phase.batch or 0
     if crop % STRIDE or crop < STRIDE:
         raise ValueError(f"crop {crop} is no multiple of {STRIDE}")

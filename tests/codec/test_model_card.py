@@ -9,7 +9,7 @@ import yaml
 from codec.checkpoint import file_sha256, installed_models, load, model_id, publish
 from codec.errors import CheckpointError, ConfigError
 from codec.model import Codec
-from codec.model_card import ModelCard, card_of, check_card
+from codec.model_card import ModelCard, check_card, read_card
 from codec.settings import to_mapping
 
 
@@ -31,7 +31,7 @@ def weights(tmp_path: Path, make_codec: Callable[..., Codec]) -> Path:
 @pytest.mark.parametrize("name", installed_models())
 def test_every_shipped_model_has_a_true_card(name: str) -> None:
     path = installed_models()[name]
-    card = card_of(path)
+    card = read_card(path)
     assert card is not None, f"write {path.with_suffix('.yaml')}"
     check_card(card, path)
     assert card.data and card.licences and card.limits
@@ -41,7 +41,7 @@ def test_every_shipped_model_has_a_true_card(name: str) -> None:
 
 
 def test_a_true_card_passes(weights: Path) -> None:
-    card = card_of(weights)
+    card = read_card(weights)
     assert card is not None and card.limits == ("all",)
     check_card(card, weights)
 
@@ -51,14 +51,14 @@ def test_a_stale_card_is_found_out(weights: Path, field: str) -> None:
     mapping = yaml.safe_load(weights.with_suffix(".yaml").read_text())
     mapping[field] = 99 if isinstance(mapping[field], int | float) else "00"
     weights.with_suffix(".yaml").write_text(yaml.safe_dump(mapping))
-    card = card_of(weights)
+    card = read_card(weights)
     assert card is not None
     with pytest.raises(CheckpointError, match=f"not what its card says: {field} is [^;]*: renew the card"):
         check_card(card, weights)
 
 
 def test_other_weights_do_not_pass_for_the_cards(weights: Path, make_codec: Callable[..., Codec]) -> None:
-    card = card_of(weights)
+    card = read_card(weights)
     assert card is not None
     publish(make_codec(seed=1), weights)
     with pytest.raises(CheckpointError, match=r"sha256 is .*; model_id is "):
@@ -69,6 +69,6 @@ def test_a_checkpoint_without_a_card_has_none_and_a_typo_is_refused(weights: Pat
     path = weights.with_suffix(".yaml")
     path.write_text(path.read_text().replace("licences:", "licenses:"))
     with pytest.raises(ConfigError, match=r"tiny\.yaml: licenses: unknown key; did you mean 'licences'"):
-        card_of(weights)
+        read_card(weights)
     path.unlink()
-    assert card_of(weights) is None
+    assert read_card(weights) is None

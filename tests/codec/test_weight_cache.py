@@ -11,7 +11,7 @@ from codec.architecture import ModelConfig
 from codec.bitstream.rounding import in_double
 from codec.checkpoint import model_id
 from codec.model import Codec
-from codec.weight_cache import while_untouched
+from codec.weight_cache import cached_by_weights
 
 
 def head_weight(codec: Codec) -> torch.Tensor:
@@ -69,7 +69,7 @@ def test_nothing_is_kept_of_a_codec_in_training(make_codec: Callable[..., Codec]
 
 def test_results_are_computed_once_and_go_with_their_codec(make_codec: Callable[..., Codec]) -> None:
     calls = []
-    count = while_untouched(lambda codec: calls.append(codec.config.name))
+    count = cached_by_weights(lambda codec: calls.append(codec.config.name))
     a, b = make_codec(), make_codec()
     for codec in (a, a, b, a, b):
         count(codec)

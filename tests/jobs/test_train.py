@@ -16,7 +16,7 @@ from codec.architecture import trained_for
 from codec.checkpoint import load, read_checkpoint
 from codec.coding import decode, encode
 from codec.images.read import read_image
-from codec.training.streaming import Stream
+from codec.training.streaming import StreamedCrops
 from codec.training.trainer import Trainer
 from jobs.train import build_parser, main, settings_of
 from jobs.training_monitor import QUALITIES, TrainingMonitor
@@ -113,8 +113,8 @@ def test_a_run_that_is_ended_where_it_was_interrupted_is_calibrated_first(rdo_tr
 
 
 def test_a_streams_decoding_ends_with_the_run(rdo_train_on: Train, monkeypatch) -> None:
-    honest, closed = Stream.close, list[bool]()
-    monkeypatch.setattr(Stream, "close", lambda self: closed.append(True) or honest(self))
+    honest, closed = StreamedCrops.close, list[bool]()
+    monkeypatch.setattr(StreamedCrops, "close", lambda self: closed.append(True) or honest(self))
     assert rdo_train_on("--steps", 1, "--stream", 2, "-o", "run", "photos") == 0 and closed
 
 

@@ -11,7 +11,7 @@ from codec.interface import rate
 from codec.metrics.distortion import image_distortion
 from codec.networks.transforms import RateTable
 from codec.training import calibration
-from codec.training.calibration import _cost, _middle, calibrate
+from codec.training.calibration import _centre_crop, _cost, calibrate
 
 
 def tables(codec) -> list[torch.Tensor]:
@@ -30,7 +30,7 @@ def test_finds_where_the_cost_is_least(make_codec, monkeypatch, shift: float) ->
         return 1 + (quality - level - shift) ** 2
 
     monkeypatch.setattr(calibration, "_cost", cost)
-    monkeypatch.setattr(calibration, "OFFSETS", (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5))
+    monkeypatch.setattr(calibration, "QUALITY_OFFSETS", (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5))
     meant = calibrate(codec, [np.zeros((64, 64, 3), np.uint8)])
     assert np.allclose(meant, levels + shift)
     for old, new in zip(before, tables(codec), strict=True):
@@ -43,13 +43,13 @@ def test_finds_where_the_cost_is_least(make_codec, monkeypatch, shift: float) ->
 
 def test_the_embedded_model_is_calibrated(photo) -> None:
     small = load("small")
-    crops = [_middle(photo(256, 256, seed)) for seed in (1, 2)]
+    crops = [_centre_crop(photo(256, 256, seed)) for seed in (1, 2)]
     low, middle, high = (_cost(small, crops, quality, lmbda_of(5.0)) for quality in (2.0, 5.0, 8.0))
     assert middle < min(low, high), "these pictures are no photographs, so a rough look will do"
 
 
 def test_the_cost_is_of_what_the_model_was_trained_for(make_codec, photo) -> None:
-    codec, crops = make_codec(distortion="ms_ssim"), [_middle(photo(200, 220))]
+    codec, crops = make_codec(distortion="ms_ssim"), [_centre_crop(photo(200, 220))]
     x = crops[0]
     assert x.shape[2:] == (192, 192)
     level = torch.tensor([3.0])

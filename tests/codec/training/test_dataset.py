@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from codec.errors import ConfigError
-from codec.training.dataset import Album, Draw, draw_crops, load_photos, read_photo
-from codec.training.streaming import AHEAD, CROPS_A_PHOTO, Stream
+from codec.training.dataset import DeviceCrops, Draw, draw_crops, load_photos, read_photo
+from codec.training.streaming import AHEAD_FRACTION, CROPS_PER_PHOTO, StreamedCrops
 
 Photo = Callable[..., NDArray[np.uint8]]
 CPU = torch.device("cpu")
@@ -42,7 +42,7 @@ def cut(photo: NDArray[np.uint8], draw: Draw, size: int) -> NDArray[np.uint8]:
 
 
 def test_an_album_gathers_what_numpy_cuts(photos: list[NDArray[np.uint8]]) -> None:
-    album = Album(photos, CPU)
+    album = DeviceCrops(photos, CPU)
     for step in range(6):
         draws = draw_crops(album.sides, 64, 8, np.random.default_rng((5, step)))
         expected = np.stack([cut(photos[d.photo], d, 64) for d in draws]).transpose(0, 3, 1, 2)
@@ -67,7 +67,7 @@ def test_crops_that_fit_no_photo_are_refused() -> None:
 
 
 def test_shares_of_processes_make_up_the_batch(photos: list[NDArray[np.uint8]], folder: Path) -> None:
-    for source in (Album(photos, CPU), Stream(folder, 4, CPU)):
+    for source in (DeviceCrops(photos, CPU), StreamedCrops(folder, 4, CPU)):
         whole = source.crops(64, 6, 1, 9, ALL)
         parts = [source.crops(64, 6, 1, 9, slice(rank, None, 3)) for rank in range(3)]
         assert torch.equal(torch.stack(parts, 1).flatten(0, 1), whole)
@@ -75,11 +75,11 @@ def test_shares_of_processes_make_up_the_batch(photos: list[NDArray[np.uint8]], 
 
 def test_a_stream_draws_the_same_whenever_it_starts(folder: Path) -> None:
     steps = range(0, 40, 3)
-    unbroken = Stream(folder, 4, CPU)
+    unbroken = StreamedCrops(folder, 4, CPU)
     seen = [unbroken.crops(64, 4, 2, step, ALL) for step in steps]
     for step, crops in zip(steps, seen, strict=True):
-        assert torch.equal(Stream(folder, 4, CPU).crops(64, 4, 2, step, ALL), crops)
-    assert not torch.equal(Stream(folder, 4, CPU).crops(64, 4, 3, 0, ALL), seen[0]), "another seed, other crops"
+        assert torch.equal(StreamedCrops(folder, 4, CPU).crops(64, 4, 2, step, ALL), crops)
+    assert not torch.equal(StreamedCrops(folder, 4, CPU).crops(64, 4, 3, 0, ALL), seen[0]), "another seed, other crops"
 
 
 def test_a_stream_holds_no_more_than_its_window_and_shows_every_photo(
@@ -94,13 +94,13 @@ def test_a_stream_holds_no_more_than_its_window_and_shows_every_photo(
         return honest(path)
 
     monkeypatch.setattr(module, "read_photo", watched)
-    stream = Stream(folder, 4, CPU)
+    stream = StreamedCrops(folder, 4, CPU)
     rounds = 2
-    for step in range(rounds * 12 * CROPS_A_PHOTO // 4):
+    for step in range(rounds * 12 * CROPS_PER_PHOTO // 4):
         crops = stream.crops(64, 4, 0, step, ALL)
-        assert crops.shape == (4, 3, 64, 64) and len(stream.decoded) <= 4 * (1 + AHEAD)
+        assert crops.shape == (4, 3, 64, 64) and len(stream.decoded) <= 4 * (1 + AHEAD_FRACTION)
     assert set(read) == {f"{i:02}.png" for i in range(12)}
-    assert len(read) <= rounds * 12 + 4 * (1 + AHEAD), "a photo is decoded once each round"
+    assert len(read) <= rounds * 12 + 4 * (1 + AHEAD_FRACTION), "a photo is decoded once each round"
 
 
 def test_what_is_no_longer_wanted_is_not_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,9 +114,9 @@ def test_what_is_no_longer_wanted_is_not_decoded(folder: Path, monkeypatch: pyte
         return honest(path)
 
     monkeypatch.setattr("codec.training.streaming.read_photo", slow)
-    stream = Stream(folder, 2, CPU)
+    stream = StreamedCrops(folder, 2, CPU)
     stream.pool = ThreadPoolExecutor(1)
-    left = [stream._ask(at, 0) for at in range(6)]
+    left = [stream._decode_later(at, 0) for at in range(6)]
     assert begun.wait(60)
     go.set()
     stream._photos(100, 0, 64)  # another window
@@ -125,7 +125,7 @@ def test_what_is_no_longer_wanted_is_not_decoded(folder: Path, monkeypatch: pyte
     go.clear()
     begun.clear()
     for at in range(200, 206):
-        stream._ask(at, 0)
+        stream._decode_later(at, 0)
     assert begun.wait(60)
     before = len(read)
     stream.close()
@@ -135,37 +135,37 @@ def test_what_is_no_longer_wanted_is_not_decoded(folder: Path, monkeypatch: pyte
 
 
 def test_a_phase_of_smaller_batches_keeps_to_the_window(folder: Path) -> None:
-    stream = Stream(folder, 4, CPU)
+    stream = StreamedCrops(folder, 4, CPU)
     for step in range(20):
         stream.crops(64, 8, 0, step, ALL)
     for step in range(20, 40):
         stream.crops(64, 2, 0, step, ALL)
-        assert len(stream.decoded) <= 4 * (1 + AHEAD)
+        assert len(stream.decoded) <= 4 * (1 + AHEAD_FRACTION)
 
 
 def test_a_window_without_a_photo_that_fits_takes_the_next_that_does(photo: Photo, tmp_path: Path) -> None:
     for i in range(10):
         Image.fromarray(photo(80 if i == 6 else 30, 90, i)).save(tmp_path / f"{i}.png")
     for step in range(30):
-        stream = Stream(tmp_path, 3, CPU)
+        stream = StreamedCrops(tmp_path, 3, CPU)
         assert stream.crops(64, 2, 0, step, ALL).shape == (2, 3, 64, 64)
-        assert len(stream.decoded) <= 3 * (1 + AHEAD) + 2, "photos that are too small are not kept"
+        assert len(stream.decoded) <= 3 * (1 + AHEAD_FRACTION) + 2, "photos that are too small are not kept"
     with pytest.raises(ConfigError, match="sides of at least 128 pixels"):
-        Stream(tmp_path, 3, CPU).crops(128, 2, 0, 0, ALL)
+        StreamedCrops(tmp_path, 3, CPU).crops(128, 2, 0, 0, ALL)
 
 
 def test_a_stream_needs_photos(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no photo: name a folder of photographs"):
-        Stream(tmp_path, 4, CPU)
+        StreamedCrops(tmp_path, 4, CPU)
     with pytest.raises(ConfigError, match="no such folder"):
-        Stream(tmp_path / "nowhere", 4, CPU)
+        StreamedCrops(tmp_path / "nowhere", 4, CPU)
 
 
 def test_a_stream_of_pictures_too_small_is_refused(tmp_path: Path, photo: Photo) -> None:
     Image.fromarray(photo(40, 40)).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"nothing")
     with pytest.raises(ConfigError, match="no photo with sides of at least 64 pixels"):
-        Stream(tmp_path, 4, CPU).crops(64, 1, 0, 0, ALL)
+        StreamedCrops(tmp_path, 4, CPU).crops(64, 1, 0, 0, ALL)
 
 
 def test_load_photos_leaves_out_what_cannot_be_used(folder: Path) -> None:

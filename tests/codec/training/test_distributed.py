@@ -64,14 +64,14 @@ def main(folder: Path) -> None:
     from codec.errors import ConfigError
     from codec.model import Codec
     from codec.training import distributed
-    from codec.training.dataset import Album
+    from codec.training.dataset import DeviceCrops
     from codec.training.schedule import Phase, TrainConfig
     from codec.training.trainer import Trainer
 
     sys.path.insert(0, str(Path(__file__).parents[2]))
     from conftest import TINY, make_photo
 
-    album = Album([make_photo(80, 96, seed) for seed in range(3)], torch.device("cpu"))
+    album = DeviceCrops([make_photo(80, 96, seed) for seed in range(3)], torch.device("cpu"))
     stages = (Phase(share=1, context=False), Phase(share=2))  # the first leaves parameters without a gradient
     config = TrainConfig(steps=STEPS, crop=64, batch=4, warmup=2, phases=stages)
     found: dict[str, object] = {"losses": [], "alone": []}
@@ -86,17 +86,17 @@ def main(folder: Path) -> None:
 
     if os.environ["RANK"] == "0":
         trainer("alone", 0).run(lambda _, loss: found["alone"].append(float(loss.weighted)))  # type: ignore[attr-defined]
-    distributed.join("cpu")
-    own = distributed.peers().rank  # the second's seconds would hold its waiting for the first
-    assert distributed.agree(1.0 + own, False, torch.device("cpu")) == (1.0, False)
-    whole = trainer("unbroken", distributed.peers().rank)  # DDP gives all the weights of the first
+    distributed.join_processes("cpu")
+    own = distributed.this_process().rank  # the second's seconds would hold its waiting for the first
+    assert distributed.agree_on_pause(1.0 + own, False, torch.device("cpu")) == (1.0, False)
+    whole = trainer("unbroken", distributed.this_process().rank)  # DDP gives all the weights of the first
     found["start"] = weights(whole)
     whole.run(lambda _, loss: found["losses"].append(float(loss.weighted)))  # type: ignore[attr-defined]
     found["unbroken"] = weights(whole)
-    half = trainer("broken", distributed.peers().rank)
-    half.run(lambda *_: None, pause=lambda: distributed.peers().rank == 1)
+    half = trainer("broken", distributed.this_process().rank)
+    half.run(lambda *_: None, pause=lambda: distributed.this_process().rank == 1)
     assert half.step == 0, "one of them wished not to begin, so neither did"
-    half.run(lambda *_: None, pause=lambda: half.step == BREAK and distributed.peers().rank == 1)
+    half.run(lambda *_: None, pause=lambda: half.step == BREAK and distributed.this_process().rank == 1)
     assert half.step == BREAK, "one of them wished to stop, so both did"
     torch.distributed.barrier()
     again = trainer("broken", 7)
@@ -106,8 +106,8 @@ def main(folder: Path) -> None:
         trainer("odd", 0, TrainConfig(batch=3, crop=64))
     except ConfigError as error:
         found["refused"] = str(error)
-    torch.save(found, folder / f"{distributed.peers().rank}.pt")
-    distributed.leave()
+    torch.save(found, folder / f"{distributed.this_process().rank}.pt")
+    distributed.leave_processes()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from codec.errors import ConfigError
 from codec.images.pixels import pad
 from codec.model import Codec, level_steps
 from codec.networks.groups import deal_channels
-from codec.training.initialisation import grow, initialise
+from codec.training.initialisation import deepen, initialise
 
 Photo = Callable[..., NDArray[np.uint8]]
 COPIES = 10_007  # so many that each gives one patch of 30,021, not 60,000 in all: half the time
@@ -90,7 +90,7 @@ def test_a_grown_codec_computes_what_the_shallower_one_does_and_can_learn_more(
     smaller = make_codec(context_depth=1)
     codec = Codec(tiny_config(context_depth=3, analysis_blocks=4, synthesis_blocks=5)).eval()
     assert len(codec.state_dict()) > len(smaller.state_dict())
-    grow(codec, smaller)
+    deepen(codec, smaller)
     x, quality = torch.rand(1, 3, 128, 192), torch.tensor([3.5])
     found, expected = codec.analyse(x, quality), smaller.analyse(x, quality)
     torch.testing.assert_close(tuple(found), tuple(expected), atol=1e-5, rtol=0)
@@ -108,4 +108,4 @@ def test_only_depth_may_grow(
     make_codec: Callable[..., Codec], tiny_config: Callable[..., ModelConfig], change: dict[str, int]
 ) -> None:
     with pytest.raises(ConfigError, match="in greater depths alone"):
-        grow(Codec(tiny_config(**change)), make_codec())
+        deepen(Codec(tiny_config(**change)), make_codec())

@@ -7,7 +7,7 @@ import pytest
 from codec.checkpoint import config_folder
 from codec.errors import ConfigError
 from codec.settings import build, override, to_mapping
-from codec.training.schedule import Phase, TrainConfig, for_all_phases, named_schedule, phase_at, rate_factor
+from codec.training.schedule import Phase, TrainConfig, lr_factor, named_schedule, phase_at, with_crop_and_batch
 
 THREE = TrainConfig(
     steps=100, crop=128, batch=6, phases=(Phase(share=2), Phase(share=1, crop=256, batch=2), Phase(rounding="hard"))
@@ -32,18 +32,18 @@ def test_without_phases_the_schedule_is_one() -> None:
 
 def test_rates_warm_up_then_fall_to_a_hundredth_of_their_peak() -> None:
     config = TrainConfig(steps=1000, warmup=10, phases=(Phase(), Phase(lr_scale=0.5)))
-    assert rate_factor(config, 0, 0) == pytest.approx(0.1)
-    assert rate_factor(config, 9, 0) == pytest.approx(1)
-    assert rate_factor(config, 499, 0.4999) == pytest.approx(2 * rate_factor(config, 500, 0.5), rel=1e-3)
-    assert rate_factor(config, 1000, 1) == pytest.approx(0.005)
+    assert lr_factor(config, 0, 0) == pytest.approx(0.1)
+    assert lr_factor(config, 9, 0) == pytest.approx(1)
+    assert lr_factor(config, 499, 0.4999) == pytest.approx(2 * lr_factor(config, 500, 0.5), rel=1e-3)
+    assert lr_factor(config, 1000, 1) == pytest.approx(0.005)
 
 
 def test_flags_for_crop_and_batch_hold_in_every_phase() -> None:
-    changed = for_all_phases(THREE, 64, None)
+    changed = with_crop_and_batch(THREE, 64, None)
     assert changed.crops == {64}
     assert [phase_at(changed, at).batch for at in (0, 0.5, 0.75)] == [6, 2, 6]
     with pytest.raises(ConfigError, match="crop 100 is no multiple of 64"):
-        for_all_phases(THREE, 100, None)
+        with_crop_and_batch(THREE, 100, None)
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,10 @@ from codec.architecture import ModelConfig, lmbda_of
 from codec.errors import CheckpointError, ConfigError
 from codec.model import Codec
 from codec.training import trainer as training
-from codec.training.dataset import Album
+from codec.training.dataset import DeviceCrops
 from codec.training.loss import Batch, Loss, straight_through, training_loss, uniform_noise
-from codec.training.schedule import Phase, TrainConfig, rate_factor
-from codec.training.trainer import BAD_STEPS_MAX, CHECK_EVERY, SETBACKS_MAX, STATE_FILE, Trainer
+from codec.training.schedule import Phase, TrainConfig, lr_factor
+from codec.training.trainer import BAD_STEPS_MAX, CHECK_EVERY, ROLLBACKS_MAX, STATE_FILE, Trainer
 from codec.training.validation import validate
 
 Photo = Callable[..., NDArray[np.uint8]]
@@ -35,8 +35,8 @@ def photos(photo: Photo) -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def album(photos: list[np.ndarray]) -> Album:
-    return Album(photos, torch.device("cpu"))
+def album(photos: list[np.ndarray]) -> DeviceCrops:
+    return DeviceCrops(photos, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def same(a: list[Tensor], b: list[Tensor]) -> bool:
     return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def test_the_loss_falls(fresh: Fresh, album: Album, tmp_path: Path) -> None:
+def test_the_loss_falls(fresh: Fresh, album: DeviceCrops, tmp_path: Path) -> None:
     losses = []
     config = TrainConfig(steps=30, crop=64, batch=2, warmup=3, quality_range=(4, 4), lr_linear=1e-3)
     trainer = Trainer(fresh(), album, config, tmp_path)
@@ -80,7 +80,7 @@ def test_the_loss_falls(fresh: Fresh, album: Album, tmp_path: Path) -> None:
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
-def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(fresh: Fresh, album: Album, tmp_path: Path) -> None:
+def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(fresh: Fresh, album: DeviceCrops, tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("unbroken", "broken")]
     for folder in folders:
         folder.mkdir()
@@ -96,13 +96,13 @@ def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(fresh: Fresh, album: Albu
     assert same(list(snapshot(second)), list(snapshot(unbroken)))
 
 
-def test_a_resumed_run_has_its_own_weight_decay(fresh: Fresh, album: Album, tmp_path: Path) -> None:
+def test_a_resumed_run_has_its_own_weight_decay(fresh: Fresh, album: DeviceCrops, tmp_path: Path) -> None:
     Trainer(fresh(), album, SHORT, tmp_path).run(nothing)
     resumed = Trainer(fresh(), album, replace(SHORT, weight_decay=0.3), tmp_path)
     assert resumed.step == 6 and {group["weight_decay"] for group in resumed.optimiser.param_groups} == {0.3}
 
 
-def test_a_stage_without_context_trains_all_else(fresh: Fresh, album: Album, tmp_path: Path) -> None:
+def test_a_stage_without_context_trains_all_else(fresh: Fresh, album: DeviceCrops, tmp_path: Path) -> None:
     def weights(trainer: Trainer) -> dict[str, Tensor]:
         return {name: p.detach().clone() for name, p in trainer.codec.named_parameters()}
 
@@ -122,7 +122,7 @@ def test_a_stage_without_context_trains_all_else(fresh: Fresh, album: Album, tmp
     assert first and not first & context and moved(half, weights(staged)) == first | context
 
 
-def test_a_run_saves_on_the_way(fresh: Fresh, album: Album, tmp_path: Path) -> None:
+def test_a_run_saves_on_the_way(fresh: Fresh, album: DeviceCrops, tmp_path: Path) -> None:
     class KilledError(Exception):
         """As by a signal: no last save."""
 
@@ -137,7 +137,7 @@ def test_a_run_saves_on_the_way(fresh: Fresh, album: Album, tmp_path: Path) -> N
     assert [p.name for p in tmp_path.iterdir()] == [STATE_FILE]
 
 
-def test_a_resumed_run_takes_its_own_learning_rates(fresh: Fresh, album: Album, tmp_path: Path) -> None:
+def test_a_resumed_run_takes_its_own_learning_rates(fresh: Fresh, album: DeviceCrops, tmp_path: Path) -> None:
     Trainer(fresh(), album, SHORT, tmp_path).save()
     slower = TrainConfig(steps=6, crop=64, batch=2, lr=1e-4, lr_transform=2e-5, lr_linear=3e-6)
     peaks = [group["peak"] for group in Trainer(fresh(), album, slower, tmp_path).optimiser.param_groups]
@@ -156,7 +156,9 @@ def spoil(trainer: Trainer, steps: set[int], bad: float = math.nan) -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_gradient_that_is_not_finite_changes_nothing(fresh: Fresh, album: Album, tmp_path: Path, bad: float) -> None:
+def test_a_gradient_that_is_not_finite_changes_nothing(
+    fresh: Fresh, album: DeviceCrops, tmp_path: Path, bad: float
+) -> None:
     trainer = Trainer(fresh(), album, SHORT, tmp_path)
     spoil(trainer, {1}, bad)
     trainer.train_step()
@@ -171,7 +173,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(fresh: Fresh, album: Albu
 
 
 def test_a_run_that_meets_only_bad_steps_goes_back_and_on_at_half_the_rates(
-    fresh: Fresh, album: Album, tmp_path: Path
+    fresh: Fresh, album: DeviceCrops, tmp_path: Path
 ) -> None:
     config = TrainConfig(steps=80, crop=64, batch=1, warmup=0, save_every=0)
     trainer = Trainer(fresh(), album, config, tmp_path)
@@ -182,15 +184,15 @@ def test_a_run_that_meets_only_bad_steps_goes_back_and_on_at_half_the_rates(
             good.extend(snapshot(trainer))
             spoil(trainer, set(range(5, 5 + BAD_STEPS_MAX + CHECK_EVERY)))
 
-    trainer.run(watch, pause=lambda: trainer.setbacks == 1)
+    trainer.run(watch, pause=lambda: trainer.rollbacks == 1)
     assert trainer.step == 5 and same(list(snapshot(trainer)), good)
     resumed = Trainer(fresh(seed=3), album, config, tmp_path)
-    assert (resumed.step, resumed.setbacks) == (5, 1)
+    assert (resumed.step, resumed.rollbacks) == (5, 1)
     resumed.train_step()
-    assert resumed.optimiser.param_groups[0]["lr"] == pytest.approx(config.lr * rate_factor(config, 5, 5 / 80) / 2)
+    assert resumed.optimiser.param_groups[0]["lr"] == pytest.approx(config.lr * lr_factor(config, 5, 5 / 80) / 2)
 
 
-def test_a_pause_amid_bad_steps_keeps_the_good_state(fresh: Fresh, album: Album, tmp_path: Path) -> None:
+def test_a_pause_amid_bad_steps_keeps_the_good_state(fresh: Fresh, album: DeviceCrops, tmp_path: Path) -> None:
     config = TrainConfig(steps=80, crop=64, batch=1, warmup=0, save_every=0)
     trainer = Trainer(fresh(), album, config, tmp_path)
     trainer.run(nothing, pause=lambda: trainer.step == 5)
@@ -202,7 +204,7 @@ def test_a_pause_amid_bad_steps_keeps_the_good_state(fresh: Fresh, album: Album,
 
 
 def test_training_gives_up_when_going_back_does_not_help(
-    fresh: Fresh, album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fresh: Fresh, album: DeviceCrops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "BAD_STEPS_MAX", 3)
     monkeypatch.setattr(training, "CHECK_EVERY", 3)
@@ -210,12 +212,12 @@ def test_training_gives_up_when_going_back_does_not_help(
     spoil(trainer, set(range(1000)))
     with pytest.raises(ConfigError, match="lower the learning rates"):
         trainer.run(nothing)
-    assert trainer.setbacks == SETBACKS_MAX and trainer.step == 3
+    assert trainer.rollbacks == ROLLBACKS_MAX and trainer.step == 3
     assert all(bool(t.isfinite().all()) for t in trainer.codec.parameters())
 
 
 def test_a_batch_too_large_for_memory_is_cut_and_gives_the_same_step(
-    fresh: Fresh, album: Album, tmp_path: Path
+    fresh: Fresh, album: DeviceCrops, tmp_path: Path
 ) -> None:
     folders = [tmp_path / name for name in ("roomy", "cramped")]
     for folder in folders:
@@ -232,7 +234,7 @@ def test_a_batch_too_large_for_memory_is_cut_and_gives_the_same_step(
 
     cramped.objective = too_large
     whole, cut = roomy.train_step(), cramped.train_step()
-    assert sizes == [5, 3, 2, 2, 1] and cramped.parts == 4
+    assert sizes == [5, 3, 2, 2, 1] and cramped.micro_batches == 4
     torch.testing.assert_close(torch.stack(cut), torch.stack(whole), rtol=1e-5, atol=0)
     gradients = ([p.grad for p in t.codec.parameters() if p.grad is not None] for t in (roomy, cramped))
     for a, b in zip(*gradients, strict=True):
@@ -250,14 +252,14 @@ class NoWaiting(TorchDispatchMode):
 
 @pytest.mark.parametrize("transform", ["klt", "paper"])
 def test_a_step_fetches_nothing_from_the_device(
-    tiny_config: Callable[..., ModelConfig], album: Album, tmp_path: Path, transform: str
+    tiny_config: Callable[..., ModelConfig], album: DeviceCrops, tmp_path: Path, transform: str
 ) -> None:
     trainer = Trainer(Codec(tiny_config(transform=transform)), album, SHORT, tmp_path)
     trainer.train_step()  # the first one makes the optimiser's state
     with NoWaiting():
         trainer.train_step()
     with NoWaiting(), pytest.raises(AssertionError, match="waits for the device"):
-        trainer._check()
+        trainer._roll_back_if_diverged()
 
 
 @pytest.mark.gpu
@@ -269,7 +271,7 @@ def test_a_step_on_a_gpu_never_waits(
 ) -> None:
     device = torch.device("cuda")
     config = TrainConfig(steps=6, crop=64, batch=2, warmup=2, precision=precision)  # type: ignore[arg-type]
-    trainer = Trainer(fresh(transform=transform).to(device), Album(photos, device), config, tmp_path)
+    trainer = Trainer(fresh(transform=transform).to(device), DeviceCrops(photos, device), config, tmp_path)
     trainer.train_step()
     try:
         torch.cuda.set_sync_debug_mode("error")
@@ -281,19 +283,19 @@ def test_a_step_on_a_gpu_never_waits(
 
 @pytest.mark.gpu
 def test_a_state_moves_between_cpu_and_gpu(
-    fresh: Fresh, photos: list[np.ndarray], album: Album, tmp_path: Path
+    fresh: Fresh, photos: list[np.ndarray], album: DeviceCrops, tmp_path: Path
 ) -> None:
     device = torch.device("cuda")
     first = Trainer(fresh(), album, SHORT, tmp_path)
     first.run(nothing, pause=lambda: first.step == 2)
-    second = Trainer(fresh(seed=5).to(device), Album(photos, device), SHORT, tmp_path)
+    second = Trainer(fresh(seed=5).to(device), DeviceCrops(photos, device), SHORT, tmp_path)
     second.run(nothing, pause=lambda: second.step == 4)
     third = Trainer(fresh(seed=6), album, SHORT, tmp_path)
     third.run(nothing)
     assert third.step == 6 and all(bool(t.isfinite().all()) for t in third.codec.parameters())
 
 
-def test_one_crop_too_large_for_memory_is_a_message(fresh: Fresh, album: Album, tmp_path: Path) -> None:
+def test_one_crop_too_large_for_memory_is_a_message(fresh: Fresh, album: DeviceCrops, tmp_path: Path) -> None:
     trainer = Trainer(fresh(), album, SHORT, tmp_path)
 
     def too_large(*inputs: object) -> Loss:
@@ -305,7 +307,7 @@ def test_one_crop_too_large_for_memory_is_a_message(fresh: Fresh, album: Album, 
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "noise", "flipped", "other model", "not a state"])
-def test_a_corrupt_state_is_refused(fresh: Fresh, album: Album, tmp_path: Path, damage: str) -> None:
+def test_a_corrupt_state_is_refused(fresh: Fresh, album: DeviceCrops, tmp_path: Path, damage: str) -> None:
     Trainer(fresh(hyper_width=4 if damage == "other model" else 8), album, SHORT, tmp_path).save()
     path = tmp_path / STATE_FILE
     data = path.read_bytes()
@@ -325,7 +327,7 @@ def test_a_corrupt_state_is_refused(fresh: Fresh, album: Album, tmp_path: Path, 
         Trainer(fresh(), album, SHORT, tmp_path)
 
 
-def test_a_flipped_byte_of_a_state_is_refused(fresh: Fresh, album: Album, tmp_path: Path) -> None:
+def test_a_flipped_byte_of_a_state_is_refused(fresh: Fresh, album: DeviceCrops, tmp_path: Path) -> None:
     trainer = Trainer(fresh(), album, SHORT, tmp_path)
     trainer.save()
     path = tmp_path / STATE_FILE
@@ -336,14 +338,14 @@ def test_a_flipped_byte_of_a_state_is_refused(fresh: Fresh, album: Album, tmp_pa
             trainer.load(path)
 
 
-def test_a_state_of_another_architecture_is_named(fresh: Fresh, album: Album, tmp_path: Path) -> None:
+def test_a_state_of_another_architecture_is_named(fresh: Fresh, album: DeviceCrops, tmp_path: Path) -> None:
     Trainer(fresh(), album, SHORT, tmp_path).save()
     with pytest.raises(CheckpointError, match="its architecture is not that of tiny: g_a"):
         Trainer(fresh(width=12), album, SHORT, tmp_path)
 
 
 @pytest.mark.parametrize("lacking", ["average", "step", "elapsed"])
-def test_a_state_that_lacks_a_part_is_refused(fresh: Fresh, album: Album, tmp_path: Path, lacking: str) -> None:
+def test_a_state_that_lacks_a_part_is_refused(fresh: Fresh, album: DeviceCrops, tmp_path: Path, lacking: str) -> None:
     Trainer(fresh(), album, SHORT, tmp_path).save()
     state = torch.load(tmp_path / STATE_FILE, weights_only=True)
     del state[lacking]
@@ -362,11 +364,11 @@ def test_validate_gives_finite_rows_that_add_up(tiny_codec: Codec, photos: list[
     assert rows[0].bpp_est < rows[1].bpp_est < rows[2].bpp_est
 
 
-def test_averaged_weights_lag_behind(fresh: Fresh, album: Album, tmp_path: Path) -> None:
+def test_averaged_weights_lag_behind(fresh: Fresh, album: DeviceCrops, tmp_path: Path) -> None:
     trainer = Trainer(fresh(), album, SHORT, tmp_path)
     start = trainer.codec.log_gain.table.detach().clone()
     trainer.run(nothing)
-    average = trainer.averaged()
+    average = trainer.averaged_codec()
     assert not average.training and not any(p.requires_grad for p in average.parameters())
     moved = (trainer.codec.log_gain.table - start).detach().abs().sum()
     assert 0 < float((average.log_gain.table - start).abs().sum()) < float(moved)
