@@ -24,7 +24,7 @@ from codec.files import write_atomically
 from codec.model import Codec
 from codec.settings import build, load_yaml, to_mapping
 from codec.shards import SHARD_BYTES, read_shards, write_shards
-from codec.weight_cache import while_untouched
+from codec.weight_cache import cached_by_weights
 
 if TYPE_CHECKING:
     from codec.coding import AnyCodec
@@ -175,7 +175,7 @@ def _half(tensor: Tensor) -> Tensor:
     return tensor.half() if tensor.is_floating_point() else tensor
 
 
-@while_untouched
+@cached_by_weights
 def model_id(codec: "AnyCodec") -> bytes:
     """Four bytes that stand for configuration and weights."""
     digest = hashlib.sha256(json.dumps(_identity(codec.config), sort_keys=True).encode())

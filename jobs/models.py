@@ -42,12 +42,12 @@ def main(argv: list[str] | None = None) -> int:
 def list_models(arguments: argparse.Namespace) -> int:
     """A line for each installed model, or a JSON object."""
     from codec.checkpoint import installed_models, load_own, model_id
-    from codec.model_card import card_of
+    from codec.model_card import read_card
 
     if not arguments.json:
         print(f"{'model':13} {'parameters':>12} {'id':8} {'steps':>9} {'hours':>7}  Kodak, plain")
     for name, path in installed_models().items():
-        codec, card = load_own(path), card_of(path)
+        codec, card = load_own(path), read_card(path)
         parameters, identity = sum(p.numel() for p in codec.parameters()), model_id(codec).hex()
         if arguments.json:
             print(json.dumps({"model": name, "file": str(path), "parameters": parameters, "model_id": identity,
@@ -62,10 +62,10 @@ def show_card(arguments: argparse.Namespace) -> int:
     """Print a card: its YAML text, or JSON."""
     from codec.checkpoint import find_model
     from codec.errors import CheckpointError
-    from codec.model_card import card_of
+    from codec.model_card import read_card
 
     path = find_model(arguments.model)
-    card = card_of(path)
+    card = read_card(path)
     if card is None:
         raise CheckpointError(f"{path}: no card beside it: {path.with_suffix('.yaml').name} is missing")
     print(
@@ -101,9 +101,9 @@ def _verify(path: Path, sha256: str | None) -> None:
         CheckpointError: it is not.
     """
     from codec.checkpoint import file_sha256, load_own, model_id
-    from codec.model_card import card_of, check_card
+    from codec.model_card import check_card, read_card
 
-    codec, card = load_own(path, sha256=sha256), card_of(path)
+    codec, card = load_own(path, sha256=sha256), read_card(path)
     if card is not None:
         check_card(card, path)
     told = "as asked" if sha256 else "as its card says" if card else "no card and no --sha256 to hold it against"

@@ -23,7 +23,7 @@ from codec.bitstream.parallel import in_parts
 from codec.bitstream.probability_tables import GridPositions
 from codec.bitstream.range_coder import RowCoder
 from codec.model import Codec
-from codec.weight_cache import while_untouched
+from codec.weight_cache import cached_by_weights
 
 SHIFT_STEP = 2.0**-16  # grid steps: far more than a margin, and all shifts together far less than a rounding error
 SHIFTS = 32
@@ -31,7 +31,7 @@ SHIFT_BLOCK = 1 << 16  # symbols that share a shift
 MARGIN = 2.0**-24  # grid steps, for parameters near zero; over 1000 times the drift measured between settings
 
 
-@while_untouched
+@cached_by_weights
 def in_double(codec: Codec) -> Codec:
     """A copy that computes in double precision, without what makes pixels; the weights keep their values.
 
