@@ -126,6 +126,7 @@ class TrainingMonitor:
         return speed
 
     def _restart_speed(self, trainer: Trainer) -> None:
+        """Restart the counts that the next `Speed` is computed from."""
         self.step, self.elapsed_s, self.crops, self.flops = trainer.step, trainer.elapsed_s, 0, 0
 
 

@@ -1,4 +1,4 @@
-"""Model cards: every shipped model has one that is true of it, and one that is not is found out."""
+"""Model cards: every shipped model has a correct one, and an outdated one is detected."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from codec.settings import to_mapping
 
 @pytest.fixture
 def weights(tmp_path: Path, make_codec: Callable[..., Codec]) -> Path:
-    """A checkpoint and its card."""
+    """Write a checkpoint and its card."""
     path = tmp_path / "tiny.safetensors"
     publish(make_codec(), path, {"steps": "7", "train_seconds": "5400"})
     codec = load(path)

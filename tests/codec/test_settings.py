@@ -1,4 +1,4 @@
-"""Settings: every error says where and how to mend it, and no value changes on its way through a file or a flag."""
+"""Settings: every error names its place and its remedy, and values survive files and flags unchanged."""
 
 import dataclasses
 import hashlib

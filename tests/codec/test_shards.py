@@ -1,4 +1,4 @@
-"""Shards: what was cut comes back whole, and a shard that is missing or altered is refused by its hash."""
+"""Shards: tensors survive the round trip, and a missing or altered shard is refused by its hash."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ LIMIT = 60_000
 
 @pytest.fixture
 def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_codec: Callable[..., Codec]) -> Path:
-    """A tiny codec in several shards."""
+    """Export a tiny codec in several shards."""
     monkeypatch.setattr("codec.checkpoint.write_shards", lambda *args: write_shards(*args, limit=LIMIT))
     publish(make_codec(), tmp_path / "tiny.json", {"licence": "any"})
     return tmp_path / "tiny.json"

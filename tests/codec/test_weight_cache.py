@@ -1,4 +1,4 @@
-"""What is kept is what would be computed anew, through every way that weights change."""
+"""Cache by weights: cached results equal computed ones, through every way that weights change."""
 
 import gc
 import weakref

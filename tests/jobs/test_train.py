@@ -26,7 +26,7 @@ Train = Callable[..., int]
 
 @pytest.fixture
 def rdo_train(save_photo, tiny_config: Callable, folder: Path) -> Train:
-    """`rdo-train` on four pictures, validating on one."""
+    """Return `rdo-train` on four pictures, validating on one."""
     for i in range(4):
         save_photo(f"photos/{i}.png", 64 + 8 * i, 96 - 8 * i, seed=i)
     save_photo("shown/a.png", 40, 50)
@@ -46,7 +46,7 @@ def log(run: str) -> list[dict]:
 
 @pytest.fixture
 def rdo_train_on(rdo_train: Train, model: str) -> Train:
-    """... from given weights, which spares the seconds that a new model's KLT takes."""
+    """Return `rdo-train` from given weights, which saves the seconds of a new model's KLT."""
     return lambda *argv: rdo_train("--init", model, *argv)
 
 

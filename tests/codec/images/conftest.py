@@ -27,7 +27,7 @@ def save(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 
 def png(samples: Array, colour_type: int, depth: int, size: tuple[int, int] | None = None, trns: bytes = b"") -> bytes:
-    """Writes a PNG by hand; samples (H, W, channels), big-endian in the file. Pillow writes no 16-bit colour."""
+    """Write a PNG by hand from samples (H, W, channels), because Pillow writes no 16-bit colour."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -40,7 +40,7 @@ def png(samples: Array, colour_type: int, depth: int, size: tuple[int, int] | No
 
 
 def tiff(data: bytes, width: int, bits: int, channels: int = 1, sample_format: int = 1, photometric: int = 1) -> bytes:
-    """Writes an uncompressed little-endian TIFF of one row by hand."""
+    """Write an uncompressed little-endian TIFF of one row by hand."""
     depths = struct.pack(f"<{channels}H", *[bits] * channels)
     tags = {256: width, 257: 1, 258: bits, 259: 1, 262: photometric if channels == 1 else 2, 273: 0, 277: channels}
     tags |= {278: 1, 279: len(data)} | ({339: sample_format} if sample_format > 1 else {})

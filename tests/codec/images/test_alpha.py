@@ -11,7 +11,7 @@ from tests.codec.images.conftest import COLOUR16, OPAQUE16, RGB, WIDE, png, refu
 
 
 def with_alpha(kind: str, alpha: int) -> bytes:
-    """Writes a 2 x 1 picture of (0, 0, 0) or (100, 100, 100), the first opaque, the second of `alpha`."""
+    """Write a 2 x 1 picture of (0, 0, 0), opaque, and (100, 100, 100), of alpha `alpha`."""
     grey = np.array([[[0, 255], [100, alpha]]], dtype=np.uint8)
     rgba = np.concatenate([grey[..., :1]] * 3 + [grey[..., 1:]], axis=2)
     if kind in ("LA", "RGBA"):

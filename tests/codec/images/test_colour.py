@@ -15,12 +15,12 @@ def srgb_icc() -> bytes:
 
 
 def swapped_icc() -> bytes:
-    """An sRGB profile with red and blue exchanged, under the description "sRGB built-in"."""
+    """Return an sRGB profile with red and blue exchanged, under the description "sRGB built-in"."""
     return srgb_icc().replace(b"rXYZ", b"____", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"____", b"bXYZ", 1)
 
 
 def gray_icc() -> bytes:
-    """A linear grey profile: a header, one tag (the curve kTRC) and one more (the white point)."""
+    """Return a linear grey profile of two tags, curve and white point."""
     curve = b"curv" + struct.pack(">II", 0, 0)  # no entries: the identity
     white = b"XYZ " + struct.pack(">I3i", 0, 63190, 65536, 54061)  # D50, in 1/65536
     tags = struct.pack(">I", 2) + b"kTRC" + struct.pack(">II", 156, 12) + b"wtpt" + struct.pack(">II", 168, 20)
@@ -30,7 +30,7 @@ def gray_icc() -> bytes:
 
 
 def cmyk_icc() -> bytes:
-    """A CMYK profile whose one table says: white without ink, black with any full ink."""
+    """Return a CMYK profile whose table gives white without ink, black with any full ink."""
     clut = b"\xff\x80\x80" + b"\x00\x80\x80" * 15  # Lab of the 2^4 corners
     table = b"mft1" + struct.pack(">I4B9i", 0, 4, 3, 2, 0, 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
     table += bytes(range(256)) * 4 + clut + bytes(range(256)) * 3

@@ -1,4 +1,4 @@
-"""Calibration: levels go where rounded latents cost least, whatever they were before."""
+"""Calibration: rate levels move to the qualities at which rounded latents cost least."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def tables(codec) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("shift", [-0.6, 0.9])
 def test_finds_where_the_cost_is_least(make_codec, monkeypatch, shift: float) -> None:
-    """A stand-in cost whose least lies a known way from each level."""
+    """Return a stand-in cost with its minimum at a known offset from each level."""
     codec = make_codec()
     before = tables(codec)
     levels = np.linspace(1, 8, codec.config.levels)

@@ -1,4 +1,4 @@
-"""Crops: cut where they were drawn, the same for a step whoever draws them, from all of memory or a stream."""
+"""Crops: cut where they were drawn, and a function of seed and step alone, from memory or a stream."""
 
 import threading
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def photos(photo: Photo) -> list[NDArray[np.uint8]]:
 
 @pytest.fixture(scope="module")
 def folder(photo: Photo, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve photos, one too small, one unreadable."""
+    """Return a folder of twelve photos, one too small, one unreadable."""
     folder = tmp_path_factory.mktemp("photos")
     for i in range(12):
         Image.fromarray(photo(30 if i == 3 else 70 + i, 90, i)).save(folder / f"{i:02}.png")

@@ -59,7 +59,7 @@ def test_the_command_under_torchrun(tmp_path: Path, photo, tiny_config) -> None:
 
 
 def main(folder: Path) -> None:
-    """One of the processes."""
+    """Train as one of the processes."""
     from codec.architecture import ModelConfig
     from codec.errors import ConfigError
     from codec.model import Codec

@@ -1,4 +1,4 @@
-"""What a run starts from: a transform that rebuilds its pictures, unit deviations, steps that suit each rate."""
+"""Initialisation: the KLT reconstructs pictures, latents have unit deviation, gains suit each rate."""
 
 import math
 from collections.abc import Callable

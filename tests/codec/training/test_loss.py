@@ -1,4 +1,4 @@
-"""The loss: what each way of rounding and each distortion counts, in half precision too, and without any waiting."""
+"""Training loss by rounding and by distortion, in half precision too, without waiting for the device."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Schedules: phases follow each other at the shares they name, and the files that ship say what they promise."""
+"""Schedules: phases follow each other by their shares, and the shipped files are valid."""
 
 from pathlib import Path
 

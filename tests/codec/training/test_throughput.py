@@ -1,4 +1,4 @@
-"""Speed: operations are counted as one would by hand, and a matrix product sets the floor."""
+"""Throughput: operations equal a count by hand, and a matrix product sets the peak."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Training on a laptop's scale: it learns, it resumes bit for bit, and it survives what goes wrong."""
+"""Training on a laptop's scale: the loss falls, runs resume bit for bit, and non-finite gradients are survived."""
 
 import io
 import math
@@ -41,7 +41,7 @@ def album(photos: list[np.ndarray]) -> DeviceCrops:
 
 @pytest.fixture(scope="module")
 def fresh(tiny_config: Callable[..., ModelConfig]) -> Fresh:
-    """Gives an untrained codec as a run begins with it."""
+    """Return a factory of untrained codecs, as a run starts with."""
 
     def make(seed: int = 0, **changes: object) -> Codec:
         with torch.random.fork_rng(devices=[]):
@@ -52,18 +52,18 @@ def fresh(tiny_config: Callable[..., ModelConfig]) -> Fresh:
 
 
 def nothing(trainer: Trainer, loss: Loss) -> None:
-    """A report that reports nothing."""
+    """Report nothing after a step."""
 
 
 def snapshot(trainer: Trainer) -> Iterator[Tensor]:
-    """Every tensor of a run's state."""
+    """Yield every tensor of a run's state."""
     yield from (t.clone() for t in trainer.codec.state_dict().values())
     yield from (t.clone() for t in trainer.average.values())
     yield from (t.clone() for t in moments(trainer))
 
 
 def moments(trainer: Trainer) -> list[Tensor]:
-    """What the optimiser keeps of each parameter."""
+    """Return the optimiser's state of each parameter."""
     return [torch.as_tensor(v) for state in trainer.optimiser.state_dict()["state"].values() for v in state.values()]
 
 
@@ -124,7 +124,7 @@ def test_a_stage_without_context_trains_all_else(fresh: Fresh, album: DeviceCrop
 
 def test_a_run_saves_on_the_way(fresh: Fresh, album: DeviceCrops, tmp_path: Path) -> None:
     class KilledError(Exception):
-        """As by a signal: no last save."""
+        """Stop the run without a last save, like a signal."""
 
     def kill(trainer: Trainer, loss: Loss) -> None:
         if trainer.step == 3:
@@ -145,7 +145,7 @@ def test_a_resumed_run_takes_its_own_learning_rates(fresh: Fresh, album: DeviceC
 
 
 def spoil(trainer: Trainer, steps: set[int], bad: float = math.nan) -> None:
-    """From now on the loss of these steps is not finite."""
+    """Make the loss of these steps not finite."""
     honest = trainer.objective
 
     def spoiled(*inputs: object) -> Loss:
@@ -242,7 +242,7 @@ def test_a_batch_too_large_for_memory_is_cut_and_gives_the_same_step(
 
 
 class NoWaiting(TorchDispatchMode):
-    """Fails where a value is fetched from the device: there the host would wait for it."""
+    """Dispatch mode that fails where a value is fetched from the device, as the host would wait there."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         name = str(function)
