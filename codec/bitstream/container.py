@@ -58,13 +58,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.architecture import PIXELS_MAX, SIDE_MAX
 from codec.errors import BitstreamError
 
 MAGIC, VERSION = b"RDO", 3
 HEADER_BYTES = 24
 QUALITY_STEPS = 4096
-SIDE_MAX = 65_536
-PIXELS_MAX = 100_000_000  # reading one takes 30 GB with the model `small`, 300 bytes a pixel
 WORDS_MAX = 2**24 - 1
 _GREY = 1
 _LAYOUT = struct.Struct("<3sB4sHHH3s3s")

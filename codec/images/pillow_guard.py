@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 from PIL import Image, UnidentifiedImageError
 
-from codec.bitstream.container import PIXELS_MAX
+from codec.architecture import PIXELS_MAX
 from codec.errors import ImageError
 
 # Not all that Pillow opens: EPS runs Ghostscript, TGA has no magic number, others are films or cannot be loaded.

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from codec.bitstream.container import SIDE_MAX
+from codec.architecture import SIDE_MAX
 from codec.errors import ConfigError, ImageError
 from codec.images.colour import blend_over_white, to_8_bits, to_srgb
 from codec.images.metadata import bits_per_sample, frame_count, is_grey, is_raw_preview, unread_format

@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codec.architecture import PIXELS_MAX, SIDE_MAX
 from codec.bitstream.container import (
     HEADER_BYTES,
-    PIXELS_MAX,
     QUALITY_STEPS,
-    SIDE_MAX,
     VERSION,
     Header,
     on_header_grid,
