@@ -40,7 +40,7 @@ class StreamedCrops:
             raise ConfigError(f"{folder}: no photo: name a folder of photographs")
         self.window = min(window, len(self.paths))
         self.pool = ThreadPoolExecutor(max_workers=torch.get_num_threads())
-        self.decoded: dict[int, Future[Samples | None]] = {}
+        self.futures: dict[int, Future[Samples | None]] = {}
 
     def close(self) -> None:
         """Cancel pending decoding, which the process would otherwise wait for before it exits."""
@@ -48,7 +48,7 @@ class StreamedCrops:
 
     def crops(self, size: int, batch: int, seed: int, step: int, share: slice) -> Tensor:
         """Cut the rows `share` of a step's crops and copy them to the device, uint8 (b, 3, size, size)."""
-        photos = self._photos(step * batch // CROPS_PER_PHOTO, seed, size)
+        photos = self._window_photos(step * batch // CROPS_PER_PHOTO, seed, size)
         sides = np.array([p.shape[:2] for p in photos], dtype=np.int64).reshape(-1, 2)
         cut = []
         for draw in draw_crops(sides, size, batch, np.random.default_rng((seed, step)))[share]:
@@ -57,31 +57,33 @@ class StreamedCrops:
             cut.append(crop.transpose(1, 0, 2) if draw.transpose else crop)
         return to_device(torch.from_numpy(np.stack(cut)), self.device).permute(0, 3, 1, 2)  # channels last in memory
 
-    def _photos(self, first: int, seed: int, size: int) -> list[Samples]:
+    def _window_photos(self, first: int, seed: int, size: int) -> list[Samples]:
         """Return the photos of the window that starts at position `first` of the list and that are large enough.
 
         If none is, the next large enough photo of the list. Photos elsewhere are dropped from memory.
         """
         end = first + self.window
-        last = end + math.ceil(AHEAD_FRACTION * self.window)
-        for at in [at for at in self.decoded if not first <= at < last]:
-            self.decoded.pop(at).cancel()
-        for at in range(first, last):
-            self._decode_later(at, seed)
-        found = [photo for at in range(first, end) if _fits(photo := self._decode_later(at, seed).result(), size)]
-        for at in range(end, end + 2 * len(self.paths)):  # two shuffles, so that none is missed
+        decoded_end = end + math.ceil(AHEAD_FRACTION * self.window)
+        for position in [p for p in self.futures if not first <= p < decoded_end]:
+            self.futures.pop(position).cancel()
+        for position in range(first, decoded_end):
+            self._photo_future(position, seed)
+        window = (self._photo_future(position, seed).result() for position in range(first, end))
+        found = [photo for photo in window if _fits(photo, size)]
+        for position in range(end, end + 2 * len(self.paths)):  # two shuffles, so that none is missed
             if found:
                 break
-            found = [photo for photo in [self._decode_later(at, seed).result()] if _fits(photo, size)]
-            if not found and at >= last:
-                del self.decoded[at]
+            found = [photo for photo in [self._photo_future(position, seed).result()] if _fits(photo, size)]
+            if not found and position >= decoded_end:
+                del self.futures[position]
         return [photo for photo in found if photo is not None]
 
-    def _decode_later(self, at: int, seed: int) -> Future[Samples | None]:
-        """Return the photo at position `at` of the list as a future, which is submitted unless it is known."""
-        if at not in self.decoded:
-            self.decoded[at] = self.pool.submit(read_photo, self.paths[_shuffled_index(at, seed, len(self.paths))])
-        return self.decoded[at]
+    def _photo_future(self, position: int, seed: int) -> Future[Samples | None]:
+        """Return the photo at a position of the list as a future; its decoding is submitted on the first call."""
+        if position not in self.futures:
+            path = self.paths[_shuffled_index(position, seed, len(self.paths))]
+            self.futures[position] = self.pool.submit(read_photo, path)
+        return self.futures[position]
 
 
 def _fits(photo: Samples | None, size: int) -> bool:
@@ -89,9 +91,9 @@ def _fits(photo: Samples | None, size: int) -> bool:
     return photo is not None and min(photo.shape[:2]) >= size
 
 
-def _shuffled_index(at: int, seed: int, count: int) -> int:
-    """Return the index, below `count`, of the path at position `at` of the list, which reshuffles after each round."""
-    turn, place = divmod(at, count)
+def _shuffled_index(position: int, seed: int, count: int) -> int:
+    """Return the index, below `count`, of the path at a position of the list, which reshuffles after each round."""
+    turn, place = divmod(position, count)
     return int(_shuffle(seed, turn, count)[place])
 
 

@@ -98,7 +98,7 @@ def test_a_stream_holds_no_more_than_its_window_and_shows_every_photo(
     rounds = 2
     for step in range(rounds * 12 * CROPS_PER_PHOTO // 4):
         crops = stream.crops(64, 4, 0, step, ALL)
-        assert crops.shape == (4, 3, 64, 64) and len(stream.decoded) <= 4 * (1 + AHEAD_FRACTION)
+        assert crops.shape == (4, 3, 64, 64) and len(stream.futures) <= 4 * (1 + AHEAD_FRACTION)
     assert set(read) == {f"{i:02}.png" for i in range(12)}
     assert len(read) <= rounds * 12 + 4 * (1 + AHEAD_FRACTION), "a photo is decoded once each round"
 
@@ -119,8 +119,8 @@ def test_what_is_no_longer_wanted_is_not_decoded(folder: Path, monkeypatch: pyte
     left = [stream._decode_later(at, 0) for at in range(6)]
     assert begun.wait(60)
     go.set()
-    stream._photos(100, 0, 64)  # another window
-    assert all(photo.cancelled() or photo.done() for photo in left) and set(stream.decoded) == {100, 101, 102}
+    stream._window_photos(100, 0, 64)  # another window
+    assert all(photo.cancelled() or photo.done() for photo in left) and set(stream.futures) == {100, 101, 102}
 
     go.clear()
     begun.clear()
@@ -140,7 +140,7 @@ def test_a_phase_of_smaller_batches_keeps_to_the_window(folder: Path) -> None:
         stream.crops(64, 8, 0, step, ALL)
     for step in range(20, 40):
         stream.crops(64, 2, 0, step, ALL)
-        assert len(stream.decoded) <= 4 * (1 + AHEAD_FRACTION)
+        assert len(stream.futures) <= 4 * (1 + AHEAD_FRACTION)
 
 
 def test_a_window_without_a_photo_that_fits_takes_the_next_that_does(photo: Photo, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_window_without_a_photo_that_fits_takes_the_next_that_does(photo: Phot
     for step in range(30):
         stream = StreamedCrops(tmp_path, 3, CPU)
         assert stream.crops(64, 2, 0, step, ALL).shape == (2, 3, 64, 64)
-        assert len(stream.decoded) <= 3 * (1 + AHEAD_FRACTION) + 2, "photos that are too small are not kept"
+        assert len(stream.futures) <= 3 * (1 + AHEAD_FRACTION) + 2, "photos that are too small are not kept"
     with pytest.raises(ConfigError, match="sides of at least 128 pixels"):
         StreamedCrops(tmp_path, 3, CPU).crops(128, 2, 0, 0, ALL)
 
