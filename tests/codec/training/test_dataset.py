@@ -116,7 +116,7 @@ def test_what_is_no_longer_wanted_is_not_decoded(folder: Path, monkeypatch: pyte
     monkeypatch.setattr("codec.training.streaming.read_photo", slow)
     stream = StreamedCrops(folder, 2, CPU)
     stream.pool = ThreadPoolExecutor(1)
-    left = [stream._decode_later(at, 0) for at in range(6)]
+    left = [stream._photo_future(at, 0) for at in range(6)]
     assert begun.wait(60)
     go.set()
     stream._window_photos(100, 0, 64)  # another window
@@ -125,7 +125,7 @@ def test_what_is_no_longer_wanted_is_not_decoded(folder: Path, monkeypatch: pyte
     go.clear()
     begun.clear()
     for at in range(200, 206):
-        stream._decode_later(at, 0)
+        stream._photo_future(at, 0)
     assert begun.wait(60)
     before = len(read)
     stream.close()
