@@ -26,6 +26,7 @@ from codec.model import Codec
 from codec.training.dataset import CropSource, to_device
 from codec.training.distributed import agree_on_pause, this_process
 from codec.training.loss import Batch, Loss, LossModule, uniform_noise
+from codec.training.optimiser import configure, make_optimiser, scale_rates
 from codec.training.schedule import Phase, TrainConfig, lr_factor, phase_at
 
 STATE_FILE = "state.pt"
@@ -53,9 +54,7 @@ class Trainer:
             raise ConfigError(f"batches of {config.batches}: make them multiples of {count}, the processes")
         self.device = next(codec.parameters()).device
         self.codec = codec.train().to(memory_format=torch.channels_last)
-        self.optimiser = torch.optim.AdamW(
-            _parameter_groups(codec, config), betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
-        )
+        self.optimiser = make_optimiser(codec, config)
         codec.prior.quantiles.requires_grad_(False)  # no part of the loss; DDP would wait for its gradient
         self.objective = self._objective()
         self.average = {k: v.detach().clone() for k, v in codec.state_dict().items()}
@@ -108,8 +107,7 @@ class Trainer:
         """Update the weights once, unless the gradient is not finite; then weights and optimiser stay as they are."""
         phase, batch = self.phase, self._batch()
         factor = lr_factor(self.config, self.step, self.progress) * 0.5**self.rollbacks
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["peak"] * factor
+        scale_rates(self.optimiser, factor)
         loss = self._gradients(batch, phase)
         norm = torch.nn.utils.clip_grad_norm_(self.codec.parameters(), self.config.clip, foreach=True)
         bad = ~norm.isfinite()
@@ -232,30 +230,9 @@ class Trainer:
                 f"{path}: cannot be resumed: {first_line(error)}; move it away to start anew"
             ) from error
         self.bad_steps.zero_()
-        for group, peak in zip(self.optimiser.param_groups, _peaks(self.config), strict=True):
-            group.update(peak=peak, weight_decay=self.config.weight_decay, fused=True)
+        configure(self.optimiser, self.config)
 
 
 def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
     """Return the shape of each tensor."""
     return {name: tensor.shape for name, tensor in weights.items()}
-
-
-def _peaks(config: TrainConfig) -> tuple[float, float, float]:
-    """Return the peak learning rates of the three parameter groups."""
-    return config.lr, config.lr_transform, config.lr_linear
-
-
-def _parameter_groups(codec: Codec, config: TrainConfig) -> list[dict[str, Any]]:
-    """Return AdamW's groups: entropy networks; nonlinear transforms; linear paths and gains, which start well."""
-    entropy, nonlinear, slow = list[Tensor](), list[Tensor](), list[Tensor]()
-    linear = codec.config.transform != "paper"
-    for name, parameter in codec.named_parameters():
-        if name.startswith("log_gain") or (linear and name.startswith(("g_a.l", "g_s.unlap", "g_s.linear"))):
-            slow.append(parameter)
-        elif name.startswith(("g_a", "g_s")):
-            nonlinear.append(parameter)
-        else:
-            entropy.append(parameter)
-    groups = zip((entropy, nonlinear, slow), _peaks(config), strict=True)
-    return [{"params": params, "lr": peak, "peak": peak} for params, peak in groups]
