@@ -17,7 +17,7 @@ from codec.errors import ConfigError
 from codec.images.pixels import Pixels, pad, to_tensor
 from codec.model import Codec, Latents
 from rdo import RefineConfig, Refined, refine
-from rdo.descent import look_times
+from rdo.descent import check_times
 from rdo.objective import Best, Cost, Problem, keep_better
 
 METHODS = ["rdoq", "ste", "sga", "soft_round", "ssl3"]
@@ -139,7 +139,7 @@ def test_patience_counts_looks_without_a_gain(tiny_codec, picture, patience: int
 
 
 def test_looks_lie_in_the_second_half() -> None:
-    assert look_times(4) == [0.5, 0.625, 0.75, 0.875]
+    assert check_times(4) == [0.5, 0.625, 0.75, 0.875]
 
 
 @pytest.mark.parametrize("method", ["sga", "rdoq"])

@@ -12,8 +12,16 @@ from codec.errors import ConfigError
 from codec.images.pixels import Pixels, to_tensor
 from codec.model import Codec, Latents
 from rdo.config import RefineConfig
+from rdo.memory import (
+    LATENT_COPIES_SEARCH,
+    STRIP_PIXELS,
+    TEMPORARY_RATIO,
+    saved_bytes,
+    used_bytes,
+    within_memory,
+)
 from rdo.refinement import refine
-from rdo.strips import LATENTS, STRIP_PIXELS, TEMPORARIES, Strips, bounded, halo_rows, in_use, kept_bytes
+from rdo.strips import Strips, halo_rows
 
 QUALITY = torch.tensor([4.0, 6.5])
 LMBDA = 1e-4  # rate and distortion of an untrained codec weigh about the same
@@ -62,46 +70,50 @@ def test_deeper_contexts_reach_further(make_codec: Callable[..., Codec]) -> None
 
 
 def test_strips_keep_less(tiny_codec: Codec) -> None:
-    assert 0 < sum(kept_bytes(Strips(tiny_codec, 8, 8))) < sum(kept_bytes(tiny_codec)) / 2
+    assert 0 < sum(saved_bytes(Strips(tiny_codec, 8, 8))) < sum(saved_bytes(tiny_codec)) / 2
 
 
 def test_small_pictures_are_done_whole(tiny_codec: Codec) -> None:
-    assert bounded(tiny_codec, torch.Size((1, 3, 2048, 1024)), RefineConfig()) is tiny_codec
-    large = bounded(tiny_codec, torch.Size((1, 3, 2049, 1024)), RefineConfig())
+    assert within_memory(tiny_codec, torch.Size((1, 3, 2048, 1024)), RefineConfig()) is tiny_codec
+    large = within_memory(tiny_codec, torch.Size((1, 3, 2049, 1024)), RefineConfig())
     assert isinstance(large, Strips) and large.rows == STRIP_PIXELS // 1024 // 16
-    pair = bounded(tiny_codec, torch.Size((2, 3, 2049, 1024)), RefineConfig())
+    pair = within_memory(tiny_codec, torch.Size((2, 3, 2049, 1024)), RefineConfig())
     assert isinstance(pair, Strips) and pair.rows == large.rows // 2
 
 
 def test_less_memory_gives_lower_strips(tiny_codec: Codec) -> None:
     shape = torch.Size((1, 3, 4096, 4096))
-    now = in_use(tiny_codec) / 2**30
-    found = [bounded(tiny_codec, shape, RefineConfig(memory_gib=now + gib)) for gib in (1, 1.5, 50)]
+    now = used_bytes(tiny_codec) / 2**30
+    found = [within_memory(tiny_codec, shape, RefineConfig(memory_gib=now + gib)) for gib in (1, 1.5, 50)]
     assert isinstance(found[0], Strips) and isinstance(found[1], Strips) and found[2] is tiny_codec
     assert found[0].rows < found[1].rows
-    descent = bounded(tiny_codec, shape, RefineConfig(memory_gib=now + 1.5, method="linear"))
+    descent = within_memory(tiny_codec, shape, RefineConfig(memory_gib=now + 1.5, method="linear"))
     assert isinstance(descent, Strips) and descent.rows < found[1].rows, "its optimiser takes memory too"
     with pytest.raises(ConfigError, match="need at least"):
-        bounded(tiny_codec, shape, RefineConfig(memory_gib=now / 2))
+        within_memory(tiny_codec, shape, RefineConfig(memory_gib=now / 2))
 
 
 def test_no_more_is_asked_for_than_the_whole_picture_takes(tiny_codec: Codec) -> None:
     """A low, wide picture: lower than the halo of the narrowest strip."""
-    shape, now = torch.Size((1, 3, 64, 64_000)), in_use(tiny_codec) / 2**30
+    shape, now = torch.Size((1, 3, 64, 64_000)), used_bytes(tiny_codec) / 2**30
     with pytest.raises(ConfigError, match="need at least") as refusal:
-        bounded(tiny_codec, shape, RefineConfig(memory_gib=now / 2))
+        within_memory(tiny_codec, shape, RefineConfig(memory_gib=now / 2))
     told = float(str(refusal.value).split()[-2])
-    whole = (TEMPORARIES * sum(kept_bytes(tiny_codec)) + LATENTS * 4 * tiny_codec.config.latent / 16**2) * 64 * 64_000
+    whole = (
+        (TEMPORARY_RATIO * sum(saved_bytes(tiny_codec)) + LATENT_COPIES_SEARCH * 4 * tiny_codec.config.latent / 16**2)
+        * 64
+        * 64_000
+    )
     assert told <= now + whole / 2**30 + 0.05
-    assert bounded(tiny_codec, shape, RefineConfig(memory_gib=told)) is not None
+    assert within_memory(tiny_codec, shape, RefineConfig(memory_gib=told)) is not None
 
 
 @pytest.mark.parametrize("side", [2048, 2560, 3072, 3584, 4096])
 def test_the_limit_that_is_named_is_enough(tiny_codec: Codec, side: int) -> None:
     with pytest.raises(ConfigError, match="need at least") as refusal:
-        bounded(tiny_codec, torch.Size((1, 3, side, side)), RefineConfig(memory_gib=0.1))
+        within_memory(tiny_codec, torch.Size((1, 3, side, side)), RefineConfig(memory_gib=0.1))
     told = float(str(refusal.value).split()[-2])
-    assert isinstance(bounded(tiny_codec, torch.Size((1, 3, side, side)), RefineConfig(memory_gib=told)), Strips)
+    assert isinstance(within_memory(tiny_codec, torch.Size((1, 3, side, side)), RefineConfig(memory_gib=told)), Strips)
 
 
 def test_measuring_what_is_kept_keeps_nothing(tiny_codec: Codec) -> None:
@@ -109,15 +121,15 @@ def test_measuring_what_is_kept_keeps_nothing(tiny_codec: Codec) -> None:
         gc.collect()
         return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
 
-    found, before = kept_bytes(tiny_codec), alive()
-    assert kept_bytes(tiny_codec) == found and alive() == before
+    found, before = saved_bytes(tiny_codec), alive()
+    assert saved_bytes(tiny_codec) == found and alive() == before
 
 
 @pytest.mark.parametrize("settings", [{"strip_pixels": 1}, {"memory_gib": 50.0}])
 def test_strips_are_measured_where_gradients_are_off(tiny_codec: Codec, settings: dict[str, Any]) -> None:
     shape = torch.Size((1, 3, 512, 512))
     with torch.no_grad():
-        assert type(bounded(tiny_codec, shape, RefineConfig(**settings))) is (
+        assert type(within_memory(tiny_codec, shape, RefineConfig(**settings))) is (
             Strips if "strip_pixels" in settings else Codec
         )
 
