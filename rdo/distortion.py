@@ -20,17 +20,17 @@ class Distortion:
     """Distortion of images in [0, 1], on the scale of mse over 0..255.
 
     Attributes:
-        share: share of MS-SSIM in 0..1; 0 is the mse alone.
+        ms_ssim_share: share of MS-SSIM in 0..1; 0 is the mse alone.
         weight: weights (1, 1, H, W) of the mse, of mean 1, on the images' device; None weighs all pixels alike.
     """
 
-    share: float = 0.0
+    ms_ssim_share: float = 0.0
     weight: Tensor | None = None
 
     @property
     def capturable(self) -> bool:
         """Whether a CUDA graph can hold it; not with MS-SSIM, which copies its window to the device in every call."""
-        return self.share == 0
+        return self.ms_ssim_share == 0
 
     def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
         """Compute the distortion (B,) of x_hat (B, 3, H, W) against x, differentiable.
@@ -39,10 +39,10 @@ class Distortion:
             ConfigError: the images are too small for MS-SSIM, or not of the size of the weights.
         """
         total = x_hat.new_zeros(len(x))
-        if self.share < 1:
-            total = total + (1 - self.share) * self._squared(x_hat, x).mean((1, 2, 3))
-        if self.share > 0:
-            total = total + self.share * measure(x_hat, x, "ms_ssim")
+        if self.ms_ssim_share < 1:
+            total = total + (1 - self.ms_ssim_share) * self._squared(x_hat, x).mean((1, 2, 3))
+        if self.ms_ssim_share > 0:
+            total = total + self.ms_ssim_share * measure(x_hat, x, "ms_ssim")
         return total
 
     def _squared(self, x_hat: Tensor, x: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ MSE = Distortion()
 
 def distortion_of(codec: Refinable) -> Distortion:
     """Return the distortion that a codec was trained for."""
-    return MSE if codec.distortion == "mse" else Distortion(share=1.0)
+    return MSE if codec.distortion == "mse" else Distortion(ms_ssim_share=1.0)
 
 
 def weight_of_mask(mask: Tensor, strength: float) -> Tensor:

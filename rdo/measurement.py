@@ -54,7 +54,11 @@ class Measurement(NamedTuple):
 
     @torch.no_grad()
     def measure_plain(self, quality: float) -> float:
-        """Measure plain encoding; bytes of our own models are estimated, as their coder is slow."""
+        """Measure plain encoding at a quality.
+
+        Bytes of our own models are the model's estimate, which is close and much quicker than their entropy coder;
+        other models' coders are quick, and take more bytes than estimated.
+        """
         level = self.codec.level(quality)
         latents = plain_latents(self.codec, self.x, level)
         if self.goal.kind == "psnr" or not isinstance(self.codec, Codec):

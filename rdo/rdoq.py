@@ -45,7 +45,7 @@ Z_MOVE_FRACTION = 0.5  # of y's move fraction: one z moves the bits of many y, a
 
 
 class MoveCosts(NamedTuple):
-    """Integer latents, and delta of moving each by +1 and by -1, without the curvature term, in bits of the image."""
+    """Rounded latents, and delta of moving each by +1 (`up`) and -1 (`down`) without the curvature term, in bits."""
 
     latents: Latents
     up: Latents
@@ -94,6 +94,9 @@ def search(
     An image whose cost is above that of the start when annealing ends returns to the start, to descend from there.
 
     Args:
+        best: rounded latents to start from, and their cost.
+        config: temperature, move fractions, patience and seed are used.
+        clock: budget, whose steps are counted.
         progress: called with the number of each step.
         curvature: of the objective at `best`, as from `curvature_of`; None measures it.
     """
@@ -141,8 +144,8 @@ class _Sampler:
         """Make one round of moves, without waiting for the device.
 
         During annealing an image accepts what costs no more than `cost_max`, so that the search may wander; at
-        temperature 0, what costs no more than its current latents. After a rejection it keeps its latents and moves
-        half as many from then on; during annealing it also takes the distortion to bend more than was measured.
+        temperature 0, what costs no more than its current latents. A rejection keeps the latents and halves the
+        image's move fraction; during annealing it also raises the curvature that moves of y are priced with.
         """
         latents = self.problem.rounded(self.propose(state, temperature_bits, move_fraction))
         cost, moves = price_moves(self.problem, latents)

@@ -4,7 +4,8 @@
     change  <- what a short refinement at that quality adds to the measured value
     quality <- where plain encoding meets the goal less `change`
     repeat, up to RUNS_MAX times:
-        refine at that quality;  trim (`rdo.trim`) until the file meets the goal, and return it
+        refine at that quality
+        trim (`rdo.trim`): search on under other lmbdas;  if the file meets the goal, return it
         quality <- quality + (goal - measured) / slope
 
 log(bytes) and PSNR are almost linear in quality, so quality is found by secants. Files are judged as written: by their
@@ -32,10 +33,8 @@ from rdo.trim import OperatingPoint, Trimmed, trim
 
 PROBE_FRACTION = 0.25  # steps of the first, short refinement, as a fraction of those of one run
 TOTAL_FRACTION = 1.5  # steps of probe, run and trims together, likewise
-PLAIN_DISTANCE_MAX = {
-    "bytes": 0.7,
-    "psnr": 2.0,
-}  # of plain encoding's nearest: log(bytes) above the goal; dB either way
+# distance from the goal of the nearest plain encoding, beyond which no lmbda leads there: log(bytes) above it, or dB
+PLAIN_DISTANCE_MAX = {"bytes": 0.7, "psnr": 2.0}
 SECANTS_MAX = 8
 QUALITY_TOLERANCE = 0.01
 QUALITY_INITIAL = 4.0
@@ -87,9 +86,9 @@ def refine_to(
         problem = Problem(within_memory(codec, x.shape, config), x, codec.level(quality), lmbda, distortion)
         trimmed = trim(measurement, problem, start, config=config, counter=counter)
         if trimmed.reached:
-            found = _operating_point(problem, start, trimmed)
-            refined = replace(found.refined, iters=counter.total, seconds=measurement.clock.seconds)
-            return found._replace(refined=refined)
+            point = _operating_point(problem, start, trimmed)
+            refined = replace(point.refined, iters=counter.total, seconds=measurement.clock.seconds)
+            return point._replace(refined=refined)
         measured = trimmed.candidate.measured
         missed, before = goal.out_of_reach(measured, quality), quality
         quality = on_header_grid(_within_scale(quality + (goal.aim - measured) / goal.slopes.quality))

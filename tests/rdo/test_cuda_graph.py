@@ -130,7 +130,7 @@ def test_seconds_count_when_the_work_is_done(codec, photo) -> None:
 @pytest.mark.gpu
 def test_ms_ssim_is_refined_without_a_recording(codec, photo) -> None:
     x = to_tensor(Pixels(photo(170, 180), grey=False)).cuda()
-    found = refine(codec, x, 4.0, RefineConfig(iters=8), 1e-3, distortion=Distortion(share=0.9))
+    found = refine(codec, x, 4.0, RefineConfig(iters=8), 1e-3, distortion=Distortion(ms_ssim_share=0.9))
     assert bool(found.cost_est.total < found.plain_cost_est.total)
 
 
