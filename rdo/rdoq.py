@@ -1,6 +1,6 @@
-"""RDOQ: annealed discrete search, in which integer latents move by +-1, many at once, by their change of the true cost.
+"""RDOQ: annealed discrete search over rounded latents, of which many move by +1 or -1 in each step.
 
-For a latent v and a neighbour k = v + 1 or v - 1, the change of the cost, in bits of the image, is predicted as
+For a latent v and a neighbour k = v + 1 or v - 1, the change of the image's cost, in bits, is predicted as
 
     delta(k) = r(k) - r(v) + g (k - v) + h / 2
 
@@ -14,12 +14,12 @@ and the better neighbour is taken with the probability
 
 The temperature lets the search leave poor minima, and falls to zero. A move fraction below 1 keeps latents that would
 correct the same error from moving together. All z at one position change the bits of the same y, so only the best of
-them may move. Every iterate is integer, so the forward pass of each step gives its true cost: nothing is relaxed, and
-nothing is lost on the way to the file.
+them may move. Every iterate is on the writer's integer grid, so the forward pass of each step gives its true cost:
+nothing is relaxed, and nothing is lost on the way to the file.
 
-Source: ours. The rate-distortion optimised quantisation of video encoders, as parallel heat-bath updates of a Gibbs
-field with gradients for neighbours; Besag, "On the statistical analysis of dirty pictures", 1986, is the limit of
-temperature 0.
+Source: ours. It is the rate-distortion optimised quantisation of video encoders as parallel heat-bath updates of a
+Gibbs field, with a second-order expansion in place of the exact energies of neighbours. Its limit at temperature 0 is
+the iterated conditional modes of Besag, "On the statistical analysis of dirty pictures", 1986.
 """
 
 from collections.abc import Callable
@@ -129,10 +129,13 @@ def search(
 
 @dataclass(frozen=True)
 class _Sampler:
-    """One step of the search: propose moves, price the latents they lead to, accept or reject them per image.
+    """Sampler of the search's steps: proposes moves, prices where they lead, accepts or rejects them per image.
 
     Attributes:
-        cost_max: (B,), up to which steps of annealing are accepted.
+        problem: objective.
+        curvature: h, of the shapes of the latents.
+        cost_max: (B,), cost up to which steps are accepted during annealing.
+        generator: source of all noise.
     """
 
     problem: Problem
@@ -160,7 +163,7 @@ class _Sampler:
         )
 
     def propose(self, state: State, temperature_bits: Tensor | float, move_fraction: Tensor | float) -> Latents:
-        """Sample one round of moves; the latents follow the writer's grid but are not rounded on it."""
+        """Sample one round of moves; the result is to be rounded, as a move of z may shift the grid of y."""
         scale = state.curvature_scale[:, None, None, None]
         curvature = self.curvature._replace(y=scale * self.curvature.y)
         (y, z), up, down = state.moves.with_curvature(curvature)
