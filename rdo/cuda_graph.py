@@ -1,4 +1,4 @@
-"""A step that is taken again and again; on a GPU it is recorded once, as a CUDA graph, and replayed.
+"""Repeated steps; on a GPU, a step is captured once as a CUDA graph and replayed.
 
 A step of refinement launches thousands of small kernels, which takes the host longer than running them takes the
 device. A replay launches them as one.
@@ -14,58 +14,62 @@ from torch import Tensor
 S = TypeVar("S", bound=tuple[Any, ...])
 
 
-class Repeated(Generic[S]):
-    """state = step(state, *numbers), where `step` gets the numbers as tensors ().
+class GraphedStep(Generic[S]):
+    """Step function state = step(state, *numbers), replayed as a CUDA graph where that can be done.
 
-    `S` are NamedTuples of tensors and of such. Where steps are recorded, what a call returned is overwritten by the
-    next, and a step must neither wait for the device nor copy to it.
+    The state S is a NamedTuple of tensors and of such tuples; `step` gets the numbers as tensors (). A captured step
+    must neither wait for the device nor copy to it, and each call overwrites the state that the last one returned.
+
+    Args:
+        step: function to repeat.
+        generator: source of all noise of the step, on the device of its tensors.
+        capturable: whether the step may be captured.
     """
 
-    def __init__(self, step: Callable[..., S], generator: torch.Generator, recordable: bool = True) -> None:
-        """`generator` is that of all noise, on the device of all tensors; not every step is `recordable`."""
+    def __init__(self, step: Callable[..., S], generator: torch.Generator, capturable: bool = True) -> None:
         self.step, self.generator = step, generator
-        self.recorded = recordable and generator.device.type == "cuda"
+        self.captured = capturable and generator.device.type == "cuda"
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.own: tuple[S, list[Tensor]] | None = None  # what a graph reads, and writes the new state to
+        self.buffers: tuple[S, list[Tensor]] | None = None  # the graph's inputs; the new state goes there too
 
     def __call__(self, state: S, *numbers: float) -> S:
-        """The next state."""
+        """Return the next state."""
         given = [torch.full((), number, device=self.generator.device) for number in numbers]  # made there: no wait
-        if not self.recorded:
+        if not self.captured:
             return self.step(state, *given)
         with torch.cuda.device(self.generator.device):
             return self._replayed(state, given)
 
     def _replayed(self, state: S, given: list[Tensor]) -> S:
-        if self.own is None:  # not recorded: the first step makes what libraries make once, and this memory
-            self.own = _cloned(self.step(state, *given)), given
-            return self.own[0]
+        if self.buffers is None:  # not captured: the first step initialises libraries, and allocates the buffers
+            self.buffers = _cloned(self.step(state, *given)), given
+            return self.buffers[0]
         if self.graph is None:
-            self.graph = self._record(*self.own)
-        _copy((state, given), self.own)
+            self.graph = self._capture(*self.buffers)
+        _copy((state, given), self.buffers)
         self.graph.replay()
-        return self.own[0]
+        return self.buffers[0]
 
-    def _record(self, state: S, numbers: list[Tensor]) -> torch.cuda.CUDAGraph:
+    def _capture(self, state: S, numbers: list[Tensor]) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self.generator)
         now = torch.cuda.current_stream()
         try:
             with torch.cuda.graph(graph, stream=_stream(now.device), capture_error_mode="thread_local"):
                 _copy(self.step(state, *numbers), state)
-        finally:  # torch stays on the other stream where the end of a recording fails
+        finally:  # torch stays on the capturing stream where the end of a capture fails
             torch.cuda.set_stream(now)
         return graph
 
 
 @cache
 def _stream(device: torch.device) -> torch.cuda.Stream:
-    """What is recorded on; torch's own is on the device of the process's first recording."""
+    """Return the capturing stream of a device; torch's default one is on the device of the process's first capture."""
     return torch.cuda.Stream(device)
 
 
 def _copy(source: Any, target: Any) -> None:
-    """Into the tensors of `target`, of which those of `source` may be some."""
+    """Copy the tensors of `source` into those of `target`; the two may share tensors."""
     pairs = [(new, old) for new, old in zip(_tensors(source), _tensors(target), strict=True) if new is not old]
     for copy, old in [(new.clone(), old) for new, old in pairs]:
         old.copy_(copy)

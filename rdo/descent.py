@@ -1,11 +1,11 @@
-"""Descent on relaxed latents: Adam on y and z through a relaxation of rounding that hardens as the budget is spent.
+"""Gradient descent on relaxed latents: Adam on y and z through a relaxation of rounding that hardens over the budget.
 
     repeat:  y~, z~ <- relax(y, z, T(t))
              y, z   <- Adam step on  R(y~, z~) + lmbda * D(g_s(y~), x)
-    keep the rounded y, z of least true cost
+    keep the rounded y, z of the lowest true cost
 
-The way of the literature. In few steps `rdo.rdoq` gains much more; with some hundreds, a descent whose last tenth is a
-search (`tail`) gains nearly as much.
+The literature's way of refining latents. In few steps the discrete search (`rdo.rdoq`) gains much more; with some
+hundreds, a descent whose last tenth is that search (`tail`) gains nearly as much.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from collections.abc import Callable
 import torch
 
 from codec.interface import Latents
-from rdo.config import Fall, RefineConfig
-from rdo.objective import Best, Patience, Problem, keep_better, look
+from rdo.config import Decay, RefineConfig
+from rdo.objective import Best, Patience, Problem, keep_better, keep_if_better
 from rdo.relaxations import EXACT, RELAXATIONS, Name, ste
 from rdo.schedules import Clock, cosine, geometric
 
-FALLS: dict[Fall, Callable[[float, float, float], float]] = {"cosine": cosine, "geometric": geometric}
+DECAYS: dict[Decay, Callable[[float, float, float], float]] = {"cosine": cosine, "geometric": geometric}
 
 
 @torch.enable_grad()
@@ -26,44 +26,51 @@ def descend(
     problem: Problem,
     start: Latents,
     best: Best,
+    *,
     method: Name,
     config: RefineConfig,
     clock: Clock,
     progress: Callable[[int], None],
 ) -> Best:
-    """Descend from unrounded latents `start` until the clock comes to the tail or patience ends; the best seen."""
+    """Descend until the clock reaches the tail or patience is spent, and return the best latents seen.
+
+    Args:
+        start: unrounded latents to start from.
+        best: rounded latents to improve on.
+        progress: called with the number of each step.
+    """
     latents = Latents(*(t.clone().requires_grad_() for t in start))
     peaks = (config.lr_y, config.lr_z)
     optimiser = torch.optim.Adam(
         [{"params": [v], "lr": lr} for v, lr in zip(latents, peaks, strict=True)], betas=(config.beta1, config.beta2)
     )
     generator = torch.Generator(problem.x.device).manual_seed(config.seed)
-    looks = look_times(config.checks)
+    checks = check_times(config.checks)
     patience = Patience(config.patience, best)
     while (t := clock.t / (1 - config.tail)) < 1:
-        if looks and looks[0] <= t:
-            looks = [at for at in looks if at > t]
-            best = look(problem, best, latents)
+        if checks and checks[0] <= t:
+            checks = [at for at in checks if at > t]
+            best = keep_if_better(problem, best, latents)
             if patience.spent(best):
                 break
         for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-            group["lr"] = FALLS[config.lr_fall](peak, peak * config.lr_end, t)
+            group["lr"] = DECAYS[config.lr_fall](peak, peak * config.lr_end, t)
         temperature = geometric(config.temperature_start, config.temperature_end, t)
         exact = method in EXACT or t >= 1 - config.ste_tail
         relax = ste if exact else RELAXATIONS[method]
         pairs = zip(latents, problem.grid(latents), strict=True)
         relaxed = Latents(*(relax(v - g, temperature, generator) + g for v, g in pairs))
-        now = problem.cost(relaxed)
+        cost = problem.cost(relaxed)
         optimiser.zero_grad(set_to_none=True)
-        now.total.sum().backward()
-        if exact:
-            best = keep_better(best, Latents(*(v.detach() for v in relaxed)), now)
+        cost.total.sum().backward()
+        if exact:  # relaxed latents are rounded ones, so this cost is true
+            best = keep_better(best, Latents(*(v.detach() for v in relaxed)), cost)
         optimiser.step()
         clock.step += 1
         progress(clock.step)
-    return look(problem, best, latents)
+    return keep_if_better(problem, best, latents)
 
 
-def look_times(checks: int) -> list[float]:
-    """Fractions of the budget after which the true cost is looked at: `checks` of them, in its second half."""
+def check_times(checks: int) -> list[float]:
+    """Return the fractions of the budget at which rounded latents are priced: `checks` of them, in its second half."""
     return [0.5 + 0.5 * i / checks for i in range(checks)]

@@ -1,9 +1,9 @@
-"""Named efforts: how much time to spend, as presets in configs/refine, each near the front of gain against seconds.
+"""Presets: efforts 1 to 9, each near the Pareto front of gain against seconds, and schedules for any number of steps.
 
-effort 1..9 -> steps and schedules        `effort(level)`
-steps       -> the schedules that suit    `recipe(iters)`, those of the effort with the nearest number of steps
+    effort(level)    steps and schedules of configs/refine/effort-LEVEL.yaml
+    recipe(iters)    schedules of the effort with the nearest number of steps
 
-All of them search (`rdo.rdoq`); descents have the defaults of `RefineConfig`.
+All efforts use the discrete search (`rdo.rdoq`); the schedules of gradient descent are the defaults of `RefineConfig`.
 """
 
 import math
@@ -18,7 +18,7 @@ DEFAULT_EFFORT = 5
 
 
 def effort(level: int) -> RefineConfig:
-    """The preset of an effort 1 (a second or two a megapixel) to 9.
+    """Load the preset of an effort from 1 (a second or two a megapixel) to 9.
 
     Raises:
         ConfigError: no such effort.
@@ -30,10 +30,11 @@ def effort(level: int) -> RefineConfig:
 
 
 def recipe(iters: int, method: Method | None = None) -> RefineConfig:
-    """The best schedules known for a number of steps: those of the preset whose steps differ by the least factor.
+    """Return the best schedules known for a number of steps: those of the preset nearest in log(steps).
 
     Args:
-        method: None takes that of the presets.
+        iters: number of steps, at least 0.
+        method: of refinement; None takes that of the presets.
 
     Raises:
         ConfigError: a negative number.
@@ -46,5 +47,5 @@ def recipe(iters: int, method: Method | None = None) -> RefineConfig:
 
 
 def usual_method(model: str) -> Method | None:
-    """What refines a model unless asked otherwise, for `recipe`: CompressAI's `sga`, which gained more there."""
+    """Return the default method for a model: `sga` for CompressAI's, where it gains most; None for the presets'."""
     return "sga" if model.startswith(FOREIGN) else None

@@ -1,80 +1,82 @@
-"""Annealed discrete search: integer latents move by one, all at once, on the true cost.
+"""RDOQ: annealed discrete search over rounded latents, of which many move by +1 or -1 in each step.
 
-For a latent v and its neighbour k = v - 1 or v + 1, in bits of the image,
+For a latent v and a neighbour k = v + 1 or v - 1, the change of the image's cost, in bits, is predicted as
 
     delta(k) = r(k) - r(v) + g (k - v) + h / 2
 
-r is the latent's own rate, exact; g the gradient of all else: the distortion, and the rate of the latents whose
-parameters v moves; h the curvature, of the distortion for y, of the rate of y for z. The better neighbour is taken with
+    r  bits of the latent itself, exact
+    g  gradient of all other terms: the distortion, and the bits of the latents whose entropy parameters v enters
+    h  curvature of those terms (`rdo.curvature`): of the distortion for y, of the bits of y for z
 
-    P(move) = share * sigmoid(-delta / heat)
+and the better neighbour is taken with the probability
 
-Heat lets the search leave poor places and falls to zero; a share below 1 keeps latents that answer for the same error
-from moving together. All z of a position answer for the rate of the same y, so of them only the best may move. Every
-iterate is integer, so the forward pass of each step prices it truly: nothing is relaxed, and nothing is lost on the way
-to the file.
+    P(move) = move_fraction * sigmoid(-delta / temperature)
 
-Source: ours. Rate-distortion optimised quantisation of video encoders, as parallel heat-bath updates of a Gibbs field
-(Besag, "On the statistical analysis of dirty pictures", 1986, is the limit of no heat), with gradients for neighbours.
+The temperature lets the search leave poor minima, and falls to zero. A move fraction below 1 keeps latents that would
+correct the same error from moving together. All z at one position change the bits of the same y, so only the best of
+them may move. Every iterate is on the writer's integer grid, so the forward pass of each step gives its true cost:
+nothing is relaxed, and nothing is lost on the way to the file.
+
+Source: ours. It is the rate-distortion optimised quantisation of video encoders as parallel heat-bath updates of a
+Gibbs field, with a second-order expansion in place of the exact energies of neighbours. Its limit at temperature 0 is
+the iterated conditional modes of Besag, "On the statistical analysis of dirty pictures", 1986.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from codec.coding import products
 from codec.interface import Latents
 from rdo.config import RefineConfig
-from rdo.cuda_graph import Repeated
-from rdo.objective import Best, Cost, Patience, Problem, keep_better, look, select
+from rdo.cuda_graph import GraphedStep
+from rdo.curvature import curvature_of
+from rdo.objective import Best, Cost, Patience, Problem, keep_better, keep_if_better, select
 from rdo.relaxations import uniform
-from rdo.schedules import Clock, falling, geometric
+from rdo.schedules import Clock, geometric, quadratic
 
-FAR, NEAR, FAR_Z = 1 / 4, 1 / 64, 1 / 2  # reaches of probes of the curvature, in quantisation steps
-PROBES_MAX = 8  # of each reach; one is enough where an image has many positions to average over
-POSITIONS = 96
-PROBING = 0.25  # of the seconds left, where they are limited: what probes take beyond is better spent on steps
-ASTRAY = 1.1  # times the first cost: how dear the search may become while there is heat
-STIFFER = 1.2  # times the curvature of y, with each step back
-HOT = 0.9  # the fraction of the budget with heat
-Z_SHARE = 0.5  # of the share of y: one z moves the rate of many y, also of those at its neighbours
+COST_RATIO_MAX = 1.1  # maximum cost during annealing, as a multiple of the starting cost
+CURVATURE_GROWTH = 1.2  # factor on the curvature of y after each rejected step of annealing
+ANNEALING_FRACTION = 0.9  # of the budget; the rest is descent at temperature 0
+Z_MOVE_FRACTION = 0.5  # of y's move fraction: one z moves the bits of many y, and its neighbours move some of the same
 
 
-class View(NamedTuple):
-    """Rounded latents, and delta(v + 1) and delta(v - 1) of each of them but for curvature, in bits of the image."""
+class MoveCosts(NamedTuple):
+    """Rounded latents, and delta of moving each by +1 (`up`) and -1 (`down`) without the curvature term, in bits."""
 
     latents: Latents
     up: Latents
     down: Latents
 
-    def bent(self, bend: Latents) -> "View":
-        """With the curvature in delta."""
-        up, down = (Latents(*(d + h / 2 for d, h in zip(both, bend, strict=True))) for both in self[1:])
-        return View(self.latents, up, down)
+    def with_curvature(self, curvature: Latents) -> "MoveCosts":
+        """Add h / 2 to the delta of every move."""
+        up, down = (Latents(*(d + h / 2 for d, h in zip(both, curvature, strict=True))) for both in self[1:])
+        return MoveCosts(self.latents, up, down)
 
-    def where(self, chosen: Tensor, other: "View") -> "View":
-        """This view of the images that `chosen` (B,) marks, `other` of the rest."""
-        return View(*(select(chosen, new, old) for new, old in zip(self, other, strict=True)))
+    def select(self, chosen: Tensor, other: "MoveCosts") -> "MoveCosts":
+        """Select these for the images that `chosen` (B,) marks, `other` for the rest."""
+        return MoveCosts(*(select(chosen, new, old) for new, old in zip(self, other, strict=True)))
 
 
 class State(NamedTuple):
-    """A search between two steps, of B images.
+    """State of the search between two steps, for B images.
 
     Attributes:
-        view: where each starts from, and `cost` (B,) what that costs.
-        best: the best seen.
-        boldness: of the latents that may move, the fraction that does, (B,).
-        stiffness: how many times its measured curvature each is taken to have, (B,).
+        moves: the current latents and the costs of their moves.
+        cost: (B,), true cost of the current latents.
+        best: the best latents seen.
+        move_fraction: (B,), factor on the scheduled move fraction, halved by each rejected step.
+        curvature_scale: (B,), factor on the measured curvature of y.
     """
 
-    view: View
+    moves: MoveCosts
     cost: Tensor
     best: Best
-    boldness: Tensor
-    stiffness: Tensor
+    move_fraction: Tensor
+    curvature_scale: Tensor
 
 
 @torch.enable_grad()
@@ -82,116 +84,138 @@ def search(
     problem: Problem,
     best: Best,
     config: RefineConfig,
+    *,
     clock: Clock,
     progress: Callable[[int], None],
-    bend: Latents | None = None,
+    curvature: Latents | None = None,
 ) -> Best:
-    """Search from `best` until the clock runs out or, without heat, patience does; `bend` are `curvatures`, if known.
+    """Search from `best` until the clock runs out or, at temperature 0, patience is spent.
 
-    An image that is still dearer than at the start when the heat ends goes back there, to descend from it.
+    An image whose cost is above that of the start when annealing ends returns to the start, to descend from there.
+
+    Args:
+        best: rounded latents to start from, and their cost.
+        config: temperature, move fractions, patience and seed are used.
+        clock: budget, whose steps are counted.
+        progress: called with the number of each step.
+        curvature: of the objective at `best`, as from `curvature_of`; None measures it.
     """
     if clock.t >= 1:
         return best
     generator = torch.Generator(problem.x.device).manual_seed(config.seed)
-    bend = bend or curvatures(problem, best.latents, generator, clock)
-    cost, view = survey(problem, problem.rounded(best.latents))
+    if curvature is None:
+        curvature = curvature_of(problem, best.latents, generator=generator, clock=clock)
+    cost, moves = price_moves(problem, problem.rounded(best.latents))
     ones = torch.ones_like(cost.total)
-    state = start = State(view, cost.total, keep_better(best, view.latents, cost), ones, ones)
-    step = Repeated(
-        partial(_step, problem, bend, ASTRAY * start.cost, generator), generator, problem.measure.recordable
-    )
+    state = start = State(moves, cost.total, keep_better(best, moves.latents, cost), ones, ones)
+    sampler = _Sampler(problem, curvature, COST_RATIO_MAX * start.cost, generator)
+    step = GraphedStep(sampler.step, generator, problem.metric.capturable)
     patience = None
     while True:
         t = clock.t
-        heat, share = falling(config.heat, t / HOT), geometric(config.share_start, config.share_end, t)
-        if heat == 0:
+        temperature_bits = quadratic(config.temperature_bits, t / ANNEALING_FRACTION)
+        move_fraction = geometric(config.move_fraction_start, config.move_fraction_end, t)
+        if temperature_bits == 0:
             if patience is None:
-                patience, state = Patience(config.patience, state.best), _cooled(state, start)
+                patience, state = Patience(config.patience, state.best), _descent_start(state, start)
             elif patience.spent(state.best):
                 return state.best
         clock.step += 1
         progress(clock.step)
-        if clock.t >= 1:
-            return look(problem, state.best, _moved(problem, bend, generator, state, heat, share))
-        state = step(state, heat, share)
+        if clock.t >= 1:  # the last step needs no costs of further moves
+            return keep_if_better(problem, state.best, sampler.propose(state, temperature_bits, move_fraction))
+        state = step(state, temperature_bits, move_fraction)
 
 
-def _step(
-    problem: Problem,
-    bend: Latents,
-    astray: Tensor,
-    generator: torch.Generator,
-    state: State,
-    heat: Tensor,
-    share: Tensor,
-) -> State:
-    """One round of moves and a look at where it led; never waits for the device.
+@dataclass(frozen=True)
+class _Sampler:
+    """Sampler of the search's steps: proposes moves, prices where they lead, accepts or rejects them per image.
 
-    Where the moves made an image dearer than its limit it steps back, and from then on half as many latents may move.
-    The limit is `astray` while there is heat, for the search to wander, and with each step back moves are taken to bend
-    the distortion more than was measured; then the last cost.
+    Attributes:
+        problem: objective.
+        curvature: h, of the shapes of the latents.
+        cost_max: (B,), cost up to which steps are accepted during annealing.
+        generator: source of all noise.
     """
-    latents = problem.rounded(_moved(problem, bend, generator, state, heat, share))
-    cost, view = survey(problem, latents)
-    better = cost.total <= torch.where(heat > 0, astray, state.cost)
-    return State(
-        view.where(better, state.view),
-        torch.where(better, cost.total, state.cost),
-        keep_better(state.best, latents, cost),
-        torch.where(better, state.boldness, state.boldness / 2),
-        torch.where(better | (heat == 0), state.stiffness, STIFFER * state.stiffness),
-    )
+
+    problem: Problem
+    curvature: Latents
+    cost_max: Tensor
+    generator: torch.Generator
+
+    def step(self, state: State, temperature_bits: Tensor, move_fraction: Tensor) -> State:
+        """Make one round of moves, without waiting for the device.
+
+        During annealing an image accepts what costs no more than `cost_max`, so that the search may wander; at
+        temperature 0, what costs no more than its current latents. A rejection keeps the latents and halves the
+        image's move fraction; during annealing it also raises the curvature that moves of y are priced with.
+        """
+        latents = self.problem.rounded(self.propose(state, temperature_bits, move_fraction))
+        cost, moves = price_moves(self.problem, latents)
+        annealing = temperature_bits > 0
+        accepted = cost.total <= torch.where(annealing, self.cost_max, state.cost)
+        return State(
+            moves.select(accepted, state.moves),
+            torch.where(accepted, cost.total, state.cost),
+            keep_better(state.best, latents, cost),
+            torch.where(accepted, state.move_fraction, state.move_fraction / 2),
+            torch.where(accepted | ~annealing, state.curvature_scale, CURVATURE_GROWTH * state.curvature_scale),
+        )
+
+    def propose(self, state: State, temperature_bits: Tensor | float, move_fraction: Tensor | float) -> Latents:
+        """Sample one round of moves; the result is to be rounded, as a move of z may shift the grid of y."""
+        scale = state.curvature_scale[:, None, None, None]
+        curvature = self.curvature._replace(y=scale * self.curvature.y)
+        (y, z), up, down = state.moves.with_curvature(curvature)
+        fraction = move_fraction * state.move_fraction
+        sample = partial(sample_moves, temperature_bits=temperature_bits, generator=self.generator)
+        moved = Latents(
+            sample(y, up.y, down.y, move_fraction=fraction),
+            sample(z, up.z, down.z, move_fraction=Z_MOVE_FRACTION * fraction, one_per_position=True),
+        )
+        return follow_grid(self.problem, state.moves.latents, moved)
 
 
-def _moved(
-    problem: Problem,
-    bend: Latents,
-    generator: torch.Generator,
-    state: State,
-    heat: Tensor | float,
-    share: Tensor | float,
-) -> Latents:
-    """Latents after one round of moves, on the writer's grid but for rounding."""
-    (y, z), up, down = state.view.bent(bend._replace(y=state.stiffness[:, None, None, None] * bend.y))
-    share = share * state.boldness
-    moved = Latents(
-        move(y, up.y, down.y, heat, share, generator),
-        move(z, up.z, down.z, heat, Z_SHARE * share, generator, alone=True),
-    )
-    return carry(problem, state.view.latents, moved)
-
-
-def _cooled(state: State, start: State) -> State:
-    """The state that a descent without heat starts from."""
+def _descent_start(state: State, start: State) -> State:
+    """Choose, per image, the cheaper of the current and the first latents, all of which may move again."""
     better = state.cost <= start.cost
-    view = state.view.where(better, start.view)
-    return State(view, torch.where(better, state.cost, start.cost), state.best, start.boldness, state.stiffness)
+    moves = state.moves.select(better, start.moves)
+    cost = torch.where(better, state.cost, start.cost)
+    return State(moves, cost, state.best, start.move_fraction, state.curvature_scale)
 
 
-def move(
+def sample_moves(
     v: Tensor,
     up: Tensor,
     down: Tensor,
-    heat: Tensor | float,
-    share: Tensor,
+    *,
+    temperature_bits: Tensor | float,
+    move_fraction: Tensor,
     generator: torch.Generator,
-    alone: bool = False,
+    one_per_position: bool = False,
 ) -> Tensor:
-    """Latents v (B, C, h, w) after one round of P(move), from delta of both neighbours; `share` is (B,).
+    """Move each latent to the better of its neighbours with probability P(move).
 
-    Of those at one position only that of the least delta, noise included, may move where each does so `alone`.
+    Args:
+        v: latents (B, C, h, w).
+        up: delta of v + 1, of the shape of v.
+        down: delta of v - 1.
+        temperature_bits: 0 makes exactly the moves of negative delta.
+        move_fraction: (B,), in 0..1.
+        one_per_position: whether at most one of the C latents of a position moves, that of the least delta, noise
+            included.
     """
-    # delta / heat + logistic noise < 0 has the chance sigmoid(-delta / heat)
-    delta = torch.minimum(up, down) + heat * uniform(v, generator).clamp(1e-6, 1 - 1e-6).logit()
-    chosen = (delta < 0) & (uniform(v, generator) < share[:, None, None, None])
-    if alone and v.numel():  # there are codecs without z
+    # delta / T + logistic noise < 0 has the probability sigmoid(-delta / T)
+    delta = torch.minimum(up, down) + temperature_bits * uniform(v, generator).clamp(1e-6, 1 - 1e-6).logit()
+    chosen = (delta < 0) & (uniform(v, generator) < move_fraction[:, None, None, None])
+    if one_per_position and v.numel():  # z is empty in codecs without a hyperprior
         chosen &= delta == delta.amin(1, keepdim=True)
     return torch.where(chosen, torch.where(up < down, v + 1, v - 1), v)
 
 
 @torch.no_grad()
-def carry(problem: Problem, before: Latents, after: Latents) -> Latents:
-    """Latents `after` a round of moves; where z moved the grid of y, y keeps its symbol and moves with it."""
+def follow_grid(problem: Problem, before: Latents, after: Latents) -> Latents:
+    """Shift y with its grid, so that it keeps its symbol where a move of z shifted the grid."""
     codec = problem.codec
     if not codec.depends_on_z:
         return after
@@ -199,84 +223,24 @@ def carry(problem: Problem, before: Latents, after: Latents) -> Latents:
     return after._replace(y=after.y + (there - here))
 
 
-def survey(problem: Problem, latents: Latents) -> tuple[Cost, View]:
-    """True cost of rounded latents, and delta of all their neighbours: one forward and one backward pass."""
-    seen = Latents(*(t.clone().requires_grad_() for t in latents))
-    cost, mixture, here = problem.price(seen, latents, riding=True)
-    slope = Latents(*torch.autograd.grad(cost.total.sum() * problem.pixels, seen, materialize_grads=True))
+def price_moves(problem: Problem, latents: Latents) -> tuple[Cost, MoveCosts]:
+    """Compute the true cost of rounded latents and delta of all their moves, in one forward and one backward pass.
+
+    The pass takes the latents twice: `free` ones, whose gradient is g, and the constants whose own bits r are counted.
+    """
+    free = Latents(*(t.clone().requires_grad_() for t in latents))
+    cost, mixture, bits = problem.price(free, latents, grid_gradient=True)
+    gradient = Latents(*torch.autograd.grad(cost.total.sum() * problem.pixels, free, materialize_grads=True))
     mixture = type(mixture)(*(t.detach() for t in mixture))
     deltas = []
     for sign in (1, -1):
-        own = _own_bits(problem, Latents(*(v + sign for v in latents)), mixture)
-        terms = zip(own, here, slope, strict=True)
-        deltas.append(Latents(*(there - r.detach() + sign * g for there, r, g in terms)))
-    return Cost(*(t.detach() for t in cost)), View(latents, *deltas)
+        bits_there = _own_bits(problem, Latents(*(v + sign for v in latents)), mixture)
+        terms = zip(bits_there, bits, gradient, strict=True)
+        deltas.append(Latents(*(there - here.detach() + sign * g for there, here, g in terms)))
+    return Cost(*(t.detach() for t in cost)), MoveCosts(latents, *deltas)
 
 
 @torch.no_grad()
 def _own_bits(problem: Problem, latents: Latents, mixture: Any) -> Latents:
+    """Compute the bits of each latent under given entropy parameters."""
     return Latents(problem.codec.y_bits(latents.y, mixture), problem.codec.z_bits(latents.z, problem.quality))
-
-
-@torch.enable_grad()
-def curvatures(problem: Problem, latents: Latents, generator: torch.Generator, clock: Clock) -> Latents:
-    """Second derivatives of distortion by y, and of the rate of y by z, in bits, per channel and position.
-
-    Where time is short, those of y are rough and z stays: infinite.
-    """
-    y, z = latents
-    probing = Clock(1, clock.left and PROBING * clock.left, clock.device)
-
-    def distortion(y: Tensor, z: Tensor) -> Tensor:
-        return problem.lmbda * problem.distortion(Latents(y, z)) * problem.pixels
-
-    def others(at: Tensor) -> Tensor:
-        mixture = problem.codec.mixture(y, at, problem.quality)
-        riding = problem.riding(y, mixture)
-        bits = problem.codec.y_bits(riding, mixture).sum((1, 2, 3))
-        return bits + distortion(riding, at) if problem.codec.depends_on_z else bits
-
-    # far probes see latents that move together, near ones each alone; a move is dear where either is steep
-    weight = problem.weight_of(y)
-    of_y = curvature(lambda at: distortion(at, z), y, FAR, generator, probing, weight)
-    if probing.t < 1:
-        of_y = torch.maximum(of_y, curvature(lambda at: distortion(at, z), y, NEAR, generator, probing, weight))
-    of_z = torch.full_like(z, torch.inf)
-    if probing.t < 1:
-        of_z = curvature(others, z, FAR_Z, generator, probing)
-    return Latents(of_y, of_z)
-
-
-def curvature(
-    function: Callable[[Tensor], Tensor],
-    at: Tensor,
-    reach: float,
-    generator: torch.Generator,
-    clock: Clock,
-    weight: Tensor | float = 1.0,
-) -> Tensor:
-    """Diagonal of the Hessian of `function` (B, C, h, w) -> (B,), at least 0, by Hutchinson's probes.
-
-    Central differences of the gradient, `reach` along random signs v: E[v * (H v)] is the diagonal. The noise of few
-    probes is averaged out by taking the diagonal as (mean of the channel) * (mean of the position) / mean, for each
-    image. `weight` (1, 1, h, w), of mean 1, is how much steeper positions are known to be than others. The clock ends
-    the probes after the first.
-    """
-    if not at.numel():  # of a codec without z
-        return at
-    probes = min(PROBES_MAX, -(-POSITIONS // (at.shape[2] * at.shape[3])))
-    total, made = torch.zeros_like(at), 0
-    while made < probes and (not made or clock.t < 1):
-        v = (uniform(at, generator) < 0.5) * 2.0 - 1.0
-        total += v * (_gradient(function, at + reach * v) - _gradient(function, at - reach * v))
-        made += 1
-    diagonal = total / (2 * reach * made)
-    channel, position = diagonal.mean((2, 3), keepdim=True), diagonal.mean(1, keepdim=True)
-    mean = diagonal.mean((1, 2, 3), keepdim=True).clamp(min=1e-12)
-    return channel.clamp(min=0) * weight * (position / (weight * mean)).clamp(0.1, 10)
-
-
-def _gradient(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
-    at = at.detach().requires_grad_()
-    with products("ieee"), torch.autocast(at.device.type, enabled=False):  # differences of near equals are taken of it
-        return torch.autograd.grad(function(at).sum(), at)[0]

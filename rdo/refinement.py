@@ -1,12 +1,13 @@
 """Refinement: optimise the latents of given images through the frozen codec, for rate + lmbda * distortion.
 
-    y, z <- analyse(x)
+    y, z  <- analyse(x)
     plain <- round(y, z)
-    search from plain among integers (`rdo.rdoq`), or descend on relaxed latents (`rdo.descent`)
-    return the integer y, z of least true cost seen, plain among them
+    best  <- search from plain among integers (`rdo.rdoq`),
+             or descend from y, z on relaxed latents (`rdo.descent`), then search at temperature 0 (the `tail`)
+    return the integer y, z of the lowest true cost seen, plain among them
 
-The latents live on the writer's own integer grid. Images of one shape are refined together: costs are summed, so each
-is treated alone and keeps its own best. The invariant: no image ends dearer than its plain encoding.
+Latents live on the writer's own integer grid. Images of one shape are refined together: costs are summed, so that each
+gets its own gradient and keeps its own best. Invariant: no image ends at a higher cost than its plain encoding.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,25 +24,25 @@ from codec.model import Codec
 from rdo.config import Method, RefineConfig
 from rdo.descent import descend
 from rdo.distortion import Distortion, distortion_of
-from rdo.objective import Best, Cost, Problem, look, priced
+from rdo.memory import within_memory
+from rdo.objective import Best, Cost, Problem, keep_if_better, priced
 from rdo.rdoq import search
 from rdo.schedules import Clock
-from rdo.strips import bounded
 
 Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class Refined:
-    """Outcome for B images of one shape.
+    """Refined latents of B images of one shape.
 
     Attributes:
-        latents: integer y (B, M, H/16, W/16) and z (B, N_h, H/64, W/64), ready to write.
-        plain: integer latents of plain encoding.
-        cost_est, plain_cost_est: true rounded cost by the model's estimate of rate, unrounded pixels, (B,) each.
-        method: what was used.
-        iters: steps done, those of the tail among them.
-        seconds: wall time of all B images.
+        latents: rounded y (B, M, H/16, W/16) and z (B, N_h, H/64, W/64), ready to write.
+        plain: rounded latents of plain encoding, of the same shapes.
+        cost_est, plain_cost_est: cost of both, (B,) each, by the model's estimate of the rate and on unrounded pixels.
+        method: method that was asked for.
+        iters: steps done, those of the tail included.
+        seconds: wall time of all B images together.
     """
 
     latents: Latents
@@ -60,58 +61,66 @@ def refine(
     config: RefineConfig,
     lmbda: float | None = None,
     progress: Progress = lambda step: None,
-    measure: Distortion | None = None,
+    distortion: Distortion | None = None,
 ) -> Refined:
-    """Refine images x (B, 3, H, W) in [0, 1], on the codec's device and unpadded, at a quality in 1..8.
+    """Refine images at a quality: optimise their latents for bpp + lmbda * distortion.
 
     Args:
-        lmbda: weight of the distortion (on the scale of the mse over 0..255) against bits per pixel; None takes what
-            fits the quality.
+        codec: frozen codec.
+        x: images (B, 3, H, W) in [0, 1], on the codec's device and unpadded.
+        quality: level in 1..8 of a codec of variable rate, or the one quality of another.
+        config: method, steps and schedules.
+        lmbda: weight of the distortion (on the scale of the mse over 0..255) against bits per pixel; None takes that
+            of the quality.
         progress: called with the number of each step.
-        measure: of distortion; None takes what the codec was trained for.
+        distortion: to be minimised; None takes that which the codec was trained for.
 
     Raises:
-        ConfigError: quality outside 1..8, or a measure that does not suit the size of the images.
+        ConfigError: quality outside 1..8, or a distortion that does not suit the size of the images.
     """
     clock = Clock(config.iters, config.time_budget, x.device)
     level = codec.level(quality).expand(len(x))
     weight = torch.full_like(level, codec.lmbda_of(quality) if lmbda is None else lmbda)
     with coding_arithmetic():
         start = codec.analyse(pad(x, codec.stride), level)
-    # only now, as the process keeps the memory that analysis took
-    problem = Problem(bounded(codec, x.shape, config), x, level, weight, measure or distortion_of(codec))
+    # strips are chosen after the analysis, as the process keeps the memory that it took
+    problem = Problem(within_memory(codec, x.shape, config), x, level, weight, distortion or distortion_of(codec))
     with coding_arithmetic():
         plain = priced(problem, problem.rounded(start))
     if not config.iters:
         return Refined(plain.latents, plain.latents, plain.cost, plain.cost, config.method, 0, clock.seconds)
-    with quick_arithmetic(codec, config) as quick:
-        first = priced(problem, plain.latents) if quick else plain
-        best, steps = _optimise(problem, start, first, config, clock, progress)
-    if quick:
+    with search_arithmetic(codec, config) as reduced:
+        first = priced(problem, plain.latents) if reduced else plain
+        best = _optimise(problem, start, first, config=config, clock=clock, progress=progress)
+    if reduced:
         with coding_arithmetic():
-            best = look(problem, plain, best.latents)
-    return Refined(best.latents, plain.latents, best.cost, plain.cost, config.method, steps, clock.seconds)
+            best = keep_if_better(problem, plain, best.latents)
+    return Refined(best.latents, plain.latents, best.cost, plain.cost, config.method, clock.step, clock.seconds)
 
 
 @contextmanager
-def quick_arithmetic(codec: Refinable, config: RefineConfig) -> Iterator[bool]:
-    """What a GPU searches with: products in TF32, our own networks in bfloat16. False where nothing is quicker."""
+def search_arithmetic(codec: Refinable, config: RefineConfig) -> Iterator[bool]:
+    """Reduce the precision of the search on a GPU: products in TF32, our own networks in bfloat16.
+
+    Yields:
+        Whether the precision is reduced, so that costs differ from those of a decoder.
+    """
     if codec.device.type != "cuda":
         yield False
         return
     half = config.precision == "bf16" and isinstance(codec, Codec) and torch.cuda.is_bf16_supported(False)
-    # no cache: it would keep what every step's latents were cast to
+    # no cache, which would keep the casts of every step's latents
     with products("tf32"), torch.autocast("cuda", torch.bfloat16, enabled=half, cache_enabled=False):
         yield True
 
 
 def _optimise(
-    problem: Problem, start: Latents, best: Best, config: RefineConfig, clock: Clock, progress: Progress
-) -> tuple[Best, int]:
-    """The method asked for, then its tail; returns the best and the steps done."""
+    problem: Problem, start: Latents, best: Best, *, config: RefineConfig, clock: Clock, progress: Progress
+) -> Best:
+    """Run the method of the configuration, then its tail, from unrounded latents `start` or rounded ones `best`."""
     if config.method == "rdoq":
-        return search(problem, best, config, clock, progress), clock.step
-    best = descend(problem, start, best, config.method, config, clock, progress)
+        return search(problem, best, config, clock=clock, progress=progress)
+    best = descend(problem, start, best, method=config.method, config=config, clock=clock, progress=progress)
     if config.tail:
-        best = search(problem, best, replace(config, heat=0.0), clock, progress)
-    return best, clock.step
+        best = search(problem, best, replace(config, temperature_bits=0.0), clock=clock, progress=progress)
+    return best

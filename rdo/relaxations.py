@@ -1,7 +1,7 @@
-"""Relaxations of rounding: what the networks see in place of an integer while latents are optimised.
+"""Relaxations of rounding: differentiable stand-ins for integer latents while latents are optimised.
 
 Each takes latents of any shape, a temperature and a generator on their device, and returns relaxed latents of the same
-shape whose gradient flows to the input. Adding one is adding a function and its name.
+shape whose gradient flows to the input. To add one, add a function, its `Name`, and its entry in RELAXATIONS.
 
 The annealed ones share a form: with d the distance to a candidate integer, a class has the logit f(d) / T, and the
 relaxed latent is the mean of the candidates under a softmax of the logits, or under a Gumbel-softmax sample of it.
@@ -31,7 +31,7 @@ _EDGE = 1e-4  # logits stay finite this close to an integer
 
 
 def ste(latent: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    """Straight-through rounding: the value of round(v), the gradient of v. Temperature and noise play no part.
+    """Round straight through: the value of round(v), the gradient of v. Temperature and noise play no part.
 
     Source: the paper's oRDO (arXiv:2306.14287). Its loss is the true loss, at every step.
     """
@@ -39,7 +39,7 @@ def ste(latent: Tensor, temperature: float, generator: torch.Generator) -> Tenso
 
 
 def noise(latent: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    """Additive uniform noise of a whole step, whatever the temperature, as in training.
+    """Add uniform noise one quantisation step wide, as in training, at any temperature.
 
     Source: Campos et al., "Content adaptive optimization for neural image compression", arXiv:1906.01223.
     """
@@ -47,7 +47,7 @@ def noise(latent: Tensor, temperature: float, generator: torch.Generator) -> Ten
 
 
 def soft_round(latent: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    """Soft rounding, uniform noise `temperature` wide, and soft rounding again; both sharpen as it cools.
+    """Round softly, add uniform noise `temperature` wide, round softly again; all sharpen as T -> 0.
 
     s_T(v) = floor(v) + 1/2 + tanh((v - floor(v) - 1/2) / T) / (2 tanh(1 / (2 T))): identity for T -> infinity, rounding
     for T -> 0.
@@ -61,9 +61,9 @@ def soft_round(latent: Tensor, temperature: float, generator: torch.Generator) -
 def annealed(
     latent: Tensor, temperature: float, generator: torch.Generator, logit: Callable[[Tensor], Tensor], sampled: bool
 ) -> Tensor:
-    """Mean of floor and ceiling under the softmax of logit(d) / T, or under a Gumbel-softmax sample (`sampled`).
+    """Average floor and ceiling under the softmax of logit(d) / T, or under a Gumbel-softmax sample (`sampled`).
 
-    Of two classes a softmax is a sigmoid of the difference, and the difference of two Gumbels is logistic.
+    With two classes a softmax is a sigmoid of the difference, and the difference of two Gumbels is logistic.
     """
     floor = latent.detach().floor()
     up = (latent - floor).clamp(_EDGE, 1 - _EDGE)  # distance to the floor
@@ -76,10 +76,10 @@ def annealed(
 def annealed3(
     latent: Tensor, temperature: float, generator: torch.Generator, logit: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Gumbel-softmax sample over the nearest integer r and r - 1, r + 1.
+    """Average the nearest integer r and r - 1, r + 1 under a Gumbel-softmax sample.
 
-    Distances reach 3/2 there, so they are stretched by 2/3 into the range of `logit`, which is scaled by 3/2 to keep
-    its slope at 0: our reading of the three-class extension of SGA+.
+    Distances reach 3/2 there, so they are scaled by 2/3 into the range of `logit`, which is scaled by 3/2 to keep its
+    slope at 0: our reading of the three-class extension of SGA+ (arXiv:2401.17789).
     """
     offsets = torch.tensor([-1.0, 0.0, 1.0], device=latent.device)
     candidates = latent.detach().round()[..., None] + offsets
@@ -90,22 +90,22 @@ def annealed3(
 
 
 def atanh_logit(d: Tensor) -> Tensor:
-    """-atanh(d), d in (0, 1)."""
+    """Return -atanh(d), d in (0, 1)."""
     return -torch.atanh(d)
 
 
 def linear_logit(d: Tensor) -> Tensor:
-    """log(1 - d)."""
+    """Return log(1 - d), d in [0, 1)."""
     return torch.log1p(-d)
 
 
 def cosine_logit(d: Tensor) -> Tensor:
-    """log cos^2(pi d / 2)."""
+    """Return log cos^2(pi d / 2), d in [0, 1)."""
     return 2 * torch.log(torch.cos(torch.pi / 2 * d))
 
 
 def ssl_logit(d: Tensor) -> Tensor:
-    """log sigmoid(-a logit(d))."""
+    """Return log sigmoid(-a logit(d)), d in (0, 1)."""
     return F.logsigmoid(-SSL_SHAPE * torch.logit(d))
 
 
@@ -116,7 +116,7 @@ def _soften(v: Tensor, temperature: float) -> Tensor:
 
 
 def uniform(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Noise in 0..1 for latents (B, ...), the same for every image, so that none depends on its company."""
+    """Sample noise in 0..1 for latents (B, ...), equal for all images: a result does not depend on its batch."""
     return torch.rand(like.shape[1:], generator=generator, device=like.device).expand_as(like)
 
 

@@ -1,35 +1,41 @@
-"""Schedules as functions of t, the fraction 0..1 of the budget that is spent, and the clock that gives it.
+"""Schedules, as functions of the fraction t in 0..1 of the budget that is spent, and the clock that measures t.
 
-None knows a number of steps.
+Invariant: no schedule depends on a number of steps, so that a budget of seconds compresses it.
 """
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 
 
 def geometric(start: float, end: float, t: float) -> float:
-    """start * (end / start)^t: temperatures, shares."""
+    """Return start * (end / start)^t: temperatures of relaxations, move fractions."""
     return start * (end / start) ** t
 
 
 def cosine(start: float, end: float, t: float) -> float:
-    """Half a cosine from start to end, flat at both: learning rates."""
+    """Return half a cosine from start to end, flat at both: learning rates."""
     return end + (start - end) * (1 + math.cos(math.pi * t)) / 2
 
 
-def falling(start: float, t: float) -> float:
-    """start * (1 - t)^2, down to an exact zero at t = 1 and after: heat."""
+def quadratic(start: float, t: float) -> float:
+    """Return start * (1 - t)^2, exactly 0 at t >= 1: the temperature of the discrete search."""
     return start * max(0.0, 1 - t) ** 2
 
 
 @dataclass
 class Clock:
-    """Counts steps and seconds against a budget of both; `t` is the fraction spent of whichever runs out first.
+    """Counter of steps and seconds against a budget of both.
 
-    Work that was only started on `device` counts when it is done: to ask for seconds is to wait for it.
+    Attributes:
+        iters: budget of steps; 0 is spent from the start.
+        time_budget: budget of seconds; None has no limit.
+        device: whose pending work counts: reading seconds waits for it.
+        begin: reading of the monotonic clock at the start.
+        step: steps done.
     """
 
     iters: int
@@ -47,11 +53,33 @@ class Clock:
 
     @property
     def left(self) -> float | None:
-        """Seconds until the budget is spent, at least a moment; None has no limit."""
+        """Seconds until the budget is spent, more than 0 even then; None has no limit."""
         return None if self.time_budget is None else max(1e-9, self.time_budget - self.seconds)
 
     @property
     def t(self) -> float:
-        """0 at the start, 1 or more at the end."""
+        """Fraction of the budget that is spent, of steps or of seconds, whichever is more; 1 or more at the end."""
         done = self.step / self.iters if self.iters else 1.0
         return done if self.time_budget is None else max(done, self.seconds / self.time_budget)
+
+
+class StepCounter:
+    """Counter of the steps of several runs in a row.
+
+    Attributes:
+        total: steps of all runs.
+    """
+
+    def __init__(self, progress: Callable[[int], None]) -> None:
+        """Count for `progress`, which is called with the total after each step."""
+        self.progress, self.total = progress, 0
+
+    def next_run(self) -> Callable[[int], None]:
+        """Return the progress function of the next run, to be called with the number of each of its steps."""
+        before = self.total
+
+        def count(step: int) -> None:
+            self.total = before + step
+            self.progress(self.total)
+
+        return count

@@ -1,38 +1,30 @@
-"""Large pictures in bounded memory: the codec's networks run strip by strip, and once more in the backward pass.
+"""Strips: the codec's networks run on one horizontal strip of a large picture at a time, in bounded memory.
 
 A latent is predicted from, and decodes to, a bounded neighbourhood. Rows begin..end computed from begin - halo ..
-end + halo, cut where windows of attention are cut, are those of the whole picture to float rounding, and so are the
-gradients. A strip keeps no activations (`torch.utils.checkpoint`); it is computed again when its gradient is asked for.
+end + halo, with strips that begin at whole windows of the attention, equal those of the whole picture up to float
+rounding, and so do the gradients. A strip keeps no activations (`torch.utils.checkpoint`): the backward pass computes
+them again.
 """
 
-import ctypes
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import psutil
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from codec.architecture import STRIDE, Y_PIXELS
-from codec.errors import ConfigError
-from codec.interface import Latents, Priced
+from codec.architecture import Y_PIXELS
+from codec.interface import Latents
 from codec.model import Codec
 from codec.networks.likelihoods import StepMixture
-from rdo.config import RefineConfig
 
-TEMPORARIES = 2.2  # what forward and backward need for a moment, for each byte kept between them: 1.7 to 2.2 measured
-STRIP_PIXELS = 1 << 21
-GPU_SHARE = 0.8  # of the free memory of a GPU, which others may want some of
-LATENTS = 15  # copies of y that a search holds beside
-LATENTS_DESCENT = 36  # that a descent does: its optimiser's, and all that relaxing needs to go back
+Z_ROWS = 4  # rows of y for each row of z
 
 
 class Span(NamedTuple):
-    """Rows of y: computed from low..high, kept from begin..end."""
+    """Rows of y of one strip: computed from low..high, of which begin..end are kept."""
 
     low: int
     begin: int
@@ -40,13 +32,19 @@ class Span(NamedTuple):
     high: int
 
     def keep(self, x: Tensor, dim: int, scale: int = 1) -> Tensor:
-        """What counts of a result for low..high, with `scale` rows for each of y; a copy, for the rest to be freed."""
+        """Cut the halo off a result for low..high, which has `scale` rows for each of y; a copy, to free the rest."""
         return x.narrow(dim, scale * (self.begin - self.low), scale * (self.end - self.begin)).clone()
 
 
 @dataclass(frozen=True)
 class Strips:
-    """A codec that works on strips of `rows` rows of y, with `halo` rows above and below; both fit whole windows."""
+    """Codec that decodes and prices latents strip by strip.
+
+    Attributes:
+        codec: codec to run on each strip.
+        rows: rows of y in a strip, a multiple of the attention's window.
+        halo: rows of y computed above and below a strip and cut off, a multiple of the window.
+    """
 
     codec: Codec
     rows: int
@@ -54,46 +52,46 @@ class Strips:
     depends_on_z = False
 
     def grid(self, latents: Latents, quality: Tensor) -> Latents:
-        """As `Codec.grid`."""
+        """Return the codec's grid, which is that of the whole picture."""
         return self.codec.grid(latents, quality)
 
     def shift(self, mixture: StepMixture) -> Tensor:
-        """As `Codec.shift`."""
+        """Return the offset of y's grid under these entropy parameters."""
         return self.codec.shift(mixture)
 
     def synthesise(self, latents: Latents, quality: Tensor) -> Tensor:
-        """As `Codec.synthesise`, which looks at y alone."""
+        """Decode y (B, M, h, w) to x_hat (B, 3, 16 h, 16 w), not clamped; the decoder does not depend on z."""
         y_hat, z_hat = latents
 
         def strip(y: Tensor, span: Span) -> Tensor:
             return span.keep(self.codec.synthesise(Latents(y, z_hat), quality), 2, Y_PIXELS)
 
-        return torch.cat([_again(strip, y_hat[:, :, s.low : s.high], s) for s in self._spans(y_hat)], 2)
+        return torch.cat([_recomputed(strip, y_hat[:, :, s.low : s.high], s) for s in self._spans(y_hat)], 2)
 
     def mixture(self, y_hat: Tensor, z_hat: Tensor, quality: Tensor) -> StepMixture:
-        """As `Codec.mixture`."""
+        """Predict the entropy parameters of all y."""
 
         def strip(y: Tensor, z: Tensor, span: Span) -> StepMixture:
             return StepMixture(*(span.keep(t, 2) for t in self.codec.mixture(y, z, quality)))
 
         parts = []
         for s in self._spans(y_hat):
-            z = z_hat[:, :, s.low // 4 : -(-s.high // 4)]
-            parts.append(_again(strip, y_hat[:, :, s.low : s.high], z, s))
+            z = z_hat[:, :, s.low // Z_ROWS : -(-s.high // Z_ROWS)]
+            parts.append(_recomputed(strip, y_hat[:, :, s.low : s.high], z, s))
         return StepMixture(*(torch.cat(t, 2) for t in zip(*parts, strict=True)))
 
     def y_bits(self, y: Tensor, mixture: StepMixture) -> Tensor:
-        """As `Codec.y_bits`."""
+        """Compute the bits of each y, which need no halo."""
 
         def strip(y: Tensor, *part: Tensor) -> Tensor:
             return self.codec.y_bits(y, StepMixture(*part))
 
         spans = self._spans(y)
-        parts = [_again(strip, *(t[:, :, s.begin : s.end] for t in (y, *mixture))) for s in spans]
+        parts = [_recomputed(strip, *(t[:, :, s.begin : s.end] for t in (y, *mixture))) for s in spans]
         return torch.cat(parts, 2)
 
     def z_bits(self, z: Tensor, quality: Tensor) -> Tensor:
-        """As `Codec.z_bits`."""
+        """Compute the bits of each z, of the whole picture at once, as z is small."""
         return self.codec.z_bits(z, quality)
 
     def _spans(self, y: Tensor) -> Iterator[Span]:
@@ -102,135 +100,42 @@ class Strips:
             yield Span(max(0, begin - self.halo), begin, end, min(height, end + self.halo))
 
 
-def _again(function: Callable[..., Any], *inputs: Any) -> Any:
+def _recomputed(function: Callable[..., Any], *inputs: Any) -> Any:
+    """Call a function whose activations are computed again in the backward pass."""
     return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
-@torch.enable_grad()
-def bounded(codec: Priced, shape: torch.Size, config: RefineConfig) -> Priced:
-    """The codec, or strips of it where images (B, 3, H, W) would need more memory than `config` lets them.
-
-    Raises:
-        ConfigError: not even the narrowest strips fit, or the codec is another's, which is not cut.
-    """
-    memory_gib = config.memory_gib
-    if not isinstance(codec, Codec):
-        if memory_gib is not None:
-            raise ConfigError("--memory-limit: only our own models are refined in strips: leave it out")
-        return codec
-    window, device = codec.config.window, codec.device
-    images, height, width = shape[0], *(-(-side // STRIDE) * STRIDE for side in shape[2:])
-    row_pixels = images * width * Y_PIXELS
-    height //= Y_PIXELS
-    if memory_gib is None:
-        most = strip_pixels(config, device)
-        if height * row_pixels <= (STRIP_PIXELS if most == math.inf else most):
-            return codec
-        if most < math.inf:
-            return Strips(codec, max(1, int(most) // row_pixels // window) * window, halo_rows(codec))
-    release_memory()
-    free = GPU_SHARE * free_on(device) if memory_gib is None else memory_gib * 2**30 - in_use(codec)
-    copies = LATENTS if config.method == "rdoq" else LATENTS_DESCENT
-    parts, state = kept_bytes(codec), copies * 4 * codec.config.latent / Y_PIXELS**2
-    if (TEMPORARIES * sum(parts) + state) * height * row_pixels <= free:
-        return codec
-    halo = halo_rows(codec)
-    # of each row of latents: all of them between strips, and those of a strip for one part at a time
-    between = (TEMPORARIES * sum(kept_bytes(Strips(codec, window, 0))) + state) * row_pixels
-    within = TEMPORARIES * max(parts) * row_pixels
-    fit, narrowest = int((free - between * height) / within), min(height, window + 2 * halo)
-    if fit < narrowest:
-        least = in_use(codec) + between * height + within * narrowest
-        told = math.ceil(100 * least / 2**30 + 2) / 100  # for a process that holds a little more than this one
-        limit = "the GPU" if memory_gib is None else f"--memory-limit {memory_gib:g}"
-        raise ConfigError(f"{limit}: these pixels need at least {told:.2f} GiB")
-    rows = height + window - 1 if fit >= height else fit - 2 * halo  # no strip is higher than the picture
-    return Strips(codec, rows // window * window, halo)
-
-
-def strip_pixels(config: RefineConfig, device: torch.device | str) -> float:
-    """Pixels of all images together up to which they are refined whole; infinite where a GPU's memory decides."""
-    if config.strip_pixels is not None:
-        return config.strip_pixels
-    return math.inf if torch.device(device).type == "cuda" else STRIP_PIXELS
-
-
-def free_on(device: torch.device) -> int:
-    """Bytes that this process could still take on a GPU."""
-    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(torch.cuda.mem_get_info(device)[0]) + cached
-
-
-def in_use(codec: Codec) -> int:
-    """Bytes that the process, on a GPU its tensors, take now."""
-    device = codec.device
-    if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
-    return int(psutil.Process().memory_info().rss)
-
-
-def release_memory() -> None:
-    """Give memory that was freed back to the system, which a process may be told to keep (`jobs.cli.keep_memory`)."""
-    try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    except (OSError, AttributeError):
-        return  # another libc
-
-
-def kept_bytes(codec: Codec | Strips) -> tuple[float, ...]:
-    """Bytes for each pixel that mixture, bits of y and picture keep for their backward passes, weights aside."""
-    own = codec.codec if isinstance(codec, Strips) else codec
-    counted = {t.untyped_storage().data_ptr() for t in own.state_dict().values()}
-    tensors: list[Tensor] = []  # alive, so that no storage is counted for another
-
-    def count(tensor: Tensor) -> Tensor:
-        tensors.append(tensor.detach())  # a tensor itself would hold its graph, which holds this hook: a leak
-        return tensors[-1]
-
-    def new_bytes() -> int:
-        new = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
-        total = sum(size for at, size in new.items() if at not in counted)
-        counted.update(new)
-        return total
-
-    latents, quality = _probe(own, 2 * own.config.window)
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        mixture = codec.mixture(*latents, quality)
-        for out in mixture:
-            count(out)
-        parts = [new_bytes()]
-        count(codec.y_bits(latents.y, mixture))
-        parts.append(new_bytes())
-        count(codec.synthesise(latents, quality))
-        parts.append(new_bytes())
-    return tuple(part / (latents.y.shape[2] * latents.y.shape[3] * Y_PIXELS**2) for part in parts)
-
-
 def halo_rows(codec: Codec) -> int:
-    """How many rows of y away a latent matters to a reconstruction or a prediction, by gradient; in whole windows."""
+    """Measure how many rows of y away a latent affects a reconstruction or a prediction, rounded up to whole windows.
+
+    The gradient of random latents decides: rows where it is zero have no effect. The receptive field is looked for
+    in ever higher pictures, until it ends inside.
+    """
     window = codec.config.window
     reach = window
     while True:
-        latents, quality = _probe(codec, 2 * reach + window)
+        latents, quality = random_latents(codec, 2 * reach + window)
         mixture = codec.mixture(*latents, quality)
         middle = slice(reach, reach + window)
         picture = codec.synthesise(latents, quality)[:, :, Y_PIXELS * reach : Y_PIXELS * (reach + window)]
-        asked = torch.cat([t.flatten() for t in (*(t[:, :, middle] for t in mixture), picture)])
-        total = (asked * torch.rand_like(asked)).sum()
-        slopes = torch.autograd.grad(total, latents)
-        felt = [g.abs().amax((0, 1, 3)).repeat_interleave(s).nonzero() for g, s in zip(slopes, (1, 4), strict=True)]
-        first, last = min(int(f.min()) for f in felt), max(int(f.max()) for f in felt)
+        outputs = torch.cat([t.flatten() for t in (*(t[:, :, middle] for t in mixture), picture)])
+        gradients = torch.autograd.grad((outputs * torch.rand_like(outputs)).sum(), latents)
+        rows_used = [
+            g.abs().amax((0, 1, 3)).repeat_interleave(rows).nonzero()
+            for g, rows in zip(gradients, (1, Z_ROWS), strict=True)
+        ]
+        first, last = min(int(rows.min()) for rows in rows_used), max(int(rows.max()) for rows in rows_used)
         halo = max(reach - first, last + 1 - reach - window)
         if halo < reach:
             return -(-halo // window) * window
         reach *= 2
 
 
-def _probe(codec: Codec, rows: int) -> tuple[Latents, Tensor]:
-    """Random latents of a picture one window wide, `rows` rows of y high."""
+def random_latents(codec: Codec, rows: int) -> tuple[Latents, Tensor]:
+    """Sample leaf latents of a picture one window wide and `rows` rows of y high, and a quality (1,)."""
     device = codec.device
     generator = torch.Generator(device).manual_seed(0)
     config, columns = codec.config, codec.config.window
-    shapes = (config.latent, rows, columns), (config.hyper_width, rows // 4, columns // 4)
+    shapes = (config.latent, rows, columns), (config.hyper_width, rows // Z_ROWS, columns // Z_ROWS)
     drawn = (2 * torch.randn(1, *shape, generator=generator, device=device) for shape in shapes)
     return Latents(*(v.requires_grad_() for v in drawn)), torch.full((1,), 4.0, device=device)

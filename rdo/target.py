@@ -1,24 +1,36 @@
-"""What a refined file is to measure: a ceiling of bytes, or decibels. `rdo.target_search` seeks it.
+"""Goals: a size in bytes or a PSNR that a refined file shall have. `rdo.target_search` finds the settings that meet it.
 
-Bytes are measured as log(bytes), which like PSNR is near linear in quality.
+Goals are compared on a scale that is near linear in quality and in log(lmbda): log(bytes), or PSNR in dB.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from codec.errors import ConfigError
 
 Kind = Literal["bytes", "psnr"]
-WORD = 4  # bytes that a file grows by
+WORD_BYTES = 4  # a file grows by whole words
+PSNR_TOLERANCE_DB = 0.05
+
+
+class Slopes(NamedTuple):
+    """Typical rise of the measured value, per level of quality and per unit of log(lmbda) at a fixed quality."""
+
+    quality: float
+    log_lmbda: float
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What the file shall measure: a `psnr` in dB, to 0.05; or `bytes` at most, and less by at most 1 % or two words.
+    """Goal of a file: a ceiling of `bytes`, filled to within 1 % or two words; or a `psnr` in dB, met to 0.05 dB.
 
-    A picture that needs fewer bytes at the highest quality gets that. A file grows by words of four bytes, and one
-    latent of a small picture may be worth several: where 1 % cannot be met, a file up to 5 % below the ceiling will do.
+    A ceiling above the file of the highest quality gets that file. One latent of a small picture may be worth several
+    words: where 1 % cannot be met, a file up to 5 % below the ceiling is acceptable.
+
+    Attributes:
+        kind: unit of the goal.
+        value: bytes, or PSNR in dB.
     """
 
     kind: Kind
@@ -30,27 +42,31 @@ class Goal:
 
     @property
     def aim(self) -> float:
-        """What is aimed at, on the scale of `measure`; a ceiling is aimed at from below."""
+        """Value that a search aims at, as log(bytes), a little below the ceiling, or in dB."""
         return math.log(max(0.995 * self.value - 2, 1)) if self.kind == "bytes" else self.value
 
     def met(self, measured: float) -> bool:
-        """Whether a measured file is good enough."""
+        """Tell whether a file of this log(bytes) or dB meets the goal."""
         if self.kind == "psnr":
-            return abs(measured - self.value) <= 0.05
-        words = self.value // WORD  # of the largest file below the ceiling
-        return min(0.99 * self.value, WORD * (words - 2)) <= round(math.exp(measured)) <= self.value
+            return abs(measured - self.value) <= PSNR_TOLERANCE_DB
+        words = self.value // WORD_BYTES  # of the largest file below the ceiling
+        return min(0.99 * self.value, WORD_BYTES * (words - 2)) <= round(math.exp(measured)) <= self.value
 
-    def will_do(self, measured: float) -> bool:
-        """Whether a measured file is better than none."""
+    def acceptable(self, measured: float) -> bool:
+        """Tell whether a file that misses the goal may be written where none meets it: up to 5 % below a ceiling."""
         return self.kind == "bytes" and 0.95 * self.value <= round(math.exp(measured)) <= self.value
 
+    def between(self, a: float, b: float) -> bool:
+        """Tell whether what is aimed at lies strictly between two measured values."""
+        return (a - self.aim) * (b - self.aim) < 0
+
     @property
-    def slopes(self) -> tuple[float, float]:
-        """First guess of the rise of what is measured with quality, and with log(lmbda) at a quality."""
-        return (0.24, 0.3) if self.kind == "bytes" else (1.2, 1.0)
+    def slopes(self) -> Slopes:
+        """Typical slopes, as the first guess of a secant search."""
+        return Slopes(0.24, 0.3) if self.kind == "bytes" else Slopes(1.2, 1.0)
 
     def out_of_reach(self, measured: float, quality: float, what: str = "the nearest") -> ConfigError:
-        """That nothing meets it, and what comes nearest."""
+        """Make the error that names the nearest file found, its size or PSNR, and its quality."""
         near, unit = (f"{math.exp(measured):.0f}", "bytes") if self.kind == "bytes" else (f"{measured:.2f}", "dB")
-        told = f"target {self.value:g} {unit}: out of reach; {what} is {near} {unit}, at quality {quality:.2f}"
-        return ConfigError(told)
+        text = f"target {self.value:g} {unit}: out of reach; {what} is {near} {unit}, at quality {quality:.2f}"
+        return ConfigError(text)

@@ -19,8 +19,8 @@ from codec.networks.context import ContextModel
 from codec.networks.likelihoods import StepMixture, in_steps
 from rdo.config import RefineConfig
 from rdo.distortion import distortion_of
+from rdo.memory import within_memory
 from rdo.objective import Problem
-from rdo.strips import bounded
 
 Stage = Callable[[], object]
 SERIAL_CROP = 32  # pixels: the serial model steps through this corner, every step a whole window, for the whole picture
@@ -97,7 +97,7 @@ def refinement_step(codec: AnyCodec, pixels: Pixels, level: Tensor) -> Stage:
     """One forward and backward pass of rate and distortion through the frozen networks, of large pictures in strips."""
     x = to_tensor(pixels).to(level.device)
     lmbda = torch.full_like(level, codec.lmbda_of(float(level)))
-    problem = Problem(bounded(codec, x.shape, RefineConfig()), x, level, lmbda, distortion_of(codec))
+    problem = Problem(within_memory(codec, x.shape, RefineConfig()), x, level, lmbda, distortion_of(codec))
     with torch.no_grad():
         latents = plain_latents(codec, x, level)
 

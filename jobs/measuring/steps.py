@@ -13,7 +13,7 @@ from codec.checkpoint import installed_models, load_own, model_config
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels
 from codec.model import Codec
-from rdo.strips import release_memory
+from rdo.memory import release_memory
 
 SIZES = {"kodak": (768, 512), "2k": (1920, 1080), "4k": (3840, 2160)}
 

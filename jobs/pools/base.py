@@ -18,7 +18,7 @@ from jobs.cli import say
 from jobs.record import SCHEMA, Record
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.worklist import Item
-from rdo.strips import strip_pixels
+from rdo.memory import strip_pixels
 
 RETRIES = 2  # of a task whose worker died
 FALSE_STARTS_MAX = 3  # workers in a row that die before they can work

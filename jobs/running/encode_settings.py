@@ -98,4 +98,4 @@ def distortion_asked(config: EncodeConfig, codec: AnyCodec) -> Distortion:
 
 def share_of_ms_ssim(config: EncodeConfig, codec: AnyCodec) -> float:
     """Of the distortion, 0..1."""
-    return distortion_of(codec).share if config.ms_ssim is None else config.ms_ssim
+    return distortion_of(codec).ms_ssim_share if config.ms_ssim is None else config.ms_ssim

@@ -28,8 +28,8 @@ from jobs.record import SCHEMA, Record, score
 from jobs.running.encode_settings import EncodeConfig, aim_of, distortion_asked, encode_hash
 from jobs.running.history import stamp
 from jobs.running.worklist import NOWHERE, STDIO, Item
+from rdo.memory import strip_pixels
 from rdo.refinement import refine
-from rdo.strips import strip_pixels
 from rdo.target_search import refine_to
 
 OUT_OF_MEMORY = "out of memory"

@@ -15,13 +15,14 @@ from codec.errors import ConfigError
 from codec.images.pixels import Pixels, to_tensor
 from codec.model import Codec
 from rdo import RefineConfig, refine
-from rdo.cuda_graph import Repeated
+from rdo.cuda_graph import GraphedStep
 from rdo.distortion import Distortion
+from rdo.memory import within_memory
 from rdo.objective import Problem
 from rdo.refinement import Refined
-from rdo.strips import Strips, bounded
+from rdo.strips import Strips
 
-strips = sys.modules["rdo.strips"]
+memory = sys.modules["rdo.memory"]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
@@ -35,16 +36,16 @@ class State(NamedTuple):
     noise: Tensor
 
 
-@pytest.mark.parametrize("recordable", [False, True])
+@pytest.mark.parametrize("capturable", [False, True])
 @pytest.mark.parametrize("device", DEVICES)
-def test_state_numbers_and_noise_go_from_call_to_call(device: str, recordable: bool) -> None:
+def test_state_numbers_and_noise_go_from_call_to_call(device: str, capturable: bool) -> None:
     generator = torch.Generator(device).manual_seed(3)
 
     def step(state: State, plus: Tensor, times: Tensor) -> State:
         noise = torch.rand(4, generator=generator, device=device)
         return State(Inner(times * state.inner.a + plus, state.inner.a), noise)
 
-    repeated = Repeated(step, generator, recordable)
+    repeated = GraphedStep(step, generator, capturable)
     state = State(Inner(torch.zeros(2, device=device), torch.zeros(2, device=device)), torch.zeros(4, device=device))
     seen = []
     for number in range(5):
@@ -61,7 +62,9 @@ def both_ways(refined: Callable[[], Refined], monkeypatch: pytest.MonkeyPatch) -
     """With recorded steps, and with steps that are run."""
     replayed = refined()
     monkeypatch.setattr(
-        Repeated, "__call__", lambda self, state, *numbers: self.step(state, *(torch.tensor(n).cuda() for n in numbers))
+        GraphedStep,
+        "__call__",
+        lambda self, state, *numbers: self.step(state, *(torch.tensor(n).cuda() for n in numbers)),
     )
     return replayed, refined()
 
@@ -80,10 +83,10 @@ def assert_alike(a: Refined, b: Refined) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("stripped", [False, True])
-@pytest.mark.parametrize("heat", [0.0, 2.0])
-def test_a_recorded_search_is_the_search(codec, photo, monkeypatch, heat: float, stripped: bool) -> None:
+@pytest.mark.parametrize("temperature_bits", [0.0, 2.0])
+def test_a_recorded_search_is_the_search(codec, photo, monkeypatch, temperature_bits: float, stripped: bool) -> None:
     x = torch.cat([to_tensor(Pixels(photo(190, 100, seed=seed), grey=False)) for seed in (0, 1)]).cuda()
-    config = RefineConfig(iters=20, heat=heat, strip_pixels=1 if stripped else None)
+    config = RefineConfig(iters=20, temperature_bits=temperature_bits, strip_pixels=1 if stripped else None)
     assert_alike(*both_ways(lambda: refine(codec, x, 4.0, config, 1e-3), monkeypatch))
 
 
@@ -127,16 +130,16 @@ def test_seconds_count_when_the_work_is_done(codec, photo) -> None:
 @pytest.mark.gpu
 def test_ms_ssim_is_refined_without_a_recording(codec, photo) -> None:
     x = to_tensor(Pixels(photo(170, 180), grey=False)).cuda()
-    found = refine(codec, x, 4.0, RefineConfig(iters=8), 1e-3, measure=Distortion(share=0.9))
+    found = refine(codec, x, 4.0, RefineConfig(iters=8), 1e-3, distortion=Distortion(ms_ssim_share=0.9))
     assert bool(found.cost_est.total < found.plain_cost_est.total)
 
 
 @pytest.mark.gpu
 def test_a_gpu_is_cut_into_strips_by_its_memory(codec, monkeypatch) -> None:
     shape = torch.Size((1, 3, 4096, 4096))
-    assert bounded(codec, shape, RefineConfig()) is codec
-    monkeypatch.setattr(strips, "free_on", lambda device: 2**30)
-    assert isinstance(bounded(codec, shape, RefineConfig()), Strips)
-    monkeypatch.setattr(strips, "free_on", lambda device: 2**20)
+    assert within_memory(codec, shape, RefineConfig()) is codec
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 2**30)
+    assert isinstance(within_memory(codec, shape, RefineConfig()), Strips)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 2**20)
     with pytest.raises(ConfigError, match=r"the GPU: these pixels need at least"):
-        bounded(codec, shape, RefineConfig())
+        within_memory(codec, shape, RefineConfig())

@@ -15,8 +15,9 @@ from codec.zoo.fixed_rate import LMBDAS, MODELS, ZooCodec, ZooConfig
 from codec.zoo.variable_rate import VARIABLE, VbrCodec
 from jobs.record import score
 from rdo import RefineConfig, refine
+from rdo.curvature import curvature_of
 from rdo.objective import Best, Problem
-from rdo.rdoq import carry, curvatures, survey
+from rdo.rdoq import follow_grid, price_moves
 from rdo.schedules import Clock
 from rdo.target import Goal
 from rdo.target_search import refine_to
@@ -58,18 +59,19 @@ def test_delta_is_what_a_single_move_really_changes(make_zoo_codec, pixels, name
     model = make_zoo_codec(name)
     problem, plain = problem_of(model, to_tensor(pixels))
     generator = torch.Generator().manual_seed(0)
-    view = survey(problem, plain.latents)[1].bent(curvatures(problem, plain.latents, generator, Clock(1, None)))
+    curvature = curvature_of(problem, plain.latents, generator=generator, clock=Clock(1, None))
+    moves = price_moves(problem, plain.latents)[1].with_curvature(curvature)
     rng = np.random.default_rng(0)
     for part in ("y", "z") if plain.latents.z.numel() else ("y",):
         predicted, true = [], []
         values = getattr(plain.latents, part)
         for place in rng.choice(values.numel(), 24, replace=False):
             index = np.unravel_index(place, values.shape)
-            up, down = float(getattr(view.up, part)[index]), float(getattr(view.down, part)[index])
+            up, down = float(getattr(moves.up, part)[index]), float(getattr(moves.down, part)[index])
             step = values.clone()
             step[index] += 1 if up < down else -1
             with torch.no_grad():
-                there = problem.rounded(carry(problem, plain.latents, plain.latents._replace(**{part: step})))
+                there = problem.rounded(follow_grid(problem, plain.latents, plain.latents._replace(**{part: step})))
                 changed = problem.cost(there).total - plain.cost.total
             predicted.append(min(up, down))
             true.append(float(changed) * problem.pixels)
@@ -82,7 +84,7 @@ def test_a_move_of_z_carries_y_with_its_symbols(make_zoo_codec, pixels, name: st
     model = make_zoo_codec(name)
     problem, plain = problem_of(model, to_tensor(pixels))
     after = Latents(plain.latents.y, plain.latents.z + 1)
-    carried = carry(problem, plain.latents, after)
+    carried = follow_grid(problem, plain.latents, after)
     symbols = [(v.y - problem.grid(v).y).round() for v in (plain.latents, carried)]
     assert torch.equal(*symbols) and not torch.allclose(carried.y, plain.latents.y, atol=0.01)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rdo.schedules import cosine, geometric
+from rdo.schedules import StepCounter, cosine, geometric, quadratic
 
 T = np.linspace(0, 1, 101)
 
@@ -27,3 +27,17 @@ def test_cosine_is_flat_at_both_ends_and_halfway_in_the_middle() -> None:
     slopes = -np.diff(values)
     assert slopes[0] < 0.02 * slopes.max() and slopes[-1] < 0.02 * slopes.max()
     assert values[50] == pytest.approx(0.55)
+
+
+def test_quadratic_falls_to_an_exact_zero_and_stays() -> None:
+    assert [quadratic(2.0, t) for t in (0, 0.5, 1, 1.1)] == [2.0, 0.5, 0.0, 0.0]
+
+
+def test_a_counter_numbers_the_steps_of_runs_in_a_row() -> None:
+    told: list[int] = []
+    counter = StepCounter(told.append)
+    for steps in (2, 0, 3):
+        progress = counter.next_run()
+        for step in range(steps):
+            progress(step + 1)
+    assert told == [1, 2, 3, 4, 5] and counter.total == 5

@@ -1,0 +1,104 @@
+"""Curvature of the objective by Hutchinson's estimator: the second-order term of the discrete search (`rdo.rdoq`).
+
+    diag(H) = E[v * (H v)],  v of random signs;    H v ~ (grad f(at + s v) - grad f(at - s v)) / (2 s)
+
+Source: Hutchinson, "A stochastic estimator of the trace of the influence matrix", 1989; Bekas, Kokiopoulou and Saad,
+"An estimator for the diagonal of a matrix", 2007. H v is a central difference of gradients with a step s of the size
+of the moves that it has to predict, not an infinitesimal one.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from codec.coding import products
+from codec.interface import Latents
+from rdo.objective import Problem
+from rdo.relaxations import uniform
+from rdo.schedules import Clock
+
+PROBE_STEP_COARSE, PROBE_STEP_FINE, PROBE_STEP_Z = 1 / 4, 1 / 64, 1 / 2  # s, in quantisation steps
+PROBES_MAX = 8  # vectors v for each s
+POSITIONS_MIN = 96  # positions to average over, of all probes together: one probe does for an image that has as many
+PROBE_TIME_FRACTION = 0.25  # of the seconds left: beyond it, time gains more when spent on steps of the search
+RATIO_MIN, RATIO_MAX = 0.1, 10.0  # curvature of a position against the mean of the image
+
+
+@torch.enable_grad()
+def curvature_of(problem: Problem, latents: Latents, *, generator: torch.Generator, clock: Clock) -> Latents:
+    """Estimate the diagonal curvature of the objective: for y of the distortion, for z of the rate of y.
+
+    Where z moves the grid of y, the curvature for z is that of rate and distortion together.
+
+    Returns:
+        Second derivatives in bits of the image per squared quantisation step, at least 0, of the shapes of `latents`.
+        Where too few seconds are left on the clock, y's come of one probe, and z's are infinite: z does not move.
+    """
+    y, z = latents
+    clock = Clock(1, clock.left and PROBE_TIME_FRACTION * clock.left, clock.device)
+
+    def distortion_bits(y: Tensor, z: Tensor) -> Tensor:
+        return problem.lmbda * problem.distortion(Latents(y, z)) * problem.pixels
+
+    def bits_of_y(at: Tensor) -> Tensor:
+        return distortion_bits(at, z)
+
+    def bits_of_z(at: Tensor) -> Tensor:
+        mixture = problem.codec.mixture(y, at, problem.quality)
+        on_grid = problem.with_grid_gradient(y, mixture)
+        bits = problem.codec.y_bits(on_grid, mixture).sum((1, 2, 3))
+        return bits + distortion_bits(on_grid, at) if problem.codec.depends_on_z else bits
+
+    # coarse steps measure latents that move together, fine ones each latent alone: a move is priced by the steeper
+    y_diagonal = partial(
+        hessian_diagonal, bits_of_y, y, generator=generator, clock=clock, position_weights=problem.position_weights(y)
+    )
+    y_curvature, z_curvature = y_diagonal(PROBE_STEP_COARSE), torch.full_like(z, torch.inf)
+    if clock.t < 1:
+        y_curvature = torch.maximum(y_curvature, y_diagonal(PROBE_STEP_FINE))
+    if clock.t < 1:
+        z_curvature = hessian_diagonal(bits_of_z, z, PROBE_STEP_Z, generator=generator, clock=clock)
+    return Latents(y_curvature, z_curvature)
+
+
+def hessian_diagonal(
+    function: Callable[[Tensor], Tensor],
+    at: Tensor,
+    step: float,
+    *,
+    generator: torch.Generator,
+    clock: Clock,
+    position_weights: Tensor | float = 1.0,
+) -> Tensor:
+    """Estimate the diagonal of the Hessian of `function`, (B, C, h, w) -> (B,), clamped to at least 0.
+
+    The noise of few probes is averaged out by a model of rank one for each image: diagonal = (mean of the channel) *
+    (mean of the position) / mean, with the ratio of a position to the mean clamped to RATIO_MIN..RATIO_MAX.
+
+    Args:
+        at: point (B, C, h, w) of evaluation.
+        step: finite-difference step s, in quantisation steps.
+        clock: limit of time; ends the probes after the first.
+        position_weights: (1, 1, h, w) of mean 1, the part of the ratio that is known and not clamped.
+    """
+    if not at.numel():  # z of a codec without a hyperprior
+        return at
+    probes = min(PROBES_MAX, -(-POSITIONS_MIN // (at.shape[2] * at.shape[3])))
+    total, done = torch.zeros_like(at), 0
+    while done < probes and (not done or clock.t < 1):
+        v = (uniform(at, generator) < 0.5) * 2.0 - 1.0
+        total += v * (_gradient(function, at + step * v) - _gradient(function, at - step * v))
+        done += 1
+    diagonal = total / (2 * step * done)
+    channel, position = diagonal.mean((2, 3), keepdim=True), diagonal.mean(1, keepdim=True)
+    mean = diagonal.mean((1, 2, 3), keepdim=True).clamp(min=1e-12)
+    ratio = (position / (position_weights * mean)).clamp(RATIO_MIN, RATIO_MAX)
+    return channel.clamp(min=0) * position_weights * ratio
+
+
+def _gradient(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    at = at.detach().requires_grad_()
+    with products("ieee"), torch.autocast(at.device.type, enabled=False):  # differences of nearly equal gradients
+        return torch.autograd.grad(function(at).sum(), at)[0]

@@ -1,0 +1,95 @@
+"""Measurement of files against a goal: the written file's bytes, or the PSNR of its decoded 8-bit pixels."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from codec.bitstream.container import HEADER_BYTES
+from codec.coding import AnyCodec, plain_latents, write
+from codec.images.pixels import crop, from_tensor
+from codec.interface import Latents, rate, rounded
+from codec.metrics.psnr import mse, psnr_db_of_mse
+from codec.model import Codec
+from rdo.schedules import Clock
+from rdo.target import Goal
+
+BISECTIONS_MAX = 8
+
+
+class Candidate(NamedTuple):
+    """Rounded latents, and what their file measures: log(bytes), or PSNR in dB."""
+
+    latents: Latents
+    measured: float
+
+
+class Measurement(NamedTuple):
+    """Inputs that stay fixed while a goal is sought.
+
+    Attributes:
+        codec: frozen codec.
+        x: one image (1, 3, H, W) in [0, 1].
+        goal: whose unit is measured.
+        grey: whether the file holds a grey picture.
+        clock: time since the search began, against the budget of all its runs.
+    """
+
+    codec: AnyCodec
+    x: Tensor
+    goal: Goal
+    grey: bool
+    clock: Clock
+
+    @torch.no_grad()
+    def measure(self, latents: Latents, quality: float) -> float:
+        """Write the file and return its log(bytes), or decode it and return its PSNR in dB."""
+        height, width = self.x.shape[-2:]
+        if self.goal.kind == "bytes":
+            return math.log(len(write(self.codec, latents, width, height, quality, self.grey)))
+        x_hat = crop(self.codec.synthesise(latents, self.codec.level(quality)), height, width)
+        original, decoded = (from_tensor(x, self.grey) for x in (self.x, x_hat))
+        return psnr_db_of_mse(max(1e-9, mse(original, decoded)))
+
+    @torch.no_grad()
+    def measure_plain(self, quality: float) -> float:
+        """Measure plain encoding at a quality.
+
+        Bytes of our own models are the model's estimate, which is close and much quicker than their entropy coder;
+        other models' coders are quick, and take more bytes than estimated.
+        """
+        level = self.codec.level(quality)
+        latents = plain_latents(self.codec, self.x, level)
+        if self.goal.kind == "psnr" or not isinstance(self.codec, Codec):
+            return self.measure(latents, quality)
+        bits = sum(rate(self.codec, latents, level))
+        return math.log(float(bits) / 8 + HEADER_BYTES)
+
+    def candidate(self, latents: Latents, quality: float) -> Candidate:
+        """Pair latents with what their file measures."""
+        return Candidate(latents, self.measure(latents, quality))
+
+    def interpolate(self, before: Candidate, after: Candidate, quality: float) -> Candidate:
+        """Mix two candidates on either side of the goal: a fraction of the latents of one, found by bisection.
+
+        Returns:
+            A mix that meets the goal; where none of BISECTIONS_MAX does, the last that measures less than is aimed at.
+        """
+        generator = torch.Generator(self.x.device).manual_seed(0)
+        order = Latents(*(torch.rand(v.shape, generator=generator, device=v.device) for v in before.latents))
+        rising = after.measured > self.goal.aim
+        low, high = 0.0, 1.0
+        below = before if rising else after
+        for _ in range(BISECTIONS_MAX):
+            fraction = (low + high) / 2
+            pairs = zip(order, after.latents, before.latents, strict=True)
+            mixed = Latents(*(torch.where(o < fraction, a, b) for o, a, b in pairs))
+            mixed = rounded(mixed, self.codec.grid(mixed, self.codec.level(quality)))  # z may move the grid of y
+            candidate = self.candidate(mixed, quality)
+            if self.goal.met(candidate.measured):
+                return candidate
+            above = candidate.measured > self.goal.aim
+            low, high = (low, fraction) if above == rising else (fraction, high)
+            below = below if above else candidate
+        return below

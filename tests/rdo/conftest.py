@@ -1,0 +1,28 @@
+"""A refinement's problem, with the tiny codec and a synthetic photograph."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from codec.coding import plain_latents
+from codec.images.pixels import Pixels, to_tensor
+from codec.model import Codec
+from rdo.objective import Best, Problem, priced
+
+LMBDA = 1e-3  # rate and distortion of an untrained codec weigh about the same
+
+
+@pytest.fixture
+def make_problem(tiny_codec: Codec, photo: Callable) -> Callable[..., tuple[Problem, Best]]:
+    """Gives the problem of refining a photograph, and its plain encoding."""
+
+    def make(height: int = 60, width: int = 100) -> tuple[Problem, Best]:
+        x = to_tensor(Pixels(photo(height, width), grey=False))
+        quality = tiny_codec.level(4.0)
+        problem = Problem(tiny_codec, x, quality, torch.tensor([LMBDA]))
+        with torch.no_grad():
+            plain = plain_latents(tiny_codec, x, quality)
+        return problem, priced(problem, plain)
+
+    return make
