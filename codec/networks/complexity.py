@@ -111,10 +111,8 @@ def one_pass(config: ModelConfig, size: Area) -> ContextMacs:
     """Return the MACs of the context model in one masked pass, as in training and refinement."""
     if config.context == "contextformer":
         return _serial(config, size, size.at(BLOCK))
-    planes = _planes(config)
-    return _pointwise(config, size).plus(
-        _blocks(config, size, _planes_run(config, planes), _planes_run(config, planes))
-    )
+    planes = _planes_run(config, _planes(config))
+    return _pointwise(config, size).plus(_blocks(config, size, planes, planes))
 
 
 def group_by_group(config: ModelConfig, size: Area) -> ContextMacs:
