@@ -127,7 +127,7 @@ class Codec(nn.Module):
             tokens = self.context.tokens(y_hat) / gains.squeeze(4)
             raw = self.context.masked(tokens, features, self.context_rate(quality))
         else:
-            raw = self.context.alone(features)
+            raw = self.context.without_context(features)
         # likelihoods need fp32 even where the networks ran in bf16
         return in_steps(Mixture(*(t.float() for t in raw)), gains)
 

@@ -113,7 +113,7 @@ def make_zoo_codec() -> Callable[..., Any]:
 
     Those of variable rate have offsets of tenths of a step; the step of their z varies where `step_varies`.
     """
-    from compressai import models
+    models = pytest.importorskip("compressai.models", reason="needs CompressAI")
     from compressai.entropy_models import EntropyBottleneck, EntropyBottleneckVbr
     from torch.nn import Conv2d
 

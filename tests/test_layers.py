@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("codec", "rdo", "jobs")
 FORBIDDEN = {"codec": {"rdo", "jobs"}, "rdo": {"jobs"}, "jobs": set()}
 OWNERS = {
+    "compressai": {path.relative_to(ROOT).as_posix() for path in (ROOT / "codec/zoo").glob("*.py")},
     "constriction": {"codec/bitstream/range_coder.py"},
     "PIL": {f"codec/images/{name}.py" for name in ("colour", "formats", "metadata", "pillow_guard", "read")},
     "pytorch_msssim": {"codec/metrics/ms_ssim.py"},

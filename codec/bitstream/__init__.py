@@ -1,1 +1,1 @@
-"""Latents to bytes and back: container, range coder, integer probability tables, portable rounding."""
+"""Bitstream: container, range coder, integer probability tables and portable rounding of their parameters."""

@@ -1,6 +1,6 @@
-"""Array work on all of this process's threads: NumPy lets go of Python's lock within an operation on many numbers.
+"""Array work on all threads of this process: NumPy releases the interpreter's lock within an operation on large arrays.
 
-The invariant: what is computed does not depend on the number of threads, which is `torch.get_num_threads()`.
+The invariant: results do not depend on the number of threads, which is `torch.get_num_threads()`.
 """
 
 import os
@@ -10,29 +10,34 @@ from functools import cache
 
 import torch
 
-PART = 1 << 15  # symbols: an operation on them outlasts the handing over of the lock, and they stay in L2
+CHUNK = 1 << 15  # symbols: work on them outlasts the switch between threads, and their arrays stay in the L2 cache
 
 
-def in_parts(work: Callable[[slice], None], count: int) -> None:
-    """Call `work` for slices that together cover 0..count; each call may touch nothing of another's slice."""
-    parts = [slice(start, min(start + PART, count)) for start in range(0, count, PART)]
-    threads = min(torch.get_num_threads(), len(parts))
+def parallel_for(work: Callable[[slice], None], count: int) -> None:
+    """Call `work` on slices that together cover 0..count, in several threads; exceptions of `work` reach the caller.
+
+    Args:
+        work: fills its own slice of some arrays and touches no other.
+        count: number of symbols; up to `CHUNK` of them stay in the calling thread.
+    """
+    chunks = [slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
+    threads = min(torch.get_num_threads(), len(chunks))
     if threads < 2:
-        for part in parts:
-            work(part)
+        for chunk in chunks:
+            work(chunk)
         return
 
-    def some(first: int) -> None:
-        for part in parts[first::threads]:
-            work(part)
+    def every_nth(first: int) -> None:
+        for chunk in chunks[first::threads]:
+            work(chunk)
 
-    others = [_pool(os.getpid(), threads).submit(some, first) for first in range(1, threads)]
-    some(0)
+    others = [_thread_pool(os.getpid(), threads).submit(every_nth, first) for first in range(1, threads)]
+    every_nth(0)
     for other in others:
         other.result()
 
 
 @cache
-def _pool(_process: int, threads: int) -> ThreadPoolExecutor:
-    """Of this process: threads do not survive a fork."""
+def _thread_pool(_process: int, threads: int) -> ThreadPoolExecutor:
+    """Return the thread pool of a process id, since threads do not survive a fork."""
     return ThreadPoolExecutor(threads)

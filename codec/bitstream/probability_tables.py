@@ -1,12 +1,14 @@
-"""Entropy parameters on a grid, and integer arithmetic from grid to probabilities.
+"""Probability tables of y: entropy parameters rounded to a grid, and integer arithmetic from grid to probability.
 
-Floats stop at `on_grid`: weights in 1/64 (summing to 64), means in 1/64 step, scales in eighths of an octave. From
-there integers alone make each probability, so machines that agree on the grid indices agree on every bit of the file.
-That they agree is the business of `codec.bitstream.rounding`.
+Floating point ends at `on_grid`: weights in 1/64 (summing to 64), means in 1/64 step, scales in eighths of an octave.
+From there each probability is computed in integers, so machines that agree on the grid indices agree on every bit of
+the file; `codec.bitstream.rounding` makes them agree.
 
     t = (edge - mean) / scale       in 2^-12, rounded, from a table of reciprocals
     Phi(t)                          in 2^-24, linear between entries 1/256 apart
     F(edge) = sum_i w_i Phi(t_i)    in 2^-22, rounded down
+
+N counts symbols and k components of the mixture throughout.
 """
 
 from functools import cache
@@ -17,15 +19,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from codec.bitstream.parallel import in_parts
+from codec.bitstream.parallel import parallel_for
 from codec.networks.likelihoods import LOG2_SCALE_MAX, LOG2_SCALE_MIN, StepMixture
 
 WEIGHT_STEPS = 64
 MEAN_STEPS = 64
 SCALE_STEPS = 8  # per octave
-MEAN_MAX = 1 << 24  # grid steps; +-262144 integers, whatever lies beyond
+MEAN_MAX = 1 << 24  # grid steps, 262144 integers: means beyond +-MEAN_MAX are clamped
 _F_BITS = 22
-MASS = 1 << _F_BITS  # of a whole mixture
+MASS = 1 << _F_BITS  # what the probabilities of a mixture sum to
 _PHI_BITS, _T_BITS, _T_MAX, _CELL_BITS = 24, 12, 8, 8
 _RECIPROCAL_BITS = 24
 
@@ -33,9 +35,12 @@ Ints = NDArray[np.int64]
 
 
 class GridPositions(NamedTuple):
-    """Where the parameters of N symbols lie on the axes of the grid, before rounding; each (N, k) float64.
+    """Entropy parameters of N symbols in grid steps, before rounding; each (N, k) float64.
 
-    `weights` are cumulative, the last one exactly WEIGHT_STEPS; `means` and `scales` are clamped to their ranges.
+    Attributes:
+        weights: cumulative over k, the last one exactly `WEIGHT_STEPS`.
+        means: clamped to +-`MEAN_MAX`.
+        scales: on a logarithmic axis, 0 at the smallest scale.
     """
 
     weights: NDArray[np.float64]
@@ -44,20 +49,26 @@ class GridPositions(NamedTuple):
 
 
 class GridMixture(NamedTuple):
-    """Grid indices of N symbols, each (N, k)."""
+    """Grid indices of N symbols, each (N, k) int64.
+
+    Attributes:
+        weights: of each component alone, summing to `WEIGHT_STEPS`.
+        means: in 1/`MEAN_STEPS` of an integer.
+        scales: index of the scale, `SCALE_STEPS` an octave.
+    """
 
     weights: Ints
     means: Ints
     scales: Ints
 
 
-def take(grid: GridMixture, at: NDArray[np.intp]) -> GridMixture:
-    """Those of the symbols `at` (n,)."""
+def select(grid: GridMixture, at: NDArray[np.intp]) -> GridMixture:
+    """Select the grid indices of the symbols whose places are `at` (n,)."""
     return GridMixture(*(g.T.take(at, axis=1).T for g in grid))
 
 
 def positions(mixture: StepMixture) -> GridPositions:
-    """Parameters (..., k, p) in grid steps; symbols are flattened in the order (..., p)."""
+    """Convert parameters, each (..., k, p), to grid steps; symbols are flattened in the order (..., p)."""
     cumulative, means, levels = (_columns(t) for t in mixture)
     for component, before in zip(cumulative[1:], cumulative[:-1], strict=True):
         component += before
@@ -68,56 +79,56 @@ def positions(mixture: StepMixture) -> GridPositions:
 
 
 def on_grid(at: GridPositions, shift: float = 0.0) -> GridMixture:
-    """Round to the nearest index of a grid that is shifted by -`shift` steps, at most 1/4."""
+    """Round positions to the nearest index of a grid shifted by -`shift` steps, where |shift| is at most 1/4."""
     grid = GridMixture(*(np.empty_like(p, dtype=np.int64) for p in at))
 
-    def fill(part: slice) -> None:
+    def fill(chunk: slice) -> None:
         for indices, p in zip(grid, at, strict=True):
-            moved = p[part] + shift
-            indices[part] = np.rint(moved, out=moved)
-        grid.weights[part, 1:] -= grid.weights[part, :-1].copy(order="K")
+            moved = p[chunk] + shift
+            indices[chunk] = np.rint(moved, out=moved)
+        grid.weights[chunk, 1:] -= grid.weights[chunk, :-1].copy(order="K")
 
-    in_parts(fill, len(at.means))
+    parallel_for(fill, len(at.means))
     return grid
 
 
 def _columns(parameter: Tensor) -> Tensor:
-    """(..., k, p) -> a copy (k, N), each component's N in one piece: what follows runs along them."""
+    """Copy a parameter (..., k, p) to (k, N) float64, with each component contiguous for the elementwise work."""
     columns = parameter.movedim(-2, 0)
     return torch.empty(columns.shape, dtype=torch.float64, device=columns.device).copy_(columns).flatten(1)
 
 
-def first_rows(grid: GridMixture) -> tuple[Ints, NDArray[np.float32]]:
-    """The rounded means (N,) of the mixtures, and rows (N, 3): what is below that integer, it alone, what is above."""
+def sign_tables(grid: GridMixture) -> tuple[Ints, NDArray[np.float32]]:
+    """Return each mixture's rounded mean (N,), and frequencies (N, 3) of a symbol below it, at it and above it."""
     centre = np.empty(len(grid.means), dtype=np.int64)
     table = np.empty((len(centre), 3), dtype=np.float32)
 
-    def fill(part: slice) -> None:
-        some = GridMixture(*(g[part] for g in grid))
-        middle = _rounded_means(some)
-        under, upto = below(some, np.stack([middle - 1, middle]))
-        centre[part] = middle
-        fill_rows(table[part], under, upto - under, MASS - upto)
+    def fill(chunk: slice) -> None:
+        mixtures = GridMixture(*(g[chunk] for g in grid))
+        middle = _rounded_means(mixtures)
+        under, up_to = cdf(mixtures, np.stack([middle - 1, middle]))
+        centre[chunk] = middle
+        fill_frequencies(table[chunk], under, up_to - under, MASS - up_to)
 
-    in_parts(fill, len(centre))
+    parallel_for(fill, len(centre))
     return centre, table
 
 
-def fill_rows(table: NDArray[np.float32], *masses: Ints) -> None:
-    """Frequencies (N, columns) of columns of mass (N,), each at least 1."""
+def fill_frequencies(table: NDArray[np.float32], *masses: Ints) -> None:
+    """Fill `table` (N, columns) with frequencies: each column's mass (N,) plus 1, so that none is zero."""
     for column, mass in zip(table.T, masses, strict=True):
         np.add(mass, 1, out=column, casting="unsafe")
 
 
-def below(grid: GridMixture, integers: Ints) -> Ints:
-    """F at integers + 1/2, (E, N) for each of N symbols: the mass of what is no greater."""
+def cdf(grid: GridMixture, integers: Ints) -> Ints:
+    """Return F at integers + 1/2, the mass of symbols no greater: integers (E, N) for N mixtures give (E, N)."""
     edges = MEAN_STEPS * integers + MEAN_STEPS // 2
     mass = np.zeros_like(edges)
     for weights, means, scales in zip(*(g.T for g in grid), strict=True):
         t = edges - means
         t *= _reciprocals().take(scales)
         t += (_T_MAX << _RECIPROCAL_BITS) + (1 << (_RECIPROCAL_BITS - _T_BITS - 1))
-        t //= 1 << (_RECIPROCAL_BITS - _T_BITS)  # sooner done than a shift
+        t //= 1 << (_RECIPROCAL_BITS - _T_BITS)  # NumPy divides by a power of two faster than it shifts
         _phi().take(t, out=t, mode="clip")
         t *= weights
         mass += t
@@ -126,6 +137,7 @@ def below(grid: GridMixture, integers: Ints) -> Ints:
 
 
 def _rounded_means(grid: GridMixture) -> Ints:
+    """Return the mean (N,) of each whole mixture, rounded to an integer."""
     shift = (WEIGHT_STEPS * MEAN_STEPS).bit_length() - 1
     mean: Ints = np.einsum("nk,nk->n", grid.weights, grid.means)
     mean += 1 << (shift - 1)
@@ -135,13 +147,14 @@ def _rounded_means(grid: GridMixture) -> Ints:
 
 @cache
 def _scales() -> list[float]:
+    """Return every scale of the grid, in integer steps."""
     levels = int((LOG2_SCALE_MAX - LOG2_SCALE_MIN) * SCALE_STEPS) + 1
     return [2.0 ** (LOG2_SCALE_MIN + i / SCALE_STEPS) for i in range(levels)]
 
 
 @cache
 def _reciprocals() -> Ints:
-    """2^24 / (scale in grid steps): multiplies an offset in grid steps to t in 2^-24.
+    """Return 2^24 / (scale in grid steps) for each scale: an offset in grid steps times it is t in 2^-24.
 
     2^(i/8) is irrational or exact, so a double rounds it to the same integer on every machine.
     """
@@ -150,7 +163,7 @@ def _reciprocals() -> Ints:
 
 @cache
 def _phi() -> Ints:
-    """Phi at every t in 2^-12, in 2^-24."""
+    """Return Phi in 2^-24 at every t from -8 to 8 in steps of 2^-12, linear between the entries of the table."""
     entries = _normal_table()
     fine = np.arange(1 << _T_BITS - _CELL_BITS)
     inner = entries[:-1, None] + ((np.diff(entries)[:, None] * fine) >> _T_BITS - _CELL_BITS)
@@ -159,7 +172,7 @@ def _phi() -> Ints:
 
 @cache
 def _normal_table() -> Ints:
-    """Phi at -8, -8 + 1/256, ..., 8, in 2^-24: a Taylor series in integers, the same on every machine.
+    """Return Phi in 2^-24 at -8, -8 + 1/256, ..., 8: a Taylor series in integers, alike on every machine.
 
     Phi(t) = 1/2 + 1/sqrt(2 pi) sum_n (-1)^n t^(2n+1) / (2^n n! (2n+1)), in fixed point of 160 bits.
     """

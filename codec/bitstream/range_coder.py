@@ -1,9 +1,11 @@
-"""Symbols and probability rows to bytes and back: the only user of the entropy coder's library, constriction.
+"""Range coder: integer symbols and rows of frequencies to 32-bit words and back, by the library constriction.
 
-`SymbolWriter` and `SymbolReader` share one verb, `transfer(grid, symbols)`, so that one schedule (in
-`codec.bitstream.symbols`) serves both and cannot differ between them. Any int32 can be coded: under a mixture by
-halving an interval, with a given row by an escape and an Elias-gamma number. The reader must only be given bytes whose
-checksum was verified.
+`SymbolWriter` and `SymbolReader` share the interface `RowCoder`, so that one schedule (`codec.bitstream.symbols`) runs
+both and cannot differ between them. Any int32 can be coded: under a mixture by halving an interval of distances, with a
+given row by an escape and an Elias-gamma number. The invariant: a reader is only given words whose checksum was
+verified.
+
+Source of the library: Bamler, "Understanding entropy coding with asymmetric numeral systems", arXiv:2201.01741.
 """
 
 from typing import Any, Protocol
@@ -12,40 +14,40 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from codec.bitstream.parallel import in_parts
-from codec.bitstream.probability_tables import MASS, GridMixture, Ints, below, fill_rows, first_rows, take
+from codec.bitstream.parallel import parallel_for
+from codec.bitstream.probability_tables import MASS, GridMixture, Ints, cdf, fill_frequencies, select, sign_tables
 from codec.errors import BitstreamError
 
 _ROW = constriction.stream.model.Categorical(perfect=False)
 _UNIFORM = constriction.stream.model.Uniform
-SYMBOL_MAX = 2**30
-DISTANCE_MAX = 2**31  # of a symbol from its centre
+SYMBOL_MAX = 2**30  # largest magnitude of a symbol that files hold
+DISTANCE_MAX = 2**31  # largest distance of a symbol from its rounded mean
 
 
 class RowCoder(Protocol):
-    """Moves symbols through an entropy coder: a writer returns what it was given, a reader what it decoded."""
+    """Interface of writer and reader: a writer encodes and returns its argument, a reader takes None and decodes."""
 
     def code(self, indices: NDArray[np.int32] | None, table: NDArray[np.float32]) -> NDArray[np.int32]:
-        """Column indices (N,) of rows (N, bins)."""
+        """Code one column index for each row: `indices` (N,), `table` (N, bins) of frequencies, each at least 1."""
 
     def number(self, value: int | None) -> int:
-        """One integer between -2^31 and 2^31, both excluded."""
+        """Code one integer between -2^31 and 2^31, both excluded."""
 
 
 class SymbolWriter:
-    """Encodes; `finish` returns the words."""
+    """Encoder; `finish` returns the words."""
 
     def __init__(self) -> None:
         self._encoder = constriction.stream.queue.RangeEncoder()
 
     def code(self, indices: NDArray[np.int32] | None, table: NDArray[np.float32]) -> NDArray[np.int32]:
-        """Encode column `indices` (N,) of rows (N, bins)."""
+        """Encode column `indices` (N,) of rows of frequencies (N, bins)."""
         assert indices is not None
         self._encoder.encode(indices, _ROW, table)
         return indices
 
     def number(self, value: int | None) -> int:
-        """Encode a signed integer, Elias-gamma with a uniform model."""
+        """Encode a signed integer between -2^31 and 2^31, both excluded, as an Elias-gamma code of uniform bits."""
         assert value is not None
         folded = (2 * value if value >= 0 else -2 * value - 1) + 1  # 1, 2, 3, ... for 0, -1, 1, ...
         length = folded.bit_length() - 1
@@ -55,22 +57,22 @@ class SymbolWriter:
         return value
 
     def finish(self) -> NDArray[np.uint32]:
-        """The compressed words."""
+        """Return the compressed words, (words,) uint32."""
         return self._encoder.get_compressed()
 
 
 class SymbolReader:
-    """Decodes words that a `SymbolWriter` made.
+    """Decoder of the words that a `SymbolWriter` returned.
 
     Raises:
-        BitstreamError: the words decode to nothing a writer could have written.
+        BitstreamError: from `code` and `number`, where the words are none that a writer could have written.
     """
 
     def __init__(self, words: NDArray[np.uint32]) -> None:
         self._decoder = constriction.stream.queue.RangeDecoder(words)
 
     def code(self, indices: NDArray[np.int32] | None, table: NDArray[np.float32]) -> NDArray[np.int32]:
-        """Decode one column index for each row (N, bins)."""
+        """Decode one column index (N,) for each row of frequencies (N, bins); `indices` is ignored."""
         try:
             decoded: NDArray[np.int32] = self._decoder.decode(_ROW, table)
         except (AssertionError, ValueError) as error:
@@ -78,7 +80,7 @@ class SymbolReader:
         return decoded
 
     def number(self, value: int | None) -> int:
-        """Decode a signed integer."""
+        """Decode a signed integer between -2^31 and 2^31, both excluded; `value` is ignored."""
         try:
             length = int(self._decoder.decode(_UNIFORM(32)))
             folded = 1 << length
@@ -90,84 +92,102 @@ class SymbolReader:
         return folded // 2 if folded % 2 == 0 else -(folded + 1) // 2
 
     def exhausted(self) -> bool:
-        """Whether all words may have been used; False means data was left over."""
+        """Tell whether all words may have been used; False means that data was left over."""
         return bool(self._decoder.maybe_exhausted())
 
 
 def _bits(count: int) -> object:
-    """A uniform model over `count` bits, at most 16."""
+    """Return a uniform model over the next `count` bits, at most 16 at a time."""
     return _UNIFORM(1 << min(16, count))
 
 
 def transfer_mixture(coder: RowCoder, grid: GridMixture, symbols: Ints | None) -> Ints:
-    """Code N symbols, each under its own mixture (N, k); `symbols` is None when reading.
+    """Code N symbols, each under its own mixture (N, k), and return them; `symbols` (N,) is None when reading.
 
-    All go once by (below the centre, at it, above it); for those beside it `_Distances` goes on.
+    Code whether each symbol is below, at or above its rounded mean; then the distance of those that differ.
     """
-    values, table = first_rows(grid)
+    values, table = sign_tables(grid)
     if not len(values):
         return values
-    side = coder.code(None if symbols is None else _index(np.sign(symbols - values) + 1), table)
+    side = coder.code(None if symbols is None else _indices(np.sign(symbols - values) + 1), table)
     at = np.flatnonzero(side != 1)
-    centre, off = values.take(at), side.take(at) - np.int64(1)
-    beside = _Distances(take(grid, at), centre, off > 0, table[at, off + 1].astype(np.int64) - 1)
-    values[at] += off * beside.transfer(coder, None if symbols is None else np.abs(symbols.take(at) - centre))
+    centre, sign = values.take(at), side.take(at) - np.int64(1)
+    outside = table[at, sign + 1].astype(np.int64) - 1
+    intervals = _DistanceIntervals(select(grid, at), centre, above=sign > 0, outside=outside)
+    values[at] += sign * intervals.transfer(coder, None if symbols is None else np.abs(symbols.take(at) - centre))
     return values
 
 
-class _Distances:
-    """How far N symbols lie from their centres, on a side that is known: halves of an interval until one is left.
+class _DistanceIntervals:
+    """Distances of N symbols from their centres, on a known side, as intervals low < distance <= high.
 
-    low < distance <= high; `inner` and `outer` are the masses further out than low and high.
+    Each interval is halved by a coded decision until one distance is left. `beyond_low` and `beyond_high` (N,) are the
+    masses of the symbols further out than low and high; their difference is the mass of the interval.
     """
 
-    def __init__(self, grid: GridMixture, centre: Ints, above: NDArray[np.bool_], inner: Ints) -> None:
-        self.grid, self.centre, self.above, self.inner = grid, centre, above, inner
-        self.low, self.outer = np.zeros_like(centre), np.zeros_like(centre)
-        self.high = np.full_like(centre, DISTANCE_MAX)
+    def __init__(self, grid: GridMixture, centre: Ints, *, above: NDArray[np.bool_], outside: Ints) -> None:
+        self.grid, self.centre, self.above = grid, centre, above
+        self.low, self.high = np.zeros_like(centre), np.full_like(centre, DISTANCE_MAX)
+        self.beyond_low, self.beyond_high = outside, np.zeros_like(centre)
 
-    def transfer(self, coder: RowCoder, known: Ints | None) -> Ints:
-        """1, 2, 4, ... as the middle until one is not passed, then the middle itself."""
+    def transfer(self, coder: RowCoder, distances: Ints | None) -> Ints:
+        """Code the distances (N,) and return them; None when reading.
+
+        The first decisions split at 1, 2, 4, ... until a distance is not beyond; the rest halve what is left.
+        """
         at, middle = np.arange(len(self.centre)), 1
         while len(at) and middle < DISTANCE_MAX:
-            self._halve(coder, at, np.full(len(at), middle), known)
+            self._split(coder, at, np.full(len(at), middle), distances)
             at, middle = at[self.low[at] == middle], 2 * middle
         while len(at := np.flatnonzero(self.high - self.low > 1)):
-            self._halve(coder, at, (self.low[at] + self.high[at]) // 2, known)
+            self._split(coder, at, (self.low[at] + self.high[at]) // 2, distances)
         return self.high
 
-    def _halve(self, coder: RowCoder, at: Ints, middle: Ints, known: Ints | None) -> None:
+    def _split(self, coder: RowCoder, at: Ints, middle: Ints, distances: Ints | None) -> None:
+        """Code whether each symbol `at` (n,) lies beyond the distance `middle` (n,), and narrow its interval."""
         mass, table = np.empty_like(middle), np.empty((len(at), 2), dtype=np.float32)
 
-        def fill(part: slice) -> None:
-            some = at[part]
-            mass[part] = self._beyond(some, middle[part])
-            fill_rows(table[part], self.inner.take(some) - mass[part], mass[part] - self.outer.take(some))
+        def fill(chunk: slice) -> None:
+            some = at[chunk]
+            mass[chunk] = self._mass_beyond(some, middle[chunk])
+            near, far = self.beyond_low.take(some) - mass[chunk], mass[chunk] - self.beyond_high.take(some)
+            fill_frequencies(table[chunk], near, far)
 
-        in_parts(fill, len(at))
-        further = coder.code(None if known is None else _index(known.take(at) > middle), table) == 1
-        for some, bound, masses in ((further, self.low, self.inner), (~further, self.high, self.outer)):
-            moved = at[some]
-            bound[moved], masses[moved] = middle[some], mass[some]
+        parallel_for(fill, len(at))
+        beyond = coder.code(None if distances is None else _indices(distances.take(at) > middle), table) == 1
+        for chosen, bound, masses in (
+            (beyond, self.low, self.beyond_low),
+            (~beyond, self.high, self.beyond_high),
+        ):
+            moved = at[chosen]
+            bound[moved], masses[moved] = middle[chosen], mass[chosen]
 
-    def _beyond(self, at: Ints, distance: Ints) -> Ints:
-        """Mass (n,) of what is further from the centre than `distance`, on the symbol's side."""
+    def _mass_beyond(self, at: Ints, distance: Ints) -> Ints:
+        """Return the mass (n,) further from the centre than `distance` (n,), on each symbol's side."""
         above, centre = self.above.take(at), self.centre.take(at)
-        (mass,) = below(take(self.grid, at), np.where(above, centre + distance, centre - distance - 1)[None])
+        (mass,) = cdf(select(self.grid, at), np.where(above, centre + distance, centre - distance - 1)[None])
         return np.where(above, MASS - mass, mass)
 
 
-def _index(column: NDArray[Any]) -> NDArray[np.int32]:
-    return column.astype(np.int32)
+def _indices(columns: NDArray[Any]) -> NDArray[np.int32]:
+    """Convert to the integers that the entropy coder takes."""
+    return columns.astype(np.int32)
 
 
 def transfer_table(coder: RowCoder, table: NDArray[np.float32], reach: int, symbols: Ints | None) -> Ints:
-    """Code N symbols with given rows (N, 2 * reach + 2): those of -reach .. reach, the last column is the escape."""
+    """Code N symbols with given rows and return them; `symbols` (N,) is None when reading.
+
+    Args:
+        coder: a writer, or a reader.
+        table: frequencies (N, 2 * reach + 2) of the symbols -reach..reach; the last column is the escape.
+        reach: largest magnitude with a column of its own; symbols beyond it are escaped and follow as numbers.
+        symbols: integers (N,).
+    """
     escape = 2 * reach + 1
     indices = None
     if symbols is not None:
         offset = symbols + reach
-        indices = _index(np.where((offset >= 0) & (offset < escape), offset, escape))
+        indices = _indices(np.where((offset >= 0) & (offset < escape), offset, escape))
     out = coder.code(indices, table).astype(np.int64)
     values = out - reach
     for at in np.flatnonzero(out == escape):

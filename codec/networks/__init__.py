@@ -1,1 +1,1 @@
-"""The networks: transforms, context models and likelihoods; nothing here knows of files."""
+"""Networks of the codec: layers, transforms, context models and likelihoods; nothing here reads or writes files."""

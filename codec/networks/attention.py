@@ -2,8 +2,10 @@
 
 A window holds K x K/2 positions of *every* plane at once; a token attends to the tokens of its own and of earlier
 planes there (block-causal), never to later ones. Alternate blocks shift the windows by half their size, cyclically as
-in Swin (arXiv:2103.14030), with a mask that keeps wrapped borders and padding apart. Since a plane never sees a later
-one, keys and values of coded planes can be kept (`Cache`) and one step costs one plane of queries.
+in Swin (arXiv:2103.14030), with a mask that keeps wrapped borders and padding apart. Since no plane attends to a later
+one, keys and values of coded planes are cached (`Cache`) and one coding step costs one plane of queries.
+
+B is the batch, P planes, nW windows, T tokens of a window, d channels, d_h channels of a head.
 
 Source: eContextformer (arXiv:2306.14287), spatio-channel attention and key-value caching.
 """
@@ -14,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-MASKED = -1e4  # finite: a fully masked row stays a number, and exp(-1e4) is 0 in fp32
+MASKED = -1e4  # finite, so that a fully masked row has no NaN; exp(-1e4) is 0 in fp32
 
 
 class Windows(NamedTuple):
-    """How planes of (H, W) squeezed tokens are cut into windows of `rows` x `cols`, shifted by (down, right)."""
+    """Window grid: planes of (height, width) squeezed tokens cut into rows x cols, shifted by (down, right) tokens."""
 
     height: int
     width: int
@@ -29,11 +31,11 @@ class Windows(NamedTuple):
 
     @property
     def pad(self) -> tuple[int, int]:
-        """Rows and columns to add so that whole windows fit."""
+        """Rows and columns of padding that complete the last windows."""
         return -self.height % self.rows, -self.width % self.cols
 
     def split(self, x: Tensor) -> Tensor:
-        """(B, P, H, W, d) -> (B, nW, P * rows * cols, d), plane-major inside a window."""
+        """Cut x (B, P, H, W, d) into windows (B, nW, P * rows * cols, d), plane-major inside a window."""
         pad_h, pad_w = self.pad
         if pad_h or pad_w:
             x = F.pad(x, (0, 0, 0, pad_w, 0, pad_h))
@@ -43,7 +45,7 @@ class Windows(NamedTuple):
         return x.permute(0, 2, 4, 1, 3, 5, 6).flatten(3, 5).flatten(1, 2)
 
     def merge(self, x: Tensor) -> Tensor:
-        """Inverse of `split`: (B, nW, P * rows * cols, d) -> (B, P, H, W, d)."""
+        """Invert `split`: put windows (B, nW, P * rows * cols, d) together as planes (B, P, H, W, d)."""
         x = x.unflatten(2, (-1, self.rows, self.cols))
         x = x.unflatten(1, (-(-self.height // self.rows), -1))  # (B, nH, nW, P, rows, cols, d)
         x = x.permute(0, 3, 1, 4, 2, 5, 6).flatten(4, 5).flatten(2, 3)
@@ -52,14 +54,14 @@ class Windows(NamedTuple):
         return x[:, :, : self.height, : self.width]
 
     def mask(self, device: torch.device) -> Tensor | None:
-        """Additive mask (nW, S, S), S = rows * cols, over positions that are neither padding nor wrapped.
+        """Return the additive mask (nW, S, S), S = rows * cols, that keeps padding and wrapped positions apart.
 
-        None where nothing needs masking: unshifted whole windows.
+        None where nothing needs masking: unshifted windows without padding.
         """
         if not self.down and self.pad == (0, 0):
             return None
         region = torch.ones(self.height, self.width, device=device)  # padding by `split` is 0
-        region[: self.down] += 1  # rows that the shift wraps round to the last windows
+        region[: self.down] += 1  # rows that the shift wraps into the last windows
         region[:, : self.right] += 2
         places = self.split(region[None, None, ..., None])[0, ..., 0]  # (nW, S)
         query, key = places[:, :, None], places[:, None, :]
@@ -67,18 +69,21 @@ class Windows(NamedTuple):
 
 
 class Bias(NamedTuple):
-    """What is added to the scores of attention inside a window of T tokens, T = planes * S.
+    """Additive bias of the attention scores inside a window of T = P * S tokens.
 
     Attributes:
-        learned: (heads, T, T), by offset, later planes masked.
-        mask: (nW, S, S), for every plane alike; None where no window holds padding or wrapped borders.
+        learned: (heads, T, T), learned for each offset, with later planes masked.
+        mask: (nW, S, S), the same for every plane; None where no window holds padding or wrapped borders.
     """
 
     learned: Tensor
     mask: Tensor | None = None
 
     def rows(self, first: int, last: int) -> Tensor:
-        """Of the tokens first..last, whole planes, to all before `last`: (1 or nW, heads, last - first, last)."""
+        """Return the bias of queries first..last for all keys before `last`, (1 or nW, heads, last - first, last).
+
+        Both ends lie between planes.
+        """
         rows = self.learned[None, :, first:last, :last]
         if self.mask is None:
             return rows
@@ -87,9 +92,9 @@ class Bias(NamedTuple):
 
 
 class Cache(NamedTuple):
-    """Keys and values (B, nW, heads, T, d_h) of a block, with room for all planes; the first `seen` tokens are there.
+    """Keys and values (B, nW, heads, T, d_h) of a block, allocated for all planes; the first `seen` tokens are filled.
 
-    A longer cache shares the storage of the one that it grew from: each grows once.
+    An extended cache shares the storage of the one it extends, so each may be extended once only.
     """
 
     key: Tensor
@@ -98,20 +103,20 @@ class Cache(NamedTuple):
 
     @classmethod
     def empty(cls, like: Tensor, room: int) -> "Cache":
-        """Room for as many tokens, for keys and values like these (B, nW, heads, T, d_h)."""
+        """Allocate `room` tokens, in the shape, dtype and device of keys `like` (B, nW, heads, T, d_h)."""
         shape = (*like.shape[:3], room, like.shape[4])
         return cls(like.new_empty(shape), like.new_empty(shape), 0)
 
-    def grown(self, key: Tensor, value: Tensor) -> "Cache":
-        """With one more plane (B, nW, heads, T, d_h) behind those that are there."""
+    def extended(self, key: Tensor, value: Tensor) -> "Cache":
+        """Append keys and values of one plane, (B, nW, heads, T, d_h) each."""
         seen = self.seen + key.shape[3]
-        for kept, new in ((self.key, key), (self.value, value)):
-            kept[:, :, :, self.seen : seen] = new
+        for stored, new in ((self.key, key), (self.value, value)):
+            stored[:, :, :, self.seen : seen] = new
         return self._replace(seen=seen)
 
 
 class RelativeBias(nn.Module):
-    """Learned bias for each head and each offset (planes back, rows, columns) inside a window."""
+    """Relative position bias, learned for each head and each offset (planes back, rows, columns) inside a window."""
 
     index: Tensor
     causal: Tensor
@@ -130,17 +135,20 @@ class RelativeBias(nn.Module):
         self.register_buffer("causal", causal, persistent=False)
 
     def forward(self, tokens: int) -> Tensor:
-        """(heads, T, T) bias of the first `tokens` tokens of a window, block-causal mask included."""
+        """Return the bias (heads, T, T) of the first T = `tokens` tokens of a window, with the block-causal mask."""
         return self.learned(tokens) + self.causal[:tokens, :tokens]
 
     def learned(self, tokens: int) -> Tensor:
-        """The same without the mask; later planes have the bias of a token's own plane."""
+        """Return the bias (heads, T, T) of the first T = `tokens` tokens without the causal mask.
+
+        Keys of later planes have the bias of the query's own plane.
+        """
         index = self.index[:tokens, :tokens]
         return self.table.index_select(1, index.flatten()).unflatten(1, index.shape)
 
 
 class Block(nn.Module):
-    """One pre-norm transformer block over planes (B, P, H, W, d): windowed attention, then a GELU MLP."""
+    """Pre-norm transformer block over planes (B, P, H, W, d): windowed attention, then a GELU MLP."""
 
     def __init__(self, width: int, heads: int, mlp_ratio: int, planes: int, window: int, shifted: bool) -> None:
         super().__init__()
@@ -153,45 +161,45 @@ class Block(nn.Module):
         self.relative = RelativeBias(heads, planes, window, window // 2)
 
     def windows(self, height: int, width: int) -> Windows:
-        """The window grid of this block for planes of (height, width) squeezed tokens."""
+        """Return the window grid of this block for planes of (height, width) squeezed tokens."""
         rows, cols = self.window, self.window // 2
         return Windows(height, width, rows, cols, rows // 2 * self.shifted, cols // 2 * self.shifted)
 
     def bias(self, planes: int, height: int, width: int) -> Bias:
-        """Of attention over at most so many planes of (height, width) squeezed tokens."""
+        """Return the attention bias for at most `planes` planes of (height, width) squeezed tokens."""
         grid = self.windows(height, width)
         return Bias(self.relative(planes * grid.rows * grid.cols), grid.mask(self.qkv.weight.device))
 
     def forward(self, x: Tensor, bias: Bias) -> Tensor:
-        """The first planes at once, (B, P, H, W, d) -> the same."""
+        """Run all planes x (B, P, H, W, d) at once, giving (B, P, H, W, d)."""
         grid = self.windows(x.shape[2], x.shape[3])
         query, key, value = self._project(x, grid)
         return self._finish(x, _attend(query, key, value, bias.rows(0, key.shape[3])), grid)
 
     def step(self, x: Tensor, bias: Bias, cache: Cache | None) -> tuple[Tensor, Cache]:
-        """One more plane x (B, 1, H, W, d) against the kept ones: its output and the grown cache."""
+        """Run one more plane x (B, 1, H, W, d) against the cached ones; return its output and the extended cache."""
         grid = self.windows(x.shape[2], x.shape[3])
         query, key, value = self._project(x, grid)
         before = cache or Cache.empty(key, bias.learned.shape[1])
-        after = before.grown(key, value)
-        key, value = (kept[:, :, :, : after.seen] for kept in (after.key, after.value))
+        after = before.extended(key, value)
+        key, value = (stored[:, :, :, : after.seen] for stored in (after.key, after.value))
         attended = _attend(query, key, value, bias.rows(before.seen, after.seen))
         return self._finish(x, attended, grid), after
 
     def _project(self, x: Tensor, grid: Windows) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, each (B, nW, heads, T, d_h)."""
+        """Project planes x (B, P, H, W, d) to queries, keys and values, each (B, nW, heads, T, d_h)."""
         windows = self.qkv(grid.split(self.norm_attention(x)))  # (B, nW, T, 3d)
         query, key, value = windows.unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
         return query, key, value
 
     def _finish(self, x: Tensor, attended: Tensor, grid: Windows) -> Tensor:
-        """Heads back to planes, residual, MLP."""
+        """Merge the heads (B, nW, heads, T, d_h) to planes, add them to x (B, P, H, W, d), and apply the MLP."""
         x = x + self.project(grid.merge(attended.transpose(2, 3).flatten(3)))  # (B, nW, heads, T, d_h) -> planes
         return x + self.mlp(self.norm_mlp(x))
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-    """Softmax attention over (B, nW, heads, T, d_h); `bias` broadcasts over the batch."""
+    """Attend with softmax over (B, nW, heads, T, d_h), with `bias` (1 or nW, heads, T_query, T_key) for each image."""
     batch = query.shape[0]
     if bias.shape[0] > 1 and batch > 1:
         bias = bias.repeat(batch, 1, 1, 1)

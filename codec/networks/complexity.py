@@ -1,9 +1,9 @@
-"""Multiply-accumulates (MACs) of each part of a codec by formula, and of its context model by the way it is run.
+"""Multiply-accumulates (MACs) of each part of a codec by formula, and of its context model in each way it is run.
 
-Counted is what runs: convolutions, linear layers, and the two products of attention, over pictures padded to whole
-strides and windows filled up to their size, masked pairs included. Not counted: what is done element by element
-(activations, softmax, norms, GDN's division), the factorised prior, the entropy coder. A step of refinement is one
-forward and one backward pass to the latents, with frozen weights: linear work twice, attention's products three times.
+Counted are convolutions, linear layers and the two products of attention, over pictures padded to whole strides and
+windows padded to their size, masked pairs included. Elementwise work (activations, softmax, norms, GDN's division), the
+factorised prior and the entropy coder are not counted. A step of refinement is one forward and one backward pass to the
+latents, with frozen weights: linear layers count twice, attention's products three times.
 
 The invariant, held by a test: torch's own counter finds the same numbers in the running model.
 """
@@ -16,19 +16,19 @@ from codec.networks.lapped import BLOCK, CELL
 
 
 class Area(NamedTuple):
-    """A picture's pixels, and its padded sides."""
+    """Size of a picture: its pixels before padding, and its padded height and width in pixels."""
 
     pixels: int
     height: int
     width: int
 
     def at(self, stride: int) -> int:
-        """Positions on a grid of this stride."""
+        """Return the number of positions on a grid of this stride in pixels."""
         return self.height * self.width // stride**2
 
 
 class ContextMacs(NamedTuple):
-    """Parts of one run of the context model: `products` are attention's, all others are linear layers."""
+    """MACs of one run of the context model by part: `products` are attention's two, all others are linear layers."""
 
     embed: int = 0
     projections: int = 0
@@ -38,30 +38,30 @@ class ContextMacs(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All parts."""
+        """Sum of all parts, for one forward pass."""
         return sum(self)
 
     @property
     def refinement(self) -> int:
-        """Forward and backward to the inputs."""
+        """Sum of all parts, for one forward pass and one backward pass to the inputs."""
         return 2 * self.total + self.products
 
     def only(self, *parts: str) -> "ContextMacs":
-        """These parts alone."""
+        """Return these parts, and zero for all others."""
         return ContextMacs(**{part: getattr(self, part) for part in parts})
 
     def plus(self, other: "ContextMacs") -> "ContextMacs":
-        """Sum, part by part."""
+        """Return the sum with another run, part by part."""
         return ContextMacs(*(a + b for a, b in zip(self, other, strict=True)))
 
 
 def area(width: int, height: int) -> Area:
-    """Of a picture in pixels."""
+    """Return the size of a picture of width x height pixels, padded to whole strides."""
     return Area(width * height, -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE)
 
 
 def transform_macs(config: ModelConfig, size: Area) -> dict[str, int]:
-    """MACs of g_a, g_s, h_a and h_s."""
+    """Return the MACs of g_a, g_s, h_a and h_s, by name."""
     analysis, synthesis = _klt(config, size) if config.transform == "klt" else _paper(config, size)
     if config.transform == "skip":
         analysis, synthesis = (macs + _lapped(config, size) for macs in (analysis, synthesis))
@@ -76,6 +76,7 @@ def transform_macs(config: ModelConfig, size: Area) -> dict[str, int]:
 
 
 def _paper(config: ModelConfig, size: Area) -> tuple[int, int]:
+    """Return the MACs of the paper's analysis and synthesis."""
     n, m = config.width, config.latent
     half, y = n // 2, size.at(Y_PIXELS)
     attention = 6 * (n * half + 9 * half * half + half * n) + n * n  # Cheng et al.: 2 x 3 residual units, a gate
@@ -90,12 +91,13 @@ def _paper(config: ModelConfig, size: Area) -> tuple[int, int]:
 
 
 def _lapped(config: ModelConfig, size: Area) -> int:
-    """The linear path."""
+    """Return the MACs of the linear lapped path, in either direction."""
     lap = 3 * BLOCK * ((size.height - BLOCK) * size.width + (size.width - BLOCK) * size.height)
     return lap + 3 * BLOCK**2 * config.latent * size.at(BLOCK)
 
 
 def _klt(config: ModelConfig, size: Area) -> tuple[int, int]:
+    """Return the MACs of analysis and synthesis of the transform `klt`."""
     n, m = config.width, config.latent
     cell = 3 * CELL**2  # samples
     analysis = _lapped(config, size) + (9 * cell * n + config.analysis_blocks * 18 * n * n) * size.at(CELL)
@@ -106,41 +108,42 @@ def _klt(config: ModelConfig, size: Area) -> tuple[int, int]:
 
 
 def one_pass(config: ModelConfig, size: Area) -> ContextMacs:
-    """The context model over known latents, as training and refinement run it, and a plain encoder may."""
+    """Return the MACs of the context model in one masked pass, as in training and refinement."""
     if config.context == "contextformer":
         return _serial(config, size, size.at(BLOCK))
-    planes = _planes(config)
-    return _once(config, size).plus(_blocks(config, size, _whole(config, planes), _whole(config, planes)))
+    planes = _planes_run(config, _planes(config))
+    return _pointwise(config, size).plus(_blocks(config, size, planes, planes))
 
 
 def group_by_group(config: ModelConfig, size: Area) -> ContextMacs:
-    """The context model group by group, or token by token: what a decoder must do."""
+    """Return the MACs of the context model run group by group, or token by token, as a decoder must."""
     if config.context == "contextformer":
         return _serial(config, size, config.segments * size.at(BLOCK))
-    macs = _once(config, size)
+    macs = _pointwise(config, size)
     for planes in range(1, _planes(config) + 1):
         if config.cached:
             new = 1 if config.rearranged else 2
             macs = macs.plus(_blocks(config, size, new, planes - 1 + new))
         else:
-            whole = _whole(config, planes)
+            whole = _planes_run(config, planes)
             macs = macs.plus(_blocks(config, size, whole, whole))
     return macs
 
 
 def _planes(config: ModelConfig) -> int:
+    """Return the number of planes that run in all."""
     return 2 * config.segments - config.skip_first
 
 
-def _whole(config: ModelConfig, planes: int) -> int:
-    """Planes that run for `planes` of them: without EGR, both colours of every segment touched."""
+def _planes_run(config: ModelConfig, planes: int) -> int:
+    """Return how many planes run for the first `planes`: without EGR, both colours of every segment touched."""
     if config.rearranged:
         return planes
     return 2 * len({group.segment for group in coding_groups(config.segments, config.order)[:planes]})
 
 
-def _once(config: ModelConfig, size: Area) -> ContextMacs:
-    """What every token meets once, however the blocks are run: embedding and head."""
+def _pointwise(config: ModelConfig, size: Area) -> ContextMacs:
+    """Return the MACs of embedding and head, which each token passes once in whatever way the blocks are run."""
     groups = 2 * config.segments
     tokens = size.at(BLOCK) // 2  # of a group; latents come in multiples of four
     with_context = groups - config.skip_first
@@ -150,7 +153,7 @@ def _once(config: ModelConfig, size: Area) -> ContextMacs:
 
 
 def _blocks(config: ModelConfig, size: Area, queries: int, keys: int) -> ContextMacs:
-    """All blocks for so many planes of queries against so many planes of keys."""
+    """Return the MACs of all blocks for `queries` planes that attend to `keys` planes."""
     height, width = size.height // BLOCK, size.width // BLOCK // 2
     rows, cols = config.window, config.window // 2
     if config.context == "pcontextformer":
@@ -164,7 +167,7 @@ def _blocks(config: ModelConfig, size: Area, queries: int, keys: int) -> Context
 
 
 def _serial(config: ModelConfig, size: Area, windows: int) -> ContextMacs:
-    """Windows of `contextformer`, each in whole; the head and embedding of every token."""
+    """Return the MACs of Contextformer: all tokens of `windows` windows, and head and embedding of every token."""
     tokens, window = config.segments * size.at(BLOCK), config.segments * config.window**2 // 2
     head = config.head_width * (config.hyper_features + config.context_width)
     head += config.head_width * 3 * config.mixtures * config.segment_width
@@ -173,7 +176,14 @@ def _serial(config: ModelConfig, size: Area, windows: int) -> ContextMacs:
 
 
 def _layers(config: ModelConfig, tokens: int, inside: int, pairs: int) -> ContextMacs:
-    """All blocks: linear layers over `tokens`, the first over what is `inside` windows; both products of `pairs`."""
+    """Return the MACs of all blocks.
+
+    Args:
+        config: widths and depth.
+        tokens: tokens that pass the projection of heads and the MLP.
+        inside: tokens that pass the projection to queries, keys and values, with those that pad the windows.
+        pairs: query-key pairs of both products of attention.
+    """
     d = config.context_width
     return ContextMacs(
         projections=config.context_depth * (3 * inside + tokens) * d * d,

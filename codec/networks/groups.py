@@ -19,27 +19,32 @@ from codec.architecture import Order
 
 
 class Group(NamedTuple):
-    """One coding step: which channel segment, which checkerboard colour (0 = A, 1 = B)."""
+    """Coding step: a channel segment and a checkerboard colour (0 = A, 1 = B)."""
 
     segment: int
     colour: int
 
 
 def coding_groups(segments: int, order: Order) -> list[Group]:
-    """The coding order: sfo is (s0,A)(s0,B)(s1,A)...; cfo is (s0,A)(s1,A)...(s0,B)..."""
+    """Return the coding order: sfo is (s0,A)(s0,B)(s1,A)...; cfo is (s0,A)(s1,A)...(s0,B)..."""
     if order == "sfo":
         return [Group(s, c) for s in range(segments) for c in (0, 1)]
     return [Group(s, c) for c in (0, 1) for s in range(segments)]
 
 
 def deal_channels(channels: int, segments: int) -> list[int]:
-    """An order of channels, which come sorted by variance, that suits segments of equal size: their indices.
+    """Return an order of channel indices that gives segments of equal size uneven numbers of bits.
 
-    Half of the first segment is coded without any context, so few bits should lie there. Each segment gets strong
-    channels, a tenth of its size the first and three times as many each further one, and is filled with the weakest,
-    which cost next to nothing: 320 channels in four go as 0-7 248-319, 8-31 192-247, 32-103 184-191, 104-183.
+    Half of the first segment is coded without any context, so it should hold few bits. Each segment gets some of the
+    strongest channels left, a tenth of its size in the first and three times as many in each further one, and is filled
+    with the weakest, which cost almost nothing: 320 channels in four segments are dealt as 0-7 248-319, 8-31 192-247,
+    32-103 184-191, 104-183.
 
-    Source: the uneven groups of ELIC (arXiv:2203.10886), here without uneven shapes.
+    Args:
+        channels: number of channels, which come sorted by falling variance; a multiple of `segments`.
+        segments: number of segments.
+
+    Source: the uneven groups of ELIC (arXiv:2203.10886), here in segments of even shapes.
     """
     size = channels // segments
     left, order = list(range(channels)), list[int]()
@@ -52,25 +57,25 @@ def deal_channels(channels: int, segments: int) -> list[int]:
 
 
 def split_colours(x: Tensor) -> Tensor:
-    """(B, C, H, W), W even -> (B, 2, H, W/2, C): the two checkerboard colours, squeezed, channels last."""
+    """Split x (B, C, H, W), W even, into the checkerboard colours, squeezed, channels last: (B, 2, H, W/2, C)."""
     pairs = _swap_odd_rows(x.unflatten(-1, (-1, 2)))  # (B, C, H, W/2, 2)
     return pairs.permute(0, 4, 2, 3, 1)
 
 
 def merge_colours(colours: Tensor) -> Tensor:
-    """Inverse of `split_colours`: (B, 2, H, W/2, C) -> (B, C, H, W)."""
+    """Invert `split_colours`: merge colours (B, 2, H, W/2, C) to (B, C, H, W)."""
     pairs = colours.permute(0, 4, 2, 3, 1)  # (B, C, H, W/2, 2)
     return _swap_odd_rows(pairs).flatten(-2)
 
 
 def _swap_odd_rows(pairs: Tensor) -> Tensor:
-    """In odd rows colour A sits in the second column of each pair; an involution on (B, C, H, W/2, 2)."""
+    """Swap the columns of each pair (B, C, H, W/2, 2) in odd rows, where colour A is in the second; an involution."""
     odd = torch.arange(pairs.shape[2], device=pairs.device).remainder(2).bool()[:, None, None]
     return torch.where(odd, pairs.flip(-1), pairs)
 
 
 def rearrange(y: Tensor, segments: int, order: Order) -> Tensor:
-    """Latents (B, M, H, W) -> tokens (B, G, H, W/2, p) in coding order."""
+    """Rearrange latents y (B, M, H, W), W even, to tokens (B, G, H, W/2, p) in coding order."""
     colours = split_colours(y).unflatten(-1, (segments, -1))  # (B, 2, H, W/2, S, p)
     if order == "sfo":
         return colours.permute(0, 4, 1, 2, 3, 5).flatten(1, 2)  # (B, S, 2, ...) -> (B, G, H, W/2, p)
@@ -78,7 +83,7 @@ def rearrange(y: Tensor, segments: int, order: Order) -> Tensor:
 
 
 def restore(tokens: Tensor, segments: int, order: Order) -> Tensor:
-    """Inverse of `rearrange`: tokens (B, G, H, W/2, p) -> latents (B, M, H, W)."""
+    """Invert `rearrange`: put tokens (B, G, H, W/2, p) back as latents (B, M, H, W)."""
     if order == "sfo":
         colours = tokens.unflatten(1, (segments, 2)).permute(0, 2, 3, 4, 1, 5)
     else:

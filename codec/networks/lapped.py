@@ -1,13 +1,13 @@
-"""Transforms for a laptop: a linear lapped path that starts as a good codec, and a nonlinear residual beside it.
+"""Lapped transforms: a linear lapped path that is a good codec from the start, and a nonlinear residual beside it.
 
     analysis    y = KLT(lap(x)) / deviation + residual(x)          residual and correction start at zero
     synthesis   x = unlap(KLT^T(deviation * y)) + correction(y, linear x)
 
 `lap` mixes pixels across the borders of 16x16 blocks, so that basis functions overlap and low rates show no blocks; the
-KLT is that of training patches after `lap`. From random weights this saves hours of training. Both matrices stay
-trainable. Measured on 20,400 training patches with static Laplace statistics, lapping lowers the bits of the plain
-block KLT by 3 % (37 dB) to 6 % (27.7 dB) at slightly better PSNR. `SkipAnalysis` and `SkipSynthesis` put the same
-linear path beside the paper's networks.
+KLT is that of training patches after `lap`. Compared with random weights this saves hours of training, and few enough
+operations remain for a laptop. Both matrices stay trainable. Measured on 20,400 training patches with static Laplace
+statistics, lapping lowers the bits of the plain block KLT by 3 % (37 dB) to 6 % (27.7 dB) at slightly better PSNR.
+`SkipAnalysis` and `SkipSynthesis` put the same linear path beside the paper's networks.
 
 Source: time-domain lapped transforms, Tran, Liang and Tu, IEEE TSP 51(6), 2003, with a diagonal scaling of 1.3.
 """
@@ -26,13 +26,13 @@ from codec.networks.transforms import PaperAnalysis, PaperSynthesis, RateTable, 
 Layer = TypeVar("Layer", bound=nn.Module)
 
 BLOCK = Y_PIXELS  # side of a block of the linear path, one position of y
-# biorthogonal scaling of the first difference; 1 is orthogonal. Best of 1, 1.3, 1.6 on training patches
+# biorthogonal scaling of the first antisymmetric component; 1 is orthogonal. Best of 1, 1.3, 1.6 on training patches
 LAP_SCALE = 1.3
 CELL = 8  # the nonlinear paths work on 8x8 pixel cells
 
 
 class LappedAnalysis(nn.Module):
-    """The linear path of `g_a`, with which its children start."""
+    """Linear path of `g_a`, to which subclasses add a nonlinear one: the lapped KLT."""
 
     deviation: Tensor
 
@@ -43,13 +43,13 @@ class LappedAnalysis(nn.Module):
         self.register_buffer("deviation", torch.ones(config.latent))
 
     def lapped(self, centred: Tensor) -> Tensor:
-        """Pixels (B, 3, H, W) around 0 -> (B, M, H/16, W/16), each channel in units of its deviation."""
+        """Transform pixels (B, 3, H, W) in [-0.5, 0.5] to (B, M, H/16, W/16), in units of each channel's deviation."""
         blocks = F.pixel_unshuffle(lap(centred, self.lap), BLOCK)
         return F.conv2d(blocks, _as_matrix(self.linear)) * (255 / self.deviation)[:, None, None]
 
 
 class LappedSynthesis(nn.Module):
-    """The linear path of `g_s`, transposed."""
+    """Linear path of `g_s`, to which subclasses add a nonlinear one: the transposed lapped KLT."""
 
     deviation: Tensor
 
@@ -60,13 +60,13 @@ class LappedSynthesis(nn.Module):
         self.register_buffer("deviation", torch.ones(config.latent))
 
     def unlapped(self, y: Tensor) -> Tensor:
-        """y (B, M, h, w) in units of deviation -> pixels (B, 3, 16h, 16w) around 0."""
+        """Transform y (B, M, h, w) in units of deviation to pixels (B, 3, 16h, 16w) around 0, not clamped."""
         blocks = F.conv2d(y * (self.deviation / 255)[:, None, None], _as_matrix(self.linear).transpose(0, 1))
         return lap(F.pixel_shuffle(blocks, BLOCK), self.unlap)
 
 
 class KltAnalysis(LappedAnalysis):
-    """`g_a`: lapped KLT plus a residual network on 8x8 cells."""
+    """Analysis `g_a` of `klt`: lapped KLT plus a residual network on 8x8 cells."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -84,7 +84,7 @@ class KltAnalysis(LappedAnalysis):
 
 
 class KltSynthesis(LappedSynthesis):
-    """`g_s`: the transposed lapped KLT plus a correction computed from the latents and the linear picture."""
+    """Synthesis `g_s` of `klt`: the transposed lapped KLT plus a correction from the latents and the linear picture."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -105,7 +105,7 @@ class KltSynthesis(LappedSynthesis):
 
 
 class SkipAnalysis(LappedAnalysis):
-    """`g_a`: lapped KLT beside the paper's network, whose output starts at zero."""
+    """Analysis `g_a` of `skip`: lapped KLT beside the paper's network, whose output starts at zero."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -118,7 +118,7 @@ class SkipAnalysis(LappedAnalysis):
 
 
 class SkipSynthesis(LappedSynthesis):
-    """`g_s`: the transposed lapped KLT beside the paper's network, whose output starts at zero."""
+    """Synthesis `g_s` of `skip`: transposed lapped KLT beside the paper's network, whose output starts at zero."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -131,19 +131,22 @@ class SkipSynthesis(LappedSynthesis):
 
 
 def lap(x: Tensor, matrix: Tensor) -> Tensor:
-    """Apply a (16, 16) matrix across every inner block border, down and along: x (B, C, H > 16, W > 16) -> the same."""
+    """Apply a (16, 16) matrix across every inner block border of x (B, C, H, W), in columns and in rows.
+
+    H and W are multiples of 16, at least 32; the shape stays.
+    """
     return _lap_rows(_lap_rows(x, matrix).mT, matrix).mT
 
 
 def _lap_rows(x: Tensor, matrix: Tensor) -> Tensor:
-    """Rows 8..H-8 in runs of 16, each centred on a block border; the outer 8 rows stay."""
+    """Apply the matrix to rows 8..H-8 in runs of 16, each centred on a block border; the outer 8 rows stay."""
     half = BLOCK // 2
     runs = x[..., half:-half, :].unflatten(-2, (-1, BLOCK))  # (B, C, runs, 16, W)
     return torch.cat([x[..., :half, :], (matrix @ runs).flatten(-3, -2), x[..., -half:, :]], -2)
 
 
 def lapping_matrix(size: int = BLOCK, scale: float = LAP_SCALE) -> Tensor:
-    """The pre-filter of a time-domain lapped transform, (size, size) float64; orthogonal for scale 1."""
+    """Return the pre-filter of a time-domain lapped transform, (size, size) float64; orthogonal for scale 1."""
     half = size // 2
     eye, flip = torch.eye(half, dtype=torch.float64), torch.eye(half, dtype=torch.float64).flip(0)
     butterfly = torch.cat([torch.cat([eye, flip], 1), torch.cat([flip, -eye], 1)]) / 2**0.5
@@ -159,7 +162,7 @@ def lapping_matrix(size: int = BLOCK, scale: float = LAP_SCALE) -> Tensor:
 
 @torch.no_grad()
 def set_klt(analysis: LappedAnalysis, synthesis: LappedSynthesis, kernel: Tensor, deviation: Tensor) -> None:
-    """Set both linear paths to a basis (M, 3, 16, 16) of lapped patches and its deviations (M,), see `klt_basis`."""
+    """Set both linear paths to a basis `kernel` (M, 3, 16, 16) and its deviations (M,), from `klt_basis`."""
     analysis.linear.weight.copy_(kernel)
     synthesis.linear.weight.copy_(kernel)
     analysis.deviation.copy_(deviation)
@@ -168,10 +171,12 @@ def set_klt(analysis: LappedAnalysis, synthesis: LappedSynthesis, kernel: Tensor
 
 @torch.no_grad()
 def klt_basis(photos: list[Samples], channels: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """The directions of largest variance of lapped patches, (M, 3, 16, 16), and their deviations (M,) on 0..255.
+    """Return the KLT of lapped patches: the first M directions (M, 3, 16, 16), and their deviations (M,) on 0..255.
 
     Args:
         photos: uint8 (H, W, 3), each side at least 48 pixels; about 60,000 patches are drawn from them.
+        channels: number of directions M.
+        seed: of the positions of the patches.
     """
     rng = np.random.default_rng(seed)
     margin = 3 * BLOCK
@@ -192,14 +197,15 @@ def klt_basis(photos: list[Samples], channels: int, seed: int = 0) -> tuple[Tens
 
 
 def _as_matrix(layer: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
-    """Weights (M, 3, 16, 16) of a layer whose stride is its kernel, as those of a 1x1 convolution on whole blocks.
+    """Return the weights (M, 3, 16, 16) of a layer whose stride is its kernel as a 1x1 convolution of whole blocks.
 
-    torch's own transposed convolution takes nine times as long, and the convolution five times to go back.
+    torch's transposed convolution takes nine times as long, and the backward pass of its convolution five times.
     """
     return layer.weight.flatten(1)[..., None, None]
 
 
 def _zeroed(layer: Layer) -> Layer:
+    """Set all parameters of a layer to zero and return it."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+pytest.importorskip("compressai", reason="needs CompressAI")
+
 from codec.coding import decode, encode, same_symbols, write
 from codec.images.pixels import Pixels, pad, to_tensor
 from codec.interface import Latents

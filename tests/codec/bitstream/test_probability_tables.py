@@ -19,10 +19,10 @@ from codec.bitstream.probability_tables import (
     WEIGHT_STEPS,
     GridMixture,
     _normal_table,
-    below,
-    first_rows,
+    cdf,
     on_grid,
     positions,
+    sign_tables,
 )
 from codec.networks.likelihoods import LOG2_SCALE_MAX, LOG2_SCALE_MIN, SCALE_MAX, SCALE_MIN, StepMixture
 
@@ -65,24 +65,24 @@ def worst(grid: GridMixture) -> np.ndarray:
 @pytest.mark.parametrize("mixtures", [1, 3])
 def test_the_mass_below_follows_the_formula(mixtures: int) -> None:
     grid = random_grid(300, seed=mixtures, mixtures=mixtures)
-    centre = first_rows(grid)[0]
+    centre = sign_tables(grid)[0]
     integers = centre[:, None] + np.unique(np.rint(np.sinh(np.linspace(-12, 12, 101))).astype(np.int64))
-    mass = below(grid, integers.T).T
+    mass = cdf(grid, integers.T).T
     assert (np.diff(mass) >= 0).all() and mass.min() >= 0 and mass.max() <= MASS
     assert (np.abs(mass / MASS - mixture_cdf(grid, integers + 0.5)) < worst(grid)).all()
 
 
 def test_first_rows_are_centred_and_hold_the_whole_mass() -> None:
     grid = random_grid(40_000)  # more than one part
-    centre, table = first_rows(grid)
+    centre, table = sign_tables(grid)
     mean = (grid.weights * grid.means).sum(1) / (WEIGHT_STEPS * MEAN_STEPS)
     assert np.array_equal(centre, np.floor(mean + 0.5))
     exact = table.astype(np.int64)
     assert np.array_equal(exact, table), "a frequency is no integer"
     assert exact.min() >= 1 and (exact.sum(1) == MASS + 3).all()
-    assert np.array_equal(exact[:, :2].cumsum(1) - [1, 2], below(grid, np.stack([centre - 1, centre])).T)
+    assert np.array_equal(exact[:, :2].cumsum(1) - [1, 2], cdf(grid, np.stack([centre - 1, centre])).T)
     picked = np.array([0, 8191, 8192, 16384, 39_999])
-    alone = [first_rows(GridMixture(*(g[i : i + 1] for g in grid)))[1][0] for i in picked]
+    alone = [sign_tables(GridMixture(*(g[i : i + 1] for g in grid)))[1][0] for i in picked]
     assert np.array_equal(table[picked], np.stack(alone))
 
 
@@ -91,7 +91,7 @@ def test_first_rows_are_centred_and_hold_the_whole_mass() -> None:
 def test_the_mass_holds_at_every_extreme(mean: int, scale: int) -> None:
     grid = GridMixture(np.array([[64, 0]]), np.array([[mean, -mean]]), np.array([[scale, scale]]))
     integers = mean // MEAN_STEPS + np.array([[-(2**31), -(2**25), -1, 0, 1, 2**25, 2**31]])
-    mass = below(grid, integers.T).T
+    mass = cdf(grid, integers.T).T
     assert mass[0, 0] == mass[0, 1] == 0 and mass[0, -1] == mass[0, -2] == MASS
     assert (np.abs(mass / MASS - mixture_cdf(grid, integers + 0.5)) < worst(grid)).all()
 
@@ -115,10 +115,10 @@ def test_golden_masses() -> None:
     means = np.stack([index * 7 - 900, 300 - index, index * index % 1000], 1)
     scales = np.stack([index % 129, index * 5 % 129, index * 11 % 129], 1)
     grid = GridMixture(weights, means, scales)
-    centre, table = first_rows(grid)
+    centre, table = sign_tables(grid)
     digest = hashlib.sha256(centre.astype("<i8").tobytes())
     digest.update(table.astype("<f4").tobytes())
-    digest.update(below(grid, centre + np.array([[-300], [-17], [-2], [1], [5], [90]])).astype("<i8").tobytes())
+    digest.update(cdf(grid, centre + np.array([[-300], [-17], [-2], [1], [5], [90]])).astype("<i8").tobytes())
     assert digest.hexdigest() == MASSES_SHA256
 
 
@@ -176,10 +176,10 @@ def test_the_grid_costs_less_than_three_thousandths(mixtures: int) -> None:
     means = torch.randn(count, mixtures, 1).double() * 2
     scales = (torch.rand(count, mixtures, 1).double() * math.log(200)).exp() * 0.1  # log-uniform over 0.1..20
     grid = rounded(StepMixture(weights, means, scales))
-    centre = first_rows(grid)[0]
+    centre = sign_tables(grid)[0]
     integers = np.arange(-reach - 1, reach + 1)[:, None] + centre
     edges = torch.from_numpy(integers.T)[:, None] + 0.5
     p = (weights * torch.special.ndtr((edges - means) / scales)).sum(1).diff().numpy()  # (N, 2 * reach + 1)
     entropy = -(p * np.log2(np.maximum(p, 1e-300))).sum()
-    coded = (np.diff(below(grid, integers).T) + 1) / MASS
+    coded = (np.diff(cdf(grid, integers).T) + 1) / MASS
     assert 0 <= (p * -np.log2(coded)).sum() / entropy - 1 < 0.003

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from codec.bitstream.probability_tables import MASS, MEAN_MAX, GridMixture, Ints, below
+from codec.bitstream.probability_tables import MASS, MEAN_MAX, GridMixture, Ints, cdf
 from codec.bitstream.range_coder import SYMBOL_MAX, SymbolReader, SymbolWriter, transfer_mixture, transfer_table
 from codec.errors import BitstreamError
 
@@ -30,7 +30,7 @@ def drawn_symbols(grid: GridMixture, seed: int) -> Ints:
 
 def ideal_bits(grid: GridMixture, symbols: Ints) -> float:
     """Of the symbols' own masses, those under 2^-20 left out."""
-    low, high = below(grid, np.stack([symbols - 1, symbols]))
+    low, high = cdf(grid, np.stack([symbols - 1, symbols]))
     mass = (high - low)[high - low > 4]
     return float(-np.log2(mass / MASS).sum())
 
@@ -75,7 +75,7 @@ def test_every_distance_comes_back_for_its_mass(scale: int) -> None:
     grid = GridMixture(64 * ones, 7 * 64 * ones, scale * ones)
     words = written(grid, distances + 7)
     assert np.array_equal(transfer_mixture(SymbolReader(words), grid, None), distances + 7)
-    low, high = below(grid, np.stack([distances + 6, distances + 7]))
+    low, high = cdf(grid, np.stack([distances + 6, distances + 7]))
     dearest = 22 + 2 * np.log2(1 + np.abs(distances)) + 3
     ideal = np.minimum(-np.log2(np.maximum(high - low, 2.0**-40) / MASS), dearest).sum()
     assert 32 * len(words) <= 1.01 * ideal + 64

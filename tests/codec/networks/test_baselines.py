@@ -81,11 +81,11 @@ def test_the_hyperprior_alone_is_a_context_that_says_nothing(
 ) -> None:
     model = random_context(tiny_config(**changes))
     y, features, rate_bias = random_inputs(model.config, 4, 6)
-    alone, informed = model.alone(features), model.masked(model.tokens(y), features, rate_bias)
+    alone, informed = model.without_context(features), model.masked(model.tokens(y), features, rate_bias)
     assert not torch.equal(alone.means[:, 1:], informed.means[:, 1:])
     model.head.context.weight.zero_()
     model.head.context.bias.zero_()
-    for a, b in zip(model.alone(features), model.masked(model.tokens(y), features, rate_bias), strict=True):
+    for a, b in zip(model.without_context(features), model.masked(model.tokens(y), features, rate_bias), strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
 
 
@@ -162,7 +162,7 @@ def test_a_sliding_window_is_cut_out_and_attended_alone(tiny_config: Callable[..
     height, wide, across = 11, 9, max(1, stride // 2)
     x = torch.randn(2, 7, height, wide, config.context_width)
     biases = model._biases(x)
-    out = model._through(x, biases)
+    out = model._run_blocks(x, biases)
     assert out.shape == x.shape
     for row, column in ((0, 0), (5, 4), (10, 8), (7, 2)):
         top = row // stride * stride - (8 - stride) // 2  # of the window whose middle patch holds the position

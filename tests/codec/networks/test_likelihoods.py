@@ -16,7 +16,6 @@ from codec.networks.likelihoods import (
     FactorisedPrior,
     StepMixture,
     in_steps,
-    lower_bound,
     mixture_bits,
 )
 
@@ -84,15 +83,6 @@ def test_in_steps_multiplies_by_gains() -> None:
     torch.testing.assert_close(scales, (raw.log_scales.exp() * gains).clamp(min=SCALE_MIN))
 
 
-@pytest.mark.parametrize(("x", "upstream", "expected"), [(2.0, 1.0, 1.0), (0.5, 1.0, 0.0), (0.5, -1.0, -1.0)])
-def test_lower_bound_lets_through_what_would_lift_x(x: float, upstream: float, expected: float) -> None:
-    tensor = torch.tensor([x], requires_grad=True)
-    bounded = lower_bound(tensor, 1.0)
-    assert bounded.item() == max(x, 1.0)
-    (bounded * upstream).sum().backward()
-    assert tensor.grad is not None and tensor.grad.item() == expected
-
-
 @pytest.fixture
 def prior(make_codec: Callable[..., Codec]) -> FactorisedPrior:
     """Of a codec's own: eight channels, each a little different, narrow enough for p(z) to fade before the escape."""
@@ -103,13 +93,50 @@ def prior(make_codec: Callable[..., Codec]) -> FactorisedPrior:
     return prior
 
 
-def test_prior_bits_are_those_of_compressai_at_each_place(prior: FactorisedPrior) -> None:
+def test_prior_bits_are_those_of_its_distribution_at_each_place(prior: FactorisedPrior) -> None:
     z = (torch.randn(3, 8, 2, 5) * 3).round()
     bits = prior.bits(z)
     assert bits.shape == z.shape
-    _, expected = prior.eval()(z)  # rounds to integers: medians are 0
-    torch.testing.assert_close(bits, -expected.log2(), atol=1e-3, rtol=0)
+    with torch.no_grad():
+        for b, c, row, col in ((0, 0, 0, 0), (2, 5, 1, 3), (1, 7, 0, 4)):
+            edges = z[b, c, row, col] + torch.tensor([-0.5, 0.5])
+            below, upto = prior.cdf_logits(edges.expand(8, 1, 2))[c, 0].double().sigmoid()
+            expected = -(upto - below).clamp(min=PROBABILITY_MIN).log2()
+            torch.testing.assert_close(bits[b, c, row, col].double(), expected, atol=1e-3, rtol=0)
     assert bits[0, 0, 0, 0] != prior.bits(z.flip(1))[0, -1, 0, 0] or z[0, 0, 0, 0] != 0  # channels differ
+
+
+def test_prior_equals_compressai_to_the_bit(prior: FactorisedPrior) -> None:
+    models = pytest.importorskip("compressai.entropy_models", reason="needs CompressAI")
+    torch.manual_seed(3)
+    theirs = models.EntropyBottleneck(8)
+    torch.manual_seed(3)
+    ours = FactorisedPrior(8)
+    assert set(ours.state_dict()) - {"rows"} == set(theirs.state_dict())
+    for name, tensor in theirs.state_dict().items():
+        assert tensor.dtype == ours.state_dict()[name].dtype and torch.equal(tensor, ours.state_dict()[name]), name
+    for state in (ours.state_dict(), prior.state_dict()):
+        ours.load_state_dict(state)
+        theirs.load_state_dict({name: tensor for name, tensor in state.items() if name != "rows"})
+        gradients = []
+        for model, likelihood in ((ours, ours.likelihood), (theirs, lambda z: theirs._likelihood(z)[0])):
+            model.zero_grad()
+            z = torch.linspace(-40, 40, 333).expand(8, 1, -1).clone().requires_grad_()
+            p = likelihood(z)
+            (p * torch.linspace(-1, 2, 333)).sum().backward()
+            gradients.append([p, z.grad, *(q.grad for n, q in model.named_parameters() if n != "quantiles")])
+        assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True)) and len(gradients[0]) == 16
+        z = (torch.randn(3, 8, 2, 5) * 3).round()
+        _, expected = theirs.eval()(z)  # rounds to integers: medians are 0
+        torch.testing.assert_close(ours.bits(z), -expected.log2(), atol=1e-3, rtol=0)
+
+
+def test_prior_distribution_increases_from_zero_to_one(prior: FactorisedPrior) -> None:
+    values = torch.linspace(-400, 400, 999).expand(8, 1, -1)
+    with torch.no_grad():
+        cdf = prior.cdf_logits(values).double().sigmoid()
+    assert bool((cdf.diff() >= 0).all())
+    torch.testing.assert_close(cdf[..., [0, -1]], torch.tensor([0.0, 1.0], dtype=torch.float64).expand(8, 1, 2))
 
 
 def test_prior_probabilities_sum_to_one(prior: FactorisedPrior) -> None:

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+pytest.importorskip("compressai", reason="needs CompressAI")
+
 import codec as toolkit
 from codec.checkpoint import load, model_id
 from codec.coding import decode, encode, plain_latents, read, same_symbols, write

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+pytest.importorskip("compressai", reason="needs CompressAI")
+
 from codec.checkpoint import load, model_id
 from codec.coding import decode, encode, plain_latents, write
 from codec.errors import BitstreamError, CheckpointError, ConfigError
