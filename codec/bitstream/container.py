@@ -1,4 +1,4 @@
-"""The .rdo container, version 3: 24 bytes of header and checks, then the words of one range-coded stream.
+"""Container of .rdo files, version 3: 24 bytes of header and checks, then the words of one range-coded stream.
 
     offset  bytes  content (little-endian)
     0       3      magic "RDO"
@@ -58,11 +58,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from codec.architecture import QUALITY_STEPS
 from codec.errors import BitstreamError
 
 MAGIC, VERSION = b"RDO", 3
 HEADER_BYTES = 24
-QUALITY_STEPS = 4096
 SIDE_MAX = 65_536
 PIXELS_MAX = 100_000_000  # reading one takes 30 GB with the model `small`, 300 bytes a pixel
 WORDS_MAX = 2**24 - 1
@@ -71,7 +71,7 @@ _LAYOUT = struct.Struct("<3sB4sHHH3s3s")
 
 
 class Header(NamedTuple):
-    """What a file says of itself; `symbols_crc` is 24 bits."""
+    """Header of a file, its lengths and checks apart; `symbols_crc` is 24 bits."""
 
     model_id: bytes
     width: int
@@ -81,13 +81,8 @@ class Header(NamedTuple):
     symbols_crc: int
 
 
-def on_header_grid(quality: float) -> float:
-    """The nearest quality that a header can hold."""
-    return round(quality * QUALITY_STEPS) / QUALITY_STEPS
-
-
 def check_size(width: int, height: int) -> None:
-    """Raise where no file can hold a picture of this size.
+    """Raise if no file can hold a picture of width x height pixels.
 
     Raises:
         BitstreamError: a side is outside 1..65536, or the area is over `PIXELS_MAX`.
@@ -98,7 +93,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def symbols_crc(*arrays: NDArray[np.int32]) -> int:
-    """24-bit checksum of integer arrays, independent of the machine's byte order."""
+    """Return the 24-bit checksum of integer arrays, independent of the machine's byte order."""
     crc = 0
     for array in arrays:
         crc = zlib.crc32(np.ascontiguousarray(array, dtype="<i4").tobytes(), crc)
@@ -106,7 +101,7 @@ def symbols_crc(*arrays: NDArray[np.int32]) -> int:
 
 
 def pack(header: Header, words: NDArray[np.uint32]) -> bytes:
-    """The bytes of a file.
+    """Return the bytes of a file.
 
     Raises:
         BitstreamError: a side or the stream is longer than the format holds.
@@ -129,7 +124,7 @@ def pack(header: Header, words: NDArray[np.uint32]) -> bytes:
 
 
 def unpack(data: bytes) -> tuple[Header, NDArray[np.uint32]]:
-    """Header and words of a file's bytes.
+    """Return the header and the words of a file's bytes.
 
     Raises:
         BitstreamError: not an .rdo file, of another version, truncated, extended or altered.

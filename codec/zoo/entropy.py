@@ -1,4 +1,4 @@
-"""Entropy parameters of CompressAI's models: scales and means of y, in one pass or along a decoder's path.
+"""Entropy parameters of CompressAI's models: scales and means of y, in one pass or in a decoder's order.
 
     y_hat = round(y - means) + means        means from z_hat and, where there is a context model, from the y_hat before
 
@@ -28,20 +28,20 @@ class Gaussian(NamedTuple):
 
 
 def has_means(model: CompressionModel) -> bool:
-    """Whether the grid of y is shifted by predicted means; the scale hyperprior's is that of the integers."""
+    """Tell whether predicted means shift the grid of y; the scale hyperprior rounds to integers."""
     return isinstance(model, MeanScaleHyperprior | SimpleVAECompressionModel)
 
 
 def home_of_hyper(model: CompressionModel) -> Any:
-    """The module that owns h_a and h_s."""
+    """Return the module that owns h_a and h_s."""
     return model.latent_codec["hyper"] if isinstance(model, SimpleVAECompressionModel) else model
 
 
 def entropy(model: CompressionModel, y: Tensor, z_hat: Tensor, follow: bool) -> Gaussian:
-    """Parameters of y_hat.
+    """Return the scales and means of y_hat.
 
     Args:
-        y: y_hat itself; or, to `follow` a decoder, what shall be rounded on the way.
+        y: y_hat itself; or, to `follow` a decoder, unrounded y, each rounded before the next is predicted from it.
     """
     raw = home_of_hyper(model).h_s(z_hat)
     if isinstance(model, SimpleVAECompressionModel):
@@ -58,7 +58,7 @@ def _aggregate(model: CompressionModel, context: Tensor, side: Tensor) -> Gaussi
 
 
 def _raster(model: CompressionModel, y: Tensor, side: Tensor) -> Gaussian:
-    """Follow a decoder that goes row by row: the context of (i, j) are two rows above, 2 to each side, and 2 before it.
+    """Follow a decoder in raster order: the context of (i, j) is two rows above, 2 to each side, and 2 before it.
 
     All positions of one j + 3 i depend on earlier ones only, and are done at once.
     """
@@ -81,7 +81,7 @@ def _raster(model: CompressionModel, y: Tensor, side: Tensor) -> Gaussian:
 
 
 def _checkerboard(coder: CheckerboardLatentCodec, y: Tensor, side: Tensor, follow: bool) -> Gaussian:
-    """Anchors without context, then the others from them."""
+    """Predict the anchors without context, then the others from them."""
 
     def once(y_hat: Tensor) -> Gaussian:
         context = coder.context_prediction(coder._keep_only(y_hat, "anchor"))
@@ -92,7 +92,7 @@ def _checkerboard(coder: CheckerboardLatentCodec, y: Tensor, side: Tensor, follo
 
 
 def _grouped(coder: ChannelGroupsLatentCodec, y: Tensor, side: Tensor, follow: bool) -> Gaussian:
-    """Group by group, each from those before."""
+    """Predict group by group, each from those before."""
     done: list[Tensor] = []
     found = []
     for k, part in enumerate(y.split(coder.groups, 1)):

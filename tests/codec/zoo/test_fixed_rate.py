@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 import codec as toolkit
-from codec.checkpoint import load, model_id
 from codec.coding import decode, encode, plain_latents, read, same_symbols, write
 from codec.errors import BitstreamError, CheckpointError, ConfigError
+from codec.identity import model_id
 from codec.images.pixels import Pixels, crop, from_tensor, pad, to_tensor
 from codec.interface import Latents, rate
+from codec.loading import load
 from codec.zoo import loading as zoo_load
 from codec.zoo import streams as zoo_stream
 from codec.zoo.fixed_rate import MODELS, ZooCodec
@@ -150,7 +151,7 @@ def test_latents_that_are_no_numbers_are_refused(make_zoo_codec, pixels) -> None
 
 def test_latents_of_another_size_are_refused(make_zoo_codec, pixels) -> None:
     model = make_zoo_codec("mbt2018-mean")
-    with pytest.raises(ConfigError, match=r"needs \(4, 4\)"):
+    with pytest.raises(ConfigError, match=r"needs \(\(1, 16, 4, 4\), \(1, 8, 1, 1\)\)"):
         write(model, plain(model, pixels), 64, 64, 3, grey=False)
 
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from codec.checkpoint import load, model_id
 from codec.coding import decode, encode, plain_latents, write
 from codec.errors import BitstreamError, CheckpointError, ConfigError
+from codec.identity import model_id
 from codec.images.pixels import Pixels, crop, from_tensor, pad, to_tensor
 from codec.interface import Latents, rate, rounded
+from codec.loading import load
 from codec.zoo import streams as zoo_stream
 from codec.zoo.fixed_rate import LMBDAS
 from codec.zoo.variable_rate import VARIABLE, VbrCodec
