@@ -156,7 +156,8 @@ def _fresh_codec(arguments: argparse.Namespace, seed: int) -> "Codec":
     """The codec of --init, made as deep as --config, or that of --config with random weights."""
     import torch
 
-    from codec.checkpoint import load_own, model_config
+    from codec.checkpoint import load_own
+    from codec.config_files import model_config
     from codec.model import Codec
     from codec.training.initialisation import grow
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from codec.architecture import Y_PIXELS
 from codec.images.pixels import crop
-from codec.interface import Y_PIXELS, Latents, Priced, rounded
+from codec.interface import Latents, Priced, rounded
 from rdo.distortion import MSE, Distortion
 
 

@@ -8,9 +8,10 @@ All of them search (`rdo.rdoq`); descents have the defaults of `RefineConfig`.
 
 import math
 
-from codec.checkpoint import FOREIGN, config_folder
+from codec.config_files import config_folder
 from codec.errors import ConfigError
 from codec.settings import build, load_yaml, override
+from codec.zoo import COMPRESSAI
 from rdo.config import Method, RefineConfig
 
 EFFORTS = tuple(range(1, 10))
@@ -47,4 +48,4 @@ def recipe(iters: int, method: Method | None = None) -> RefineConfig:
 
 def usual_method(model: str) -> Method | None:
     """What refines a model unless asked otherwise, for `recipe`: CompressAI's `sga`, which gained more there."""
-    return "sga" if model.startswith(FOREIGN) else None
+    return "sga" if model.startswith(COMPRESSAI) else None

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from codec.architecture import STRIDE, Y_PIXELS
 from codec.errors import ConfigError
-from codec.interface import Y_PIXELS, Latents, Priced
-from codec.model import STRIDE, Codec
+from codec.interface import Latents, Priced, Refinable
 from codec.networks.likelihoods import StepMixture
 from rdo.config import RefineConfig
 
@@ -47,7 +47,7 @@ class Span(NamedTuple):
 class Strips:
     """A codec that works on strips of `rows` rows of y, with `halo` rows above and below; both fit whole windows."""
 
-    codec: Codec
+    codec: Refinable
     rows: int
     halo: int
     depends_on_z = False
@@ -106,18 +106,18 @@ def _again(function: Callable[..., Any], *inputs: Any) -> Any:
 
 
 @torch.enable_grad()
-def bounded(codec: Priced, shape: torch.Size, config: RefineConfig) -> Priced:
+def bounded(codec: Refinable, shape: torch.Size, config: RefineConfig) -> Priced:
     """The codec, or strips of it where images (B, 3, H, W) would need more memory than `config` lets them.
 
     Raises:
         ConfigError: not even the narrowest strips fit, or the codec is another's, which is not cut.
     """
     memory_gib = config.memory_gib
-    if not isinstance(codec, Codec):
+    if not codec.strip_rows:
         if memory_gib is not None:
             raise ConfigError("--memory-limit: only our own models are refined in strips: leave it out")
         return codec
-    window, device = codec.config.window, codec.device
+    window, device = codec.strip_rows, codec.device
     images, height, width = shape[0], *(-(-side // STRIDE) * STRIDE for side in shape[2:])
     row_pixels = images * width * Y_PIXELS
     height //= Y_PIXELS
@@ -130,7 +130,7 @@ def bounded(codec: Priced, shape: torch.Size, config: RefineConfig) -> Priced:
     release_memory()
     free = GPU_SHARE * free_on(device) if memory_gib is None else memory_gib * 2**30 - in_use(codec)
     copies = LATENTS if config.method == "rdoq" else LATENTS_DESCENT
-    parts, state = kept_bytes(codec), copies * 4 * codec.config.latent / Y_PIXELS**2
+    parts, state = kept_bytes(codec), copies * 4 * codec.latent_shapes(1, 1)[0][1] / Y_PIXELS**2
     if (TEMPORARIES * sum(parts) + state) * height * row_pixels <= free:
         return codec
     halo = halo_rows(codec)
@@ -160,7 +160,7 @@ def free_on(device: torch.device) -> int:
     return int(torch.cuda.mem_get_info(device)[0]) + cached
 
 
-def in_use(codec: Codec) -> int:
+def in_use(codec: Refinable) -> int:
     """Bytes that the process, on a GPU its tensors, take now."""
     device = codec.device
     if device.type == "cuda":
@@ -176,7 +176,7 @@ def release_memory() -> None:
         return  # another libc
 
 
-def kept_bytes(codec: Codec | Strips) -> tuple[float, ...]:
+def kept_bytes(codec: Refinable | Strips) -> tuple[float, ...]:
     """Bytes for each pixel that mixture, bits of y and picture keep for their backward passes, weights aside."""
     own = codec.codec if isinstance(codec, Strips) else codec
     counted = {t.untyped_storage().data_ptr() for t in own.state_dict().values()}
@@ -192,7 +192,7 @@ def kept_bytes(codec: Codec | Strips) -> tuple[float, ...]:
         counted.update(new)
         return total
 
-    latents, quality = _probe(own, 2 * own.config.window)
+    latents, quality = _probe(own, 2 * own.strip_rows)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         mixture = codec.mixture(*latents, quality)
         for out in mixture:
@@ -205,9 +205,9 @@ def kept_bytes(codec: Codec | Strips) -> tuple[float, ...]:
     return tuple(part / (latents.y.shape[2] * latents.y.shape[3] * Y_PIXELS**2) for part in parts)
 
 
-def halo_rows(codec: Codec) -> int:
+def halo_rows(codec: Refinable) -> int:
     """How many rows of y away a latent matters to a reconstruction or a prediction, by gradient; in whole windows."""
-    window = codec.config.window
+    window = codec.strip_rows
     reach = window
     while True:
         latents, quality = _probe(codec, 2 * reach + window)
@@ -225,11 +225,10 @@ def halo_rows(codec: Codec) -> int:
         reach *= 2
 
 
-def _probe(codec: Codec, rows: int) -> tuple[Latents, Tensor]:
+def _probe(codec: Refinable, rows: int) -> tuple[Latents, Tensor]:
     """Random latents of a picture one window wide, `rows` rows of y high."""
     device = codec.device
     generator = torch.Generator(device).manual_seed(0)
-    config, columns = codec.config, codec.config.window
-    shapes = (config.latent, rows, columns), (config.hyper_width, rows // 4, columns // 4)
-    drawn = (2 * torch.randn(1, *shape, generator=generator, device=device) for shape in shapes)
+    shapes = codec.latent_shapes(Y_PIXELS * codec.strip_rows, Y_PIXELS * rows)
+    drawn = (2 * torch.randn(shape, generator=generator, device=device) for shape in shapes)
     return Latents(*(v.requires_grad_() for v in drawn)), torch.full((1,), 4.0, device=device)

@@ -20,12 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codec.architecture import QUALITY_FIRST, QUALITY_LAST
-from codec.bitstream.container import HEADER_BYTES, on_header_grid
-from codec.coding import AnyCodec, coding_arithmetic, plain_latents, write
+from codec.architecture import QUALITY_FIRST, QUALITY_LAST, on_header_grid
+from codec.bitstream.container import HEADER_BYTES
+from codec.coding import coding_arithmetic, plain_latents, write
 from codec.images.pixels import crop, from_tensor
-from codec.interface import Latents, rate, rounded
-from codec.model import Codec
+from codec.interface import AnyCodec, Latents, rate, rounded
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion, distortion_of
 from rdo.objective import Problem, priced
@@ -78,7 +77,7 @@ class _Task(NamedTuple):
         """The same of plain encoding, bytes by our model's estimate; others' coders are quick, and pay for more."""
         level = self.codec.level(quality)
         latents = plain_latents(self.codec, self.x, level)
-        if self.goal.kind == "psnr" or not isinstance(self.codec, Codec):
+        if self.goal.kind == "psnr" or not self.codec.slow_coder:
             return self.measure(latents, quality)
         bits = sum(rate(self.codec, latents, level))
         return math.log(float(bits) / 8 + HEADER_BYTES)

@@ -14,6 +14,7 @@ works only if over thirty parameters of a block lie just so; then the widest mar
 
 from copy import deepcopy
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,10 @@ from torch import nn
 from codec.bitstream.parallel import in_parts
 from codec.bitstream.probability_tables import GridPositions
 from codec.bitstream.range_coder import RowCoder
-from codec.model import Codec
 from codec.weight_cache import while_untouched
+
+if TYPE_CHECKING:
+    from codec.model import Codec
 
 SHIFT_STEP = 2.0**-16  # grid steps: far more than a margin, and all shifts together far less than a rounding error
 SHIFTS = 32
@@ -32,7 +35,7 @@ MARGIN = 2.0**-24  # grid steps, for parameters near zero; over 1000 times the d
 
 
 @while_untouched
-def in_double(codec: Codec) -> Codec:
+def in_double(codec: "Codec") -> "Codec":
     """A copy that computes in double precision, without what makes pixels; the weights keep their values.
 
     It is shared between calls: not to be changed.

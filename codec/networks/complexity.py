@@ -10,8 +10,7 @@ The invariant, held by a test: torch's own counter finds the same numbers in the
 
 from typing import NamedTuple
 
-from codec.architecture import ModelConfig
-from codec.model import STRIDE
+from codec.architecture import STRIDE, ModelConfig
 from codec.networks.groups import coding_groups
 from codec.networks.lapped import BLOCK, CELL
 

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from codec.architecture import MS_SSIM_SIDE_MIN, QUALITY_FIRST, QUALITY_LAST, lmbda_of
+from codec.architecture import MS_SSIM_SIDE_MIN, QUALITY_FIRST, QUALITY_LAST, STRIDE, lmbda_of
 from codec.coding import plain_latents
 from codec.images.pixels import Samples
 from codec.metrics.distortion import measure
-from codec.model import STRIDE, Codec
+from codec.model import Codec
 from codec.networks.transforms import RateTable
 
 OFFSETS = (-1.5, -1.0, -0.5, 0.0, 0.5)  # of the quality, tried around each level

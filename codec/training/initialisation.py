@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from codec.architecture import STRIDE
 from codec.errors import ConfigError
 from codec.images.pixels import Samples
-from codec.model import STRIDE, Codec, set_gains_from_deviation
+from codec.model import Codec, set_gains_from_deviation
 from codec.networks.attention import Block
 from codec.networks.groups import deal_channels
 from codec.networks.lapped import klt_basis, set_klt

@@ -8,10 +8,9 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from codec.architecture import MS_SSIM_SIDE_MIN, QUALITY_FIRST, QUALITY_LAST, Distortion
-from codec.checkpoint import config_file
+from codec.architecture import MS_SSIM_SIDE_MIN, QUALITY_FIRST, QUALITY_LAST, STRIDE, Distortion
+from codec.config_files import config_file
 from codec.errors import ConfigError
-from codec.model import STRIDE
 from codec.settings import build, load_yaml
 from codec.training.loss import Rounding
 

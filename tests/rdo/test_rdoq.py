@@ -9,7 +9,8 @@ from torch import Tensor
 
 from codec.coding import plain_latents
 from codec.images.pixels import Pixels, to_tensor
-from codec.model import Codec, Latents
+from codec.interface import Latents
+from codec.model import Codec
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion, weight_of_mask
 from rdo.objective import Best, Problem

@@ -10,7 +10,8 @@ import torch
 
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels, to_tensor
-from codec.model import Codec, Latents
+from codec.interface import Latents
+from codec.model import Codec
 from rdo.config import RefineConfig
 from rdo.refinement import refine
 from rdo.strips import LATENTS, STRIP_PIXELS, TEMPORARIES, Strips, bounded, halo_rows, in_use, kept_bytes

@@ -11,18 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec.bitstream.container import (
-    HEADER_BYTES,
-    PIXELS_MAX,
-    QUALITY_STEPS,
-    SIDE_MAX,
-    VERSION,
-    Header,
-    on_header_grid,
-    pack,
-    symbols_crc,
-    unpack,
-)
+from codec.architecture import QUALITY_STEPS, on_header_grid
+from codec.bitstream.container import HEADER_BYTES, PIXELS_MAX, SIDE_MAX, VERSION, Header, pack, symbols_crc, unpack
 from codec.errors import BitstreamError
 
 HEADER = Header(b"\x01\x23\x45\x67", 640, 427, 4.25, False, 0xABCDEF)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from codec.architecture import ModelConfig
+from codec.architecture import STRIDE, ModelConfig
 from codec.errors import ConfigError
 from codec.images.pixels import pad
-from codec.model import STRIDE, Codec, level_steps
+from codec.model import Codec, level_steps
 from codec.networks.groups import deal_channels
 from codec.training.initialisation import grow, initialise
 
