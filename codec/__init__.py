@@ -10,6 +10,8 @@ Names are imported on first use, so that a command's `--help` need not wait for 
 import os
 from typing import TYPE_CHECKING, Any
 
+from codec.lazy import lazy_attribute
+
 if TYPE_CHECKING:
     from codec.architecture import lmbda_of
     from codec.bitstream.container import unpack
@@ -48,28 +50,9 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def lazy_attribute(package: str, name: str, module_of: dict[str, str]) -> Any:
-    """Import a package's public name from its module, and keep it in the package; for a module's `__getattr__`.
-
-    Raises:
-        AttributeError: no public name.
-    """
-    if name not in module_of:
-        raise AttributeError(f"module {package!r} has no attribute {name!r}")
-    import sys
-    import warnings
-    from importlib import import_module
-
-    with warnings.catch_warnings():  # CompressAI imports what torch calls deprecated
-        warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
-        value = getattr(import_module(f"{package}.{module_of[name]}"), name)
-    setattr(sys.modules[package], name, value)
-    return value
-
-
 def __getattr__(name: str) -> Any:
     return lazy_attribute(__name__, name, _MODULE_OF)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)
