@@ -16,6 +16,7 @@ from codec.interface import AnyCodec
 from codec.zoo import COMPRESSAI
 
 ENTRY_POINTS = "rdo.codecs"
+MEMBERS = ("config", *sorted(name for name in dir(AnyCodec) if not name.startswith("_")))  # of the protocol
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -42,28 +43,31 @@ def load(model: str | Path = "small", device: str | torch.device = "cpu") -> Any
         from codec.zoo import loading as zoo_loading
 
         return zoo_loading.load(name.removeprefix(COMPRESSAI), device)
-    if names_function(name):
-        return _own(name, _function(name), device)
-    if name not in installed_models() and not Path(name).exists():
-        for entry in entry_points(group=ENTRY_POINTS, name=name):
-            return _own(name, entry.load(), device)
-    return load_own(model, device)
+    function = own_function(name)
+    return load_own(model, device) if function is None else _own(name, _imported(name, function), device)
 
 
-def names_function(model: str) -> bool:
-    """Tell whether a model's name is `package.module:function`, and no file of that name exists."""
-    return bool(_FUNCTION.fullmatch(model)) and not Path(model).exists()
+def own_function(model: str) -> str | None:
+    """Return the `package.module:function` that a model's name is or, by an entry point, stands for.
+
+    None where it names one of our models, one of CompressAI's, or a file.
+    """
+    if model.startswith(COMPRESSAI) or model in installed_models() or Path(model).exists():
+        return None
+    if _FUNCTION.fullmatch(model):
+        return model
+    return next((entry.value for entry in entry_points(group=ENTRY_POINTS, name=model)), None)
 
 
-def _function(name: str) -> Callable[[], Any]:
-    """Import `package.module:function`.
+def _imported(name: str, function: str) -> Callable[[], Any]:
+    """Import the `package.module:function` of a model's name.
 
     Raises:
         CheckpointError: no such module or function.
     """
-    module, _, function = name.partition(":")
+    module, _, attribute = function.partition(":")
     try:
-        return getattr(import_module(module), function)
+        return getattr(import_module(module), attribute)
     except ImportError as error:
         mend = "install its package, or add its folder to PYTHONPATH"
         raise CheckpointError(f"{name}: cannot be imported: {first_line(error)}: {mend}") from error
@@ -84,6 +88,3 @@ def _own(name: str, make: Callable[[], Any], device: str | torch.device) -> AnyC
         what = f"returns a {type(codec).__name__}, which has no {', '.join(missing)}"
         raise CheckpointError(f"{name}: {what}: see codec.interface.AnyCodec, which a codec may subclass")
     return codec
-
-
-MEMBERS = sorted({name for name in dir(AnyCodec) if not name.startswith("_")} | {"config"})
