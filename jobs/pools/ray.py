@@ -18,6 +18,7 @@ from typing import Any
 from codec.checkpoint import installed_models
 from codec.errors import ConfigError, first_line
 from codec.interface import AnyCodec
+from codec.loading import own_function
 from codec.zoo import COMPRESSAI
 from jobs.cli import THREADS, interrupts_kept_from_children
 from jobs.pools.base import Answer, Crew, Lost, Ready, Task
@@ -211,7 +212,7 @@ def room(gpus_per_worker: float, threads: int) -> int:
 
 def absolute(model: str) -> str:
     """A model's name that means the same in every folder."""
-    if model in installed_models():
+    if model in installed_models() or own_function(model):
         return model
     file = model
     if model.startswith(COMPRESSAI):
