@@ -7,20 +7,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import codec
 import rdo
-from codec.architecture import Shape
+from codec.architecture import Y_PIXELS, Shape
 from codec.bitstream.range_coder import RowCoder, SymbolReader, SymbolWriter, transfer_table
-
-SIDE, MAX = 16, 24  # pixels of a block; largest symbol that is no escape
 
 
 @dataclass(frozen=True)
 class DctConfig:
     name: str = "block-dct"
-    step: float = 48.0  # of quantisation, on 0..255
+    step: float = 0.19  # of quantisation, of pixels in [0, 1]
+    largest: int = 48  # symbol that is no escape
 
 
 class BlockDct(nn.Module, codec.AnyCodec):
@@ -28,23 +26,25 @@ class BlockDct(nn.Module, codec.AnyCodec):
 
     def __init__(self, config: DctConfig = DctConfig()) -> None:
         super().__init__()
-        self.config, k = config, torch.arange(float(SIDE))
-        basis = (2 / SIDE) ** 0.5 * torch.cos(torch.pi / SIDE * (k + 0.5) * k[:, None])  # (frequency, pixel)
+        self.config, k = config, torch.arange(float(Y_PIXELS))
+        basis = (2 / Y_PIXELS) ** 0.5 * torch.cos(torch.pi / Y_PIXELS * (k + 0.5) * k[:, None])  # (frequency, pixel)
         basis[0] /= 2**0.5
-        kernel = torch.einsum("ui,vj->uvij", basis, basis).reshape(-1, 1, SIDE, SIDE).repeat(3, 1, 1, 1)
+        kernel = torch.einsum("ui,vj->uvij", basis, basis).reshape(-1, 1, Y_PIXELS, Y_PIXELS).repeat(3, 1, 1, 1)
         self.register_buffer("kernel", kernel)  # (768, 1, 16, 16), orthonormal
         scales = 0.05 + 8 / (1 + k[:, None] + k).flatten() ** 3
         self.register_buffer("scales", scales.repeat(3)[:, None, None])  # (768, 1, 1), of the prior, in steps
 
     def latent_shapes(self, width: int, height: int) -> tuple[Shape, Shape]:
-        return (1, 3 * SIDE**2, 4 * -(-height // self.stride), 4 * -(-width // self.stride)), (1, 0, 1, 1)
+        return (1, 768, 4 * -(-height // self.stride), 4 * -(-width // self.stride)), (1, 0, 1, 1)
 
     def analyse(self, x: Tensor, quality: Tensor) -> codec.Latents:
-        y = F.conv2d(255 * (x - 0.5), self.kernel, stride=SIDE, groups=3) / self.config.step
+        y = nn.functional.conv2d(x - 0.5, self.kernel, stride=Y_PIXELS, groups=3) / self.config.step
         return codec.Latents(y, y.new_zeros(len(y), 0, 1, 1))
 
     def synthesise(self, latents: codec.Latents, quality: Tensor) -> Tensor:
-        return F.conv_transpose2d(latents.y * self.config.step, self.kernel, stride=SIDE, groups=3) / 255 + 0.5
+        return (
+            nn.functional.conv_transpose2d(latents.y * self.config.step, self.kernel, stride=Y_PIXELS, groups=3) + 0.5
+        )
 
     def mixture(self, y_hat: Tensor, z_hat: Tensor, quality: Tensor) -> tuple[()]:
         return ()  # the prior is fixed
@@ -57,10 +57,10 @@ class BlockDct(nn.Module, codec.AnyCodec):
         return z
 
     def code(self, coder: RowCoder, shape: Shape, symbols: NDArray[np.int64] | None) -> Tensor:
-        bits = self.y_bits(torch.arange(-MAX, MAX + 1.0).expand(shape[1], 1, -1), ())  # (768, 1, 49)
-        rows = F.pad((2**20 * 2**-bits).round(), (0, 1), value=1.0)  # frequencies; the last is the escape's
+        bits = self.y_bits(torch.arange(-self.config.largest, self.config.largest + 1.0).expand(shape[1], 1, -1), ())
+        rows = nn.functional.pad((2**20 * 2**-bits).round(), (0, 1), value=1.0)  # frequencies; the last is the escape's
         table = rows.expand(-1, shape[2] * shape[3], -1).flatten(0, 1).numpy()
-        return torch.from_numpy(transfer_table(coder, table, MAX, symbols)).float().reshape(shape)
+        return torch.from_numpy(transfer_table(coder, table, self.config.largest, symbols)).float().reshape(shape)
 
     def to_words(self, latents: codec.Latents, quality: Tensor) -> NDArray[np.uint32]:
         self.code(writer := SymbolWriter(), latents.y.shape, latents.y.round().flatten().long().numpy())
