@@ -76,10 +76,10 @@ def _imported(name: str, function: str) -> Callable[[], Any]:
 
 
 def _own(name: str, make: Callable[[], Any], device: str | torch.device) -> AnyCodec:
-    """Make a codec by a function, freeze it and hold it against the protocol.
+    """Make a codec by a function, freeze it and check that it has all members of the protocol.
 
     Raises:
-        CheckpointError: it lacks members of the protocol.
+        CheckpointError: it lacks some.
     """
     codec = make()
     if isinstance(codec, nn.Module):

@@ -32,7 +32,7 @@ def has_means(model: CompressionModel) -> bool:
     return isinstance(model, MeanScaleHyperprior | SimpleVAECompressionModel)
 
 
-def home_of_hyper(model: CompressionModel) -> Any:
+def hyper_module(model: CompressionModel) -> Any:
     """Return the module that owns h_a and h_s."""
     return model.latent_codec["hyper"] if isinstance(model, SimpleVAECompressionModel) else model
 
@@ -43,7 +43,7 @@ def entropy(model: CompressionModel, y: Tensor, z_hat: Tensor, follow: bool) -> 
     Args:
         y: y_hat itself; or, to `follow` a decoder, unrounded y, each rounded before the next is predicted from it.
     """
-    raw = home_of_hyper(model).h_s(z_hat)
+    raw = hyper_module(model).h_s(z_hat)
     if isinstance(model, SimpleVAECompressionModel):
         coder = model.latent_codec["y"]
         grouped = isinstance(coder, ChannelGroupsLatentCodec)
@@ -88,7 +88,7 @@ def _checkerboard(coder: CheckerboardLatentCodec, y: Tensor, side: Tensor, follo
         raw = coder.entropy_parameters(coder.merge(coder._keep_only(context, "non_anchor"), side))
         return Gaussian(*coder.latent_codec["y"]._chunk(raw))
 
-    return once(_snap(y, once(y)) if follow else y)
+    return once(_round_to_grid(y, once(y)) if follow else y)
 
 
 def _grouped(coder: ChannelGroupsLatentCodec, y: Tensor, side: Tensor, follow: bool) -> Gaussian:
@@ -98,9 +98,9 @@ def _grouped(coder: ChannelGroupsLatentCodec, y: Tensor, side: Tensor, follow: b
     for k, part in enumerate(y.split(coder.groups, 1)):
         seen = coder._get_ctx_params(k, side, done)
         found.append(_checkerboard(coder.latent_codec[f"y{k}"], part, seen, follow))
-        done.append(_snap(part, found[-1]) if follow else part)
+        done.append(_round_to_grid(part, found[-1]) if follow else part)
     return Gaussian(*(torch.cat(parts, 1) for parts in zip(*found, strict=True)))
 
 
-def _snap(y: Tensor, at: Gaussian) -> Tensor:
+def _round_to_grid(y: Tensor, at: Gaussian) -> Tensor:
     return (y - at.means).round() + at.means

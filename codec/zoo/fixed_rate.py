@@ -4,8 +4,8 @@
     y_hat = round(y - means) + means        of the scale hyperprior, round(y)
 
 The factorised prior has no z; its y is coded as others code z. Each model has a rate of its own, so a quality of its
-own, CompressAI's. Rates are priced by its own likelihoods on its own grid, and files hold what its own `compress` makes
-of the refined latents.
+own, CompressAI's. Rates are estimated by its own likelihoods on its own grid, and files hold the strings that its own
+`compress` makes of the refined latents.
 """
 
 from dataclasses import dataclass
@@ -33,9 +33,8 @@ from torch import Tensor, nn
 
 from codec.architecture import STRIDE, Y_PIXELS, Shape
 from codec.interface import AnyCodec, Latents
-from codec.zoo import COMPRESSAI
-from codec.zoo import streams as zoo_stream
-from codec.zoo.entropy import Gaussian, entropy, has_means, home_of_hyper
+from codec.zoo import COMPRESSAI, streams
+from codec.zoo.entropy import Gaussian, entropy, has_means, hyper_module
 
 MODELS: dict[str, type[CompressionModel]] = {
     "bmshj2018-factorized": FactorizedPrior,
@@ -72,7 +71,7 @@ class ZooCodec(nn.Module, AnyCodec):
         super().__init__()
         self.model, self.config = model, config
         model.update()  # makes tables that the checkpoint lacks
-        _mask_for_good(model)
+        _fold_masks(model)
         self.eval().requires_grad_(False)
 
     @property
@@ -104,7 +103,7 @@ class ZooCodec(nn.Module, AnyCodec):
         """Return the shapes of y and z, batch 1, of a picture of width x height pixels."""
         rows, columns = -(-height // STRIDE), -(-width // STRIDE)
         scale = STRIDE // Y_PIXELS
-        y = 1, zoo_stream.y_channels(self.model), scale * rows, scale * columns
+        y = 1, streams.y_channels(self.model), scale * rows, scale * columns
         return y, (1, 0, 1, 1) if self.conditional is None else (1, self.bottleneck.channels, rows, columns)
 
     def lmbda_of(self, quality: float) -> float:
@@ -116,7 +115,7 @@ class ZooCodec(nn.Module, AnyCodec):
         y = self.model.g_a(x)
         if self.conditional is None:
             return Latents(y, y.new_zeros(len(y), 0, 1, 1))
-        return Latents(y, home_of_hyper(self.model).h_a(y if has_means(self.model) else y.abs()))
+        return Latents(y, hyper_module(self.model).h_a(y if has_means(self.model) else y.abs()))
 
     @torch.no_grad()
     def grid(self, latents: Latents, quality: Tensor) -> Latents:
@@ -154,7 +153,7 @@ class ZooCodec(nn.Module, AnyCodec):
 
     def to_words(self, latents: Latents, quality: Tensor) -> NDArray[np.uint32]:
         """Return CompressAI's strings for rounded latents of batch 1, packed into words."""
-        return zoo_stream.to_words(zoo_stream.compress(self.model, latents))
+        return streams.to_words(streams.compress(self.model, latents))
 
     def from_words(self, words: NDArray[np.uint32], width: int, height: int, quality: Tensor) -> Latents:
         """Return the rounded latents, batch 1, of a picture of width x height pixels.
@@ -162,8 +161,8 @@ class ZooCodec(nn.Module, AnyCodec):
         Raises:
             BitstreamError: a stream that this model did not write.
         """
-        strings = zoo_stream.from_words(words, zoo_stream.string_count(self.model))
-        return zoo_stream.decompress(self.model, strings, (-(-height // STRIDE), -(-width // STRIDE)))
+        strings = streams.from_words(words, streams.string_count(self.model))
+        return streams.decompress(self.model, strings, (-(-height // STRIDE), -(-width // STRIDE)))
 
     def _bottleneck_bits(self, v: Tensor, step: Tensor | None = None) -> Tensor:
         """Return the bits of each v (B, C, h, w), of intervals as wide as `step` (B, 1, 1, 1), 1 if None."""
@@ -176,7 +175,7 @@ class ZooCodec(nn.Module, AnyCodec):
         return bits.squeeze(1).unflatten(1, (v.shape[0], *v.shape[2:])).transpose(0, 1)
 
 
-def _mask_for_good(model: CompressionModel) -> None:
+def _fold_masks(model: CompressionModel) -> None:
     """Turn masked convolutions into plain ones of masked weights.
 
     CompressAI's put other weights in the place of theirs at every pass: a model's id would change with its first, and a

@@ -18,25 +18,25 @@ from torch import Tensor, nn
 
 from codec.errors import BitstreamError
 from codec.interface import Latents
-from codec.zoo.entropy import home_of_hyper
+from codec.zoo.entropy import hyper_module
 
-Place = tuple[nn.Module, str, Any]  # owner of a network or setting, its name there, and its replacement
+Replacement = tuple[nn.Module, str, Any]  # owner of a network or setting, its name there, and its replacement
 _STRING_BYTES_MIN = 4  # the coder's library reads beyond the end of shorter ones
 
 
 def compress(
-    model: CompressionModel, latents: Latents, also: Sequence[Place] = (), arguments: tuple[Any, ...] = ()
+    model: CompressionModel, latents: Latents, extra: Sequence[Replacement] = (), arguments: tuple[Any, ...] = ()
 ) -> list[bytes]:
     """Return the strings of the model's own `compress` for latents (batch 1) in place of those of a picture.
 
     Args:
-        also: further replacements.
+        extra: further replacements.
         arguments: further ones of the model's `compress`.
     """
-    places: list[Place] = [(model, "g_a", _Given(latents.y)), *also]
+    replacements: list[Replacement] = [(model, "g_a", _Given(latents.y)), *extra]
     if not isinstance(model, FactorizedPrior):
-        places.append((home_of_hyper(model), "h_a", _Given(latents.z)))
-    with _replaced(*places):
+        replacements.append((hyper_module(model), "h_a", _Given(latents.z)))
+    with _replaced(*replacements):
         return [strings[0] for strings in model.compress(latents.y, *arguments)["strings"]]
 
 
@@ -44,18 +44,18 @@ def decompress(
     model: CompressionModel,
     strings: list[bytes],
     hyper: tuple[int, int],
-    also: Sequence[Place] = (),
+    extra: Sequence[Replacement] = (),
     arguments: tuple[Any, ...] = (),
 ) -> Latents:
     """Return the latents that the model's own `decompress` finds; `hyper` is (H/64, W/64), also without z."""
     y, z = _Kept(), _Kept()
-    places: list[Place] = [(model, "g_s", y), *also]
+    replacements: list[Replacement] = [(model, "g_s", y), *extra]
     if isinstance(model, FactorizedPrior):
         given = [strings]
     else:
-        home, given = home_of_hyper(model), [[string] for string in strings]
-        places.append((home, "h_s", nn.Sequential(z, home.h_s)))
-    with _replaced(*places):
+        home, given = hyper_module(model), [[string] for string in strings]
+        replacements.append((home, "h_s", nn.Sequential(z, home.h_s)))
+    with _replaced(*replacements):
         model.decompress(given, _shape(model, hyper), *arguments)
     return Latents(y.latents, z.latents)
 
@@ -139,13 +139,13 @@ class _Kept(nn.Module):
 
 
 @contextmanager
-def _replaced(*places: Place) -> Iterator[None]:
+def _replaced(*replacements: Replacement) -> Iterator[None]:
     """Replace networks and settings of a model for as long as the context lasts."""
-    before = [getattr(owner, name) for owner, name, _ in places]
+    before = [getattr(owner, name) for owner, name, _ in replacements]
     try:
-        for owner, name, stand in places:
-            setattr(owner, name, stand)
+        for owner, name, new in replacements:
+            setattr(owner, name, new)
         yield
     finally:
-        for (owner, name, _), own in zip(places, before, strict=True):
+        for (owner, name, _), own in zip(replacements, before, strict=True):
             setattr(owner, name, own)

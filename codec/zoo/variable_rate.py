@@ -27,7 +27,7 @@ from torch import Tensor
 
 from codec.architecture import STRIDE
 from codec.interface import Latents, rounded
-from codec.zoo import streams as zoo_stream
+from codec.zoo import streams
 from codec.zoo.entropy import Gaussian
 from codec.zoo.fixed_rate import LMBDAS, ZooCodec, ZooConfig
 
@@ -113,7 +113,7 @@ class VbrCodec(ZooCodec):
         """Return CompressAI's strings for rounded latents of batch 1, packed into words."""
         gain, step = units = self.units(quality)
         own = Latents(latents.y / gain, latents.z * step)
-        return zoo_stream.to_words(zoo_stream.compress(self.model, own, self._places(units), _rate_arguments(units)))
+        return streams.to_words(streams.compress(self.model, own, self._replacements(units), _rate_arguments(units)))
 
     def from_words(self, words: NDArray[np.uint32], width: int, height: int, quality: Tensor) -> Latents:
         """Return the rounded latents, batch 1, of a picture of width x height pixels.
@@ -122,20 +122,20 @@ class VbrCodec(ZooCodec):
             BitstreamError: a stream that this model did not write.
         """
         gain, step = units = self.units(quality)
-        strings = zoo_stream.from_words(words, zoo_stream.string_count(self.model))
+        strings = streams.from_words(words, streams.string_count(self.model))
         hyper = -(-height // STRIDE), -(-width // STRIDE)
-        y, z = zoo_stream.decompress(self.model, strings, hyper, self._places(units), _rate_arguments(units))
+        y, z = streams.decompress(self.model, strings, hyper, self._replacements(units), _rate_arguments(units))
         latents = Latents(y * gain, z / step)
         return rounded(latents, self.grid(latents, quality))  # to the bit what was written
 
-    def _places(self, units: Units) -> list[zoo_stream.Place]:
-        """Return what stands in while coding: reconstruction without offsets, and p(z) with tables for this step."""
-        places: list[zoo_stream.Place] = [(self.model, "no_quantoffset", True)]
+    def _replacements(self, units: Units) -> list[streams.Replacement]:
+        """Return the replacements while coding: no reconstruction offsets, and a p(z) with tables for this step."""
+        replacements: list[streams.Replacement] = [(self.model, "no_quantoffset", True)]
         if self.model.vr_entbttlnck:
             bottleneck = copy.deepcopy(self.bottleneck)
             bottleneck.update_variable(force=True, qs=units.step.flatten())
-            places.append((self.model, "entropy_bottleneck", bottleneck))
-        return places
+            replacements.append((self.model, "entropy_bottleneck", bottleneck))
+        return replacements
 
 
 def _rate_arguments(units: Units) -> tuple[Any, ...]:
