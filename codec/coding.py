@@ -23,8 +23,7 @@ from codec.bitstream.symbols import DRIFT
 from codec.errors import BitstreamError, ConfigError
 from codec.identity import model_id
 from codec.images.pixels import Pixels, crop, from_tensor, pad, to_tensor
-from codec.interface import AnyCodec as AnyCodec
-from codec.interface import Latents, Refinable, rounded
+from codec.interface import AnyCodec, Latents, Refinable, rounded
 
 SAME = 0.25  # steps: latents nearer than this are one symbol, on grids that differ by rounding errors
 

@@ -20,13 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from codec.architecture import STRIDE as STRIDE
-from codec.architecture import Distortion, ModelConfig, Shape, lmbda_of
-from codec.architecture import latent_shapes as latent_shapes
+from codec.architecture import Distortion, ModelConfig, Shape, latent_shapes, lmbda_of
 from codec.bitstream.symbols import read_symbols, write_symbols
 from codec.errors import BitstreamError, ConfigError
-from codec.interface import AnyCodec, rate
-from codec.interface import Latents as Latents
+from codec.interface import AnyCodec, Latents, rate
 from codec.networks.baselines import make_context
 from codec.networks.context import Mixture, pick
 from codec.networks.lapped import KltAnalysis, KltSynthesis, SkipAnalysis, SkipSynthesis
