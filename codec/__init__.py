@@ -1,36 +1,58 @@
-"""A full eContextformer codec that writes real files: `load`, `encode`, `decode`.
+"""Learned image codecs that write real files: `load`, `encode`, `decode`, for our models, CompressAI's and your own.
+
+    model = codec.load("small")
+    data = codec.encode(model, codec.read_image(Path("photo.png")), quality=4)
+    pixels = codec.decode(model, data).pixels
 
 Names are imported on first use, so that a command's `--help` need not wait for torch.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
+
+from codec.lazy import lazy_attribute
 
 if TYPE_CHECKING:
     from codec.architecture import lmbda_of
-    from codec.checkpoint import load
-    from codec.coding import Decoded, decode, encode, write
+    from codec.bitstream.container import unpack
+    from codec.checkpoint import installed_models
+    from codec.coding import Decoded, decode, encode, read, write
+    from codec.errors import BitstreamError, CheckpointError, ConfigError, ImageError, RdoError
+    from codec.identity import model_id
     from codec.images.formats import write_png
     from codec.images.pixels import Pixels, to_tensor
     from codec.images.read import ImagePolicy, read_image
+    from codec.interface import AnyCodec, Latents
+    from codec.loading import load
 
 __all__ = [
-    "Decoded", "ImagePolicy", "Pixels", "decode", "encode", "lmbda_of", "load", "read_image", "to_tensor", "write",
-    "write_png",
+    "AnyCodec", "BitstreamError", "CheckpointError", "ConfigError", "Decoded", "ImageError", "ImagePolicy", "Latents",
+    "Pixels", "RdoError", "decode", "encode", "installed_models", "lmbda_of", "load", "model_id", "read", "read_image",
+    "to_tensor", "unpack", "write", "write_png",
 ]  # fmt: skip
 
-_HOMES = {
-    "lmbda_of": "architecture", "load": "checkpoint", "Decoded": "coding", "decode": "coding", "encode": "coding",
-    "write": "coding", "to_tensor": "images.pixels",
-    "ImagePolicy": "images.read", "Pixels": "images.pixels", "read_image": "images.read", "write_png": "images.formats",
-}  # fmt: skip
+_MODULES = {
+    "architecture": ("lmbda_of",),
+    "bitstream.container": ("unpack",),
+    "checkpoint": ("installed_models",),
+    "coding": ("Decoded", "decode", "encode", "read", "write"),
+    "errors": ("BitstreamError", "CheckpointError", "ConfigError", "ImageError", "RdoError"),
+    "identity": ("model_id",),
+    "images.formats": ("write_png",),
+    "images.pixels": ("Pixels", "to_tensor"),
+    "images.read": ("ImagePolicy", "read_image"),
+    "interface": ("AnyCodec", "Latents"),
+    "loading": ("load",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+# read by torch while it is imported: threads that wait by spinning starve others that share the cores
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'codec' has no attribute {name!r}")
-    import warnings
-    from importlib import import_module
+    return lazy_attribute(__name__, name, _MODULE_OF)
 
-    with warnings.catch_warnings():  # CompressAI imports what torch calls deprecated
-        warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
-        return getattr(import_module(f"codec.{_HOMES[name]}"), name)
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

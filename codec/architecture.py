@@ -1,7 +1,8 @@
-"""The dimensions of one codec: everything that fixes the shapes of its weights and its coding order.
+"""Architecture of a codec: dimensions, strides and the scale of quality.
 
-A `ModelConfig` is stored in every checkpoint and hashed into the model's id, so two models that differ here never
-read each other's files. `configs/models/small.yaml` and `base.yaml` are the two that are named.
+A `ModelConfig` fixes the shapes of the weights and the coding order. It is stored in every checkpoint and hashed into
+the model id, so two models that differ here never read each other's files. Two are named: `configs/models/small.yaml`
+and `base.yaml`.
 """
 
 import re
@@ -11,6 +12,7 @@ from typing import Literal
 LAMBDA_FIRST = 0.002  # the paper's lowest rate, on the 255 scale
 LAMBDA_RATIO = 29.0  # ... to its highest, 0.058
 QUALITY_FIRST, QUALITY_LAST = 1.0, 8.0
+QUALITY_STEPS = 4096  # of the header's grid, for each whole quality
 DIMENSION_MAX = 4096  # of each width, depth and count
 WINDOW_TOKENS_MAX = 4096  # of a window of attention, all its planes together
 SIDE_MAX = 65_536  # pixels along a side of an image
@@ -23,6 +25,7 @@ MS_SSIM_SIDE_MIN = 161  # pixels; four halvings must leave a window of 11
 Metric = Literal["mse", "ms_ssim"]
 Order = Literal["sfo", "cfo"]
 Context = Literal["econtextformer", "pcontextformer", "contextformer"]
+Shape = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class ModelConfig:
     """Widths, depths and switches of a variable-rate eContextformer.
 
     Attributes:
-        name: what the model is called on a command line.
+        name: identifies the model on a command line.
         transform: `paper` (strided convolutions with GDN), `klt` (linear lapped path plus a narrow nonlinear residual)
             or `skip` (the paper's networks beside that linear path, which starts far better).
         width: N, channels inside `g_a` and `g_s`.
@@ -50,7 +53,7 @@ class ModelConfig:
         rearranged: EGR, checkerboards are squeezed so that no attention is spent on empty positions.
         cached: keys and values of coded groups are kept; without, every step computes them again.
         stride: latents that a window of `pcontextformer` is moved by.
-        distortion: what the weights were trained for, which lambda weighs against the rate.
+        distortion: training objective, weighed by lambda against the rate.
     """
 
     name: str
@@ -102,12 +105,12 @@ class ModelConfig:
 
     @property
     def segment_width(self) -> int:
-        """p, channels of one token."""
+        """Channels p of one token."""
         return self.latent // self.segments
 
 
 def trained_for(config: ModelConfig, distortion: Metric) -> ModelConfig:
-    """The same architecture for weights that were trained for a distortion, under a name that tells."""
+    """Return `config` for weights trained for `distortion`, its name ending in -ms-ssim if that is MS-SSIM."""
     if distortion == config.distortion:
         return config
     suffix = "-ms-ssim"
@@ -115,6 +118,18 @@ def trained_for(config: ModelConfig, distortion: Metric) -> ModelConfig:
     return replace(config, name=name, distortion=distortion)
 
 
+def latent_shapes(config: ModelConfig, width: int, height: int, images: int = 1) -> tuple[Shape, Shape]:
+    """Return the shapes of y (B, M, H/16, W/16) and z (B, N_h, H/64, W/64) of images of width x height pixels."""
+    rows, columns = -(-height // STRIDE), -(-width // STRIDE)
+    scale = STRIDE // Y_PIXELS
+    return (images, config.latent, scale * rows, scale * columns), (images, config.hyper_width, rows, columns)
+
+
 def lmbda_of(quality: float) -> float:
-    """Lagrange multiplier of a quality, 0.002 * 29^((quality - 1) / 7), in loss = bpp + lmbda * mse (mse on 0..255)."""
+    """Return the Lagrange multiplier 0.002 * 29^((quality - 1) / 7) of loss = bpp + lmbda * mse, mse on 0..255."""
     return float(LAMBDA_FIRST * LAMBDA_RATIO ** ((quality - QUALITY_FIRST) / (QUALITY_LAST - QUALITY_FIRST)))
+
+
+def on_header_grid(quality: float) -> float:
+    """Return the nearest quality that the header of a file can hold."""
+    return round(quality * QUALITY_STEPS) / QUALITY_STEPS

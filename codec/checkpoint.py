@@ -1,17 +1,13 @@
-"""Checkpoints: safetensors with the model's configuration inside, and an id that a file can name.
+"""Checkpoints of our own models: safetensors with the model's configuration inside.
 
 A published checkpoint holds fp16 weights and the integer rows of p(z); loading makes them fp32 again, which every
-machine does alike. The model id is the first four bytes of a SHA-256 over configuration and tensors: a .rdo file names
-it, and a decoder with other weights refuses. A large checkpoint is a manifest (.json) and its shards, see
-`codec.shards`.
+machine does alike. A large checkpoint is a manifest (.json) and its shards (`codec.shards`).
 """
 
 import hashlib
 import json
-from dataclasses import fields
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,30 +15,25 @@ from safetensors.torch import save
 from torch import Tensor
 
 from codec.architecture import ModelConfig
-from codec.errors import CheckpointError, ConfigError
+from codec.errors import CheckpointError, ConfigError, first_line
 from codec.files import write_atomically
+from codec.identity import identity_fields
 from codec.model import Codec
-from codec.settings import build, load_yaml, to_mapping
+from codec.settings import build
 from codec.shards import SHARD_BYTES, read_shards, write_shards
-from codec.weight_cache import cached_by_weights
-
-if TYPE_CHECKING:
-    from codec.coding import AnyCodec
 
 FORMAT = "rdo-codec-1"
-FOREIGN = "compressai:"
-LATER = ("context", "rearranged", "cached", "stride", "distortion")  # fields that came after models had been published
 
 
 def installed_models() -> dict[str, Path]:
-    """Name -> file of every checkpoint that came with the package."""
+    """Return name -> file of every checkpoint that comes with the package."""
     folder = Path(str(resources.files("codec") / "weights"))
     found = {path.stem: path for path in folder.glob("*") if path.suffix in (".safetensors", ".json")}
     return dict(sorted(found.items()))
 
 
 def find_model(model: str | Path) -> Path:
-    """The file of an installed model's name, or of a path.
+    """Return the file of an installed model's name, or of a path.
 
     Raises:
         CheckpointError: no such model or file.
@@ -57,7 +48,7 @@ def find_model(model: str | Path) -> Path:
 
 
 def check_sha256(path: Path, expected: str) -> None:
-    """Refuse a checkpoint whose file, or manifest of shards, is not the one that was meant.
+    """Raise if a checkpoint's file, or its manifest of shards, is not the one expected.
 
     Raises:
         CheckpointError: it has another SHA-256.
@@ -68,33 +59,16 @@ def check_sha256(path: Path, expected: str) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, 64 hex digits; that of a manifest stands for its shards, whose hashes it lists."""
+    """Return the SHA-256 of a file, 64 hex digits; that of a manifest stands for its shards, whose hashes it lists."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def load(model: str | Path = "small", device: str | torch.device = "cpu") -> "AnyCodec":
-    """A codec ready to encode and decode: frozen, in evaluation mode, on `device`.
-
-    Args:
-        model: as of `load_own`, or one of CompressAI's models as `compressai:NAME:QUALITY:FILE`, of its variable-rate
-            models as `compressai:NAME:FILE`; without FILE its published weights are downloaded (`codec.zoo.loading`).
-
-    Raises:
-        CheckpointError: no such model, or the file is corrupt or does not fit its configuration.
-    """
-    if str(model).startswith(FOREIGN):
-        from codec.zoo import loading as zoo_load
-
-        return zoo_load.load(str(model).removeprefix(FOREIGN), device)
-    return load_own(model, device)
-
-
 def load_own(model: str | Path = "small", device: str | torch.device = "cpu", sha256: str | None = None) -> Codec:
-    """The same of our own architecture.
+    """Load a checkpoint of our own architecture: frozen, in evaluation mode, on `device`.
 
     Args:
         model: the name of an installed model, or the path of a .safetensors checkpoint or of a manifest of shards.
-        sha256: what the file's SHA-256 must be.
+        sha256: expected hash of the file; None accepts any.
 
     Raises:
         CheckpointError: no such model, or the file is corrupt, not the one meant, or does not fit its configuration.
@@ -112,7 +86,7 @@ def load_own(model: str | Path = "small", device: str | torch.device = "cpu", sh
 
 
 def read_checkpoint(path: Path) -> tuple[ModelConfig, dict[str, Tensor], dict[str, str]]:
-    """Configuration, fp32 tensors and metadata of a checkpoint.
+    """Return the configuration, fp32 tensors and metadata of a checkpoint.
 
     Raises:
         CheckpointError: unreadable, not safetensors, not one of ours, or a shard is missing or altered.
@@ -137,9 +111,11 @@ def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def publish(codec: Codec, path: Path, notes: dict[str, str] | None = None) -> None:
-    """Write a checkpoint for use, as one file or, where `path` ends in .json, as shards: weights rounded to fp16.
+    """Write a checkpoint for use, weights rounded to fp16 and rows of p(z) made from the rounded weights.
 
-    Rows of p(z) are frozen, and `notes` go into the metadata.
+    Args:
+        path: one file; where it ends in .json, a manifest with shards beside it.
+        notes: metadata to store.
 
     Raises:
         CheckpointError: a weight that fp16 does not hold, and nothing is written.
@@ -151,7 +127,7 @@ def publish(codec: Codec, path: Path, notes: dict[str, str] | None = None) -> No
     rounded.load_state_dict(halves)  # which makes them fp32 again
     rounded.prior.freeze()  # from the weights as they will be loaded
     tensors = {k: _half(t).contiguous() for k, t in rounded.state_dict().items()}
-    metadata = {**(notes or {}), "format": FORMAT, "config": json.dumps(_identity(codec.config))}
+    metadata = {**(notes or {}), "format": FORMAT, "config": json.dumps(identity_fields(codec.config))}
     if path.suffix == ".json":
         write_shards(tensors, metadata, path)
     else:
@@ -159,61 +135,12 @@ def publish(codec: Codec, path: Path, notes: dict[str, str] | None = None) -> No
 
 
 def export(codec: Codec, folder: Path, notes: dict[str, str] | None = None) -> Path:
-    """Publish under the model's name: in one file if that is no larger than a shard may be."""
+    """Publish under the model's name, in one file if that is no larger than a shard may be, and return its path."""
     halved = sum(2 * t.numel() if t.is_floating_point() else t.nbytes for t in codec.state_dict().values())
     path = folder / f"{codec.config.name}{'.safetensors' if halved < SHARD_BYTES else '.json'}"
     publish(codec, path, notes)
     return path
 
 
-def first_line(error: Exception) -> str:
-    """The gist of torch's errors, which go on for pages."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
-
-
 def _half(tensor: Tensor) -> Tensor:
     return tensor.half() if tensor.is_floating_point() else tensor
-
-
-@cached_by_weights
-def model_id(codec: "AnyCodec") -> bytes:
-    """Four bytes that stand for configuration and weights."""
-    digest = hashlib.sha256(json.dumps(_identity(codec.config), sort_keys=True).encode())
-    for name, tensor in sorted(codec.state_dict().items()):
-        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-    return digest.digest()[:4]
-
-
-def _identity(config: ModelConfig) -> dict[str, object]:
-    """The configuration without those `LATER` fields that are as they always were: old models keep their ids."""
-    defaults = {field.name: field.default for field in fields(ModelConfig) if field.name in LATER}
-    return {k: v for k, v in to_mapping(config).items() if k not in defaults or v != defaults[k]}
-
-
-def model_config(name: str) -> ModelConfig:
-    """The architecture of a name in configs/models, or of a YAML file.
-
-    Raises:
-        ConfigError: unknown name or bad file.
-    """
-    path = config_file(name, "models", "model configuration")
-    return build(ModelConfig, load_yaml(path), str(path))
-
-
-def config_file(name: str, folder: str, what: str) -> Path:
-    """The file of a name in a folder of configs, or a YAML file that is named itself.
-
-    Raises:
-        ConfigError: no such name.
-    """
-    if Path(name).suffix in (".yaml", ".yml"):
-        return Path(name)
-    installed = dict(sorted((path.stem, path) for path in (config_folder() / folder).glob("*.yaml")))
-    if name not in installed:
-        raise ConfigError(f"{name}: no such {what}; there are {', '.join(installed)}, or name a .yaml file")
-    return installed[name]
-
-
-def config_folder() -> Path:
-    """The folder `configs` of the installed package."""
-    return Path(str(resources.files("configs")))

@@ -1,12 +1,12 @@
-"""Pixels or latents to a file's bytes and back, every check made.
+"""Pixels or latents to a file's bytes and back, with every check, for any codec of `codec.interface`.
 
-    encode: pixels -> latents -> write        write: header and symbols, by `codec.bitstream.symbols`, with their
-    checksum decode: read -> latents -> pixels         read: the same symbols, or an error
+    encode: pixels -> latents -> write        write: header, the codec's stream and a checksum of its symbols
+    decode: read -> latents -> pixels         read: the same latents, or an error
 
-Symbols are coded from networks in double precision; pixels are made in fp32.
+The invariant: `read` returns the latents that `write` was given, on the writer's grid, or raises. Entropy parameters
+are computed as the codec's coder asks; pixels are made in fp32.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -16,41 +16,41 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from codec.architecture import STRIDE
-from codec.bitstream.container import Header, check_size, on_header_grid, pack, symbols_crc, unpack
-from codec.bitstream.range_coder import SYMBOL_MAX, SymbolReader, SymbolWriter
-from codec.bitstream.rounding import in_double
-from codec.bitstream.symbols import transfer
-from codec.checkpoint import model_id
+from codec.architecture import on_header_grid
+from codec.bitstream.container import Header, check_size, pack, symbols_crc, unpack
+from codec.bitstream.range_coder import SYMBOL_MAX
+from codec.bitstream.symbols import DRIFT
 from codec.errors import BitstreamError, ConfigError
+from codec.identity import model_id
 from codec.images.pixels import Pixels, crop, from_tensor, pad, to_tensor
-from codec.interface import Foreign, Latents, Refinable, rounded
-from codec.model import Codec, latent_shapes
+from codec.interface import AnyCodec, Latents, Refinable, rounded
 
-AnyCodec = Codec | Foreign
 SAME = 0.25  # steps: latents nearer than this are one symbol, on grids that differ by rounding errors
-DRIFT = (
-    "the file is intact, but this machine computes other entropy parameters than the one that wrote it, by more than "
-    "the format allows for: decode it with the torch version and kind of processor that wrote it"
-)
 
 
 class Decoded(NamedTuple):
-    """A file's contents: pixels, the integer latents (batch 1) and the header."""
+    """Contents of a file: pixels, the latents on the writer's grid (batch 1) and the header."""
 
     pixels: Pixels
     latents: Latents
     header: Header
 
 
+class Verified(NamedTuple):
+    """Bytes of a file that decodes to the latents it was written from, and the pixels that decoding gave."""
+
+    data: bytes
+    pixels: Pixels
+
+
 def encode(codec: AnyCodec, pixels: Pixels, quality: float | None = None) -> bytes:
-    """Plain encoding of an 8-bit image: one pass, no refinement. `decode(codec, encode(...))` gives its pixels.
+    """Encode an 8-bit picture plainly: one pass, no refinement; `decode` gives its pixels back.
 
     Args:
         quality: None takes the codec's default.
 
     Raises:
-        ConfigError: quality outside 1..8.
+        ConfigError: a quality that the codec does not have.
         BitstreamError: the picture is larger than the format holds.
     """
     check_size(pixels.width, pixels.height)
@@ -62,7 +62,7 @@ def encode(codec: AnyCodec, pixels: Pixels, quality: float | None = None) -> byt
 
 
 def decode(codec: AnyCodec, data: bytes) -> Decoded:
-    """Pixels of a file's bytes.
+    """Decode the pixels of a file's bytes.
 
     Raises:
         BitstreamError: the bytes are no intact file of this model.
@@ -75,73 +75,77 @@ def decode(codec: AnyCodec, data: bytes) -> Decoded:
 
 
 def write(codec: AnyCodec, latents: Latents, width: int, height: int, quality: float, grey: bool) -> bytes:
-    """The file of rounded latents (batch 1) for an image of width x height pixels.
+    """Return the file of rounded latents (batch 1) of a picture of width x height pixels.
 
     Raises:
-        ConfigError: quality outside 1..8, or latents that are not of this image size.
+        ConfigError: a quality that the codec does not have, or latents that are not of this size.
         BitstreamError: latents that are NaN or infinite, or more pixels or data than the format holds.
     """
     check_size(width, height)
-    if not isinstance(codec, Codec):
-        return _write_foreign(codec, latents, Header(model_id(codec), width, height, on_header_grid(quality), grey, 0))
-    shapes = latent_shapes(codec.config, width, height)
+    shapes = codec.latent_shapes(width, height)
     if (tuple(latents.y.shape), tuple(latents.z.shape)) != shapes:
         raise ConfigError(
             f"latents {tuple(latents.y.shape)}, {tuple(latents.z.shape)} for an image that needs {shapes}"
         )
-    _check_frozen(codec)
-    _check_finite(latents)
-    y, z = (t.round().clamp(-SYMBOL_MAX, SYMBOL_MAX) for t in latents)
-    writer = SymbolWriter()
+    codec.check_ready()
+    if not all(bool(v.isfinite().all()) for v in latents):
+        raise BitstreamError("the latents are not finite numbers: the model's weights do not suit this picture")
+    level = codec.level(quality)
     with coding_arithmetic():
-        transfer(in_double(codec), writer, width, height, codec.level(quality), Latents(y, z))
-    crc = symbols_crc(_int32(z), _int32(y))
-    return pack(Header(model_id(codec), width, height, on_header_grid(quality), grey, crc), writer.finish())
+        words, crc = codec.to_words(latents, level), _crc(codec, latents, level)
+    return pack(Header(model_id(codec), width, height, on_header_grid(quality), grey, crc), words)
 
 
 def read(codec: AnyCodec, data: bytes) -> tuple[Header, Latents]:
-    """Header and integer latents of a file's bytes, every check made.
+    """Return the header and the rounded latents (batch 1) of a file's bytes, every check made.
 
     Raises:
         BitstreamError: the bytes are no intact file of this model, or decode differently on this machine.
     """
     header, words = unpack(data)
-    if isinstance(codec, Codec):
-        _check_frozen(codec)
+    codec.check_ready()
     if header.model_id != model_id(codec):
         raise BitstreamError(
             f"written by model {header.model_id.hex()}, this is {codec.config.name} {model_id(codec).hex()}: "
             "name the model that wrote it with --model"
         )
-    if not isinstance(codec, Codec):
-        return header, _read_foreign(codec, header, words)
-    quality = codec.level(header.quality)
-    _check_length(codec, header, len(words))
-    reader = SymbolReader(words)
-    try:
-        with coding_arithmetic():
-            latents = transfer(in_double(codec), reader, header.width, header.height, quality, None)
-    except BitstreamError as error:
-        raise BitstreamError(f"{DRIFT} ({error})") from error
-    if not reader.exhausted() or symbols_crc(_int32(latents.z), _int32(latents.y)) != header.symbols_crc:
-        raise BitstreamError(DRIFT)
+    level = codec.level(header.quality)
+    codec.check_stream_length(len(words), header.width, header.height)
+    with coding_arithmetic():
+        latents = codec.from_words(words, header.width, header.height, level)
+        if _crc(codec, latents, level) != header.symbols_crc:
+            raise BitstreamError(DRIFT)
     return header, latents
 
 
+def write_verified(codec: AnyCodec, latents: Latents, pixels: Pixels, quality: float) -> Verified:
+    """Write the file of a picture's rounded latents and decode it from its bytes.
+
+    Raises:
+        ConfigError: a quality that the codec does not have.
+        BitstreamError: it does not give back the very latents.
+    """
+    data = write(codec, latents, pixels.width, pixels.height, quality, pixels.grey)
+    decoded = decode(codec, data)
+    if not same_symbols(decoded.latents, latents):
+        raise BitstreamError("the written file decodes to other symbols: please report this picture and settings")
+    return Verified(data, decoded.pixels)
+
+
 def plain_latents(codec: Refinable, x: Tensor, level: Tensor) -> Latents:
-    """Rounded latents of plain encoding, for images x (B, 3, H, W) in [0, 1], unpadded, at qualities (B,)."""
+    """Return the rounded latents of plain encoding of unpadded images x (B, 3, H, W) in [0, 1] at qualities (B,)."""
     latents = codec.analyse(pad(x, codec.stride), level)
     return rounded(latents, codec.grid(latents, level))
 
 
 def same_symbols(a: Latents, b: Latents) -> bool:
-    """Whether two rounded latents are one file's, whoever computed the grid that they lie on."""
+    """Tell whether two rounded latents are of one file: equal but for rounding errors of the grid they lie on."""
     return all(u.shape == v.shape and bool(((u - v).abs() < SAME).all()) for u, v in zip(a, b, strict=True))
 
 
 @contextmanager
 def coding_arithmetic() -> Iterator[None]:
-    """No autocast, TF32, bfloat16 products or gradients: what writer and reader must share."""
+    """Switch off autocast, TF32, bfloat16 products and gradients: arithmetic that writer and reader share."""
     off = torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False)
     with products("ieee"), torch.no_grad(), off[0], off[1]:
         yield
@@ -149,7 +153,7 @@ def coding_arithmetic() -> Iterator[None]:
 
 @contextmanager
 def products(precision: str) -> Iterator[None]:
-    """Products and convolutions of single-precision numbers in that precision: "ieee", "tf32"."""
+    """Compute matrix products and convolutions of fp32 numbers in a precision, "ieee" or "tf32"."""
     backends = torch.backends
     kinds = [backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv]  # type: ignore[attr-defined]
     before = [kind.fp32_precision for kind in kinds]
@@ -162,61 +166,11 @@ def products(precision: str) -> Iterator[None]:
             kind.fp32_precision = precision
 
 
-def _write_foreign(codec: Foreign, latents: Latents, header: Header) -> bytes:
-    _check_finite(latents)
-    needed = tuple(4 * -(-side // STRIDE) for side in (header.height, header.width))
-    if tuple(latents.y.shape[-2:]) != needed:
-        raise ConfigError(f"latents {tuple(latents.y.shape)} for an image that needs {needed}")
-    with coding_arithmetic():
-        level = codec.level(header.quality)
-        words, crc = codec.to_words(latents, level), _foreign_crc(codec, latents, level)
-    return pack(header._replace(symbols_crc=crc), words)
-
-
-def _read_foreign(codec: Foreign, header: Header, words: NDArray[np.uint32]) -> Latents:
-    with coding_arithmetic():
-        level = codec.level(header.quality)
-        latents = codec.from_words(words, header.width, header.height, level)
-        if _foreign_crc(codec, latents, level) != header.symbols_crc:
-            raise BitstreamError(DRIFT)
-    return latents
-
-
-def _foreign_crc(codec: Foreign, latents: Latents, level: Tensor) -> int:
-    """Of the integers that stand for latents on a grid of floats."""
-    grid = codec.grid(latents, level)
-    y, z = (_int32((v - g).round()) for v, g in zip(latents, grid, strict=True))
+def _crc(codec: AnyCodec, latents: Latents, level: Tensor) -> int:
+    """Return the checksum of the symbols, z then y: the integers of latents on a grid that may be of floats."""
+    y, z = (_symbols(v - g) for v, g in zip(latents, codec.grid(latents, level), strict=True))
     return symbols_crc(z, y)
 
 
-def _check_finite(latents: Latents) -> None:
-    if not all(bool(t.isfinite().all()) for t in latents):
-        raise BitstreamError("the latents are not finite numbers: the model's weights do not suit this picture")
-
-
-def _check_length(codec: Codec, header: Header, words: int) -> None:
-    """Before memory is taken: even the likeliest z of a picture this large fills so many words.
-
-    Raises:
-        BitstreamError: the stream is shorter.
-    """
-    rows = codec.prior.rows.double()
-    bits = float((rows.sum(1) / rows.amax(1)).log2().sum())  # of one position
-    _, z_shape = latent_shapes(codec.config, header.width, header.height)
-    z_bits_min = bits * math.prod(z_shape[2:])
-    if 32 * words + 64 < z_bits_min:
-        raise BitstreamError(f"{words} words cannot hold {header.width}x{header.height} pixels: the header is forged")
-
-
-def _int32(x: Tensor) -> NDArray[np.int32]:
-    return x.to(torch.int32).cpu().numpy()
-
-
-def _check_frozen(codec: Codec) -> None:
-    """Rows of p(z) are zero until training ends.
-
-    Raises:
-        ConfigError: they were never made.
-    """
-    if not bool(codec.prior.rows[0, 0]):
-        raise ConfigError("this codec has no rows for p(z) yet: call codec.prior.freeze() after training")
+def _symbols(steps: Tensor) -> NDArray[np.int32]:
+    return steps.round().clamp(-SYMBOL_MAX, SYMBOL_MAX).to(torch.int32).cpu().numpy()

@@ -27,4 +27,9 @@ class BitstreamError(RdoError):
 
 
 class CheckpointError(RdoError):
-    """Checkpoint that is missing, corrupt, or does not fit its configuration."""
+    """A checkpoint is missing, corrupt, or does not fit its configuration."""
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its type's name: messages of torch go on for pages."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -1,14 +1,20 @@
-"""The protocol of a codec whose latents can be refined: all that `rdo` knows of any codec.
+"""Protocol of a codec whose latents can be refined: all that `rdo` and `codec.coding` know of any codec.
 
-    x --analyse--> y, z --round on the writer's grid--> y_hat, z_hat --synthesise--> x_hat
-                                                             |
-                                                          mixture --> y_bits, z_bits
+    x --analyse--> y, z --round on the grid--> y_hat, z_hat --synthesise--> x_hat
+                                                    |
+                                                 mixture --> y_bits, z_bits
 
-A writer codes the integers round(v - grid) and a reader sees v_hat = round(v - grid) + grid. Our own codec has its grid
-at the integers. Others shift it by the medians of z and by the means predicted for y, so that it moves with z and with
-the latents decoded before: `grid` follows the decoder and says where it lies.
+The writer codes the integers round(v - grid), the reader finds v_hat = round(v - grid) + grid. Our own codec rounds to
+integers: its grid is zero. Others shift the grid by the medians of z and by the means predicted for y, so that it moves
+with z and with the latents decoded before; `grid` follows the decoder and gives that shift.
+
+Three layers: `Priced` decodes and prices latents, `Refinable` adds the analysis and the scale of quality, `AnyCodec`
+adds the bitstream. A codec of your own subclasses `AnyCodec` (and `torch.nn.Module`), defines what is abstract, and
+overrides the defaults that do not suit it; `codec.load("package.module:function")` then loads it. The invariant: what
+differs between codecs is a method or a property here, and no caller asks for a codec's type.
 """
 
+from abc import abstractmethod
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,7 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from codec.architecture import Metric
+from codec.architecture import QUALITY_FIRST, QUALITY_LAST, STRIDE, Metric, Shape, lmbda_of, on_header_grid
+from codec.errors import ConfigError
 
 
 class Latents(NamedTuple):
@@ -27,94 +34,178 @@ class Latents(NamedTuple):
 
 
 class Priced(Protocol):
-    """What decodes and prices latents on its grid; `quality` is (B,)."""
+    """Decoder and rate model of latents; `quality` is (B,)."""
 
     @property
     def depends_on_z(self) -> bool:
-        """Whether the picture depends on z too: z moves the grid of y, or takes part in synthesis."""
+        """Whether the picture depends on z too: z moves the grid of y, or takes part in synthesis. Default: no."""
+        return False
 
-    def grid(self, latents: Latents, quality: Tensor) -> Latents:
-        """Where the writer's grid lies when these latents are coded, to be broadcast to their shapes; no gradient."""
+    def grid(self, latents: Latents, quality: Tensor) -> Latents:  # noqa: ARG002  (grids of others move)
+        """Return the grid's shift when these latents are coded, broadcastable to their shapes and without gradient.
 
+        Default: zero, for rounding to integers.
+        """
+        return Latents(*(v.new_zeros(()) for v in latents))
+
+    @abstractmethod
     def synthesise(self, latents: Latents, quality: Tensor) -> Tensor:
-        """x_hat (B, 3, H, W), not clamped."""
+        """Return x_hat (B, 3, H, W), nominally in [0, 1], not clamped."""
 
+    @abstractmethod
     def mixture(self, y_hat: Tensor, z_hat: Tensor, quality: Tensor) -> Any:
-        """Entropy parameters of all y in one differentiable pass: a NamedTuple of tensors, for `y_bits` alone."""
+        """Return the entropy parameters of all y in one differentiable pass: a NamedTuple of tensors, for `y_bits`."""
 
-    def shift(self, mixture: Any) -> Tensor:
-        """Where the grid of y lies under these parameters, differentiable; asked for only where `depends_on_z`."""
+    def shift(self, mixture: Any) -> Tensor:  # noqa: ARG002  (means of others lie in it)
+        """Return the shift of y's grid under these parameters, differentiable; used only where `depends_on_z`.
 
+        Default: zero.
+        """
+        return torch.zeros(())
+
+    @abstractmethod
     def y_bits(self, y: Tensor, mixture: Any) -> Tensor:
-        """Bits of each y, on or off the grid."""
+        """Return the bits of each y (B, M, h, w), on or off the grid, differentiable."""
 
+    @abstractmethod
     def z_bits(self, z: Tensor, quality: Tensor) -> Tensor:
-        """Bits of each z, on or off the grid."""
+        """Return the bits of each z (B, N_h, h/4, w/4), on or off the grid, differentiable."""
 
 
 class Refinable(Priced, Protocol):
-    """A whole codec, frozen; `quality` is as `level` makes it."""
+    """Frozen codec whose latents can be refined; `quality` tensors come from `level`.
+
+    Attributes:
+        config: frozen dataclass with a `name`; hashed with the weights into the model id.
+    """
+
+    config: Any
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return all weights and coding tables, which with `config` make the model id."""
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-
-    @property
-    def variable_rate(self) -> bool:
-        """Whether it has every quality in 1..8; if not, its default alone."""
+        """Device of the weights."""
+        return next(iter(self.state_dict().values())).device
 
     @property
     def distortion(self) -> Metric:
-        """What it was trained for."""
+        """Training objective. Default: mse."""
+        return "mse"
 
     @property
     def stride(self) -> int:
-        """Pixels: sides of pictures are padded to multiples of it."""
-
-    def level(self, quality: float) -> Tensor:
-        """Quality (1,) on the codec's device, as a file can hold it; raises ConfigError for one it does not have."""
-
-    def lmbda_of(self, quality: float) -> float:
-        """Weight of that distortion (on the scale of the mse over 0..255) against bpp that suits a quality."""
-
-    def analyse(self, x: Tensor, quality: Tensor) -> Latents:
-        """Latents of x (B, 3, H, W) in [0, 1], sides multiples of `stride`; not rounded."""
-
-
-class Foreign(Refinable, Protocol):
-    """A codec that brings its own entropy coder; its files are told from others by the model's id."""
+        """Pixels that sides of pictures are padded to a multiple of. Default: 64."""
+        return STRIDE
 
     @property
-    def config(self) -> Any:
-        """A frozen dataclass with a `name`, which together with the weights makes the model's id."""
+    def variable_rate(self) -> bool:
+        """Whether every quality in 1..8 exists, else `default_quality` alone. Default: no."""
+        return False
 
     @property
     def default_quality(self) -> float:
-        """What is taken where none is asked for."""
+        """Quality taken where none is asked for; of a fixed-rate codec its only one. Default: 4."""
+        return 4.0
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """All weights and tables."""
+    @property
+    def strip_rows(self) -> int:
+        """Rows of y in a multiple of which `rdo.strips` may cut a picture to save memory; 0 (default) forbids it.
 
+        Strips promise that a latent is predicted from, and decodes to, a bounded neighbourhood, and that rows are
+        dimension 2 of every tensor of `mixture`.
+        """
+        return 0
+
+    @property
+    def supports_bf16(self) -> bool:
+        """Whether a search may run the networks under bfloat16 autocast on a GPU. Default: no."""
+        return False
+
+    def level(self, quality: float) -> Tensor:
+        """Return the quality (1,) on the codec's device, rounded as the header of a file holds it.
+
+        Raises:
+            ConfigError: a quality that the codec does not have.
+        """
+        if self.variable_rate:
+            if not QUALITY_FIRST <= quality <= QUALITY_LAST:
+                raise ConfigError(f"quality {quality}: must lie between 1 (smallest file) and 8 (best picture)")
+        elif quality != self.default_quality:
+            raise ConfigError(
+                f"quality {quality:g}: {self.config.name} has quality {self.default_quality:g} alone: "
+                "leave --quality and targets out, or name another model"
+            )
+        return torch.tensor([on_header_grid(quality)], device=self.device)
+
+    def lmbda_of(self, quality: float) -> float:
+        """Return the weight of the distortion (on the scale of mse on 0..255) against bpp that suits a quality.
+
+        Default: 0.002 * 29^((quality - 1) / 7).
+        """
+        return lmbda_of(quality)
+
+    @abstractmethod
+    def latent_shapes(self, width: int, height: int) -> tuple[Shape, Shape]:
+        """Return the shapes of y and z, batch 1, of a picture of width x height pixels."""
+
+    @abstractmethod
+    def analyse(self, x: Tensor, quality: Tensor) -> Latents:
+        """Return the unrounded latents of x (B, 3, H, W) in [0, 1], sides multiples of `stride`."""
+
+
+class AnyCodec(Refinable, Protocol):
+    """Codec that writes files: the latents' rate-distortion model and its entropy coder."""
+
+    @property
+    def slow_coder(self) -> bool:
+        """Whether coding takes far longer than one `mixture`: searches then estimate bytes first. Default: no."""
+        return False
+
+    def check_ready(self) -> None:
+        """Raise where coding tables are missing. Default: never.
+
+        Raises:
+            ConfigError: the codec was never made ready to code.
+        """
+        return
+
+    def check_stream_length(self, words: int, width: int, height: int) -> None:  # noqa: ARG002
+        """Raise where so few words cannot hold a picture of this size, before memory is taken. Default: never.
+
+        Raises:
+            BitstreamError: the stream is too short.
+        """
+        return
+
+    @abstractmethod
     def to_words(self, latents: Latents, quality: Tensor) -> NDArray[np.uint32]:
-        """The stream of rounded latents, batch 1."""
+        """Return the coded stream, 32-bit words, of rounded latents of batch 1."""
 
+    @abstractmethod
     def from_words(self, words: NDArray[np.uint32], width: int, height: int, quality: Tensor) -> Latents:
-        """Rounded latents of a picture of width x height pixels; raises BitstreamError."""
+        """Return the rounded latents, batch 1, of a picture of width x height pixels.
+
+        Raises:
+            BitstreamError: a stream that this codec did not write.
+        """
 
 
 def rate(codec: Priced, latents: Latents, quality: Tensor) -> tuple[Tensor, Tensor]:
-    """Bits (B,) of rounded y and of z."""
+    """Return the bits of rounded y and of z, (B,) each."""
     y_bits = codec.y_bits(latents.y, codec.mixture(latents.y, latents.z, quality))
     return y_bits.sum((1, 2, 3)), codec.z_bits(latents.z, quality).sum((1, 2, 3))
 
 
 def bit_map(codec: Priced, latents: Latents, quality: Tensor) -> Tensor:
-    """Bits spent on each 16x16 pixels, (B, H/16, W/16); those of z are spread evenly over what it serves."""
+    """Return the bits spent on each 16x16 pixels, (B, H/16, W/16); those of a z are spread evenly over its 64x64."""
     y_bits = codec.y_bits(latents.y, codec.mixture(latents.y, latents.z, quality)).sum(1)
-    served = codec.z_bits(latents.z, quality).sum(1).repeat_interleave(4, 1).repeat_interleave(4, 2)
-    return y_bits + served / 16
+    z_bits = codec.z_bits(latents.z, quality).sum(1).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    return y_bits + z_bits / 16
 
 
 def rounded(latents: Latents, grid: Latents) -> Latents:
-    """The nearest latents on the grid: what a plain encoder writes."""
+    """Return the latents on the grid nearest to `latents`, as a plain encoder writes them."""
     return Latents(*((v - g).round() + g for v, g in zip(latents, grid, strict=True)))

@@ -1,4 +1,4 @@
-"""The codec: a variable-rate eContextformer, and its three ways from pixels to rate and back.
+"""Our codec: a variable-rate eContextformer, from pixels to latents, pixels and rate, and to symbols.
 
     x --g_a--> y --gain, round--> y_hat --1/gain--> g_s --> x_hat
                |                    |
@@ -9,19 +9,21 @@
                           p(z) --> bits of z_hat
 
 y_hat and z_hat are integers, and rounding y does not depend on its context: one masked pass over the rounded latents
-gives the exact rate, which is what makes refinement cheap. `codec.coding` turns y_hat and z_hat into bytes and back.
+gives the exact rate, which is what makes refinement cheap. `codec.bitstream.symbols` codes y_hat and z_hat.
 """
 
+import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from codec.architecture import QUALITY_FIRST, QUALITY_LAST, STRIDE, Metric, ModelConfig, lmbda_of
-from codec.bitstream.container import on_header_grid
-from codec.errors import ConfigError
-from codec.interface import Latents as Latents  # others know it from here
-from codec.interface import rate
+from codec.architecture import Metric, ModelConfig, Shape, latent_shapes, lmbda_of
+from codec.bitstream.symbols import read_symbols, write_symbols
+from codec.errors import BitstreamError, ConfigError
+from codec.interface import AnyCodec, Latents, rate
 from codec.networks.baselines import make_context
 from codec.networks.context import Mixture, pick
 from codec.networks.lapped import KltAnalysis, KltSynthesis, SkipAnalysis, SkipSynthesis
@@ -33,24 +35,22 @@ TRANSFORMS: dict[str, tuple[type[nn.Module], type[nn.Module]]] = {
     "klt": (KltAnalysis, KltSynthesis),
     "skip": (SkipAnalysis, SkipSynthesis),
 }
-Shape = tuple[int, int, int, int]
 
 
 class Evaluation(NamedTuple):
-    """What latents decode to and cost: x_hat (B, 3, H, W) not clamped; y_bits and z_bits (B,), estimates."""
+    """Reconstruction x_hat (B, 3, H, W), not clamped, and estimated rate of latents: y_bits and z_bits (B,)."""
 
     x_hat: Tensor
     y_bits: Tensor
     z_bits: Tensor
 
 
-class Codec(nn.Module):
-    """A variable-rate eContextformer; `quality` is (B,) in 1..8 everywhere."""
+class Codec(nn.Module, AnyCodec):
+    """Variable-rate eContextformer; `quality` is (B,) in 1..8 everywhere."""
 
-    stride = STRIDE
-    default_quality = 4.0
     variable_rate = True
-    depends_on_z = False
+    supports_bf16 = True
+    slow_coder = True  # a step of the context model for each group, in double precision
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -68,58 +68,49 @@ class Codec(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.log_gain.table.device
 
     @property
     def distortion(self) -> Metric:
-        """What it was trained for."""
+        """Training objective."""
         return self.config.distortion
 
-    def level(self, quality: float) -> Tensor:
-        """(1,) on the codec's device, on the header's grid.
+    @property
+    def strip_rows(self) -> int:
+        """Rows of y in a multiple of which a picture may be cut into strips: those of an attention window."""
+        return self.config.window
 
-        Raises:
-            ConfigError: quality outside 1..8.
-        """
-        if not QUALITY_FIRST <= quality <= QUALITY_LAST:
-            raise ConfigError(f"quality {quality}: must lie between 1 (smallest file) and 8 (best picture)")
-        return torch.tensor([on_header_grid(quality)], device=self.device)
-
-    def lmbda_of(self, quality: float) -> float:
-        """Weight of the distortion (on the scale of the mse over 0..255) against bpp that a quality was trained for."""
-        return lmbda_of(quality)
+    def latent_shapes(self, width: int, height: int) -> tuple[Shape, Shape]:
+        """Return the shapes of y and z, batch 1, of a picture of width x height pixels."""
+        return latent_shapes(self.config, width, height)
 
     def gains(self, quality: Tensor) -> Tensor:
-        """Quantisation steps for each unit of deviation, (B, M)."""
+        """Return the gains (B, M): quantisation steps for each unit of y."""
         return self.log_gain(quality).exp()
 
     def analyse(self, x: Tensor, quality: Tensor) -> Latents:
-        """Latents of x (B, 3, H, W) in [0, 1], sides multiples of 64; not rounded."""
+        """Return the unrounded latents of x (B, 3, H, W) in [0, 1], sides multiples of 64."""
         y = self.g_a(x, quality)
         return Latents(y * self.gains(quality)[..., None, None], self.h_a(y, quality))
 
-    def grid(self, latents: Latents, quality: Tensor) -> Latents:  # noqa: ARG002  (others' grids move)
-        """The integers, whatever is coded."""
-        return Latents(*(v.new_zeros(()) for v in latents))
-
     def synthesise(self, latents: Latents, quality: Tensor) -> Tensor:
-        """x_hat (B, 3, H, W), not clamped, from y alone, in integer steps."""
+        """Return x_hat (B, 3, H, W), not clamped, from y alone, in integer steps."""
         return self.g_s(latents.y / self.gains(quality)[..., None, None], quality)
 
     def features(self, z_hat: Tensor, quality: Tensor) -> Tensor:
-        """Hyper-features (B, F, H/16, W/16)."""
+        """Return the hyper-features (B, F, H/16, W/16) of z_hat."""
         return self.h_s(z_hat, quality)
 
     def group_gains(self, quality: Tensor, segments: list[int]) -> Tensor:
-        """Gains of each step's segment (B, G, 1, 1, 1, p)."""
+        """Return the gains of the segment of each coding step, (B, G, 1, 1, 1, p)."""
         by_segment = self.gains(quality).unflatten(1, (self.config.segments, -1))
         return pick(by_segment, segments, 1)[:, :, None, None, None]
 
     def mixture(self, y_hat: Tensor, z_hat: Tensor, quality: Tensor, context: bool = True) -> StepMixture:
-        """Parameters of every latent in coding order, (B, G, h, w/2, k, p), by one masked pass.
+        """Return the mixtures of every y in coding order, (B, G, h, w/2, k, p), by one masked pass.
 
-        Without `context` they are what the hyperprior alone expects, which no file is coded with.
+        Without `context` they are those of the hyperprior alone, which no file is coded with.
         """
         gains = self.group_gains(quality, self.context.step_segments(*y_hat.shape[2:]))
         features = self.features(z_hat, quality)
@@ -131,18 +122,14 @@ class Codec(nn.Module):
         # likelihoods need fp32 even where the networks ran in bf16
         return in_steps(Mixture(*(t.float() for t in raw)), gains)
 
-    def shift(self, mixture: StepMixture) -> Tensor:
-        """Nowhere."""
-        return mixture.means.new_zeros(())
-
     def y_bits(self, y: Tensor, mixture: StepMixture) -> Tensor:
-        """Bits of each latent y (B, M, h, w), on or off the integer grid, under parameters of `mixture`."""
+        """Return the bits of each y (B, M, h, w), on or off the integer grid, under parameters of `mixture`."""
         with torch.autocast(y.device.type, enabled=False):  # tails of likelihoods need fp32
             bits = mixture_bits(self.context.tokens(y), mixture)
         return self.context.latents(bits, *y.shape[2:])
 
     def z_bits(self, z: Tensor, quality: Tensor) -> Tensor:  # noqa: ARG002  (others' steps depend on it)
-        """Bits of each hyper-latent z (B, N_h, h/4, w/4), on or off the integer grid."""
+        """Return the bits of each z (B, N_h, h/4, w/4), on or off the integer grid."""
         with torch.autocast(z.device.type, enabled=False):
             return self.prior.bits(z)
 
@@ -151,15 +138,43 @@ class Codec(nn.Module):
         y_bits, z_bits = rate(self, latents, quality)
         return Evaluation(self.synthesise(latents, quality), y_bits, z_bits)
 
+    def check_ready(self) -> None:
+        """Raise where p(z) has no coding table, as before training ends.
 
-def latent_shapes(config: ModelConfig, width: int, height: int, images: int = 1) -> tuple[Shape, Shape]:
-    """Of y and of z, for images of width x height pixels."""
-    rows, columns = -(-height // STRIDE), -(-width // STRIDE)
-    return (images, config.latent, 4 * rows, 4 * columns), (images, config.hyper_width, rows, columns)
+        Raises:
+            ConfigError: its rows are zero.
+        """
+        if not bool(self.prior.rows[0, 0]):
+            raise ConfigError("this codec has no rows for p(z) yet: call codec.prior.freeze() after training")
+
+    def check_stream_length(self, words: int, width: int, height: int) -> None:
+        """Raise where the words are fewer than the likeliest z of a picture of this size fills.
+
+        Raises:
+            BitstreamError: the stream is too short.
+        """
+        rows = self.prior.rows.double()
+        bits = float((rows.sum(1) / rows.amax(1)).log2().sum())  # of one position
+        _, z_shape = self.latent_shapes(width, height)
+        z_bits_min = bits * math.prod(z_shape[2:])
+        if 32 * words + 64 < z_bits_min:
+            raise BitstreamError(f"{words} words cannot hold {width}x{height} pixels: the header is forged")
+
+    def to_words(self, latents: Latents, quality: Tensor) -> NDArray[np.uint32]:
+        """Return the range-coded stream of latents of batch 1, which are rounded to integers."""
+        return write_symbols(self, latents, quality)
+
+    def from_words(self, words: NDArray[np.uint32], width: int, height: int, quality: Tensor) -> Latents:
+        """Return the integer latents, batch 1, of a picture of width x height pixels.
+
+        Raises:
+            BitstreamError: the stream decodes differently on this machine.
+        """
+        return read_symbols(self, words, width, height, quality)
 
 
 def level_steps(levels: int) -> Tensor:
-    """Quantisation step of an orthonormal transform at each level, on the 255 scale: sqrt(26 / lmbda).
+    """Return the quantisation step of an orthonormal transform at each level, on the 255 scale: sqrt(26 / lmbda).
 
     From d bits / d step = -1 / (step ln 2) for each of the 768 coefficients of a 16x16 block, against the distortion
     step^2 / 12.
@@ -170,6 +185,6 @@ def level_steps(levels: int) -> Tensor:
 
 @torch.no_grad()
 def set_gains_from_deviation(codec: Codec, deviation: Tensor) -> None:
-    """Gains = deviation / step, so that every channel (M,) starts with the uniform step that suits its rate level."""
+    """Set gains to deviation / step, so that every channel (M,) starts with the uniform step of its rate level."""
     steps = level_steps(codec.config.levels).to(deviation.device)
     codec.log_gain.table.copy_(torch.log(deviation[None] / steps[:, None]))

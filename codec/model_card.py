@@ -6,8 +6,9 @@ A card identifies its weights by hash, model id, parameters and steps, so that `
 from dataclasses import dataclass
 from pathlib import Path
 
-from codec.checkpoint import file_sha256, load_own, model_id, read_checkpoint
+from codec.checkpoint import file_sha256, load_own, read_checkpoint
 from codec.errors import CheckpointError
+from codec.identity import model_id
 from codec.settings import build, load_yaml
 
 

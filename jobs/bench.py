@@ -19,9 +19,9 @@ from jobs.measuring import complexity, roofline, speed
 from jobs.pools.selection import add_pool_flags
 
 if TYPE_CHECKING:
-    from codec.coding import AnyCodec
     from codec.images.pixels import Pixels
     from codec.images.read import ImagePolicy
+    from codec.interface import AnyCodec
     from jobs.pools.base import Pool
     from jobs.record import Record
     from jobs.running.encode_settings import EncodeConfig

@@ -80,7 +80,7 @@ def add_model_flags(flags: argparse._ActionsContainer, reads: bool = False) -> N
     flags.add_argument(
         "--model",
         default=None if reads else MODEL,
-        help=f"installed model, checkpoint, or compressai:NAME[:QUALITY][:FILE]{told}",
+        help=f"installed model, checkpoint, compressai:NAME[:QUALITY][:FILE], or package.module:function{told}",
     )
     flags.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jobs import cli
 
 if TYPE_CHECKING:
-    from codec.coding import AnyCodec
+    from codec.interface import AnyCodec
 
 EXAMPLES = """\
   rdo-decode rdo-out/                       rdo-out/a.jpg.rdo -> rdo-out/a.jpg.png
@@ -79,7 +79,9 @@ def decode_all(arguments: argparse.Namespace) -> int:
 def reader(model: str | None, device: str) -> "Callable[[bytes], AnyCodec]":
     """Gives the codec for a file's bytes: that of a name, or of None the installed one that the file names."""
     from codec.bitstream.container import unpack
-    from codec.checkpoint import installed_models, load, model_id
+    from codec.checkpoint import installed_models
+    from codec.identity import model_id
+    from codec.loading import load
 
     loaded = {} if model is None else {model: load(model, device)}
     names = [model] if model is not None else [cli.MODEL, *(name for name in installed_models() if name != cli.MODEL)]

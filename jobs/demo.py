@@ -31,12 +31,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def demo(arguments: argparse.Namespace) -> int:
     """Save the photographs, then compare as `rdo-compare` does."""
-    from codec.checkpoint import FOREIGN
+    from codec.zoo import COMPRESSAI
 
     folder = arguments.output / "pictures"
     save_photographs(folder)
     settings = ["--iters", arguments.iters, "--pictures", "3"]
-    if arguments.qualities or not arguments.model.startswith(FOREIGN):  # theirs may have one alone
+    if arguments.qualities or not arguments.model.startswith(COMPRESSAI):  # theirs may have one alone
         settings += ["--qualities", arguments.qualities or LADDER]
     model = ["--model", arguments.model, "--device", arguments.device]
     return compare.main([str(folder), "-o", str(arguments.output), *settings, *model])

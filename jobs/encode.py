@@ -12,8 +12,8 @@ from jobs.pools.selection import add_pool_flags
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from codec.coding import AnyCodec
     from codec.images.read import ImagePolicy
+    from codec.interface import AnyCodec
     from jobs.record import Record
     from jobs.running.encode_settings import EncodeConfig
     from jobs.running.worklist import Item
@@ -167,7 +167,6 @@ def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "AnyC
     """
     from codec.errors import ConfigError
     from codec.images.read import ImagePolicy
-    from codec.model import Codec
     from jobs.running.encode_settings import EncodeConfig, distortion_asked, share_of_ms_ssim
 
     names = [f.name for f in fields(EncodeConfig)]
@@ -178,7 +177,7 @@ def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "AnyC
     if targets and not codec.variable_rate:
         alone = f"{codec.config.name} has quality {codec.default_quality:g} alone"
         raise ConfigError(f"{targets[0]}: {alone}: leave --quality and targets out, or name another model")
-    if refine.memory_gib is not None and not isinstance(codec, Codec):
+    if refine.memory_gib is not None and not codec.strip_rows:
         raise ConfigError("--memory-limit: only our own models are refined in strips: leave it out")
     if "roi_weight" in given and "roi" not in given:
         raise ConfigError("--roi-weight: of a mask: add --roi")

@@ -11,7 +11,7 @@ from jobs import cli
 from jobs.decode import find_files, reader
 
 if TYPE_CHECKING:
-    from codec.coding import AnyCodec
+    from codec.interface import AnyCodec
 
 EXAMPLES = """\
   rdo-info a.rdo
@@ -81,8 +81,8 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
         BitstreamError: the bytes are no intact .rdo file.
     """
     from codec.bitstream.container import HEADER_BYTES, unpack
-    from codec.checkpoint import model_id
     from codec.coding import read
+    from codec.identity import model_id
     from jobs.comparing.details import bits_of
 
     header, _ = unpack(data)

@@ -41,7 +41,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def list_models(arguments: argparse.Namespace) -> int:
     """A line for each installed model, or a JSON object."""
-    from codec.checkpoint import installed_models, load_own, model_id
+    from codec.checkpoint import installed_models, load_own
+    from codec.identity import model_id
     from codec.model_card import read_card
 
     if not arguments.json:
@@ -100,7 +101,8 @@ def _verify(path: Path, sha256: str | None) -> None:
     Raises:
         CheckpointError: it is not.
     """
-    from codec.checkpoint import file_sha256, load_own, model_id
+    from codec.checkpoint import file_sha256, load_own
+    from codec.identity import model_id
     from codec.model_card import check_card, read_card
 
     codec, card = load_own(path, sha256=sha256), read_card(path)

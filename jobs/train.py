@@ -203,7 +203,8 @@ def _new_codec(run: TrainRun) -> "Codec":
     """Return the codec of `init`, deepened to `architecture`, or that of `architecture` with random weights."""
     import torch
 
-    from codec.checkpoint import load_own, model_config
+    from codec.checkpoint import load_own
+    from codec.config_files import model_config
     from codec.model import Codec
     from codec.training.initialisation import deepen
 

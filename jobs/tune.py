@@ -58,8 +58,8 @@ def main(argv: list[str] | None = None) -> int:
 def tune(arguments: argparse.Namespace) -> int:
     """Search, then compare on held-out photos and write what was found; 1 if a photo could not be used."""
     from codec.architecture import MS_SSIM_SIDE_MIN
-    from codec.checkpoint import model_id
     from codec.errors import ConfigError
+    from codec.identity import model_id
     from codec.images.read import ImagePolicy
     from codec.settings import override
     from jobs.pools.selection import hire, load_driver_codec, worker_device

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from codec.bitstream.container import HEADER_BYTES
-from codec.coding import AnyCodec, plain_latents, write
+from codec.coding import plain_latents, write
 from codec.images.pixels import crop, from_tensor
-from codec.interface import Latents, rate, rounded
+from codec.interface import AnyCodec, Latents, rate, rounded
 from codec.metrics.psnr import mse, psnr_db_of_mse
-from codec.model import Codec
 from rdo.schedules import Clock
 from rdo.target import Goal
 
@@ -61,7 +60,7 @@ class Measurement(NamedTuple):
         """
         level = self.codec.level(quality)
         latents = plain_latents(self.codec, self.x, level)
-        if self.goal.kind == "psnr" or not isinstance(self.codec, Codec):
+        if self.goal.kind == "psnr" or not self.codec.slow_coder:
             return self.measure(latents, quality)
         bits = sum(rate(self.codec, latents, level))
         return math.log(float(bits) / 8 + HEADER_BYTES)

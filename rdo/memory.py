@@ -13,8 +13,7 @@ from torch import Tensor
 
 from codec.architecture import STRIDE, Y_PIXELS
 from codec.errors import ConfigError
-from codec.interface import Priced
-from codec.model import Codec
+from codec.interface import Priced, Refinable
 from rdo.config import RefineConfig
 from rdo.strips import Strips, halo_rows, random_latents
 
@@ -26,14 +25,14 @@ LATENT_COPIES_DESCENT = 36  # that descent holds: Adam's state, and all that rel
 
 
 @torch.enable_grad()
-def within_memory(codec: Priced, shape: torch.Size, config: RefineConfig) -> Priced:
+def within_memory(codec: Refinable, shape: torch.Size, config: RefineConfig) -> Priced:
     """Return the codec, or strips of it where images of a shape (B, 3, H, W) would take more memory than allowed.
 
     Raises:
         ConfigError: not even the narrowest strips fit, or a limit is set for a codec that cannot be run in strips.
     """
     memory_gib = config.memory_gib
-    if not isinstance(codec, Codec):
+    if not codec.strip_rows:
         if memory_gib is not None:
             raise ConfigError("--memory-limit: only our own models are refined in strips: leave it out")
         return codec
@@ -43,8 +42,8 @@ def within_memory(codec: Priced, shape: torch.Size, config: RefineConfig) -> Pri
         if y_rows * row_pixels <= (STRIP_PIXELS if pixels_max == math.inf else pixels_max):
             return codec
         if pixels_max < math.inf:
-            window = codec.config.window
-            return Strips(codec, max(1, int(pixels_max) // row_pixels // window) * window, halo_rows(codec))
+            rows = max(1, int(pixels_max) // row_pixels // codec.strip_rows) * codec.strip_rows
+            return Strips(codec, rows, halo_rows(codec))
     release_memory()
     if memory_gib is None:
         available, limit = GPU_FREE_FRACTION * free_bytes(codec.device), "the GPU"
@@ -61,8 +60,8 @@ def _rows(shape: torch.Size) -> tuple[int, int]:
 
 
 def _fitted(
-    codec: Codec, y_rows: int, row_pixels: int, latent_copies: int, available: float, limit: str
-) -> Codec | Strips:
+    codec: Refinable, y_rows: int, row_pixels: int, latent_copies: int, available: float, limit: str
+) -> Refinable | Strips:
     """Return the codec or the highest strips of it that fit the available bytes.
 
     A picture in strips takes bytes for each of its rows, saved between strips, and bytes for each row of the one strip
@@ -71,8 +70,8 @@ def _fitted(
     Raises:
         ConfigError: the narrowest strips do not fit; names `limit` and what would do.
     """
-    window, parts = codec.config.window, saved_bytes(codec)
-    latent_bytes = latent_copies * 4 * codec.config.latent / Y_PIXELS**2
+    window, parts = codec.strip_rows, saved_bytes(codec)
+    latent_bytes = latent_copies * 4 * codec.latent_shapes(1, 1)[0][1] / Y_PIXELS**2
     if (TEMPORARY_RATIO * sum(parts) + latent_bytes) * y_rows * row_pixels <= available:
         return codec
     halo = halo_rows(codec)
@@ -100,7 +99,7 @@ def free_bytes(device: torch.device) -> int:
     return int(torch.cuda.mem_get_info(device)[0]) + cached
 
 
-def used_bytes(codec: Codec) -> int:
+def used_bytes(codec: Refinable) -> int:
     """Return the bytes in use: of the process on a CPU, of its tensors on a GPU."""
     device = codec.device
     if device.type == "cuda":
@@ -124,7 +123,7 @@ class SavedBytes(NamedTuple):
     synthesis: float
 
 
-def saved_bytes(codec: Codec | Strips) -> SavedBytes:
+def saved_bytes(codec: Refinable | Strips) -> SavedBytes:
     """Measure the bytes per pixel that autograd saves, on random latents."""
     own = codec.codec if isinstance(codec, Strips) else codec
     counted = {t.untyped_storage().data_ptr() for t in own.state_dict().values()}
@@ -140,7 +139,7 @@ def saved_bytes(codec: Codec | Strips) -> SavedBytes:
         counted.update(new)
         return total
 
-    latents, quality = random_latents(own, 2 * own.config.window)
+    latents, quality = random_latents(own, 2 * own.strip_rows)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         mixture = codec.mixture(*latents, quality)
         for out in mixture:

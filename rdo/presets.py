@@ -8,9 +8,10 @@ All efforts use the discrete search (`rdo.rdoq`); the schedules of gradient desc
 
 import math
 
-from codec.checkpoint import FOREIGN, config_folder
+from codec.config_files import config_folder
 from codec.errors import ConfigError
 from codec.settings import build, load_yaml, override
+from codec.zoo import COMPRESSAI
 from rdo.config import Method, RefineConfig
 
 EFFORTS = tuple(range(1, 10))
@@ -48,4 +49,4 @@ def recipe(iters: int, method: Method | None = None) -> RefineConfig:
 
 def usual_method(model: str) -> Method | None:
     """Return the default method for a model: `sga` for CompressAI's, where it gains most; None for the presets'."""
-    return "sga" if model.startswith(FOREIGN) else None
+    return "sga" if model.startswith(COMPRESSAI) else None

@@ -20,7 +20,6 @@ from torch import Tensor
 from codec.coding import coding_arithmetic, products
 from codec.images.pixels import pad
 from codec.interface import Latents, Refinable
-from codec.model import Codec
 from rdo.config import Method, RefineConfig
 from rdo.descent import descend
 from rdo.distortion import Distortion, distortion_of
@@ -108,7 +107,7 @@ def search_arithmetic(codec: Refinable, config: RefineConfig) -> Iterator[bool]:
     if codec.device.type != "cuda":
         yield False
         return
-    half = config.precision == "bf16" and isinstance(codec, Codec) and torch.cuda.is_bf16_supported(False)
+    half = config.precision == "bf16" and codec.supports_bf16 and torch.cuda.is_bf16_supported(False)
     # no cache, which would keep the casts of every step's latents
     with products("tf32"), torch.autocast("cuda", torch.bfloat16, enabled=half, cache_enabled=False):
         yield True

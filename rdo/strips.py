@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from codec.architecture import Y_PIXELS
-from codec.interface import Latents
-from codec.model import Codec
+from codec.interface import Latents, Refinable
 from codec.networks.likelihoods import StepMixture
 
 Z_ROWS = 4  # rows of y for each row of z
@@ -46,7 +45,7 @@ class Strips:
         halo: rows of y computed above and below a strip and cut off, a multiple of the window.
     """
 
-    codec: Codec
+    codec: Refinable
     rows: int
     halo: int
     depends_on_z = False
@@ -105,13 +104,13 @@ def _recomputed(function: Callable[..., Any], *inputs: Any) -> Any:
     return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
-def halo_rows(codec: Codec) -> int:
+def halo_rows(codec: Refinable) -> int:
     """Measure how many rows of y away a latent affects a reconstruction or a prediction, rounded up to whole windows.
 
     The gradient of random latents decides: rows where it is zero have no effect. The receptive field is looked for
     in ever higher pictures, until it ends inside.
     """
-    window = codec.config.window
+    window = codec.strip_rows
     reach = window
     while True:
         latents, quality = random_latents(codec, 2 * reach + window)
@@ -131,11 +130,10 @@ def halo_rows(codec: Codec) -> int:
         reach *= 2
 
 
-def random_latents(codec: Codec, rows: int) -> tuple[Latents, Tensor]:
+def random_latents(codec: Refinable, rows: int) -> tuple[Latents, Tensor]:
     """Sample leaf latents of a picture one window wide and `rows` rows of y high, and a quality (1,)."""
     device = codec.device
     generator = torch.Generator(device).manual_seed(0)
-    config, columns = codec.config, codec.config.window
-    shapes = (config.latent, rows, columns), (config.hyper_width, rows // Z_ROWS, columns // Z_ROWS)
-    drawn = (2 * torch.randn(1, *shape, generator=generator, device=device) for shape in shapes)
+    shapes = codec.latent_shapes(Y_PIXELS * codec.strip_rows, Y_PIXELS * rows)
+    drawn = (2 * torch.randn(shape, generator=generator, device=device) for shape in shapes)
     return Latents(*(v.requires_grad_() for v in drawn)), torch.full((1,), 4.0, device=device)

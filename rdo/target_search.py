@@ -18,9 +18,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from codec.architecture import QUALITY_FIRST, QUALITY_LAST
-from codec.bitstream.container import on_header_grid
-from codec.coding import AnyCodec, coding_arithmetic
+from codec.architecture import QUALITY_FIRST, QUALITY_LAST, on_header_grid
+from codec.coding import coding_arithmetic
+from codec.interface import AnyCodec
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion, distortion_of
 from rdo.measurement import Measurement

@@ -1,6 +1,7 @@
-"""The layers jobs -> rdo -> codec, and one owner for each outside dependency, held by reading every import."""
+"""Layers jobs -> rdo -> codec and those inside codec, no circle, one owner of each dependency: every import is read."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,16 @@ OWNERS = {
     "optuna": {"jobs/tuning/study.py"},
     "matplotlib": {"jobs/comparing/report.py", "jobs/bench.py"},
 }
+FLOORS = (  # inside codec: each imports from its own floor and those before
+    "errors.py files.py lazy.py settings.py architecture.py interface.py weight_cache.py bitstream/container.py",
+    "images/ metrics/",
+    "networks/",
+    "bitstream/",
+    "model.py identity.py config_files.py shards.py checkpoint.py coding.py",
+    "model_card.py zoo/ training/",
+    "loading.py",
+    "__init__.py",
+)
 
 
 def imported(source: str, package: str = "") -> set[str]:
@@ -78,3 +89,70 @@ def test_one_file_owns_each_dependency(dependency: str) -> None:
 @pytest.mark.parametrize("dependency", ["constriction", "PIL", "pytorch_msssim", "yaml", "optuna"])
 def test_owners_exist(dependency: str) -> None:
     assert all(dependency in SOURCES[owner] for owner in OWNERS[dependency])
+
+
+class _Imports(ast.NodeVisitor):
+    """Collects the modules of this project that run when a file's code does: those for type checkers are left out."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def visit_If(self, node: ast.If) -> None:
+        for child in node.orelse if ast.unparse(node.test) == "TYPE_CHECKING" else ast.iter_child_nodes(node):
+            self.visit(child)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        self.names |= {alias.name for alias in node.names}
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        assert not node.level, "imports are absolute here"
+        self.names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+
+
+def arrows(source: str, files: set[str]) -> set[str]:
+    """Files that a source imports, at its top or in functions; a package is its `__init__`."""
+    visitor = _Imports()
+    visitor.visit(ast.parse(source))
+    paths = {name.replace(".", "/") for name in visitor.names}
+    return {path for name in paths for path in (f"{name}.py", f"{name}/__init__.py") if path in files}
+
+
+GRAPH = {name: arrows((ROOT / name).read_text(encoding="utf-8"), set(SOURCES)) - {name} for name in SOURCES}
+
+
+def floor_of(name: str) -> int:
+    path = name.removeprefix("codec/")
+    fits = [i for i, floor in enumerate(FLOORS) if any(path.startswith(prefix) for prefix in floor.split())]
+    assert fits, f"{name} is on no floor: add it to FLOORS"
+    return fits[0]
+
+
+def test_arrows_are_found_wherever_they_stand() -> None:
+    source = """
+from typing import TYPE_CHECKING
+import a.b
+if TYPE_CHECKING:
+    from a import typed
+else:
+    from a import other
+def lazy():
+    from a.c import name
+    from a import d
+"""
+    files = {"a/__init__.py", "a/b.py", "a/c.py", "a/d.py", "a/typed.py", "a/other.py"}
+    assert arrows(source, files) == files - {"a/typed.py"}
+    assert "codec/zoo/loading.py" in GRAPH["codec/loading.py"] and "rdo/refinement.py" in GRAPH["rdo/target_search.py"]
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    try:
+        TopologicalSorter(GRAPH).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {' <- '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("name", [name for name in GRAPH if name.startswith("codec/")])
+def test_imports_inside_codec_point_down(name: str) -> None:
+    own = {path for path in GRAPH[name] if path.startswith("codec/")}
+    upward = {path for path in own if floor_of(path) > floor_of(name)}
+    assert not upward, f"{name} imports {', '.join(sorted(upward))}: networks < bitstream < coding < zoo, training"

@@ -1,4 +1,4 @@
-"""The .rdo container, version 3: 24 bytes of header and checks, then the words of one range-coded stream.
+"""Container of .rdo files, version 3: 24 bytes of header and checks, then the words of one range-coded stream.
 
     offset  bytes  content (little-endian)
     0       3      magic "RDO"
@@ -58,19 +58,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from codec.architecture import PIXELS_MAX, SIDE_MAX
+from codec.architecture import PIXELS_MAX, QUALITY_STEPS, SIDE_MAX
 from codec.errors import BitstreamError
 
 MAGIC, VERSION = b"RDO", 3
 HEADER_BYTES = 24
-QUALITY_STEPS = 4096
 WORDS_MAX = 2**24 - 1
 _GREY = 1
 _LAYOUT = struct.Struct("<3sB4sHHH3s3s")
 
 
 class Header(NamedTuple):
-    """What a file says of itself; `symbols_crc` is 24 bits."""
+    """Header of a file, its lengths and checks apart; `symbols_crc` is 24 bits."""
 
     model_id: bytes
     width: int
@@ -80,13 +79,8 @@ class Header(NamedTuple):
     symbols_crc: int
 
 
-def on_header_grid(quality: float) -> float:
-    """The nearest quality that a header can hold."""
-    return round(quality * QUALITY_STEPS) / QUALITY_STEPS
-
-
 def check_size(width: int, height: int) -> None:
-    """Raise where no file can hold a picture of this size.
+    """Raise if no file can hold a picture of width x height pixels.
 
     Raises:
         BitstreamError: a side is outside 1..65536, or the area is over `PIXELS_MAX`.
@@ -97,7 +91,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def symbols_crc(*arrays: NDArray[np.int32]) -> int:
-    """24-bit checksum of integer arrays, independent of the machine's byte order."""
+    """Return the 24-bit checksum of integer arrays, independent of the machine's byte order."""
     crc = 0
     for array in arrays:
         crc = zlib.crc32(np.ascontiguousarray(array, dtype="<i4").tobytes(), crc)
@@ -105,7 +99,7 @@ def symbols_crc(*arrays: NDArray[np.int32]) -> int:
 
 
 def pack(header: Header, words: NDArray[np.uint32]) -> bytes:
-    """The bytes of a file.
+    """Return the bytes of a file.
 
     Raises:
         BitstreamError: a side or the stream is longer than the format holds.
@@ -128,7 +122,7 @@ def pack(header: Header, words: NDArray[np.uint32]) -> bytes:
 
 
 def unpack(data: bytes) -> tuple[Header, NDArray[np.uint32]]:
-    """Header and words of a file's bytes.
+    """Return the header and the words of a file's bytes.
 
     Raises:
         BitstreamError: not an .rdo file, of another version, truncated, extended or altered.

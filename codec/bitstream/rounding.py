@@ -14,6 +14,7 @@ shift fails only where each has a parameter of the block at a boundary; then the
 
 from copy import deepcopy
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,10 @@ from torch import nn
 from codec.bitstream.parallel import parallel_for
 from codec.bitstream.probability_tables import GridPositions
 from codec.bitstream.range_coder import RowCoder
-from codec.model import Codec
 from codec.weight_cache import cached_by_weights
+
+if TYPE_CHECKING:
+    from codec.model import Codec
 
 SHIFT_STEP = 2.0**-16  # grid steps: far more than a margin, and all shifts together far less than a rounding error
 SHIFTS = 32  # number of shifts to choose from
@@ -32,7 +35,7 @@ MARGIN = 2.0**-24  # grid steps, for parameters near zero; over 1000 times the d
 
 
 @cached_by_weights
-def in_double(codec: Codec) -> Codec:
+def in_double(codec: "Codec") -> "Codec":
     """Copy the entropy networks of a codec in double precision, with the values of their weights unchanged.
 
     `g_a`, `g_s` and `h_a` are left out. The copy is cached until the codec's weights change: do not modify it.

@@ -1,4 +1,4 @@
-"""Every symbol of a picture through an entropy coder: the decoder's schedule, replayed by the writer.
+"""Symbols of a picture through the entropy coder: the decoder's schedule, which the writer replays.
 
     z symbols -> h_s features -> for each group: mixture -> grid -> rows -> symbols -> next context
 
@@ -6,34 +6,80 @@
 """
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from codec.architecture import Shape, latent_shapes
 from codec.bitstream.probability_tables import GridPositions, Ints, on_grid, positions
-from codec.bitstream.range_coder import RowCoder, transfer_mixture, transfer_table
-from codec.bitstream.rounding import SHIFT_BLOCK, SHIFT_STEP, safe_shift, transfer_shift
+from codec.bitstream.range_coder import (
+    SYMBOL_MAX,
+    RowCoder,
+    SymbolReader,
+    SymbolWriter,
+    transfer_mixture,
+    transfer_table,
+)
+from codec.bitstream.rounding import SHIFT_BLOCK, SHIFT_STEP, in_double, safe_shift, transfer_shift
 from codec.errors import BitstreamError
 from codec.interface import Latents
-from codec.model import Codec, latent_shapes
 from codec.networks.likelihoods import Z_REACH, StepMixture, in_steps
+
+if TYPE_CHECKING:
+    from codec.model import Codec
+
+DRIFT = (
+    "the file is intact, but this machine computes other entropy parameters than the one that wrote it, by more than "
+    "the format allows for: decode it with the torch version and kind of processor that wrote it"
+)
+
+
+def write_symbols(codec: "Codec", latents: Latents, quality: Tensor) -> NDArray[np.uint32]:
+    """Encode latents of batch 1, rounded to integers and clamped to what the format holds, at quality (1,)."""
+    y, z = (v.round().clamp(-SYMBOL_MAX, SYMBOL_MAX) for v in latents)
+    writer = SymbolWriter()
+    transfer(in_double(codec), writer, (y.shape, z.shape), quality, Latents(y, z))
+    return writer.finish()
+
+
+def read_symbols(codec: "Codec", words: NDArray[np.uint32], width: int, height: int, quality: Tensor) -> Latents:
+    """Decode the integer latents, batch 1, of a picture of width x height pixels at quality (1,).
+
+    Raises:
+        BitstreamError: the words do not decode, or not all of them are used: entropy parameters differ here.
+    """
+    reader = SymbolReader(words)
+    try:
+        latents = transfer(in_double(codec), reader, latent_shapes(codec.config, width, height), quality, None)
+    except BitstreamError as error:
+        raise BitstreamError(f"{DRIFT} ({error})") from error
+    if not reader.exhausted():
+        raise BitstreamError(DRIFT)
+    return latents
 
 
 def transfer(
-    codec: Codec, coder: RowCoder, width: int, height: int, quality: Tensor, latents: Latents | None
+    codec: "Codec",
+    coder: RowCoder,
+    shapes: tuple[Shape | torch.Size, Shape | torch.Size],
+    quality: Tensor,
+    latents: Latents | None,
 ) -> Latents:
     """Move every symbol of a picture through `coder` in coding order; `latents` is None when reading.
 
     Args:
         codec: computes in double (`codec.bitstream.rounding.in_double`).
+        shapes: of y and z, batch 1.
         quality: (1,).
-        latents: integers, fp32, batch 1; the same are returned.
+        latents: integers, fp32; returned as they are.
 
     Raises:
         BitstreamError: entropy parameters that are not finite, or words that no writer could have written.
     """
-    y_shape, z_shape = latent_shapes(codec.config, width, height)
+    y_shape, z_shape = shapes
     z = code_z(codec, coder, z_shape, None if latents is None else latents.z)
     quality = quality.double()
     model = codec.context
@@ -51,15 +97,19 @@ def transfer(
     return Latents(y.to(quality.device), z.to(quality.device))
 
 
-def code_z(codec: Codec, coder: RowCoder, shape: tuple[int, ...], z: Tensor | None) -> Tensor:
-    """z (1, C, h, w), every channel with its own fixed row."""
+def code_z(codec: "Codec", coder: RowCoder, shape: Shape | torch.Size, z: Tensor | None) -> Tensor:
+    """Code z (1, C, h, w), every channel with its own fixed row of frequencies; None reads it."""
     table = codec.prior.rows.cpu().numpy().astype(np.float32).repeat(shape[2] * shape[3], axis=0)
     symbols = transfer_table(coder, table, Z_REACH, None if z is None else _symbols(z))
     return torch.from_numpy(symbols).float().reshape(shape)
 
 
 def code_group(coder: RowCoder, mixture: StepMixture, token: Tensor | None) -> Tensor:
-    """One group (1, 1, h, w, p), in blocks."""
+    """Code one group of y (1, 1, h, w, p), in blocks that share a shift of the grid; None reads it.
+
+    Raises:
+        BitstreamError: entropy parameters that are not finite.
+    """
     if not all(math.isfinite(t.sum()) for t in mixture):
         raise BitstreamError("entropy parameters are not finite numbers: the weights do not suit this picture")
     at = positions(mixture)
@@ -73,7 +123,7 @@ def code_group(coder: RowCoder, mixture: StepMixture, token: Tensor | None) -> T
 
 
 def _code_block(coder: RowCoder, at: GridPositions, symbols: Ints | None) -> Ints:
-    """The shift of a block's grid, then its symbols (N,)."""
+    """Code the shift of a block's grid, then its symbols (N,)."""
     shift = transfer_shift(coder, None if symbols is None else safe_shift(at))
     return transfer_mixture(coder, on_grid(at, shift * SHIFT_STEP), symbols)
 

@@ -10,10 +10,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from codec.architecture import Metric
+from codec.architecture import Metric, latent_shapes
 from codec.interface import Latents
 from codec.metrics.distortion import image_distortion
-from codec.model import Codec, latent_shapes
+from codec.model import Codec
 
 Rounding = Literal["noise", "hard"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from codec.architecture import MS_SSIM_SIDE_MIN, QUALITY_FIRST, QUALITY_LAST, STRIDE, Metric
-from codec.checkpoint import config_file
+from codec.config_files import config_file
 from codec.errors import ConfigError
 from codec.settings import build, load_yaml
 from codec.training.loss import Rounding

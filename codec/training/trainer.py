@@ -19,8 +19,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from codec.architecture import lmbda_of, trained_for
-from codec.checkpoint import first_line
-from codec.errors import CheckpointError, ConfigError
+from codec.errors import CheckpointError, ConfigError, first_line
 from codec.files import write_atomically
 from codec.model import Codec
 from codec.training.dataset import CropSource, to_device

@@ -1,4 +1,4 @@
-"""Entropy parameters of CompressAI's models: scales and means of y, in one pass or along a decoder's path.
+"""Entropy parameters of CompressAI's models: scales and means of y, in one pass or in a decoder's order.
 
     y_hat = round(y - means) + means        means from z_hat and, where there is a context model, from the y_hat before
 
@@ -28,22 +28,22 @@ class Gaussian(NamedTuple):
 
 
 def has_means(model: CompressionModel) -> bool:
-    """Whether the grid of y is shifted by predicted means; the scale hyperprior's is that of the integers."""
+    """Tell whether predicted means shift the grid of y; the scale hyperprior rounds to integers."""
     return isinstance(model, MeanScaleHyperprior | SimpleVAECompressionModel)
 
 
-def home_of_hyper(model: CompressionModel) -> Any:
-    """The module that owns h_a and h_s."""
+def hyper_module(model: CompressionModel) -> Any:
+    """Return the module that owns h_a and h_s."""
     return model.latent_codec["hyper"] if isinstance(model, SimpleVAECompressionModel) else model
 
 
 def entropy(model: CompressionModel, y: Tensor, z_hat: Tensor, follow: bool) -> Gaussian:
-    """Parameters of y_hat.
+    """Return the scales and means of y_hat.
 
     Args:
-        y: y_hat itself; or, to `follow` a decoder, what shall be rounded on the way.
+        y: y_hat itself; or, to `follow` a decoder, unrounded y, each rounded before the next is predicted from it.
     """
-    raw = home_of_hyper(model).h_s(z_hat)
+    raw = hyper_module(model).h_s(z_hat)
     if isinstance(model, SimpleVAECompressionModel):
         coder = model.latent_codec["y"]
         grouped = isinstance(coder, ChannelGroupsLatentCodec)
@@ -58,7 +58,7 @@ def _aggregate(model: CompressionModel, context: Tensor, side: Tensor) -> Gaussi
 
 
 def _raster(model: CompressionModel, y: Tensor, side: Tensor) -> Gaussian:
-    """Follow a decoder that goes row by row: the context of (i, j) are two rows above, 2 to each side, and 2 before it.
+    """Follow a decoder in raster order: the context of (i, j) is two rows above, 2 to each side, and 2 before it.
 
     All positions of one j + 3 i depend on earlier ones only, and are done at once.
     """
@@ -81,26 +81,26 @@ def _raster(model: CompressionModel, y: Tensor, side: Tensor) -> Gaussian:
 
 
 def _checkerboard(coder: CheckerboardLatentCodec, y: Tensor, side: Tensor, follow: bool) -> Gaussian:
-    """Anchors without context, then the others from them."""
+    """Predict the anchors without context, then the others from them."""
 
     def once(y_hat: Tensor) -> Gaussian:
         context = coder.context_prediction(coder._keep_only(y_hat, "anchor"))
         raw = coder.entropy_parameters(coder.merge(coder._keep_only(context, "non_anchor"), side))
         return Gaussian(*coder.latent_codec["y"]._chunk(raw))
 
-    return once(_snap(y, once(y)) if follow else y)
+    return once(_round_to_grid(y, once(y)) if follow else y)
 
 
 def _grouped(coder: ChannelGroupsLatentCodec, y: Tensor, side: Tensor, follow: bool) -> Gaussian:
-    """Group by group, each from those before."""
+    """Predict group by group, each from those before."""
     done: list[Tensor] = []
     found = []
     for k, part in enumerate(y.split(coder.groups, 1)):
         seen = coder._get_ctx_params(k, side, done)
         found.append(_checkerboard(coder.latent_codec[f"y{k}"], part, seen, follow))
-        done.append(_snap(part, found[-1]) if follow else part)
+        done.append(_round_to_grid(part, found[-1]) if follow else part)
     return Gaussian(*(torch.cat(parts, 1) for parts in zip(*found, strict=True)))
 
 
-def _snap(y: Tensor, at: Gaussian) -> Tensor:
+def _round_to_grid(y: Tensor, at: Gaussian) -> Tensor:
     return (y - at.means).round() + at.means

@@ -4,8 +4,8 @@
     y_hat = round(y - means) + means        of the scale hyperprior, round(y)
 
 The factorised prior has no z; its y is coded as others code z. Each model has a rate of its own, so a quality of its
-own, CompressAI's. Rates are priced by its own likelihoods on its own grid, and files hold what its own `compress` makes
-of the refined latents.
+own, CompressAI's. Rates are estimated by its own likelihoods on its own grid, and files hold the strings that its own
+`compress` makes of the refined latents.
 """
 
 from dataclasses import dataclass
@@ -31,12 +31,10 @@ from compressai.models import (
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from codec.architecture import STRIDE, Metric
-from codec.checkpoint import FOREIGN
-from codec.errors import ConfigError
-from codec.interface import Latents
-from codec.zoo import streams as zoo_stream
-from codec.zoo.entropy import Gaussian, entropy, has_means, home_of_hyper
+from codec.architecture import STRIDE, Y_PIXELS, Shape
+from codec.interface import AnyCodec, Latents
+from codec.zoo import COMPRESSAI, streams
+from codec.zoo.entropy import Gaussian, entropy, has_means, hyper_module
 
 MODELS: dict[str, type[CompressionModel]] = {
     "bmshj2018-factorized": FactorizedPrior,
@@ -55,83 +53,73 @@ LMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483, 0.0932, 0.1800)  # of 
 
 @dataclass(frozen=True)
 class ZooConfig:
-    """Which model this is; with the weights it makes the model's id. `quality` is 0 where the rate is variable."""
+    """Identity of one of CompressAI's models, with its weights; `quality` is 0 where the rate is variable."""
 
     architecture: str
     quality: int = 0
 
     @property
     def name(self) -> str:
-        """As it is asked for, but for the file of its weights."""
-        return f"{FOREIGN}{self.architecture}{f':{self.quality}' if self.quality else ''}"
+        """Name on a command line, without the file of weights."""
+        return f"{COMPRESSAI}{self.architecture}{f':{self.quality}' if self.quality else ''}"
 
 
-class ZooCodec(nn.Module):
-    """One of CompressAI's models, frozen, with its coding tables made; `quality` is (B,), all the same."""
-
-    stride = STRIDE
-    variable_rate = False
-    distortion: Metric = "mse"
+class ZooCodec(nn.Module, AnyCodec):
+    """One of CompressAI's fixed-rate models, frozen, with its coding tables; `quality` is (B,), all alike."""
 
     def __init__(self, model: CompressionModel, config: ZooConfig) -> None:
         super().__init__()
         self.model, self.config = model, config
         model.update()  # makes tables that the checkpoint lacks
-        _mask_for_good(model)
+        _fold_masks(model)
         self.eval().requires_grad_(False)
 
     @property
     def default_quality(self) -> float:
-        """The only one."""
+        """Quality this fixed-rate model was trained at, 1 to 8."""
         return float(self.config.quality)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.bottleneck.quantiles.device
 
     @property
     def bottleneck(self) -> Any:
-        """p(z); where there is no z, p(y)."""
+        """Factorised prior p(z); of a model without z, p(y)."""
         return next(m for m in self.model.modules() if isinstance(m, EntropyBottleneck))
 
     @property
     def conditional(self) -> Any:
-        """p(y) given its scales and means, None where there is no z. ELIC has one for each group, all alike."""
+        """Gaussian p(y) given scales and means, None where there is no z; ELIC has one for each group, all alike."""
         return next((m for m in self.model.modules() if isinstance(m, GaussianConditional)), None)
 
     @property
     def depends_on_z(self) -> bool:
-        """Whether y has predicted means, which follow z."""
+        """Whether the grid of y is shifted by predicted means, which follow z."""
         return has_means(self.model)
 
-    def level(self, quality: float) -> Tensor:
-        """(1,) on the codec's device.
-
-        Raises:
-            ConfigError: not the model's quality.
-        """
-        if quality != self.config.quality:
-            raise ConfigError(
-                f"quality {quality:g}: {self.config.name} has quality {self.config.quality} alone: "
-                "leave --quality and targets out, or name another model"
-            )
-        return torch.tensor([float(quality)], device=self.device)
+    def latent_shapes(self, width: int, height: int) -> tuple[Shape, Shape]:
+        """Return the shapes of y and z, batch 1, of a picture of width x height pixels."""
+        rows, columns = -(-height // STRIDE), -(-width // STRIDE)
+        scale = STRIDE // Y_PIXELS
+        y = 1, streams.y_channels(self.model), scale * rows, scale * columns
+        return y, (1, 0, 1, 1) if self.conditional is None else (1, self.bottleneck.channels, rows, columns)
 
     def lmbda_of(self, quality: float) -> float:
-        """Weight of the mse (0..255) against bpp that CompressAI trains a quality for."""
+        """Return the weight of the mse (0..255) against bpp that CompressAI trains a quality for."""
         return LMBDAS[round(quality) - 1]
 
     def analyse(self, x: Tensor, quality: Tensor) -> Latents:
-        """Latents of x (B, 3, H, W) in [0, 1], not rounded; z is (B, 0, 1, 1) where the model has none."""
+        """Return the unrounded latents of x (B, 3, H, W) in [0, 1]; z is (B, 0, 1, 1) where the model has none."""
         y = self.model.g_a(x)
         if self.conditional is None:
             return Latents(y, y.new_zeros(len(y), 0, 1, 1))
-        return Latents(y, home_of_hyper(self.model).h_a(y if has_means(self.model) else y.abs()))
+        return Latents(y, hyper_module(self.model).h_a(y if has_means(self.model) else y.abs()))
 
     @torch.no_grad()
     def grid(self, latents: Latents, quality: Tensor) -> Latents:
-        """Means of y that a decoder would find on its way through these latents, and medians of z."""
+        """Return the means of y that a decoder finds on its way through these latents, and the medians of z."""
         y, z = latents
         medians = self.bottleneck.quantiles[:, 0, 1].reshape(-1, 1, 1)
         if self.conditional is None:
@@ -140,19 +128,19 @@ class ZooCodec(nn.Module):
         return Latents(entropy(self.model, y, z_hat, follow=True).means, medians)
 
     def synthesise(self, latents: Latents, quality: Tensor) -> Tensor:
-        """x_hat (B, 3, H, W), not clamped."""
+        """Return x_hat (B, 3, H, W), not clamped."""
         return self.model.g_s(latents.y)
 
     def mixture(self, y_hat: Tensor, z_hat: Tensor, quality: Tensor) -> Gaussian | tuple[()]:
-        """Parameters of all y, by one pass; nothing where p(y) is fixed."""
+        """Return the scales and means of all y, by one pass; an empty tuple where p(y) is fixed."""
         return () if self.conditional is None else entropy(self.model, y_hat, z_hat, follow=False)
 
     def shift(self, mixture: Gaussian) -> Tensor:
-        """The means."""
+        """Return the means of y, which are the shift of its grid."""
         return mixture.means
 
     def y_bits(self, y: Tensor, mixture: Gaussian) -> Tensor:
-        """Bits of each y (B, M, h, w), on or off the grid."""
+        """Return the bits of each y (B, M, h, w), on or off the grid."""
         conditional = self.conditional
         if conditional is None:
             return self._bottleneck_bits(y)
@@ -160,24 +148,24 @@ class ZooCodec(nn.Module):
         return -conditional.likelihood_lower_bound(likelihood).log2()
 
     def z_bits(self, z: Tensor, quality: Tensor) -> Tensor:
-        """Bits of each z (B, N, h/4, w/4), on or off the grid."""
+        """Return the bits of each z (B, N, h/4, w/4), on or off the grid."""
         return z if self.conditional is None else self._bottleneck_bits(z)
 
     def to_words(self, latents: Latents, quality: Tensor) -> NDArray[np.uint32]:
-        """The stream of rounded latents, batch 1."""
-        return zoo_stream.to_words(zoo_stream.compress(self.model, latents))
+        """Return CompressAI's strings for rounded latents of batch 1, packed into words."""
+        return streams.to_words(streams.compress(self.model, latents))
 
     def from_words(self, words: NDArray[np.uint32], width: int, height: int, quality: Tensor) -> Latents:
-        """Rounded latents of a picture of width x height pixels.
+        """Return the rounded latents, batch 1, of a picture of width x height pixels.
 
         Raises:
-            BitstreamError: the stream is none of this model.
+            BitstreamError: a stream that this model did not write.
         """
-        strings = zoo_stream.from_words(words, zoo_stream.string_count(self.model))
-        return zoo_stream.decompress(self.model, strings, (-(-height // STRIDE), -(-width // STRIDE)))
+        strings = streams.from_words(words, streams.string_count(self.model))
+        return streams.decompress(self.model, strings, (-(-height // STRIDE), -(-width // STRIDE)))
 
     def _bottleneck_bits(self, v: Tensor, step: Tensor | None = None) -> Tensor:
-        """Bits of each v (B, C, h, w); of intervals as wide as `step`, (B, 1, 1, 1), where that varies."""
+        """Return the bits of each v (B, C, h, w), of intervals as wide as `step` (B, 1, 1, 1), 1 if None."""
         bottleneck = self.bottleneck
         if step is None:
             likelihood, _, _ = bottleneck._likelihood(_by_channel(v))
@@ -187,8 +175,8 @@ class ZooCodec(nn.Module):
         return bits.squeeze(1).unflatten(1, (v.shape[0], *v.shape[2:])).transpose(0, 1)
 
 
-def _mask_for_good(model: CompressionModel) -> None:
-    """Masked convolutions become plain ones of masked weights.
+def _fold_masks(model: CompressionModel) -> None:
+    """Turn masked convolutions into plain ones of masked weights.
 
     CompressAI's put other weights in the place of theirs at every pass: a model's id would change with its first, and a
     recorded pass (`rdo.cuda_graph`) would read memory that was freed.
@@ -200,5 +188,5 @@ def _mask_for_good(model: CompressionModel) -> None:
 
 
 def _by_channel(v: Tensor) -> Tensor:
-    """(B, C, h, w) as the bottleneck takes it, (C, 1, B*h*w)."""
+    """Reshape (B, C, h, w) as the bottleneck takes it, (C, 1, B*h*w)."""
     return v.transpose(0, 1).flatten(1).unsqueeze(1)

@@ -1,6 +1,6 @@
 """CompressAI's models by name: `load("mbt2018-mean:3:weights.pth.tar")`, `load("mbt2018-mean-vbr:weights.pth.tar")`.
 
-A fixed-rate model is asked for with its quality, 1 to 8, a variable-rate one without.
+The name of a fixed-rate model contains its quality, 1 to 8, that of a variable-rate one none.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codec.checkpoint import FOREIGN, first_line
-from codec.errors import CheckpointError, ConfigError
+from codec.errors import CheckpointError, ConfigError, first_line
+from codec.zoo import COMPRESSAI
 from codec.zoo.fixed_rate import LMBDAS, MODELS, ZooCodec, ZooConfig
 from codec.zoo.variable_rate import VARIABLE, VbrCodec, model_of
 
@@ -19,14 +19,14 @@ DIGITS = [str(i + 1) for i in range(len(LMBDAS))]
 
 
 def load(spec: str, device: str | torch.device = "cpu") -> ZooCodec:
-    """The model of `NAME:QUALITY:FILE` or, where the rate is variable, `NAME:FILE`.
+    """Load the model of `NAME:QUALITY:FILE` or, where the rate is variable, `NAME:FILE`.
 
-    Without a file it has CompressAI's published weights (for mse). They are downloaded once, by torch.hub into its
-    cache, and checked by the hash in their name.
+    Without a file it has CompressAI's published weights (for mse), which torch.hub downloads once into its cache and
+    checks by the hash in their name.
 
     Raises:
         ConfigError: no such model or quality.
-        CheckpointError: weights that cannot be had, or do not fit.
+        CheckpointError: weights that cannot be read or downloaded, or do not fit.
     """
     config, file = parse(spec)
     source = file or _url(config)
@@ -40,7 +40,7 @@ def load(spec: str, device: str | torch.device = "cpu") -> ZooCodec:
 
 
 def parse(spec: str) -> tuple[ZooConfig, str]:
-    """Model and file of a name; the file is empty where none is named.
+    """Return the model and the file of a name; the file is empty where none is named.
 
     Raises:
         ConfigError: no such model, or its quality is missing or too much.
@@ -49,17 +49,19 @@ def parse(spec: str) -> tuple[ZooConfig, str]:
     digit, _, file = rest.partition(":")
     if architecture in VARIABLE:
         if digit in DIGITS:
-            raise ConfigError(f"{FOREIGN}{spec}: its rate is variable: name {FOREIGN}{architecture}, and use --quality")
+            raise ConfigError(
+                f"{COMPRESSAI}{spec}: its rate is variable: name {COMPRESSAI}{architecture}, and use --quality"
+            )
         return ZooConfig(architecture), rest
     if architecture not in MODELS:
-        raise ConfigError(f"{FOREIGN}{spec}: no such model; there are {', '.join([*MODELS, *VARIABLE])}")
+        raise ConfigError(f"{COMPRESSAI}{spec}: no such model; there are {', '.join([*MODELS, *VARIABLE])}")
     if digit not in DIGITS:
-        raise ConfigError(f"{FOREIGN}{spec}: write its quality, {FOREIGN}{architecture}:1 to {len(LMBDAS)}")
+        raise ConfigError(f"{COMPRESSAI}{spec}: write its quality, {COMPRESSAI}{architecture}:1 to {len(LMBDAS)}")
     return ZooConfig(architecture, int(digit)), file
 
 
 def _read(source: str, read: Callable[[], Any]) -> dict[str, Tensor]:
-    """Weights by the names that this version of CompressAI gives them."""
+    """Read weights, renamed as this version of CompressAI names them."""
     from compressai.zoo import load_state_dict
 
     try:
@@ -80,10 +82,10 @@ def _downloaded(url: str) -> Any:
 
 
 def _url(config: ZooConfig) -> str:
-    """Where CompressAI publishes a model's weights.
+    """Return the address of the weights that CompressAI publishes for a model.
 
     Raises:
-        CheckpointError: it does not.
+        CheckpointError: none are published.
     """
     from compressai.zoo import image, image_vbr
 

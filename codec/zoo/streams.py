@@ -1,8 +1,8 @@
-"""Streams of CompressAI's models, made and read by the very code that the library has for it.
+"""Streams of CompressAI's models, written and read by the library's own `compress` and `decompress`.
 
-A model compresses pictures, not latents: so while it compresses, the networks that would analyse a picture stand aside
-and latents come in their place; while it decompresses, its synthesis stands aside and the latents are caught. The
-coder's strings go into words with their lengths before them.
+These take and return pictures, not latents: so `g_a` and `h_a` are replaced by modules that return given latents while
+a model compresses, and `g_s` by one that keeps its input while it decompresses. The coder's strings are packed into
+words after their lengths.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,50 +18,50 @@ from torch import Tensor, nn
 
 from codec.errors import BitstreamError
 from codec.interface import Latents
-from codec.zoo.entropy import home_of_hyper
+from codec.zoo.entropy import hyper_module
 
-Place = tuple[nn.Module, str, Any]  # a network's or setting's owner, its name there, and what stands in for it
+Replacement = tuple[nn.Module, str, Any]  # owner of a network or setting, its name there, and its replacement
 _STRING_BYTES_MIN = 4  # the coder's library reads beyond the end of shorter ones
 
 
 def compress(
-    model: CompressionModel, latents: Latents, also: Sequence[Place] = (), told: tuple[Any, ...] = ()
+    model: CompressionModel, latents: Latents, extra: Sequence[Replacement] = (), arguments: tuple[Any, ...] = ()
 ) -> list[bytes]:
-    """The strings of the model's own `compress`, given latents (batch 1) in place of those of a picture.
+    """Return the strings of the model's own `compress` for latents (batch 1) in place of those of a picture.
 
     Args:
-        also: what else stands in.
-        told: what else the model's own function is called with.
+        extra: further replacements.
+        arguments: further ones of the model's `compress`.
     """
-    places: list[Place] = [(model, "g_a", _Give(latents.y)), *also]
+    replacements: list[Replacement] = [(model, "g_a", _Given(latents.y)), *extra]
     if not isinstance(model, FactorizedPrior):
-        places.append((home_of_hyper(model), "h_a", _Give(latents.z)))
-    with _standing_in(*places):
-        return [strings[0] for strings in model.compress(latents.y, *told)["strings"]]
+        replacements.append((hyper_module(model), "h_a", _Given(latents.z)))
+    with _replaced(*replacements):
+        return [strings[0] for strings in model.compress(latents.y, *arguments)["strings"]]
 
 
 def decompress(
     model: CompressionModel,
     strings: list[bytes],
     hyper: tuple[int, int],
-    also: Sequence[Place] = (),
-    told: tuple[Any, ...] = (),
+    extra: Sequence[Replacement] = (),
+    arguments: tuple[Any, ...] = (),
 ) -> Latents:
-    """The latents that the model's own `decompress` finds; `hyper` is (h, w) of z, or of what would be z."""
-    y, z = _Keep(), _Keep()
-    places: list[Place] = [(model, "g_s", y), *also]
+    """Return the latents that the model's own `decompress` finds; `hyper` is (H/64, W/64), also without z."""
+    y, z = _Kept(), _Kept()
+    replacements: list[Replacement] = [(model, "g_s", y), *extra]
     if isinstance(model, FactorizedPrior):
         given = [strings]
     else:
-        home, given = home_of_hyper(model), [[string] for string in strings]
-        places.append((home, "h_s", nn.Sequential(z, home.h_s)))
-    with _standing_in(*places):
-        model.decompress(given, _shape(model, hyper), *told)
+        home, given = hyper_module(model), [[string] for string in strings]
+        replacements.append((home, "h_s", nn.Sequential(z, home.h_s)))
+    with _replaced(*replacements):
+        model.decompress(given, _shape(model, hyper), *arguments)
     return Latents(y.latents, z.latents)
 
 
 def string_count(model: CompressionModel) -> int:
-    """How many strings the model's `compress` gives."""
+    """Return the number of strings that the model's `compress` gives."""
     if isinstance(model, FactorizedPrior):
         return 1
     if not isinstance(model, SimpleVAECompressionModel):
@@ -71,17 +71,17 @@ def string_count(model: CompressionModel) -> int:
 
 
 def to_words(strings: list[bytes]) -> NDArray[np.uint32]:
-    """Lengths in bytes, then all strings, and zeros to a whole word."""
+    """Pack strings into words: their lengths in bytes, then all strings, and zeros to a whole word."""
     body = b"".join(strings)
     lengths = np.array([len(string) for string in strings], dtype=np.uint32)
     return np.concatenate([lengths, np.frombuffer(body + bytes(-len(body) % 4), dtype="<u4").astype(np.uint32)])
 
 
 def from_words(words: NDArray[np.uint32], count: int) -> list[bytes]:
-    """The `count` strings in words.
+    """Unpack `count` strings from words.
 
     Raises:
-        BitstreamError: they are not what `to_words` makes.
+        BitstreamError: words that `to_words` did not make.
     """
     lengths = words[:count].astype(np.int64)
     body = words[count:].astype("<u4").tobytes()
@@ -92,7 +92,7 @@ def from_words(words: NDArray[np.uint32], count: int) -> list[bytes]:
 
 
 def _shape(model: CompressionModel, hyper: tuple[int, int]) -> Any:
-    """What `decompress` wants to know besides the strings."""
+    """Return the argument `shape` of the model's `decompress`."""
     y = 4 * hyper[0], 4 * hyper[1]
     if isinstance(model, FactorizedPrior):
         return y
@@ -101,11 +101,22 @@ def _shape(model: CompressionModel, hyper: tuple[int, int]) -> Any:
     coder = model.latent_codec["y"]
     if isinstance(coder, ChannelGroupsLatentCodec):
         return {"y": [(channels, *y) for channels in coder.groups], "hyper": hyper}
-    return {"y": (coder.context_prediction.in_channels, *y), "hyper": hyper}
+    return {"y": (y_channels(model), *y), "hyper": hyper}
 
 
-class _Give(nn.Module):
-    """Stands in for an analysis: gives latents whatever comes."""
+def y_channels(model: CompressionModel) -> int:
+    """Return the number M of channels of y."""
+    if isinstance(model, FactorizedPrior):
+        return int(model.entropy_bottleneck.channels)
+    if not isinstance(model, SimpleVAECompressionModel):
+        return int(model.M)
+    coder = model.latent_codec["y"]
+    grouped = isinstance(coder, ChannelGroupsLatentCodec)
+    return int(sum(coder.groups) if grouped else coder.context_prediction.in_channels)
+
+
+class _Given(nn.Module):
+    """Replacement of an analysis: returns given latents, whatever its input."""
 
     def __init__(self, latents: Tensor) -> None:
         super().__init__()
@@ -115,8 +126,8 @@ class _Give(nn.Module):
         return self.latents
 
 
-class _Keep(nn.Module):
-    """Stands before or for a synthesis: keeps what comes."""
+class _Kept(nn.Module):
+    """Replacement of a synthesis, or module before it: keeps its input and passes it on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,12 +139,13 @@ class _Keep(nn.Module):
 
 
 @contextmanager
-def _standing_in(*places: Place) -> Iterator[None]:
-    before = [getattr(owner, name) for owner, name, _ in places]
+def _replaced(*replacements: Replacement) -> Iterator[None]:
+    """Replace networks and settings of a model for as long as the context lasts."""
+    before = [getattr(owner, name) for owner, name, _ in replacements]
     try:
-        for owner, name, stand in places:
-            setattr(owner, name, stand)
+        for owner, name, new in replacements:
+            setattr(owner, name, new)
         yield
     finally:
-        for (owner, name, _), own in zip(places, before, strict=True):
+        for (owner, name, _), own in zip(replacements, before, strict=True):
             setattr(owner, name, own)

@@ -26,10 +26,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from codec.architecture import STRIDE
-from codec.bitstream.container import on_header_grid
-from codec.errors import ConfigError
 from codec.interface import Latents, rounded
-from codec.zoo import streams as zoo_stream
+from codec.zoo import streams
 from codec.zoo.entropy import Gaussian
 from codec.zoo.fixed_rate import LMBDAS, ZooCodec, ZooConfig
 
@@ -42,7 +40,7 @@ STAGE = 2  # of CompressAI's training, after which rates vary
 
 
 class Units(NamedTuple):
-    """What turns the model's units into steps, (B, 1, 1, 1) each: y is multiplied by `gain`, z divided by `step`."""
+    """Scales from the model's units to quantisation steps, (B, 1, 1, 1) each: y * gain, z / step."""
 
     gain: Tensor
     step: Tensor
@@ -63,25 +61,15 @@ class VbrCodec(ZooCodec):
 
     @property
     def bottleneck(self) -> Any:
-        """p(z)."""
+        """Factorised prior p(z)."""
         return self.model.entropy_bottleneck
 
-    def level(self, quality: float) -> Tensor:
-        """(1,) on the codec's device, on the header's grid.
-
-        Raises:
-            ConfigError: quality outside 1..8.
-        """
-        if not 1 <= quality <= len(LMBDAS):
-            raise ConfigError(f"quality {quality:g}: must lie between 1 (smallest file) and {len(LMBDAS)}")
-        return torch.tensor([on_header_grid(quality)], device=self.device)
-
     def lmbda_of(self, quality: float) -> float:
-        """Weight of the mse (0..255) against bpp that CompressAI trains a quality for."""
+        """Return the weight of the mse (0..255) against bpp that CompressAI trains a quality for."""
         return math.prod(lmbda ** max(0.0, 1 - abs(quality - i)) for i, lmbda in enumerate(LMBDAS, 1))
 
     def units(self, quality: Tensor) -> Units:
-        """The model's steps at qualities (B,)."""
+        """Return the model's gain of y and step of z at qualities (B,)."""
         levels = torch.arange(1, len(LMBDAS) + 1, device=quality.device)
         shares = (1 - (quality[:, None] - levels).abs()).clamp(min=0)
         gain = (self.model.Gain.abs() ** shares).prod(1, keepdim=True)  # exact at a level, where the other powers are 1
@@ -91,19 +79,19 @@ class VbrCodec(ZooCodec):
         return Units(gain[..., None, None], step[..., None, None])
 
     def analyse(self, x: Tensor, quality: Tensor) -> Latents:
-        """Latents of x (B, 3, H, W) in [0, 1], not rounded."""
+        """Return the unrounded latents of x (B, 3, H, W) in [0, 1]."""
         (y, z), (gain, step) = super().analyse(x, quality), self.units(quality)
         return Latents(gain * y, z / step)
 
     @torch.no_grad()
     def grid(self, latents: Latents, quality: Tensor) -> Latents:
-        """Means of y that a decoder would find from z, and medians of z."""
+        """Return the means of y that a decoder finds from z, and the medians of z."""
         medians = self.bottleneck.quantiles[:, 0, 1].reshape(-1, 1, 1) / self.units(quality).step
         z_hat = (latents.z - medians).round() + medians
         return Latents(self.mixture(latents.y, z_hat, quality).means, medians)
 
     def synthesise(self, latents: Latents, quality: Tensor) -> Tensor:
-        """x_hat (B, 3, H, W), not clamped."""
+        """Return x_hat (B, 3, H, W), not clamped."""
         gain = self.units(quality).gain
         scales, means = self.mixture(*latents, quality)
         spread = self.conditional.lower_bound_scale(scales)
@@ -111,52 +99,52 @@ class VbrCodec(ZooCodec):
         return self.model.g_s((latents.y - (latents.y - means).clamp(-1, 1) * offset) / gain)
 
     def mixture(self, y_hat: Tensor, z_hat: Tensor, quality: Tensor) -> Gaussian:
-        """Parameters of all y, from z alone."""
+        """Return the scales and means of all y, from z alone."""
         gain, step = self.units(quality)
         found = super().mixture(y_hat, z_hat * step, quality)
         return Gaussian(*(gain * parameter for parameter in found))
 
     def z_bits(self, z: Tensor, quality: Tensor) -> Tensor:
-        """Bits of each z (B, N, h/4, w/4), on or off the grid."""
+        """Return the bits of each z (B, N, h/4, w/4), on or off the grid."""
         step = self.units(quality).step
         return self._bottleneck_bits(z * step, step if self.model.vr_entbttlnck else None)
 
     def to_words(self, latents: Latents, quality: Tensor) -> NDArray[np.uint32]:
-        """The stream of rounded latents, batch 1."""
+        """Return CompressAI's strings for rounded latents of batch 1, packed into words."""
         gain, step = units = self.units(quality)
         own = Latents(latents.y / gain, latents.z * step)
-        return zoo_stream.to_words(zoo_stream.compress(self.model, own, self._places(units), _told(units)))
+        return streams.to_words(streams.compress(self.model, own, self._replacements(units), _rate_arguments(units)))
 
     def from_words(self, words: NDArray[np.uint32], width: int, height: int, quality: Tensor) -> Latents:
-        """Rounded latents of a picture of width x height pixels.
+        """Return the rounded latents, batch 1, of a picture of width x height pixels.
 
         Raises:
-            BitstreamError: the stream is none of this model.
+            BitstreamError: a stream that this model did not write.
         """
         gain, step = units = self.units(quality)
-        strings = zoo_stream.from_words(words, zoo_stream.string_count(self.model))
+        strings = streams.from_words(words, streams.string_count(self.model))
         hyper = -(-height // STRIDE), -(-width // STRIDE)
-        y, z = zoo_stream.decompress(self.model, strings, hyper, self._places(units), _told(units))
-        found = Latents(y * gain, z / step)
-        return rounded(found, self.grid(found, quality))  # to the bit what was written
+        y, z = streams.decompress(self.model, strings, hyper, self._replacements(units), _rate_arguments(units))
+        latents = Latents(y * gain, z / step)
+        return rounded(latents, self.grid(latents, quality))  # to the bit what was written
 
-    def _places(self, units: Units) -> list[zoo_stream.Place]:
-        """The model writes without its offsets, and with tables for this step that it does not keep."""
-        places: list[zoo_stream.Place] = [(self.model, "no_quantoffset", True)]
+    def _replacements(self, units: Units) -> list[streams.Replacement]:
+        """Return the replacements while coding: no reconstruction offsets, and a p(z) with tables for this step."""
+        replacements: list[streams.Replacement] = [(self.model, "no_quantoffset", True)]
         if self.model.vr_entbttlnck:
             bottleneck = copy.deepcopy(self.bottleneck)
             bottleneck.update_variable(force=True, qs=units.step.flatten())
-            places.append((self.model, "entropy_bottleneck", bottleneck))
-        return places
+            replacements.append((self.model, "entropy_bottleneck", bottleneck))
+        return replacements
 
 
-def _told(units: Units) -> tuple[Any, ...]:
-    """Arguments `stage`, `s` (not looked at) and `inputscale` of the model's own functions."""
+def _rate_arguments(units: Units) -> tuple[Any, ...]:
+    """Return the arguments `stage`, `s` (ignored) and `inputscale` of the model's own functions."""
     return STAGE, 0, units.gain.flatten()
 
 
 def model_of(architecture: str, weights: dict[str, Tensor]) -> CompressionModel:
-    """The model of weights, which tell whether the step of z varies; tables for one step are left aside."""
+    """Build the model of weights, which tell whether the step of z varies; tables for one step are left out."""
     if not any(name.startswith("gayn2zqstep.") for name in weights):
         return VARIABLE[architecture].from_state_dict(weights)
     tables = {f"entropy_bottleneck.{name}" for name in TABLES}

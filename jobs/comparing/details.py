@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from codec import coding
-from codec.coding import AnyCodec, coding_arithmetic, read
+from codec.coding import coding_arithmetic, read
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels, to_tensor
 from codec.images.read import ImagePolicy, read_image
-from codec.interface import Latents, rate
+from codec.interface import AnyCodec, Latents, rate
 from jobs.record import Record, append_line
 
 

@@ -7,7 +7,7 @@ from jobs.cli import printable
 from jobs.comparing.figures import Comparison, Published, Saving
 from jobs.comparing.points import PLAIN, REFINED
 from jobs.comparing.report import Report
-from rdo.bd_rate import Interval
+from rdo.rd_curves import Interval
 
 COLUMNS = ("image", "codec", "setting", "bytes", "bpp", "psnr_db", "ms_ssim", "seconds")
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from codec.errors import ConfigError
 from jobs.comparing.points import Series, complete
 from jobs.record import Record, Score
-from rdo.bd_rate import Interval, bd_rate, paired_bootstrap, saving_at_equal_quality
+from rdo.rd_curves import Interval, bd_rate, paired_bootstrap, saving_at_equal_quality
 
 TIE_PERCENT = 0.05  # of BD-rate; closer than that neither side wins
 OVERLAP_MIN = 0.75  # of the narrower curve's range; below, the report warns

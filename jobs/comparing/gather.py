@@ -11,10 +11,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from codec.checkpoint import model_id
-from codec.coding import AnyCodec
 from codec.errors import RdoError
+from codec.identity import model_id
 from codec.images.read import ImagePolicy
+from codec.interface import AnyCodec
 from jobs.cli import say
 from jobs.comparing import classical
 from jobs.comparing.anchors import AnchorSet, pixels_hash, recognise

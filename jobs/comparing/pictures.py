@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from codec.coding import AnyCodec, coding_arithmetic, write
+from codec.coding import coding_arithmetic, write
 from codec.files import write_atomically
 from codec.images.formats import write_as, write_png
 from codec.images.pixels import Pixels, crop, from_tensor
 from codec.images.read import ImagePolicy
-from codec.interface import Latents, bit_map
+from codec.interface import AnyCodec, Latents, bit_map
 from codec.metrics.psnr import psnr_db
 from jobs.comparing.details import Split, bits_of, plain_latents, read_original, read_refined, split_of
 from jobs.record import Record, Score

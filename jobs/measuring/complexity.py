@@ -60,7 +60,7 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print every row, then the ratios."""
-    from codec.checkpoint import model_config
+    from codec.config_files import model_config
     from jobs.measuring.steps import sizes
 
     chosen = sizes(arguments.sizes)

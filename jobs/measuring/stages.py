@@ -10,10 +10,11 @@ from codec.bitstream.container import unpack
 from codec.bitstream.range_coder import SymbolReader, SymbolWriter
 from codec.bitstream.rounding import in_double
 from codec.bitstream.symbols import code_group, code_z
-from codec.coding import AnyCodec, coding_arithmetic, decode, encode, plain_latents, read
+from codec.coding import coding_arithmetic, decode, encode, plain_latents, read
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels, pad, to_tensor
-from codec.model import Codec, Latents
+from codec.interface import AnyCodec, Latents
+from codec.model import Codec
 from codec.networks.baselines import make_context, variants
 from codec.networks.context import ContextModel
 from codec.networks.likelihoods import StepMixture, in_steps

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from codec.checkpoint import installed_models, load_own, model_config
+from codec.checkpoint import installed_models, load_own
+from codec.config_files import model_config
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels
 from codec.model import Codec

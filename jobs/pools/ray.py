@@ -15,9 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from codec.checkpoint import FOREIGN, first_line, installed_models
-from codec.coding import AnyCodec
-from codec.errors import ConfigError
+from codec.checkpoint import installed_models
+from codec.errors import ConfigError, first_line
+from codec.interface import AnyCodec
+from codec.loading import own_function
+from codec.zoo import COMPRESSAI
 from jobs.cli import THREADS, interrupts_kept_from_children
 from jobs.pools.base import Answer, Crew, Lost, Ready, Task
 from jobs.record import Record
@@ -210,13 +212,13 @@ def room(gpus_per_worker: float, threads: int) -> int:
 
 def absolute(model: str) -> str:
     """A model's name that means the same in every folder."""
-    if model in installed_models():
+    if model in installed_models() or own_function(model):
         return model
     file = model
-    if model.startswith(FOREIGN):
+    if model.startswith(COMPRESSAI):
         from codec.zoo.loading import parse
 
-        file = parse(model.removeprefix(FOREIGN))[1]
+        file = parse(model.removeprefix(COMPRESSAI))[1]
     return model.removesuffix(file) + str(Path(file).absolute()) if file else model
 
 

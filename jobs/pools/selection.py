@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jobs import cli
 
 if TYPE_CHECKING:
-    from codec.coding import AnyCodec
+    from codec.interface import AnyCodec
     from jobs.pools.base import Pool
 
 

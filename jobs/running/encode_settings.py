@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from codec.bitstream.container import VERSION
-from codec.checkpoint import model_id
-from codec.coding import AnyCodec
 from codec.errors import ConfigError
+from codec.identity import model_id
 from codec.images.pixels import to_tensor
 from codec.images.read import STRICT, ImagePolicy, read_image
+from codec.interface import AnyCodec
 from codec.settings import config_hash
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion, distortion_of, weight_of_mask

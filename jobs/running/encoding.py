@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from codec.checkpoint import first_line, load, model_id
-from codec.coding import AnyCodec, decode, same_symbols, write
-from codec.errors import BitstreamError, ImageError, RdoError
+from codec.coding import write_verified
+from codec.errors import ImageError, RdoError, first_line
 from codec.files import write_atomically
+from codec.identity import model_id
 from codec.images.pixels import Pixels, to_tensor
 from codec.images.read import STRICT, ImagePolicy, read_image
-from codec.interface import Latents
-from codec.model import Codec
+from codec.interface import AnyCodec, Latents
+from codec.loading import load
 from jobs.cli import THREADS, check_device, keep_memory
 from jobs.record import SCHEMA, Record, score
 from jobs.running.encode_settings import EncodeConfig, aim_of, distortion_asked, encode_hash
@@ -34,14 +34,6 @@ from rdo.target_search import refine_to
 
 OUT_OF_MEMORY = "out of memory"
 STRIP_MIN = 1 << 16  # pixels; narrower strips would save nothing beside their halo
-
-
-@dataclass(frozen=True)
-class Verified:
-    """A file's bytes, and the pixels that decoding them gave."""
-
-    data: bytes
-    pixels: Pixels
 
 
 def set_up(model: str, device: str, threads: int = THREADS) -> AnyCodec:
@@ -180,7 +172,7 @@ def _encode_in_memory(
     try:
         return _encode(pictures, codec, config, progress)
     except Exception as error:
-        narrows = isinstance(codec, Codec) and config.refine.iters and strip >= STRIP_MIN
+        narrows = codec.strip_rows and config.refine.iters and strip >= STRIP_MIN
         if not exhausted(error) or not (half or narrows):
             raise
     if half:
@@ -236,19 +228,6 @@ def _encode(
 
 def _tensor(pixels: Pixels, codec: AnyCodec) -> Tensor:
     return to_tensor(pixels).to(codec.device)
-
-
-def write_verified(codec: AnyCodec, latents: Latents, pixels: Pixels, quality: float) -> Verified:
-    """Write a file and decode it from its bytes.
-
-    Raises:
-        BitstreamError: it does not give back the very latents.
-    """
-    data = write(codec, latents, pixels.width, pixels.height, quality, pixels.grey)
-    decoded = decode(codec, data)
-    if not same_symbols(decoded.latents, latents):
-        raise BitstreamError("the written file decodes to other symbols: please report this picture and settings")
-    return Verified(data, decoded.pixels)
 
 
 def _blank(item: Item, codec: AnyCodec, config: EncodeConfig) -> Record:

@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from codec.bitstream.container import unpack
-from codec.coding import AnyCodec
 from codec.errors import BitstreamError, ConfigError
+from codec.interface import AnyCodec
 from jobs.record import SCHEMA, Record, place, read_records
 from jobs.running.encode_settings import EncodeConfig, aim_of, encode_hash, suits
 from jobs.running.worklist import NOWHERE, STDIO, Item

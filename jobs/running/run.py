@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from codec.coding import AnyCodec
+from codec.interface import AnyCodec
 from jobs.cli import say
 from jobs.pools.base import Pool, Task, take_alike
 from jobs.record import Record, append_record

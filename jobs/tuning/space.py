@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_type_hints
 
-from codec.checkpoint import config_file
+from codec.config_files import config_file
 from codec.errors import ConfigError
 from codec.settings import build, current_key, load_yaml, override
 from rdo.config import RefineConfig

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from codec.coding import AnyCodec
 from codec.errors import ConfigError
+from codec.interface import AnyCodec
 from jobs.pools.base import Pool, Task
 from jobs.record import Record, append_record, read_records
 from jobs.running.encode_settings import EncodeConfig, encode_hash, suits

@@ -17,10 +17,10 @@ from jobs.cli import say
 from jobs.record import Record
 from jobs.tuning.study import Study, Trial, means
 from jobs.tuning.trials import Bench, Case
-from rdo.bd_rate import Interval, paired_bootstrap
 from rdo.config import RefineConfig
 from rdo.presets import recipe as preset
 from rdo.presets import usual_method
+from rdo.rd_curves import Interval, paired_bootstrap
 
 
 @dataclass(frozen=True)

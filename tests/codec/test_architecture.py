@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from codec.architecture import ModelConfig, lmbda_of
-from codec.checkpoint import model_config
+from codec.config_files import model_config
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,13 @@ from safetensors.torch import save_file
 from codec import checkpoint
 from codec.architecture import ModelConfig
 from codec.bitstream.container import unpack
-from codec.checkpoint import load, model_config, model_id, publish, read_checkpoint
+from codec.checkpoint import publish, read_checkpoint
 from codec.coding import decode, encode
+from codec.config_files import config_folder, model_config
 from codec.errors import CheckpointError, ConfigError
+from codec.identity import LATER, model_id
 from codec.images.pixels import Pixels
+from codec.loading import load
 from codec.model import Codec
 
 Photo = Callable[..., NDArray[np.uint8]]
@@ -214,7 +217,7 @@ def test_the_small_model_is_small() -> None:
 
 
 def test_model_config_reads_a_file_of_ones_own(tmp_path: Path) -> None:
-    text = (checkpoint.config_folder() / "models" / "small.yaml").read_text()
+    text = (config_folder() / "models" / "small.yaml").read_text()
     (tmp_path / "mine.yaml").write_text(text.replace("name: small", "name: mine"))
     assert model_config(str(tmp_path / "mine.yaml")).name == "mine"
 
@@ -230,7 +233,7 @@ def test_what_came_later_counts_only_where_it_is_used(published: Path, make_code
     golden = Path(__file__).parent / "bitstream" / "golden"
     assert model_id(load(golden / "tiny.safetensors")) == unpack((golden / "photo.rdo").read_bytes())[0].model_id
     config = json.loads(read_checkpoint(published)[2]["config"])
-    assert not set(checkpoint.LATER) & set(config)
+    assert not set(LATER) & set(config)
     ids = {model_id(make_codec(**c)) for c in ({}, {"cached": False}, {"rearranged": False}, {"stride": 2})}
     assert len(ids) == 4
 

@@ -10,11 +10,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from codec.architecture import STRIDE
+from codec.architecture import STRIDE, latent_shapes, on_header_grid
 from codec.bitstream import symbols as transfer
-from codec.bitstream.container import HEADER_BYTES, on_header_grid, unpack
+from codec.bitstream.container import HEADER_BYTES, unpack
 from codec.bitstream.probability_tables import GridPositions, positions
-from codec.checkpoint import model_id
 from codec.coding import (
     coding_arithmetic,
     decode,
@@ -23,8 +22,10 @@ from codec.coding import (
     write,
 )
 from codec.errors import BitstreamError, ConfigError
+from codec.identity import model_id
 from codec.images.pixels import Pixels, crop, from_tensor, pad, to_tensor
-from codec.model import Codec, Latents, latent_shapes
+from codec.interface import Latents
+from codec.model import Codec
 from codec.networks.likelihoods import StepMixture
 
 Photo = Callable[..., NDArray[np.uint8]]

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from codec.checkpoint import file_sha256, installed_models, load, model_id, publish
+from codec.checkpoint import file_sha256, installed_models, publish
 from codec.errors import CheckpointError, ConfigError
+from codec.identity import model_id
+from codec.loading import load
 from codec.model import Codec
 from codec.model_card import ModelCard, check_card, read_card
 from codec.settings import to_mapping

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from codec.checkpoint import check_sha256, export, file_sha256, load, load_own, model_id, publish, read_checkpoint
+from codec.checkpoint import check_sha256, export, file_sha256, load_own, publish, read_checkpoint
 from codec.errors import CheckpointError
+from codec.identity import model_id
+from codec.loading import load
 from codec.model import Codec
 from codec.shards import read_shards, write_shards
 

@@ -9,7 +9,7 @@ import torch
 
 from codec.architecture import ModelConfig
 from codec.bitstream.rounding import in_double
-from codec.checkpoint import model_id
+from codec.identity import model_id
 from codec.model import Codec
 from codec.weight_cache import cached_by_weights
 

@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 
 from codec.architecture import lmbda_of
-from codec.checkpoint import load, publish
+from codec.checkpoint import publish
 from codec.coding import encode
 from codec.images.pixels import Pixels
+from codec.loading import load
 from codec.model import Codec
 from jobs.record import SCHEMA, Record, Score
 

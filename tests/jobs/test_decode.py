@@ -104,7 +104,7 @@ def test_another_models_file_is_refused_by_name(files, other_model, folder: Path
 
 
 def test_files_of_several_installed_models_are_read_at_once(folder: Path, pixels_of, capsys) -> None:
-    from codec.checkpoint import load
+    from codec.loading import load
     from jobs.decode import main
     from jobs.info import main as show
 

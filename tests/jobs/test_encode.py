@@ -14,12 +14,14 @@ import pytest
 import torch
 from PIL import Image
 
+import codec.coding
 import jobs.running.encoding
 from codec.architecture import lmbda_of
 from codec.bitstream.container import unpack
-from codec.checkpoint import config_folder, model_id
 from codec.coding import decode, encode
+from codec.config_files import config_folder
 from codec.errors import ConfigError
+from codec.identity import model_id
 from codec.images.read import read_image
 from jobs.encode import build_parser, main, refine_settings
 from jobs.running.encoding import explain
@@ -655,14 +657,14 @@ def test_ctrl_c_keeps_what_is_done(save_photo, rdo_encode, monkeypatch, folder: 
 
 
 def test_a_file_that_decodes_to_others_symbols_is_not_written(save_photo, rdo_encode, monkeypatch, folder) -> None:
-    honest = jobs.running.encoding.decode
+    honest = codec.coding.decode
 
     def decode_wrongly(*args: Any) -> Any:
         found = honest(*args)
         found.latents.y[0, 0, 0, 0] += 1
         return found
 
-    monkeypatch.setattr(jobs.running.encoding, "decode", decode_wrongly)
+    monkeypatch.setattr(codec.coding, "decode", decode_wrongly)
     assert rdo_encode("--iters", 0, save_photo("a.png", 10, 10)) == 1
     assert not names(folder)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from codec.bitstream.container import HEADER_BYTES
-from codec.checkpoint import model_id
 from codec.coding import encode
+from codec.identity import model_id
 from codec.images.pixels import Pixels
 from jobs.cli import printable
 from jobs.info import main

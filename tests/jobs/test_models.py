@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from codec.checkpoint import file_sha256, installed_models, load, model_id
+from codec.checkpoint import file_sha256, installed_models
+from codec.identity import model_id
+from codec.loading import load
 from jobs.models import main
 
 

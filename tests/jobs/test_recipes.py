@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from codec.checkpoint import config_folder
+from codec.config_files import config_folder
 from jobs.encode import build_parser
 
 FOLDER = config_folder() / "cluster"

@@ -13,9 +13,10 @@ import torch
 import yaml
 
 from codec.architecture import trained_for
-from codec.checkpoint import load, read_checkpoint
+from codec.checkpoint import read_checkpoint
 from codec.coding import decode, encode
 from codec.images.read import read_image
+from codec.loading import load
 from codec.training.streaming import StreamedCrops
 from codec.training.trainer import Trainer
 from jobs.train import build_parser, main, settings_of

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from codec.model import Latents
+from codec.interface import Latents
 from rdo.curvature import PROBE_STEP_COARSE, PROBE_STEP_FINE, curvature_of, hessian_diagonal
 from rdo.distortion import Distortion, weight_of_mask
 from rdo.objective import Problem

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from codec.images.pixels import Pixels, pad, to_tensor
-from codec.model import Latents
+from codec.interface import Latents
 from rdo.objective import Cost, Problem
 
 QUALITY, LMBDA = torch.tensor([4.0, 4.0]), torch.tensor([0.01, 0.5])

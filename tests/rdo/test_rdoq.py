@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from codec.model import Latents
+from codec.interface import Latents
 from rdo.config import RefineConfig
 from rdo.curvature import curvature_of
 from rdo.objective import Best

@@ -15,7 +15,8 @@ from codec.architecture import lmbda_of
 from codec.coding import encode, write
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels, pad, to_tensor
-from codec.model import Codec, Latents
+from codec.interface import Latents
+from codec.model import Codec
 from rdo import RefineConfig, Refined, refine
 from rdo.descent import check_times
 from rdo.objective import Best, Cost, Problem, keep_better

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from codec.images.pixels import Pixels, to_tensor
-from codec.model import Codec, Latents
+from codec.interface import Latents
+from codec.model import Codec
 from rdo.config import RefineConfig
 from rdo.refinement import refine
 from rdo.strips import Strips, halo_rows

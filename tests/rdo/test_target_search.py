@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from codec.checkpoint import load
 from codec.coding import decode, write
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels, to_tensor
+from codec.loading import load
 from codec.model import Codec
 from rdo import RefineConfig, effort, refine, target_search
 from rdo.target import Goal

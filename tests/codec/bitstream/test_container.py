@@ -11,17 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec.architecture import PIXELS_MAX, SIDE_MAX
-from codec.bitstream.container import (
-    HEADER_BYTES,
-    QUALITY_STEPS,
-    VERSION,
-    Header,
-    on_header_grid,
-    pack,
-    symbols_crc,
-    unpack,
-)
+from codec.architecture import PIXELS_MAX, QUALITY_STEPS, SIDE_MAX, on_header_grid
+from codec.bitstream.container import HEADER_BYTES, VERSION, Header, pack, symbols_crc, unpack
 from codec.errors import BitstreamError
 
 HEADER = Header(b"\x01\x23\x45\x67", 640, 427, 4.25, False, 0xABCDEF)

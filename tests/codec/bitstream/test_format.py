@@ -14,15 +14,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from codec import coding
-from codec.architecture import ModelConfig
+from codec.architecture import ModelConfig, latent_shapes
+from codec.bitstream import symbols
 from codec.bitstream.container import VERSION
-from codec.checkpoint import load, publish
+from codec.checkpoint import publish
 from codec.coding import decode, encode, read, write
 from codec.images.formats import write_png
 from codec.images.pixels import Pixels
 from codec.images.read import read_image
-from codec.model import Codec, Latents, latent_shapes
+from codec.interface import Latents
+from codec.loading import load
+from codec.model import Codec
 
 GOLDEN = Path(__file__).parent / "golden"
 PICTURES = {"photo": (40, 70, 5.5, False), "grey": (65, 17, 2.0, True), "pixel": (1, 1, 8.0, False)}
@@ -89,7 +91,7 @@ def test_a_reader_written_from_the_docstring_reads_our_files(
     files = [encode(tiny_codec, Pixels(photo(50, 70), False), 4.5), write(tiny_codec, latents, 70, 60, 8, False)]
     ours = [read(tiny_codec, file) for file in files]
     assert all(torch.equal(a, b) for a, b in zip(ours[1][1], latents, strict=True))
-    monkeypatch.setattr(coding, "SymbolReader", PlainReader)
+    monkeypatch.setattr(symbols, "SymbolReader", PlainReader)
     for file, (header, expected) in zip(files, ours, strict=True):
         again, found = read(tiny_codec, file)
         assert again == header and all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))

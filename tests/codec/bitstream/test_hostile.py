@@ -95,8 +95,8 @@ def test_every_altered_file_is_refused(report: dict[str, dict[str, object]], cor
 
 def main() -> None:
     """Read every altered file, and print what came of it."""
-    from codec.checkpoint import load
     from codec.coding import decode
+    from codec.loading import load
 
     model = load(GOLDEN / "tiny.safetensors")
     for name in FILES:

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from codec.architecture import ModelConfig, Order
+from codec.architecture import ModelConfig, Order, latent_shapes
 from codec.coding import read, write
-from codec.model import Codec, Latents, latent_shapes
+from codec.interface import Latents
+from codec.model import Codec
 from codec.networks.attention import MASKED, Bias
 from codec.networks.baselines import SerialContext, SlidingContext, make_context
 from codec.networks.context import ContextModel, Mixture

@@ -9,8 +9,10 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from codec.checkpoint import model_config
-from codec.model import Codec, Latents, latent_shapes
+from codec.architecture import latent_shapes
+from codec.config_files import model_config
+from codec.interface import Latents
+from codec.model import Codec
 from codec.networks.baselines import variants
 from codec.networks.complexity import area, group_by_group, one_pass, transform_macs
 

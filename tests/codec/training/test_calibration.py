@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from codec.architecture import lmbda_of
-from codec.checkpoint import load
 from codec.coding import plain_latents
 from codec.interface import rate
+from codec.loading import load
 from codec.metrics.distortion import image_distortion
 from codec.networks.transforms import RateTable
 from codec.training import calibration

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from codec.checkpoint import config_folder
+from codec.config_files import config_folder
 from codec.errors import ConfigError
 from codec.settings import build, override, to_mapping
 from codec.training.schedule import Phase, TrainConfig, lr_factor, named_schedule, phase_at, with_crop_and_batch

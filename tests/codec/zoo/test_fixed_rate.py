@@ -11,13 +11,14 @@ from torch import Tensor
 pytest.importorskip("compressai", reason="needs CompressAI")
 
 import codec as toolkit
-from codec.checkpoint import load, model_id
 from codec.coding import decode, encode, plain_latents, read, same_symbols, write
 from codec.errors import BitstreamError, CheckpointError, ConfigError
+from codec.identity import model_id
 from codec.images.pixels import Pixels, crop, from_tensor, pad, to_tensor
 from codec.interface import Latents, rate
+from codec.loading import load
 from codec.zoo import loading as zoo_load
-from codec.zoo import streams as zoo_stream
+from codec.zoo import streams
 from codec.zoo.fixed_rate import MODELS, ZooCodec
 
 NAMES = list(MODELS)
@@ -55,8 +56,8 @@ def moved(model: ZooCodec, pixels: Pixels) -> Latents:
 def test_plain_files_hold_the_strings_of_compress(model, pixels) -> None:
     with torch.no_grad():
         theirs = [strings[0] for strings in model.model.compress(padded(pixels))["strings"]]
-    assert zoo_stream.compress(model.model, plain(model, pixels)) == theirs
-    assert len(theirs) == zoo_stream.string_count(model.model)
+    assert streams.compress(model.model, plain(model, pixels)) == theirs
+    assert len(theirs) == streams.string_count(model.model)
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in RASTER])  # their forward rounds off the writer's grid
@@ -78,17 +79,17 @@ def test_files_are_as_long_as_estimated_and_give_the_latents_back(model, pixels)
             estimate = float(sum(rate(model, latents, model.level(3)))) / 8
             x_hat = crop(model.synthesise(found.latents, model.level(3)), HEIGHT, WIDTH)
         assert (found.pixels.data == from_tensor(x_hat, grey=False).data).all()
-        overhead = 24 + 4 * zoo_stream.string_count(model.model)
-        assert estimate * 0.98 <= len(data) - overhead <= estimate * 1.02 + 8 * zoo_stream.string_count(model.model)
+        overhead = 24 + 4 * streams.string_count(model.model)
+        assert estimate * 0.98 <= len(data) - overhead <= estimate * 1.02 + 8 * streams.string_count(model.model)
 
 
 def test_the_picture_is_that_of_decompress(model, pixels) -> None:
     latents = moved(model, pixels)
-    strings = zoo_stream.compress(model.model, latents)
+    strings = streams.compress(model.model, latents)
     hyper = (2, 2)
     given = [strings] if model.conditional is None else [[s] for s in strings]
     with torch.no_grad():
-        theirs = model.model.decompress(given, zoo_stream._shape(model.model, hyper))["x_hat"]
+        theirs = model.model.decompress(given, streams._shape(model.model, hyper))["x_hat"]
         ours = model.synthesise(latents, model.level(3)).clamp(0, 1)
     assert torch.allclose(theirs, ours, atol=1e-5)
 
@@ -152,7 +153,7 @@ def test_latents_that_are_no_numbers_are_refused(make_zoo_codec, pixels) -> None
 
 def test_latents_of_another_size_are_refused(make_zoo_codec, pixels) -> None:
     model = make_zoo_codec("mbt2018-mean")
-    with pytest.raises(ConfigError, match=r"needs \(4, 4\)"):
+    with pytest.raises(ConfigError, match=r"needs \(\(1, 16, 4, 4\), \(1, 8, 1, 1\)\)"):
         write(model, plain(model, pixels), 64, 64, 3, grey=False)
 
 

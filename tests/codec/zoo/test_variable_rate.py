@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 pytest.importorskip("compressai", reason="needs CompressAI")
 
-from codec.checkpoint import load, model_id
+
 from codec.coding import decode, encode, plain_latents, write
 from codec.errors import BitstreamError, CheckpointError, ConfigError
+from codec.identity import model_id
 from codec.images.pixels import Pixels, crop, from_tensor, pad, to_tensor
 from codec.interface import Latents, rate, rounded
-from codec.zoo import streams as zoo_stream
+from codec.loading import load
+from codec.zoo import streams
 from codec.zoo.fixed_rate import LMBDAS
 from codec.zoo.variable_rate import VARIABLE, VbrCodec
 
@@ -61,7 +63,7 @@ def test_plain_files_hold_the_strings_of_compress(model, pixels, quality: float)
     with torch.no_grad():
         strings = [s[0] for s in own.compress(pad(to_tensor(pixels), 64), **told)["strings"]]
         words = model.to_words(plain(model, pixels, quality), model.level(quality))
-    assert zoo_stream.from_words(words, 2) == strings
+    assert streams.from_words(words, 2) == strings
 
 
 @pytest.mark.parametrize("quality", QUALITIES)
@@ -107,7 +109,7 @@ def test_the_picture_is_that_of_decompress_offsets_and_all(model, pixels, qualit
     own, told = theirs(model, quality)
     latents, level = moved(model, pixels, quality), model.level(quality)
     with torch.no_grad():
-        strings = [[s] for s in zoo_stream.from_words(model.to_words(latents, level), 2)]
+        strings = [[s] for s in streams.from_words(model.to_words(latents, level), 2)]
         picture = own.decompress(strings, (2, 2), **told)["x_hat"]
         own.no_quantoffset = True
         without = own.decompress(strings, (2, 2), **told)["x_hat"]

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from codec.checkpoint import config_folder, load, model_config
 from codec.coding import encode, plain_latents, read
+from codec.config_files import config_folder, model_config
 from codec.images.pixels import to_tensor
+from codec.loading import load
 from codec.model import Codec
 from jobs import bench
 from jobs.measuring import stages

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from codec.checkpoint import config_folder
+from codec.config_files import config_folder
 from codec.errors import ConfigError
 from jobs.tuning.space import StudyConfig, load_study
 from rdo import effort

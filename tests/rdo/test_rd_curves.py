@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from codec.errors import ConfigError
-from rdo.bd_rate import Interpolation, bd_rate, paired_bootstrap, saving_at_equal_quality
+from rdo.rd_curves import Interpolation, bd_rate, paired_bootstrap, saving_at_equal_quality
 
 DB = np.array([28.0, 30.0, 32.5, 35.0, 38.0])
 BPP = np.array([0.1, 0.2, 0.4, 0.7, 1.3])

@@ -1,8 +1,8 @@
-"""Comparing rate-distortion curves, and how sure one may be of the outcome.
+"""Rate-distortion curves compared, with confidence intervals.
 
-Two figures, never mixed: `bd_rate_percent`, mean change of rate at equal quality over a range (negative is better),
-and `gain_percent`, a saving at one point (positive is better). The invariant: a figure is a finite number taken over
-a range that both curves reach, or a `ConfigError` that says why there is none.
+Two measures, never mixed: `bd_rate_percent`, mean change of rate at equal quality over a range (negative is better),
+and `gain_percent`, a saving at one point (positive is better). The invariant: each is a finite number taken over a
+range that both curves reach, or a `ConfigError` that says why there is none.
 """
 
 import math
@@ -20,9 +20,9 @@ _SPLINES = {"pchip": PchipInterpolator, "akima": Akima1DInterpolator}
 
 
 class BdRate(NamedTuple):
-    """Mean change of rate at equal quality, negative is better, and the qualities it was taken over.
+    """Mean change of rate at equal quality in percent, negative is better, and the range of PSNR it was taken over.
 
-    `overlap` is the part of the narrower curve's own range of quality that this is, in 0..1.
+    `overlap` is that range as a fraction of the narrower curve's own, in 0..1.
     """
 
     bd_rate_percent: float
@@ -32,7 +32,7 @@ class BdRate(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """A confidence interval, of the same unit as its figure."""
+    """Confidence interval, in the unit of its statistic."""
 
     low: float
     high: float
@@ -45,7 +45,7 @@ def bd_rate(
     test_db: ArrayLike,
     interpolation: Interpolation = "pchip",
 ) -> BdRate:
-    """Rate of `test` against `anchor` over the qualities both reach: log rate, interpolated, averaged over dB.
+    """Return the rate of `test` against `anchor` over the range both reach: log rate, interpolated, averaged over dB.
 
     Source: Bjontegaard, VCEG-M33, 2001, with the piecewise cubic interpolation of JCTVC-L1100 (`pchip`), or Akima's,
     which keeps closer to curves of few points (Herglotz et al., arXiv:2202.12565).
@@ -66,7 +66,7 @@ def bd_rate(
 
 
 def saving_at_equal_quality(anchor_bpp: ArrayLike, anchor_db: ArrayLike, bpp: float, psnr_db: float) -> float:
-    """`gain_percent` of one point: bits saved against the anchor's curve (PCHIP on log rate) at the point's PSNR.
+    """Return `gain_percent` of one point: bits saved against the anchor's curve (PCHIP, log rate) at the point's PSNR.
 
     Raises:
         ConfigError: the anchor has fewer than two points, or none on one side of this PSNR.
@@ -81,15 +81,14 @@ def saving_at_equal_quality(anchor_bpp: ArrayLike, anchor_db: ArrayLike, bpp: fl
 def paired_bootstrap(
     figure: Callable[[NDArray[np.intp]], float], count: int, resamples: int = 500, level: float = 0.95, seed: int = 0
 ) -> Interval | None:
-    """Percentile interval of a figure over images, drawn with replacement; what is compared stays paired by image.
+    """Return the percentile interval of a statistic over images drawn with replacement, paired by image.
 
-    Resamples for which there is no figure are left out; if they are more than a tenth, or there are fewer than three
-    images, there is no interval.
+    Resamples without a value are left out; None if they are more than a tenth, or there are fewer than three images.
 
     Args:
-        figure: of the images with the given indices, which repeat, in any order; may raise ConfigError.
-        count: images.
-        level: probability that the interval is to cover.
+        figure: statistic of the images with the given indices, which repeat, in any order; may raise ConfigError.
+        count: number of images.
+        level: probability that the interval covers.
 
     Source: Efron, Annals of Statistics 7(1), 1979.
     """
@@ -111,7 +110,7 @@ def paired_bootstrap(
 
 
 def _curve(bpp: ArrayLike, psnr_db: ArrayLike, interpolation: Interpolation) -> PchipInterpolator:
-    """log(bpp) as a function of dB."""
+    """Interpolate log(bpp) as a function of dB."""
     rate, quality = np.asarray(bpp, dtype=float), np.asarray(psnr_db, dtype=float)
     order = np.argsort(quality)
     quality = quality[order]

@@ -1,0 +1,90 @@
+"""Codecs by name: `load` finds an installed model, a checkpoint, one of CompressAI's models, or a codec of your own."""
+
+import re
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from codec.checkpoint import installed_models, load_own
+from codec.errors import CheckpointError, first_line
+from codec.interface import AnyCodec
+from codec.zoo import COMPRESSAI
+
+ENTRY_POINTS = "rdo.codecs"
+MEMBERS = ("config", *sorted(name for name in dir(AnyCodec) if not name.startswith("_")))  # of the protocol
+_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def load(model: str | Path = "small", device: str | torch.device = "cpu") -> AnyCodec:
+    """Load a codec ready to encode and decode: frozen, in evaluation mode, on `device`.
+
+    Args:
+        model: one of
+            - the name of an installed model (`installed_models`), or the path of a checkpoint or manifest of shards;
+            - `compressai:NAME:QUALITY[:FILE]`, one of CompressAI's models with weights from a file of your own, else
+              its published ones, which are downloaded; of its variable-rate models `compressai:NAME[:FILE]`;
+            - `package.module:function`, a function or class in your own code that takes no argument and returns a
+              codec meeting `codec.interface.AnyCodec`; the module must be installed or on PYTHONPATH;
+            - the name of an entry point of such a function, in the group `rdo.codecs`, which a package declares as
+              [project.entry-points."rdo.codecs"] NAME = "package.module:function".
+
+    Raises:
+        CheckpointError: no such model or function, a checkpoint that is corrupt or does not fit its configuration, or
+            a returned object that is no codec.
+        ConfigError: no such model or quality of CompressAI's.
+    """
+    name = str(model)
+    if name.startswith(COMPRESSAI):
+        from codec.zoo import loading as zoo_loading
+
+        return zoo_loading.load(name.removeprefix(COMPRESSAI), device)
+    function = own_function(name)
+    return load_own(model, device) if function is None else _own(name, _imported(name, function), device)
+
+
+def own_function(model: str) -> str | None:
+    """Return the `package.module:function` that a model's name is or, by an entry point, stands for.
+
+    None where it names one of our models, one of CompressAI's, or a file.
+    """
+    if model.startswith(COMPRESSAI) or model in installed_models() or Path(model).exists():
+        return None
+    if _FUNCTION.fullmatch(model):
+        return model
+    return next((entry.value for entry in entry_points(group=ENTRY_POINTS, name=model)), None)
+
+
+def _imported(name: str, function: str) -> Callable[[], Any]:
+    """Import the `package.module:function` of a model's name.
+
+    Raises:
+        CheckpointError: no such module or function.
+    """
+    module, _, attribute = function.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except ImportError as error:
+        mend = "install its package, or add its folder to PYTHONPATH"
+        raise CheckpointError(f"{name}: cannot be imported: {first_line(error)}: {mend}") from error
+    except AttributeError as error:
+        raise CheckpointError(f"{name}: {first_line(error)}: name a function that returns a codec") from error
+
+
+def _own(name: str, make: Callable[[], Any], device: str | torch.device) -> AnyCodec:
+    """Make a codec by a function, freeze it and check that it has all members of the protocol.
+
+    Raises:
+        CheckpointError: it lacks some.
+    """
+    codec = make()
+    if isinstance(codec, nn.Module):
+        codec = codec.eval().requires_grad_(False).to(device)
+    if missing := [member for member in MEMBERS if not hasattr(codec, member)]:
+        what = f"returns a {type(codec).__name__}, which has no {', '.join(missing)}"
+        raise CheckpointError(f"{name}: {what}: see codec.interface.AnyCodec, which a codec may subclass")
+    return codec
