@@ -12,8 +12,8 @@ from typing import Any
 import optuna
 import pytest
 
+import jobs.pools.in_process
 import jobs.running.encode_pixels
-import jobs.running.run
 from jobs.record import read_records
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.history import sole_writer
@@ -127,7 +127,7 @@ def test_a_study_leaves_its_best_recipe_and_what_it_is_worth(tune: Tune, rdo_enc
 
 
 def test_a_killed_study_goes_on_and_encodes_nothing_twice(tune: Tune, monkeypatch: Any, capsys: Any) -> None:
-    honest, calls = jobs.running.run.encode, list[int]()
+    honest, calls = jobs.pools.in_process.encode, list[int]()
 
     def encode(*args: Any) -> Any:
         calls.append(1)
@@ -135,7 +135,7 @@ def test_a_killed_study_goes_on_and_encodes_nothing_twice(tune: Tune, monkeypatc
             raise KeyboardInterrupt
         return honest(*args)
 
-    monkeypatch.setattr(jobs.running.run, "encode", encode)
+    monkeypatch.setattr(jobs.pools.in_process, "encode", encode)
     assert [tune(), tune(), tune()] == [130, 130, 0]
     finished = rows()
     assert sum(row["state"] in ("done", "pruned") for row in finished) == 4
