@@ -66,24 +66,28 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="file size, never above it; at most 1 %% below, if quality 8 fills it",
     )
-    rate.add_argument("--target-bpp", type=float, help="the same in bits per pixel")
+    rate.add_argument("--target-bpp", type=float, help="file size in bits per pixel")
     rate.add_argument("--target-psnr", type=float, metavar="DB", help="PSNR, to 0.05 dB")
     rate.add_argument(
-        "--ms-ssim", type=float, metavar="SHARE", help="its share of the distortion, 0 to 1; the rest is mse"
+        "--ms-ssim", type=float, metavar="SHARE", help="share of MS-SSIM in the distortion, 0 to 1; the rest is mse"
     )
     rate.add_argument("--roi", type=Path, metavar="MASK", help="picture, white where errors matter most")
-    rate.add_argument("--roi-weight", type=float, metavar="W", help="of white against black (default 8)")
+    rate.add_argument(
+        "--roi-weight", type=float, metavar="W", help="weight of errors under white against black (default 8)"
+    )
     search = flags.add_argument_group("refinement: how much, then details that override it")
     much = search.add_mutually_exclusive_group()
     much.add_argument("--effort", type=int, metavar="1..9", help="preset of configs/refine (default 5)")
     much.add_argument("--config", type=Path, metavar="YAML", help="settings of your own, as in configs/refine")
-    search.add_argument("--iters", type=int, help="steps, with what suits them or the effort; 0 is plain encoding")
+    search.add_argument(
+        "--iters", type=int, help="steps, with the schedules of the nearest preset; 0 is plain encoding"
+    )
     search.add_argument(
         "--method", help="rdoq, or a relaxation: sga, linear, ... (default rdoq; sga for compressai: models)"
     )
     search.add_argument("--time-budget", type=float, metavar="S", help="about S seconds of refinement per picture")
-    search.add_argument("--patience", type=int, help="stop after this many looks without a gain (0: never)")
-    search.add_argument("--seed", type=int, help="of the noise (default 0)")
+    search.add_argument("--patience", type=int, help="stop after this many checks in a row without a gain (0: never)")
+    search.add_argument("--seed", type=int, help="seed of the noise (default 0)")
     search.add_argument(
         "--memory-limit", type=float, metavar="GIB", dest="memory_gib",
         help="of the process while it refines; less takes longer (default: strips of 2 megapixels; of a GPU most)",

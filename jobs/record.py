@@ -1,4 +1,4 @@
-"""Records: what is known of one image's encoding, a line of `results.jsonl` and a contract that others parse."""
+"""Records of encodings, one line of `results.jsonl` each; their JSON keys are a contract that others parse."""
 
 import json
 import math
@@ -25,11 +25,14 @@ KEYS = (
 
 @dataclass(frozen=True)
 class Score:
-    """One file against its original: measured on the file's bytes and its decoded 8-bit pixels.
+    """Measurements of one file: its bytes, and its decoded 8-bit pixels against the original.
 
-    `cost` is bpp + lmbda * distortion of what was optimised: that of the model, mse on 0..255 or MS-SSIM as
-    `codec.metrics.distortion` has it, unless another was asked for. `psnr_db` is null for identical pictures,
-    `ms_ssim`, as published, where a side is below 161 pixels.
+    Attributes:
+        bpp: bits per pixel of the original.
+        psnr_db: None for identical images.
+        ms_ssim: as published; None where a side is below 161 pixels.
+        cost: bpp + lmbda * distortion, by the distortion that was optimised: mse on 0..255, the MS-SSIM of
+            `codec.metrics.distortion`, or a mixture.
     """
 
     bytes: int
@@ -75,7 +78,7 @@ class Record:
         input_sha256: hash of the image file.
         quality, lmbda: those of the file; those asked for where there is none.
         seconds: wall time of the image, reading to writing.
-        input_stamp: size and times of the image file, as `jobs.running.history.stamp` gives them.
+        input_stamp: size and times of the image file, as `jobs.running.history.file_stamp` gives them.
         cwd: folder that `input` and `output` are relative to, unless absolute.
         config_hash: hash of all settings but the image policy.
         aim_hash: hash of all settings but the image policy and the effort.
@@ -111,13 +114,13 @@ class Record:
 
     @property
     def input_path(self) -> Path:
-        """Absolute path of the image, as `place` gives it."""
-        return place(Path(self.cwd or "", self.input))
+        """Absolute path of the image, by `canonical_path`."""
+        return canonical_path(Path(self.cwd or "", self.input))
 
     @property
     def output_path(self) -> Path:
-        """Absolute path of the written file, as `place` gives it."""
-        return place(Path(self.cwd or "", self.output))
+        """Absolute path of the written file, by `canonical_path`."""
+        return canonical_path(Path(self.cwd or "", self.output))
 
     def to_json(self) -> str:
         """Return one line of JSON with the keys `KEYS`: header and outcome side by side, numbers finite or null."""
@@ -127,13 +130,13 @@ class Record:
         return json.dumps({key: values.get(key) for key in KEYS}, allow_nan=False)
 
 
-def place(path: Path) -> Path:
-    """The path that all spellings of a file's name share: absolute, without links to folders; the file may be one."""
+def canonical_path(path: Path) -> Path:
+    """Return an absolute path with links to folders resolved; a link to the file itself is kept."""
     return path.parent.resolve() / path.name
 
 
 def score(original: Pixels, decoded: Pixels, size_bytes: int, lmbda: float, distortion: float | None = None) -> Score:
-    """Measure a decoded picture against its original; `distortion` is what its cost counts, None the mse."""
+    """Return the measurements of a file of `size_bytes`; `distortion` None counts the mse in its cost."""
     bpp = 8 * size_bytes / (original.width * original.height)
     cost = bpp + lmbda * (mse(original, decoded) if distortion is None else distortion)
     return Score(size_bytes, bpp, psnr_db(original, decoded), _ms_ssim(original, decoded), cost)

@@ -68,20 +68,24 @@ class PoolSettings:
 
 def add_pool_flags(flags: argparse.ArgumentParser) -> None:
     """Add the flags of every command that encodes many pictures, the fields of `PoolSettings`."""
-    here = flags.add_argument_group("workers")
-    here.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="pictures at a time, a process for each")
-    here.add_argument(
+    local = flags.add_argument_group("workers")
+    local.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="pictures at a time, a process for each")
+    local.add_argument(
         "--batch", type=int, default=1, metavar="N",
         help="pictures of one shape that a worker refines together: for GPUs, and for small pictures; files depend on "
         "it a little",
     )  # fmt: skip
-    here.add_argument("--threads", type=int, default=cli.THREADS, help="of each worker; files depend on it a little")
-    here.add_argument("--max-seconds-per-image", type=float, metavar="S", help="stop what takes longer, and record it")
-    far = flags.add_argument_group('workers on a Ray cluster (needs pip install ".[cluster]")')
-    far.add_argument("--ray", action="store_true", help="encode there")
-    far.add_argument("--address", help="HOST:PORT of its head, auto for this machine's (default: start one)")
-    far.add_argument("--workers", type=int, metavar="N", help="pictures at a time (default: what the cluster holds)")
-    far.add_argument("--gpus-per-worker", type=float, metavar="F", help="share of a GPU for each (default: none)")
+    local.add_argument(
+        "--threads", type=int, default=cli.THREADS, help="torch threads of each worker; files depend on it a little"
+    )
+    local.add_argument("--max-seconds-per-image", type=float, metavar="S", help="stop what takes longer, and record it")
+    cluster = flags.add_argument_group('workers on a Ray cluster (needs pip install ".[cluster]")')
+    cluster.add_argument("--ray", action="store_true", help="encode on a cluster")
+    cluster.add_argument("--address", help="HOST:PORT of its head node, auto for this machine's (default: start one)")
+    cluster.add_argument(
+        "--workers", type=int, metavar="N", help="pictures at a time (default: what the cluster holds)"
+    )
+    cluster.add_argument("--gpus-per-worker", type=float, metavar="F", help="share of a GPU for each (default: none)")
 
 
 def load_driver_codec(settings: PoolSettings) -> "AnyCodec":

@@ -151,6 +151,7 @@ def _read_source(item: Item) -> bytes:
 
 
 def _write(output: str, data: bytes) -> None:
+    """Write a file, to standard output if its name is `-`, or nowhere if it is NOT_WRITTEN."""
     if output == STDIO:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()

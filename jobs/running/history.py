@@ -18,7 +18,7 @@ from pathlib import Path
 from codec.bitstream.container import unpack
 from codec.coding import AnyCodec
 from codec.errors import BitstreamError, ConfigError
-from jobs.record import SCHEMA, Record, place, read_records
+from jobs.record import SCHEMA, Record, canonical_path, read_records
 from jobs.running.encode_settings import EncodeConfig, encode_hash, policy_matches, without_effort
 from jobs.running.worklist import NOT_WRITTEN, STDIO, Item
 
@@ -64,14 +64,14 @@ class History:
         except OSError as error:  # a name too long, or a folder without permission
             return _refusal(item, f"{item.output}: {error.strerror}: rename it, or name another folder with -o")
         input_hash, output_hash = self._input_hash(Path(item.input)), _sha256(output)
-        before = self.by_output.get(place(output)) or self.by_output_hash.get(output_hash or "")
+        before = self.by_output.get(canonical_path(output)) or self.by_output_hash.get(output_hash or "")
         found = self.finished.get((input_hash, output_hash or "", self.config_hash))
         if before and found is None and self._took_more(before):
             unchanged = (before.input_sha256, before.measured.output_sha256) == (input_hash, output_hash)
             found = before if unchanged else None
         if found is not None:
             return replace(found, status="skipped", input=item.input, output=item.output)
-        if before and before.input_sha256 != input_hash and before.input_path != place(Path(item.input)):
+        if before and before.input_sha256 != input_hash and before.input_path != canonical_path(Path(item.input)):
             whose = os.path.relpath(before.input_path)
             text = f"{item.output} is another picture's, {whose}: name another folder with -o, or"
         elif (before and _pixels(output)) or self._is_unrecorded(item):
@@ -93,7 +93,7 @@ class History:
     def _input_hash(self, path: Path) -> str | None:
         """Return the hash of an image: that of its record while its stamp is unchanged, else computed."""
         stamp = file_stamp(path)
-        return (stamp and self.hashes.get((place(path), stamp))) or _sha256(path)
+        return (stamp and self.hashes.get((canonical_path(path), stamp))) or _sha256(path)
 
     def _took_more(self, before: Record) -> bool:
         """Return whether a file with the same aim took more steps or seconds than are now asked for."""
@@ -112,7 +112,7 @@ class History:
         It is taken for one if the folder has records, its size is the image's, and no run has refused it before.
         """
         output = Path(item.output)
-        return self.exists and place(output) not in self.refused and _pixels(output) == item.pixels
+        return self.exists and canonical_path(output) not in self.refused and _pixels(output) == item.pixels
 
 
 def file_stamp(path: Path) -> str | None:

@@ -30,7 +30,7 @@ def summary(records: list[Record], folder: Path | None = None) -> str:
 
 
 def _plain_line(record: Record, plain: Score) -> str:
-    return f"{_named(record)} {plain.bytes:>9} {_db(plain.psnr_db):>6} {_ms_ssim(plain):>7}"
+    return f"{_name_and_quality(record)} {plain.bytes:>9} {_db(plain.psnr_db):>6} {_ms_ssim(plain):>7}"
 
 
 def _line(record: Record, outcome: Outcome) -> str:
@@ -38,7 +38,7 @@ def _line(record: Record, outcome: Outcome) -> str:
     psnr = f"{_db(plain.psnr_db)} -> {_db(refined.psnr_db)}"
     change = _percent(plain.bytes, refined.bytes)
     cost = 0.0 - outcome.gain_percent  # never -0.00
-    sizes = f"{_named(record)} {plain.bytes:>9} {refined.bytes:>9} {change}"
+    sizes = f"{_name_and_quality(record)} {plain.bytes:>9} {refined.bytes:>9} {change}"
     return f"{sizes} {psnr:>14} {_ms_ssim(plain, refined):>14} {cost:>+6.2f}%"
 
 
@@ -49,7 +49,7 @@ def _total(scored: list[Outcome]) -> str:
     return f"{sizes} {'':29} {0.0 - gain:>+6.2f}%"
 
 
-def _named(record: Record) -> str:
+def _name_and_quality(record: Record) -> str:
     return f"{_short(record.input)} {record.quality or 0.0:>7.2f}"
 
 

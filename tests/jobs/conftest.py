@@ -1,4 +1,4 @@
-"""A published tiny codec, pictures on disk, and the commands called in this process."""
+"""Fixtures: a published tiny codec, pictures on disk, and the commands, called in this process."""
 
 import io
 import json
@@ -42,13 +42,13 @@ def other_model(make_codec: Callable[..., Codec], tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="session")
 def codec(model: str) -> Codec:
-    """What `model` loads as: its weights were rounded to fp16."""
+    """Codec that `model` loads as, its weights rounded to fp16."""
     return load(model)
 
 
 @pytest.fixture(autouse=True)
 def settings_of_the_process() -> Iterator[None]:
-    """A command sets signal handlers and arithmetic for the life of its process; here others follow."""
+    """Restore the signal handlers and arithmetic that a command sets for the life of its process."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in before.items():
@@ -79,7 +79,7 @@ def save_photo(photo: Callable[..., Any], folder: Path) -> SavePhoto:
 
 @pytest.fixture(scope="session")
 def rdo_bytes(codec: Codec, photo: Callable[..., Any]) -> bytes:
-    """A plainly encoded picture of 40 x 24 pixels at quality 5."""
+    """Bytes of a plainly encoded picture of 40 x 24 pixels at quality 5."""
     return encode(codec, Pixels(photo(24, 40), grey=False), 5.0)
 
 

@@ -21,7 +21,7 @@ def encode(*flags: object) -> int:
 
 
 def distortion(record: Any, codec: Codec, kind: str) -> float:
-    """Of the record's file, decoded again, from its picture."""
+    """Return the distortion of a record's file, decoded again, from its picture."""
     pictures = decode(codec, Path(record["output"]).read_bytes()).pixels, read_image(Path(record["input"]))
     return float(measure(*(to_tensor(pixels) for pixels in pictures), kind))
 

@@ -49,7 +49,7 @@ def processes(model: str) -> Iterator[Make]:
 
 
 def hanging(folder: Path) -> Task:
-    """A picture on a share that does not answer: a pipe that nobody writes to."""
+    """Return a task whose picture cannot be read in time: a pipe without a writer."""
     os.mkfifo(folder / "hangs.png")
     return Task(Item(str(folder / "hangs.png"), NOT_WRITTEN, 100), PLAIN)
 
@@ -58,7 +58,7 @@ def files(folder: str) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*.rdo")}
 
 
-def test_all_that_a_worker_said_is_heard_at_once() -> None:
+def test_all_answers_in_a_pipe_are_received_at_once() -> None:
     ours, theirs = Pipe()
     handle = Process(SimpleNamespace(join=lambda timeout: None, exitcode=-9), ours)
     for answer in (Step(), Step(), []):
@@ -164,7 +164,7 @@ def test_a_run_that_is_ended_takes_its_workers_along(
 
 
 def test_a_second_signal_does_not_cut_the_end_of_a_worker_short() -> None:
-    """A pool that closes tells its workers twice."""
+    """Check that a second SIGTERM, which a closing pool sends, is ignored."""
     program = """if True:
         import atexit, os, signal
         from jobs.pools.worker import _exit

@@ -35,7 +35,7 @@ sys.exit(status)
 
 @pytest.fixture(scope="module")
 def two_cpus() -> Iterator[None]:
-    """A cluster of this machine."""
+    """Local Ray cluster."""
     ray = pytest.importorskip("ray")
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
@@ -199,7 +199,7 @@ def test_an_actor_that_is_killed_each_time_is_recorded_and_the_rest_done(
 
 
 def actors_at(name: str) -> list[int]:
-    """Processes of this machine that Ray shows to be at a picture."""
+    """Return ids of the local actors that are encoding a picture."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""What needs no work is found without reading every picture; two runs never share a folder."""
+"""History: done images are found without reading each one; two runs never share a folder."""
 
 import os
 import time
