@@ -1,1 +1,1 @@
-"""Command lines and the work behind them: which files, by whom, with what record."""
+"""Command lines and the runs behind them: worklists, workers, records, reports."""

@@ -8,15 +8,14 @@ import argparse
 import itertools
 import statistics
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import cli
-from jobs.encode import refine_settings
 from jobs.measuring import complexity, roofline, speed
-from jobs.pools.selection import add_pool_flags
+from jobs.pools.selection import PoolSettings, add_pool_flags
 
 if TYPE_CHECKING:
     from codec.images.pixels import Pixels
@@ -94,13 +93,14 @@ def bench(arguments: argparse.Namespace) -> int:
     from codec.files import write_atomically
     from codec.images.read import ImagePolicy
     from jobs.measuring.plot import front_plot
-    from jobs.pools.selection import elsewhere, hire, load_driver_codec
+    from jobs.pools.selection import load_driver_codec, make_pool
     from jobs.running.encode_settings import EncodeConfig
     from jobs.running.worklist import build_worklist
 
     ways = settings(arguments)
     policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
-    codec = load_driver_codec(arguments)
+    pool_settings = cli.from_flags(PoolSettings, arguments)
+    codec = load_driver_codec(pool_settings)
     ladder = LADDER if codec.variable_rate else f"{codec.default_quality}"
     qualities = cli.numbers(arguments.qualities or ladder, "--qualities")
     for quality in qualities:
@@ -109,7 +109,7 @@ def bench(arguments: argparse.Namespace) -> int:
     rows = []
     pictures = len(build_worklist(arguments.inputs, str(arguments.output)))
     arguments.output.mkdir(parents=True, exist_ok=True)
-    with closing(hire(arguments, codec, pictures, arguments.output)) as pool:
+    with closing(make_pool(pool_settings, codec, pictures, arguments.output)) as pool:
         for quality, (name, refine) in itertools.product(qualities, ways):
             config = EncodeConfig(arguments.model, quality, refine=refine, policy=policy)
             target = arguments.output / f"q{quality:g}" / f"{name}-i{refine.iters}"
@@ -120,7 +120,7 @@ def bench(arguments: argparse.Namespace) -> int:
                 print(json.dumps(asdict(row)) if arguments.json else line(row), flush=True)
     if arguments.plot and rows:
         write_atomically(arguments.plot, front_plot(lines(rows)).encode())
-    if rows and not elsewhere(arguments) and (pixels := largest_picture(arguments, policy)):
+    if rows and not pool_settings.in_workers and (pixels := largest_picture(arguments, policy)):
         floor = floor_seconds(codec, pixels, qualities[0])
         cli.say(f"a bare forward and backward pass of the largest picture takes {floor:.3f} s")
     return cli.SOME_FAILED if failed else cli.DONE
@@ -134,17 +134,18 @@ def settings(arguments: argparse.Namespace) -> "list[tuple[str, RefineConfig]]":
     """
     from codec.errors import ConfigError
     from codec.settings import override
+    from jobs.running.refine_settings import RefineFlags, refine_config
 
     if arguments.vary and "=" not in arguments.vary:
         raise ConfigError(f"--vary {arguments.vary}: write KEY=VALUE,VALUE")
     key, _, values = (arguments.vary or "").partition("=")
+    flags = cli.from_flags(RefineFlags, arguments)
     ways = []
     for method in arguments.methods.split(","):
         path = Path(method) if method.endswith((".yaml", ".yml")) else None
         for iters in cli.numbers(arguments.iters, "--iters"):
-            way = {"config": path, "effort": None, "iters": cli.whole(iters), "method": None if path else method}
-            given = argparse.Namespace(**{**vars(arguments), **way})
-            base = refine_settings(given)
+            name, steps = None if path else method, cli.whole(iters)
+            base = refine_config(replace(flags, config=path, effort=None, iters=steps, method=name), arguments.model)
             name = path.stem if path else method
             ways += [(f"{name}-{key}{v}", override(base, {key: v})) for v in values.split(",") if v] or [(name, base)]
     for (name, iters), count in Counter((name, refine.iters) for name, refine in ways).items():
@@ -170,12 +171,12 @@ def encode(inputs: list[str], target: Path, codec: "AnyCodec", config: "EncodeCo
 
 def summarise(name: str, quality: float, refine: "RefineConfig", records: "list[Record]") -> Row | None:
     """Means over the pictures that did not fail."""
-    done = [r for r in records if r.gain_percent is not None and r.refine_seconds and r.iters]
+    done = [r.outcome for r in records if r.outcome and r.outcome.refine_seconds and r.outcome.iters]
     if not done:
         return None
-    gains = [r.gain_percent or 0.0 for r in done]
-    seconds = [r.refine_seconds or 0.0 for r in done]
-    steps = [s / (r.iters or 1) for s, r in zip(seconds, done, strict=True)]
+    gains = [found.gain_percent for found in done]
+    seconds = [found.refine_seconds or 0.0 for found in done]
+    steps = [s / found.iters for s, found in zip(seconds, done, strict=True)]
     spread = statistics.stdev(gains) if len(gains) > 1 else 0.0
     mean = statistics.fmean
     return Row(name, quality, refine.iters, len(done), mean(gains), spread, mean(seconds), mean(steps))

@@ -4,12 +4,12 @@ import argparse
 import shlex
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import cli
-from jobs.encode import refine_settings
-from jobs.pools.selection import add_pool_flags
+from jobs.pools.selection import PoolSettings, add_pool_flags
 
 if TYPE_CHECKING:
     from jobs.comparing.pictures import View
@@ -81,8 +81,9 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
     from jobs.comparing.anchors import load_anchors
     from jobs.comparing.points import load_records
     from jobs.comparing.report import build_report
-    from jobs.pools.selection import hire, load_driver_codec
+    from jobs.pools.selection import load_driver_codec, make_pool
     from jobs.running.encode_settings import EncodeConfig
+    from jobs.running.refine_settings import RefineFlags, refine_config
     from jobs.running.worklist import build_worklist
 
     steps = cli.numbers(arguments.iters, "--iters") if arguments.iters else []
@@ -90,9 +91,11 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
     iters = iters or [None]  # None: those of --config, else of the default effort
     names, notes = codec_names(arguments.codecs, bool(arguments.records))
     asked = load_anchors(arguments.anchors) if arguments.anchors not in (None, "none") else None
-    recipes = [refine_settings(argparse.Namespace(**{**vars(arguments), "effort": None, "iters": n})) for n in iters]
+    flags = cli.from_flags(RefineFlags, arguments)
+    recipes = [refine_config(replace(flags, effort=None, iters=n), arguments.model) for n in iters]
     policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
-    codec = load_driver_codec(arguments)
+    pool_settings = cli.from_flags(PoolSettings, arguments)
+    codec = load_driver_codec(pool_settings)
     ladder = LADDER if codec.variable_rate else f"{codec.default_quality}"
     qualities = cli.numbers(arguments.qualities or ladder, "--qualities")
     folder = output_folder(arguments)
@@ -105,7 +108,7 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
         config = EncodeConfig(arguments.model, policy=policy)
         items = build_worklist(arguments.inputs, str(folder))
         folder.mkdir(parents=True, exist_ok=True)
-        with closing(hire(arguments, codec, len(items), folder, (Path(items[0].input),))) as pool:
+        with closing(make_pool(pool_settings, codec, len(items), folder, (Path(items[0].input),))) as pool:
             records = gather.encode_ladder(arguments.inputs, folder, codec, config, qualities, recipes, pool)
         settings = {"command": command, "refinement": "; ".join(as_text(recipe) for recipe in recipes)}
     folder.mkdir(parents=True, exist_ok=True)

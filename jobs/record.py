@@ -1,26 +1,35 @@
-"""Records: what is known of one image's encoding, a line of `results.jsonl` and a contract that others parse."""
+"""Records of encodings, one line of `results.jsonl` each; their JSON keys are a contract that others parse."""
 
 import json
-import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from codec.images.pixels import Pixels
 from codec.metrics.ms_ssim import ms_ssim
 from codec.metrics.psnr import mse, psnr_db
+from jobs import jsonl
 
 SCHEMA = "rdo-record-1"
 Status = Literal["done", "failed", "skipped"]
+KEYS = (
+    "schema", "status", "input", "output", "input_sha256", "output_sha256", "width", "height", "model", "model_id",
+    "config_hash", "quality", "lmbda", "iters", "seconds", "device", "plain", "refined", "gain_percent", "verified",
+    "error", "refine_seconds", "input_stamp", "method", "cwd", "aim_hash", "iters_asked", "policy",
+)  # fmt: skip  # of a record in JSON, in this order
 
 
 @dataclass(frozen=True)
 class Score:
-    """One file against its original: measured on the file's bytes and its decoded 8-bit pixels.
+    """Measurements of one file: its bytes, and its decoded 8-bit pixels against the original.
 
-    `cost` is bpp + lmbda * distortion of what was optimised: that of the model, mse on 0..255 or MS-SSIM as
-    `codec.metrics.distortion` has it, unless another was asked for. `psnr_db` is null for identical pictures,
-    `ms_ssim`, as published, where a side is below 161 pixels.
+    Attributes:
+        bpp: bits per pixel of the original.
+        psnr_db: None for identical images.
+        ms_ssim: as published; None where a side is below 161 pixels.
+        cost: bpp + lmbda * distortion, by the distortion that was optimised: mse on 0..255, the MS-SSIM of
+            `codec.metrics.distortion`, or a mixture.
     """
 
     bytes: int
@@ -31,15 +40,47 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Record:
-    """Outcome of one image; a failed one has `error` and no scores.
+class Outcome:
+    """Measurements of one finished encoding, plain and refined.
 
-    `gain_percent` is the fall of cost from `plain` to `refined`; `verified` says that the written bytes were
-    decoded and gave the very latents that were meant. `seconds` is all of the image's wall time, reading to writing;
-    `refine_seconds` is refinement's part of it, by `method` in `iters` steps. `input_stamp` is the input's size and
-    times, see `jobs.running.history.stamp`. `config_hash` is of all settings, `aim_hash` of all but the effort; neither
-    is of the image policy, of which `policy` has the decisions that this image needed. `cwd` is the folder that `input`
-    and `output` start from, unless absolute. `iters_asked` are those of the settings, where a target takes more.
+    Attributes:
+        output_sha256: hash of the written file.
+        width, height: size of the image, in pixels.
+        plain: score of the plain encoding.
+        refined: score of the written file, which is the plain one where refinement gained nothing.
+        gain_percent: fall of the cost from `plain` to `refined`; positive is better.
+        verified: whether the written bytes were decoded and gave the intended latents.
+        iters: refinement steps taken; 0 is plain encoding.
+        method: search or relaxation that took them; None for plain encoding.
+        refine_seconds: wall time of refinement, a part of `Record.seconds`.
+    """
+
+    output_sha256: str
+    width: int
+    height: int
+    plain: Score
+    refined: Score
+    gain_percent: float
+    verified: bool
+    iters: int
+    method: str | None = None
+    refine_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """Header of one image's encoding, and its outcome once a file was written and verified; a failure has `error`.
+
+    Attributes:
+        input_sha256: hash of the image file.
+        quality, lmbda: those of the file; those asked for where there is none.
+        seconds: wall time of the image, reading to writing.
+        input_stamp: size and times of the image file, as `jobs.running.history.file_stamp` gives them.
+        cwd: folder that `input` and `output` are relative to, unless absolute.
+        config_hash: hash of all settings but the image policy.
+        aim_hash: hash of all settings but the image policy and the effort.
+        iters_asked: steps in the settings; a search for a target may take more.
+        policy: those decisions of the image policy that this image could not be read without.
     """
 
     schema: str
@@ -47,84 +88,77 @@ class Record:
     input: str
     output: str
     input_sha256: str | None = None
-    output_sha256: str | None = None
-    width: int | None = None
-    height: int | None = None
     model: str | None = None
     model_id: str | None = None
     config_hash: str | None = None
     quality: float | None = None
     lmbda: float | None = None
-    iters: int | None = None
     seconds: float | None = None
     device: str | None = None
-    plain: Score | None = None
-    refined: Score | None = None
-    gain_percent: float | None = None
-    verified: bool = False
     error: str | None = None
-    refine_seconds: float | None = None
     input_stamp: str | None = None
-    method: str | None = None
     cwd: str | None = None
     aim_hash: str | None = None
     iters_asked: int | None = None
     policy: dict[str, str | int | bool] | None = None
+    outcome: Outcome | None = None
+
+    @property
+    def measured(self) -> Outcome:
+        """Outcome of a record that is known to have one."""
+        assert self.outcome is not None, f"{self.input}: {self.status}"
+        return self.outcome
 
     @property
     def input_path(self) -> Path:
-        """Where the image was, as `place` has it."""
-        return place(Path(self.cwd or "", self.input))
+        """Absolute path of the image, by `canonical_path`."""
+        return canonical_path(Path(self.cwd or "", self.input))
 
     @property
     def output_path(self) -> Path:
-        """Where its file went, as `place` has it."""
-        return place(Path(self.cwd or "", self.output))
+        """Absolute path of the written file, by `canonical_path`."""
+        return canonical_path(Path(self.cwd or "", self.output))
 
     def to_json(self) -> str:
-        """One line of JSON; numbers are finite or null."""
-        return json.dumps(asdict(self), allow_nan=False)
+        """Return one line of JSON with the keys `KEYS`: header and outcome side by side, numbers finite or null."""
+        header = asdict(self)
+        outcome = header.pop("outcome") or {"verified": False}
+        values = {**header, **outcome}
+        return json.dumps({key: values.get(key) for key in KEYS}, allow_nan=False)
 
 
-def place(path: Path) -> Path:
-    """The path that all spellings of a file's name share: absolute, without links to folders; the file may be one."""
+def canonical_path(path: Path) -> Path:
+    """Return an absolute path with links to folders resolved; a link to the file itself is kept."""
     return path.parent.resolve() / path.name
 
 
 def score(original: Pixels, decoded: Pixels, size_bytes: int, lmbda: float, distortion: float | None = None) -> Score:
-    """Measure a decoded picture against its original; `distortion` is what its cost counts, None the mse."""
+    """Return the measurements of a file of `size_bytes`; `distortion` None counts the mse in its cost."""
     bpp = 8 * size_bytes / (original.width * original.height)
     cost = bpp + lmbda * (mse(original, decoded) if distortion is None else distortion)
     return Score(size_bytes, bpp, psnr_db(original, decoded), ms_ssim(original, decoded), cost)
 
 
 def append_record(path: Path, record: Record) -> None:
-    """Add one line, flushed to the disk."""
-    append_line(path, record.to_json())
-
-
-def append_line(path: Path, text: str) -> None:
-    """Add a line, flushed to the disk; one that a killed run left without its end is ended first."""
-    with open(path, "a+b") as file:
-        if file.tell() and file.seek(-1, os.SEEK_END) is not None and file.read(1) != b"\n":
-            file.write(b"\n")
-        file.write(text.encode("ascii") + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """Append a record to a results file, flushed to the disk."""
+    jsonl.append(path, record.to_json())
 
 
 def read_records(path: Path) -> list[Record]:
-    """The records of a results file; a line that a killed run left incomplete is passed over."""
-    if not path.is_file():
-        return []
-    records = []
-    for line in path.read_bytes().split(b"\n"):
-        try:
-            found = json.loads(line)
-            known = {f.name: found.get(f.name) for f in fields(Record)}
-            for key in ("plain", "refined"):
-                known[key] = Score(**known[key]) if known[key] else None
-            records.append(Record(**known))
-        except (ValueError, TypeError, AttributeError):
-            continue
-    return records
+    """Return the records of a results file; lines that are none, or torn, are passed over."""
+    return jsonl.read(path, from_mapping)
+
+
+def from_mapping(found: Mapping[str, Any]) -> Record:
+    """Return the record of one parsed line; unknown keys are those of a later version, and passed over.
+
+    Raises:
+        ValueError, TypeError, AttributeError, KeyError: `found` is no record.
+    """
+    header: dict[str, Any] = {f.name: found.get(f.name) for f in fields(Record) if f.name != "outcome"}
+    header |= {name: found[name] for name in ("schema", "status", "input", "output")}
+    if found.get("plain") is None:
+        return Record(**header)
+    values: dict[str, Any] = {f.name: found.get(f.name) for f in fields(Outcome)}
+    values |= {name: Score(**found[name]) for name in ("plain", "refined")}
+    return Record(**header, outcome=Outcome(**values))

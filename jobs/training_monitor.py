@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,7 +17,7 @@ from codec.training.loss import Loss
 from codec.training.throughput import crop_flops, matmul_flops, peak_memory_bytes
 from codec.training.trainer import CHECK_EVERY, Trainer
 from codec.training.validation import Validation, validate
-from jobs.record import append_line
+from jobs import jsonl
 
 LOG = "log.jsonl"
 QUALITIES = (1.0, 2.75, 4.5, 6.25, 8.0)  # validated at
@@ -100,9 +100,9 @@ class TrainingMonitor:
         rows = validate(codec, self.photos, QUALITIES)
         speed = self._speed(trainer)
         export(codec, trainer.folder, {"steps": str(trainer.step), "train_seconds": f"{trainer.elapsed_s:.0f}"})
-        line: dict[str, object] = {"step": trainer.step, "seconds": round(trainer.elapsed_s, 1), "finished": finished}
-        line |= {"rows": [row._asdict() for row in rows]} | (asdict(speed) if speed else {})
-        append_line(trainer.folder / LOG, json.dumps(line))
+        done = {"step": trainer.step, "seconds": round(trainer.elapsed_s, 1), "finished": trainer.progress >= 1}
+        line = {**done, "rows": [row._asdict() for row in rows]}
+        jsonl.append(trainer.folder / LOG, json.dumps({**line, **(speed.__dict__ if speed else {})}))
         if speed:
             self.bar.write(f"step {trainer.step}: {speed}")
         for row in rows:
@@ -131,12 +131,6 @@ class TrainingMonitor:
 
 
 def finished_step(folder: Path) -> int | None:
-    """Return the step of the last published weights of a finished schedule; None if the log in `folder` has none."""
-    steps = []
-    for line in (folder / LOG).read_bytes().splitlines() if (folder / LOG).is_file() else ():
-        try:
-            found = json.loads(line)
-            steps += [int(found["step"])] if found["finished"] else []
-        except (ValueError, TypeError, KeyError):
-            continue
-    return steps[-1] if steps else None
+    """The step whose weights were published last as those of a finished schedule; a line cut off counts for nothing."""
+    steps = jsonl.read(folder / LOG, lambda found: int(found["step"]) if found["finished"] else None)
+    return next((step for step in reversed(steps) if step is not None), None)

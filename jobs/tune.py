@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import cli
-from jobs.pools.selection import add_pool_flags
+from jobs.pools.selection import PoolSettings, add_pool_flags
 
 if TYPE_CHECKING:
     from codec.images.read import ImagePolicy
@@ -62,7 +62,7 @@ def tune(arguments: argparse.Namespace) -> int:
     from codec.identity import model_id
     from codec.images.read import ImagePolicy
     from codec.settings import override
-    from jobs.pools.selection import hire, load_driver_codec, worker_device
+    from jobs.pools.selection import load_driver_codec, make_pool
     from jobs.running.encode_settings import EncodeConfig
     from jobs.running.history import sole_writer
     from jobs.running.run import RESULTS
@@ -76,7 +76,8 @@ def tune(arguments: argparse.Namespace) -> int:
     config = load_study(arguments.study)
     if arguments.trials is not None:
         config = override(config, {"trials": arguments.trials}, "")
-    codec = load_driver_codec(arguments)
+    pool_settings = cli.from_flags(PoolSettings, arguments)
+    codec = load_driver_codec(pool_settings)
     if codec.distortion == "ms_ssim" and config.crop is not None and config.crop < MS_SSIM_SIDE_MIN:
         least = f"crop: {MS_SSIM_SIDE_MIN} or more in the study, or no crop"
         raise ConfigError(f"{arguments.study}: crops of {config.crop} px are too small for MS-SSIM: {least}")
@@ -96,8 +97,10 @@ def tune(arguments: argparse.Namespace) -> int:
             str(folder.resolve()),
         )
         sources = (tuned[0].photo.path,)
-        with closing(hire(arguments, codec, config.trials * len(tuned), folder, sources)) as pool:
-            bench = Bench(pool, codec, EncodeConfig(arguments.model, policy=policy), folder, worker_device(arguments))
+        with closing(make_pool(pool_settings, codec, config.trials * len(tuned), folder, sources)) as pool:
+            bench = Bench(
+                pool, codec, EncodeConfig(arguments.model, policy=policy), folder, pool_settings.worker_device
+            )
             _search(study, bench, tuned, deadline)
             verdicts = judge(study, bench, held, folder)
         failures += sum(verdict.failures for verdict in verdicts)
@@ -145,13 +148,16 @@ def setup_of(
     arguments: argparse.Namespace, config: "StudyConfig", model: str, cases: "list[Case]"
 ) -> dict[str, object]:
     """All that the values of trials depend on: what a study that is gone on with must have been begun with."""
-    from codec.settings import to_stored_mapping
-    from jobs.pools.selection import worker_device
+    from codec.settings import to_mapping
 
     photos = sorted({case.photo.sha256 for case in cases})
     digest = hashlib.sha256("".join(photos).encode()).hexdigest()[:8]
-    mapping = {key: value for key, value in to_stored_mapping(config).items() if key not in ("trials", "holdout")}
-    machine = {"device": worker_device(arguments), "threads": arguments.threads, "batch": arguments.batch}
+    mapping = {key: value for key, value in to_mapping(config).items() if key not in ("trials", "holdout")}
+    machine = {
+        "device": cli.from_flags(PoolSettings, arguments).worker_device,
+        "threads": arguments.threads,
+        "batch": arguments.batch,
+    }
     return {**mapping, **machine, "model": model, "photos": f"{len(photos)} ({digest})"}
 
 

@@ -3,8 +3,8 @@
 #
 # Runs rdo-encode as a job of a Ray cluster that is up: it goes on when this terminal is closed, and submitted again it
 # does only what is missing. All machines have rdo[cluster] installed and see /share under this name.
-#   ray job list --address "$HEAD"             what runs
-#   ray job stop --address "$HEAD" ID          end it; what was finished is kept
+#   ray job list --address "$HEAD"             list jobs
+#   ray job stop --address "$HEAD" ID          end a job; finished files are kept
 set -euo pipefail
 : "${HEAD:?set it to the dashboard of the head node, as HEAD=http://head:8265}"
 # newer Ray guards a cluster by a token, which a client sends only when told to; `ray get-auth-token --generate` makes one

@@ -11,7 +11,8 @@ from codec.errors import ConfigError
 from codec.images.pixels import Pixels, to_tensor
 from codec.images.read import ImagePolicy, read_image
 from codec.interface import AnyCodec, Latents, rate
-from jobs.record import Record, append_line
+from jobs import jsonl
+from jobs.record import Record
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def measure_split(record: Record, codec: AnyCodec, policy: ImagePolicy) -> Split
     Raises:
         RdoError, OSError: the picture or the file is not what the record says.
     """
-    assert record.plain and record.refined and record.output_sha256 and record.quality is not None
+    assert record.quality is not None
     pixels, refined = read_original(record, policy), read_refined(record, codec)
     plain = plain_latents(codec, pixels, record.quality)
     return split_of(record, bits_of(codec, plain, record.quality), bits_of(codec, refined, record.quality))
@@ -43,15 +44,15 @@ def measure_split(record: Record, codec: AnyCodec, policy: ImagePolicy) -> Split
 
 def split_of(record: Record, plain_bits: tuple[float, float], refined_bits: tuple[float, float]) -> Split:
     """A split from the estimates (y, z) of both files, in bits."""
-    assert record.plain and record.refined and record.output_sha256 and record.quality is not None
+    assert record.quality is not None
     return Split(
         input=record.input,
-        output_sha256=record.output_sha256,
+        output_sha256=record.measured.output_sha256,
         quality=record.quality,
-        plain_bytes=record.plain.bytes,
+        plain_bytes=record.measured.plain.bytes,
         plain_y_bytes_est=plain_bits[0] / 8,
         plain_z_bytes_est=plain_bits[1] / 8,
-        refined_bytes=record.refined.bytes,
+        refined_bytes=record.measured.refined.bytes,
         refined_y_bytes_est=refined_bits[0] / 8,
         refined_z_bytes_est=refined_bits[1] / 8,
     )
@@ -81,7 +82,7 @@ def read_refined(record: Record, codec: AnyCodec) -> Latents:
         ConfigError: it is not there, or no longer the same.
         BitstreamError: another model wrote it.
     """
-    return read(codec, _checked(record.output_path, record.output_sha256))[1]
+    return read(codec, _checked(record.output_path, record.measured.output_sha256))[1]
 
 
 def plain_latents(codec: AnyCodec, pixels: Pixels, quality: float) -> Latents:
@@ -93,20 +94,13 @@ def plain_latents(codec: AnyCodec, pixels: Pixels, quality: float) -> Latents:
 
 def append_split(path: Path, split: Split) -> None:
     """Add one line, flushed to the disk."""
-    append_line(path, json.dumps(asdict(split), allow_nan=False))
+    jsonl.append(path, json.dumps(asdict(split), allow_nan=False))
 
 
 def read_splits(path: Path) -> dict[str, Split]:
     """Earlier ones by their file's hash; a line that is none is passed over."""
-    splits = {}
-    for line in path.read_bytes().splitlines() if path.is_file() else []:
-        try:
-            found = json.loads(line)
-            split = Split(**{f.name: found[f.name] for f in fields(Split)})
-        except (ValueError, TypeError, KeyError):
-            continue
-        splits[split.output_sha256] = split
-    return splits
+    splits = jsonl.read(path, lambda found: Split(**{f.name: found[f.name] for f in fields(Split)}))
+    return {split.output_sha256: split for split in splits}
 
 
 def _checked(path: Path, digest: str | None) -> bytes:

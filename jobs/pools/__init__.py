@@ -1,1 +1,1 @@
-"""Pools of workers: in this process, beside it, on a Ray cluster."""
+"""Pools of workers: this process, worker processes, or actors on a Ray cluster."""

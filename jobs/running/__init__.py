@@ -1,1 +1,1 @@
-"""Pictures through workers: in this process, in others or on a Ray cluster, with nothing lost."""
+"""Runs: worklist, settings, encoding of an image to a verified file, history of a folder, progress."""

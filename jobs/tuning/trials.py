@@ -14,9 +14,9 @@ from codec.errors import ConfigError
 from codec.interface import AnyCodec
 from jobs.pools.base import Pool, Task
 from jobs.record import Record, append_record, read_records
-from jobs.running.encode_settings import EncodeConfig, encode_hash, suits
+from jobs.running.encode_settings import EncodeConfig, encode_hash, policy_matches
 from jobs.running.run import RESULTS
-from jobs.running.worklist import NOWHERE, Item
+from jobs.running.worklist import NOT_WRITTEN, Item
 from jobs.tuning.photos import Photo
 from jobs.tuning.study import Attempt, Study
 from rdo.config import RefineConfig
@@ -39,9 +39,9 @@ class Bench:
 
     def __init__(self, pool: Pool, codec: AnyCodec, config: EncodeConfig, folder: Path, device: str) -> None:
         self.pool, self.codec, self.config, self.results = pool, codec, config, folder / RESULTS
-        scored = [record for record in read_records(self.results) if record.gain_percent is not None]
+        scored = [record for record in read_records(self.results) if record.outcome]
         here = [record for record in scored if _kind(record.device or "") == _kind(device)]
-        done = [record for record in here if suits(record.policy, config.policy)]
+        done = [record for record in here if policy_matches(record.policy, config.policy)]
         self.hashes: dict[EncodeConfig, str] = {}  # of all weights, hence slow
         self.known = {(record.input_sha256, record.config_hash): record for record in done}
 
@@ -52,7 +52,7 @@ class Bench:
             self.hashes[config] = encode_hash(self.codec, config)
         record = self.known.get((case.photo.sha256, self.hashes[config]))
         if record is None:
-            self.pool.submit(Task(Item(str(case.photo.path), NOWHERE, case.photo.pixels), config, key))
+            self.pool.submit(Task(Item(str(case.photo.path), NOT_WRITTEN, case.photo.pixels), config, key))
         return record
 
     def wait(self) -> list[tuple[str, Record]]:

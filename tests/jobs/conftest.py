@@ -1,4 +1,4 @@
-"""A published tiny codec, pictures on disk, and the commands called in this process."""
+"""Fixtures: a published tiny codec, pictures on disk, and the commands, called in this process."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from codec.coding import encode
 from codec.images.pixels import Pixels
 from codec.loading import load
 from codec.model import Codec
-from jobs.record import SCHEMA, Record, Score
+from jobs.record import SCHEMA, Outcome, Record, Score
 
 SavePhoto = Callable[..., Path]
 Command = Callable[..., int]
@@ -43,13 +43,13 @@ def other_model(make_codec: Callable[..., Codec], tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="session")
 def codec(model: str) -> Codec:
-    """What `model` loads as: its weights were rounded to fp16."""
+    """Codec that `model` loads as, its weights rounded to fp16."""
     return load(model)
 
 
 @pytest.fixture(autouse=True)
 def settings_of_the_process() -> Iterator[None]:
-    """A command sets signal handlers and arithmetic for the life of its process; here others follow."""
+    """Restore the signal handlers and arithmetic that a command sets for the life of its process."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in before.items():
@@ -80,7 +80,7 @@ def save_photo(photo: Callable[..., Any], folder: Path) -> SavePhoto:
 
 @pytest.fixture(scope="session")
 def rdo_bytes(codec: Codec, photo: Callable[..., Any]) -> bytes:
-    """A plainly encoded picture of 40 x 24 pixels at quality 5."""
+    """Bytes of a plainly encoded picture of 40 x 24 pixels at quality 5."""
     return encode(codec, Pixels(photo(24, 40), grey=False), 5.0)
 
 
@@ -138,10 +138,11 @@ def make_record() -> Callable[..., Record]:
             Score(int(rate * 1000), rate, psnr_db, 0.95, rate + lmbda * 255**2 / 10 ** (psnr_db / 10))
             for rate in (bpp, bpp * (1 - saved))
         ]
+        gain_percent = 100 * (1 - scores[1].cost / scores[0].cost)
+        outcome = Outcome(f"{image}-{quality}-{iters}", 100, 80, *scores, gain_percent, True, iters)
         return Record(
-            SCHEMA, "done", image, f"{image}.rdo", image, f"{image}-{quality}-{iters}", 100, 80, "tiny", "cafe",
-            f"{quality}-{iters}", quality, lmbda, iters, iters / 10, "cpu", *scores,
-            100 * (1 - scores[1].cost / scores[0].cost), True,
+            SCHEMA, "done", image, f"{image}.rdo", image, "tiny", "cafe", f"{quality}-{iters}", quality, lmbda,
+            iters / 10, "cpu", outcome=outcome,
         )  # fmt: skip
 
     return make

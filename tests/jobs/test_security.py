@@ -1,4 +1,4 @@
-"""What the commands never do: write outside the output, follow a link to write, unpickle, or use the network."""
+"""Security: no command writes outside its output, writes through a link, unpickles, or uses the network."""
 
 import ast
 import socket

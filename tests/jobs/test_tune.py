@@ -12,8 +12,8 @@ from typing import Any
 import optuna
 import pytest
 
-import jobs.running.encoding
-import jobs.running.run
+import jobs.pools.in_process
+import jobs.running.encode_pixels
 from jobs.record import read_records
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.history import sole_writer
@@ -47,7 +47,7 @@ def tune(model: str, save_photo: Any, folder: Path) -> Tune:
 
 
 def test_what_fails_on_held_out_photos_is_told_and_counted(make_record: Any, capsys: Any) -> None:
-    good, bad = make_record("a.png", 6), replace(make_record("b.png", 6), gain_percent=None, error="stopped")
+    good, bad = make_record("a.png", 6), replace(make_record("b.png", 6), outcome=None, error="stopped")
     bench = SimpleNamespace(config=EncodeConfig(), measure=lambda recipe, cases: [good, bad][: len(cases)])
     cases = [Case(Photo(Path(name), name, 100), 6.0) for name in ("a.png", "b.png")]
     outcome, failures = _compare(bench, recipe(10), cases)
@@ -58,14 +58,14 @@ def test_what_fails_on_held_out_photos_is_told_and_counted(make_record: Any, cap
 def test_a_study_whose_held_out_photos_fail_is_no_success(tune: Tune, save_photo: Any, monkeypatch: Any) -> None:
     Path("mine.yaml").write_text(STUDY.replace("crop: 24\n", ""))
     save_photo("held/a.png", 48, 40, 9)
-    honest = jobs.running.encoding.refine
+    honest = jobs.running.encode_pixels.refine
 
     def refine(codec: Any, x: Any, *args: Any) -> Any:
         if x.shape[-2] == 48:
             raise RuntimeError("no luck")
         return honest(codec, x, *args)
 
-    monkeypatch.setattr(jobs.running.encoding, "refine", refine)
+    monkeypatch.setattr(jobs.running.encode_pixels, "refine", refine)
     assert tune("--trials", 1, "--holdout", "held") == 1
     [best] = json.loads(Path("study/summary.json").read_text())["best"]
     assert best["failures"] == 2 and best["held_out"] is None
@@ -111,15 +111,15 @@ def test_a_study_leaves_its_best_recipe_and_what_it_is_worth(tune: Tune, rdo_enc
 
     # what is in the file is what was measured, and on photos that no trial saw
     records = read_records(Path("study/results.jsonl"))
-    assert all(record.verified and record.output == "" for record in records)
+    assert all(record.measured.verified and record.output == "" for record in records)
     assert Path("study/best.yaml").read_text().startswith("# 2 steps: rdo-encode --config study/best.yaml photos/\n")
     assert rdo_encode("--config", "study/best.yaml", "--threads", 1, "--quality", 4, "study/crops") == 0
     again = {r.input_sha256: r for r in read_records(Path("rdo-out/results.jsonl"))}
     ours = [r for r in records if r.config_hash == again[r.input_sha256].config_hash]
-    assert len(ours) == 4 and all(r.gain_percent == again[r.input_sha256].gain_percent for r in ours)
+    assert len(ours) == 4 and all(r.measured.gain_percent == again[r.input_sha256].measured.gain_percent for r in ours)
     tuned_on = {r.input_sha256 for r in records[:4]}
     recipe = {r.config_hash for r in records if r.input_sha256 in tuned_on}
-    gains = [r.gain_percent for r in records if r.input_sha256 not in tuned_on and r.config_hash in recipe]
+    gains = [r.measured.gain_percent for r in records if r.input_sha256 not in tuned_on and r.config_hash in recipe]
     held = best["held_out"]
     assert held["photos"] == 2 and len(gains) == 4 and held["gain_percent"] == pytest.approx(sum(gains) / 4)
     assert held["difference_percent"] == pytest.approx(held["gain_percent"] - held["preset_gain_percent"])
@@ -127,7 +127,7 @@ def test_a_study_leaves_its_best_recipe_and_what_it_is_worth(tune: Tune, rdo_enc
 
 
 def test_a_killed_study_goes_on_and_encodes_nothing_twice(tune: Tune, monkeypatch: Any, capsys: Any) -> None:
-    honest, calls = jobs.running.run.encode, list[int]()
+    honest, calls = jobs.pools.in_process.encode, list[int]()
 
     def encode(*args: Any) -> Any:
         calls.append(1)
@@ -135,7 +135,7 @@ def test_a_killed_study_goes_on_and_encodes_nothing_twice(tune: Tune, monkeypatc
             raise KeyboardInterrupt
         return honest(*args)
 
-    monkeypatch.setattr(jobs.running.run, "encode", encode)
+    monkeypatch.setattr(jobs.pools.in_process, "encode", encode)
     assert [tune(), tune(), tune()] == [130, 130, 0]
     finished = rows()
     assert sum(row["state"] in ("done", "pruned") for row in finished) == 4
@@ -206,7 +206,7 @@ def test_where_every_trial_fails_the_study_stops(tune: Tune, monkeypatch: Any, c
     def refine(*args: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr("jobs.running.encoding.refine", refine)
+    monkeypatch.setattr("jobs.running.encode_pixels.refine", refine)
     assert tune() == 2
     told = capsys.readouterr().err
     assert "3 trials in a row failed, the last on study/crops/" in told and "out of memory" in told

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from codec.checkpoint import load
 from codec.coding import decode, plain_latents, write
 from codec.images.pixels import Pixels, to_tensor
 from codec.interface import Latents
+from codec.loading import load
 from codec.model import Codec
 from rdo.measurement import Candidate, Measurement
 from rdo.schedules import Clock
