@@ -72,7 +72,7 @@ def _add_refine_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--qualities", help="1 to 8 (default 2,4,6; or a model's only one)")
     flags.add_argument("--vary", metavar="KEY=A,B", help="values of one setting, each with every method")
     flags.add_argument("--seed", type=int, help="of the noise (default 0)")
-    flags.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw gain against seconds")
+    flags.add_argument("--plot", type=Path, metavar="FILE", help="plot gain against seconds, as .svg or .png")
     flags.add_argument("--json", action="store_true", help="print rows as JSON, one a line")
     cli.add_picture_flags(flags)
     cli.add_model_flags(flags)
@@ -82,8 +82,13 @@ def _add_refine_flags(flags: argparse.ArgumentParser) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Entry point; see `cli` for exit statuses."""
     arguments = build_parser().parse_args(argv)
-    commands = {"refine": bench, "complexity": complexity.run, "speed": speed.run, "roofline": roofline.run}
-    return cli.guarded(lambda: commands[arguments.what](arguments))
+    commands = {
+        "refine": lambda: bench(arguments),
+        "complexity": lambda: complexity.run(complexity.parse(arguments)),
+        "speed": lambda: speed.run(speed.parse(arguments)),
+        "roofline": lambda: roofline.run(roofline.parse(arguments)),
+    }
+    return cli.guarded(commands[arguments.what])
 
 
 def bench(arguments: argparse.Namespace) -> int:
@@ -91,13 +96,13 @@ def bench(arguments: argparse.Namespace) -> int:
     import json
     from contextlib import closing
 
-    from codec.files import write_atomically
     from codec.images.read import ImagePolicy
-    from jobs.measuring.plot import front_plot
+    from jobs.measuring.plot import check_plot, plot_gain, write_plot
     from jobs.pools.selection import elsewhere, hire, load_driver_codec
     from jobs.running.encode_settings import EncodeConfig
     from jobs.running.worklist import build_worklist
 
+    check_plot(arguments.plot)
     ways = settings(arguments)
     policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
     codec = load_driver_codec(arguments)
@@ -119,7 +124,7 @@ def bench(arguments: argparse.Namespace) -> int:
                 rows.append(row)
                 print(json.dumps(asdict(row)) if arguments.json else line(row), flush=True)
     if arguments.plot and rows:
-        write_atomically(arguments.plot, front_plot(lines(rows)).encode())
+        write_plot(plot_gain(lines(rows)), arguments.plot)
     if rows and not elsewhere(arguments) and (pixels := largest_picture(arguments, policy)):
         floor = floor_seconds(codec, pixels, qualities[0])
         cli.say(f"a bare forward and backward pass of the largest picture takes {floor:.3f} s")
@@ -212,7 +217,7 @@ def largest_picture(arguments: argparse.Namespace, policy: "ImagePolicy") -> "Pi
 def floor_seconds(codec: "AnyCodec", pixels: "Pixels", quality: float) -> float:
     """Least time of one forward and backward pass of rate and distortion through the frozen networks."""
     from jobs.measuring.stages import refinement_step
-    from jobs.measuring.steps import measure
+    from jobs.measuring.timing import time_calls
 
     level = codec.level(quality)
-    return measure(refinement_step(codec, pixels, level), level.device, FLOOR_REPEATS).seconds_least
+    return time_calls(refinement_step(codec, pixels, level), level.device, FLOOR_REPEATS).seconds_least

@@ -15,7 +15,7 @@ OWNERS = {
     "skimage": {"jobs/demo.py"},
     "ray": {"jobs/pools/ray.py"},
     "optuna": {"jobs/tuning/study.py"},
-    "matplotlib": {"jobs/comparing/report.py", "jobs/bench.py"},
+    "matplotlib": {"jobs/measuring/plot.py"},
 }
 
 
@@ -73,6 +73,6 @@ def test_one_file_owns_each_dependency(dependency: str) -> None:
     assert users <= OWNERS[dependency], f"{dependency} belongs to {', '.join(sorted(OWNERS[dependency]))}"
 
 
-@pytest.mark.parametrize("dependency", ["constriction", "PIL", "yaml", "optuna"])
+@pytest.mark.parametrize("dependency", ["constriction", "PIL", "yaml", "optuna", "matplotlib"])
 def test_owners_exist(dependency: str) -> None:
     assert all(dependency in SOURCES[owner] for owner in OWNERS[dependency])
