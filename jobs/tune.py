@@ -134,7 +134,7 @@ def gather(
         raise ConfigError(f"--holdout: {name} is among the photos to tune on: hold out others")
     cases = []
     for photos in (tuned, held):
-        ready = prepare(photos, config.crop, policy, arguments.output / "crops", fail)
+        ready = prepare(photos, crop=config.crop, policy=policy, folder=arguments.output / "crops", failed=fail)
         cases.append([Case(photo, quality) for photo in ready for quality in config.qualities])
     if not cases[0]:
         raise ConfigError(f"{', '.join(arguments.photos)}: none of the photos can be read")

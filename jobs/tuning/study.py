@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from codec.errors import ConfigError
 from jobs.record import Record
 from jobs.tuning.space import Objective, StudyConfig, Value
-from jobs.tuning.storage import check_answers, mend_journal, shown
+from jobs.tuning.storage import check_server, repair_journal, without_password
 from rdo.config import RefineConfig
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def open_study(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = _load(storage, name, [DIRECTIONS[objective] for objective in config.objectives])
-        _check_setup(study, setup, f"{shown(storage)}: study {name}")
+        _check_setup(study, setup, f"{without_password(storage)}: study {name}")
         study.set_metric_names(list(config.objectives))
         study.pruner = optuna.pruners.WilcoxonPruner(p_threshold=PRUNE_P)
         # a sampler that began again with its seed would draw again what it has drawn
@@ -191,11 +191,11 @@ def _load(storage: str, name: str, directions: list[Literal["maximize", "minimiz
     from optuna.storages import BaseStorage, JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
 
-    check_answers(storage)
+    check_server(storage)
     try:
         backend: BaseStorage
         if "://" not in storage:
-            mend_journal(Path(storage))
+            repair_journal(Path(storage))
             backend = JournalStorage(JournalFileBackend(storage))
         elif storage.startswith("redis"):
             backend = JournalStorage(JournalRedisBackend(storage))
@@ -205,10 +205,12 @@ def _load(storage: str, name: str, directions: list[Literal["maximize", "minimiz
             return optuna.load_study(study_name=name, storage=backend)
         return optuna.create_study(storage=backend, study_name=name, directions=directions)
     except ImportError as error:
-        raise ConfigError(f"--storage {shown(storage)}: needs a driver that is not installed: {error}") from error
+        raise ConfigError(
+            f"--storage {without_password(storage)}: needs a driver that is not installed: {error}"
+        ) from error
     except Exception as error:  # each database raises types of its own
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ConfigError(f"--storage {shown(storage)}: cannot be used: {reason}: check the URL") from error
+        raise ConfigError(f"--storage {without_password(storage)}: cannot be used: {reason}: check the URL") from error
 
 
 def _check_setup(study: "optuna.Study", setup: Mapping[str, object], where: str) -> None:

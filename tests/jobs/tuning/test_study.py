@@ -12,7 +12,7 @@ import pytest
 from codec.errors import ConfigError
 from jobs.record import SCHEMA, Record
 from jobs.tuning.space import Dimension, StudyConfig
-from jobs.tuning.storage import shown
+from jobs.tuning.storage import without_password
 from jobs.tuning.study import Attempt, Study, open_study
 
 CASES = 12
@@ -169,8 +169,8 @@ def test_a_storage_that_cannot_be_is_a_line_within_seconds(folder: Path, storage
 
 
 def test_passwords_are_not_shown() -> None:
-    assert shown("mysql+pymysql://me:secret@host:3306/db") == "mysql+pymysql://host:3306/db"
-    assert shown("sqlite:///s.db") == "sqlite:///s.db" and shown("a/s.journal") == "a/s.journal"
+    assert without_password("mysql+pymysql://me:secret@host:3306/db") == "mysql+pymysql://host:3306/db"
+    assert without_password("sqlite:///s.db") == "sqlite:///s.db" and without_password("a/s.journal") == "a/s.journal"
 
 
 def test_a_front_holds_what_nothing_beats(folder: Path) -> None:
