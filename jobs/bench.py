@@ -175,12 +175,12 @@ def encode(inputs: list[str], target: Path, codec: "AnyCodec", config: "EncodeCo
 
 def summarise(name: str, quality: float, refine: "RefineConfig", records: "list[Record]") -> Row | None:
     """Means over the pictures that did not fail."""
-    done = [r for r in records if r.gain_percent is not None and r.refine_seconds and r.iters]
+    done = [r.outcome for r in records if r.outcome and r.outcome.refine_seconds and r.outcome.iters]
     if not done:
         return None
-    gains = [r.gain_percent or 0.0 for r in done]
-    seconds = [r.refine_seconds or 0.0 for r in done]
-    steps = [s / (r.iters or 1) for s, r in zip(seconds, done, strict=True)]
+    gains = [found.gain_percent for found in done]
+    seconds = [found.refine_seconds or 0.0 for found in done]
+    steps = [s / found.iters for s, found in zip(seconds, done, strict=True)]
     spread = statistics.stdev(gains) if len(gains) > 1 else 0.0
     mean = statistics.fmean
     return Row(name, quality, refine.iters, len(done), mean(gains), spread, mean(seconds), mean(steps))

@@ -120,7 +120,7 @@ def encode(arguments: argparse.Namespace) -> int:
                 print(record.to_json(), flush=True)
     if not arguments.json and items[0].output != STDIO:
         print(summary(records, results and results.parent))
-        if config.roi and any(r.refined for r in records):
+        if config.roi and any(r.outcome for r in records):
             print(f"cost counts errors as {cli.printable(str(config.roi))} weighs them")
     return cli.SOME_FAILED if any(r.status == "failed" for r in records) else cli.DONE
 
@@ -151,12 +151,13 @@ def unspent(record: "Record", config: "EncodeConfig") -> float:
     """Bytes that a picture leaves of its target, as the model has no better quality for it; 0 if it was met."""
     from codec.architecture import QUALITY_LAST
 
-    if record.status != "done" or not record.refined or record.quality != QUALITY_LAST:
+    found = record.outcome
+    if record.status != "done" or not found or record.quality != QUALITY_LAST:
         return 0.0
-    goal = config.goal((record.width or 0) * (record.height or 0))
-    if not goal or goal.kind != "bytes" or goal.met(math.log(record.refined.bytes)):
+    goal = config.goal(found.width * found.height)
+    if not goal or goal.kind != "bytes" or goal.met(math.log(found.refined.bytes)):
         return 0.0
-    return goal.value - record.refined.bytes
+    return goal.value - found.refined.bytes
 
 
 def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "AnyCodec") -> "EncodeConfig":

@@ -4,9 +4,10 @@ import json
 import math
 import os
 import statistics
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,6 +16,11 @@ from codec.images.pixels import Pixels
 
 SCHEMA = "rdo-record-1"
 Status = Literal["done", "failed", "skipped"]
+KEYS = (
+    "schema", "status", "input", "output", "input_sha256", "output_sha256", "width", "height", "model", "model_id",
+    "config_hash", "quality", "lmbda", "iters", "seconds", "device", "plain", "refined", "gain_percent", "verified",
+    "error", "refine_seconds", "input_stamp", "method", "cwd", "aim_hash", "iters_asked", "policy",
+)  # fmt: skip  # of a record in JSON, in this order
 
 
 @dataclass(frozen=True)
@@ -34,15 +40,47 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Record:
-    """Outcome of one image; a failed one has `error` and no scores.
+class Outcome:
+    """Measurements of one finished encoding, plain and refined.
 
-    `gain_percent` is the fall of cost from `plain` to `refined`; `verified` says that the written bytes were
-    decoded and gave the very latents that were meant. `seconds` is all of the image's wall time, reading to writing;
-    `refine_seconds` is refinement's part of it, by `method` in `iters` steps. `input_stamp` is the input's size and
-    times, see `jobs.running.history.stamp`. `config_hash` is of all settings, `aim_hash` of all but the effort; neither
-    is of the image policy, of which `policy` has the decisions that this image needed. `cwd` is the folder that `input`
-    and `output` start from, unless absolute. `iters_asked` are those of the settings, where a target takes more.
+    Attributes:
+        output_sha256: hash of the written file.
+        width, height: size of the image, in pixels.
+        plain: score of the plain encoding.
+        refined: score of the written file, which is the plain one where refinement gained nothing.
+        gain_percent: fall of the cost from `plain` to `refined`; positive is better.
+        verified: whether the written bytes were decoded and gave the intended latents.
+        iters: refinement steps taken; 0 is plain encoding.
+        method: search or relaxation that took them; None for plain encoding.
+        refine_seconds: wall time of refinement, a part of `Record.seconds`.
+    """
+
+    output_sha256: str
+    width: int
+    height: int
+    plain: Score
+    refined: Score
+    gain_percent: float
+    verified: bool
+    iters: int
+    method: str | None = None
+    refine_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """Header of one image's encoding, and its outcome once a file was written and verified; a failure has `error`.
+
+    Attributes:
+        input_sha256: hash of the image file.
+        quality, lmbda: those of the file; those asked for where there is none.
+        seconds: wall time of the image, reading to writing.
+        input_stamp: size and times of the image file, as `jobs.running.history.stamp` gives them.
+        cwd: folder that `input` and `output` are relative to, unless absolute.
+        config_hash: hash of all settings but the image policy.
+        aim_hash: hash of all settings but the image policy and the effort.
+        iters_asked: steps in the settings; a search for a target may take more.
+        policy: those decisions of the image policy that this image could not be read without.
     """
 
     schema: str
@@ -50,43 +88,43 @@ class Record:
     input: str
     output: str
     input_sha256: str | None = None
-    output_sha256: str | None = None
-    width: int | None = None
-    height: int | None = None
     model: str | None = None
     model_id: str | None = None
     config_hash: str | None = None
     quality: float | None = None
     lmbda: float | None = None
-    iters: int | None = None
     seconds: float | None = None
     device: str | None = None
-    plain: Score | None = None
-    refined: Score | None = None
-    gain_percent: float | None = None
-    verified: bool = False
     error: str | None = None
-    refine_seconds: float | None = None
     input_stamp: str | None = None
-    method: str | None = None
     cwd: str | None = None
     aim_hash: str | None = None
     iters_asked: int | None = None
     policy: dict[str, str | int | bool] | None = None
+    outcome: Outcome | None = None
+
+    @property
+    def measured(self) -> Outcome:
+        """Outcome of a record that is known to have one."""
+        assert self.outcome is not None, f"{self.input}: {self.status}"
+        return self.outcome
 
     @property
     def input_path(self) -> Path:
-        """Where the image was, as `place` has it."""
+        """Absolute path of the image, as `place` gives it."""
         return place(Path(self.cwd or "", self.input))
 
     @property
     def output_path(self) -> Path:
-        """Where its file went, as `place` has it."""
+        """Absolute path of the written file, as `place` gives it."""
         return place(Path(self.cwd or "", self.output))
 
     def to_json(self) -> str:
-        """One line of JSON; numbers are finite or null."""
-        return json.dumps(asdict(self), allow_nan=False)
+        """Return one line of JSON with the keys `KEYS`: header and outcome side by side, numbers finite or null."""
+        header = asdict(self)
+        outcome = header.pop("outcome") or {"verified": False}
+        values = {**header, **outcome}
+        return json.dumps({key: values.get(key) for key in KEYS}, allow_nan=False)
 
 
 def place(path: Path) -> Path:
@@ -141,17 +179,28 @@ def append_line(path: Path, text: str) -> None:
 
 
 def read_records(path: Path) -> list[Record]:
-    """The records of a results file; a line that a killed run left incomplete is passed over."""
+    """Return the records of a results file; a line that a killed run left incomplete is passed over."""
     if not path.is_file():
         return []
     records = []
     for line in path.read_bytes().split(b"\n"):
         try:
-            found = json.loads(line)
-            known = {f.name: found.get(f.name) for f in fields(Record)}
-            for key in ("plain", "refined"):
-                known[key] = Score(**known[key]) if known[key] else None
-            records.append(Record(**known))
-        except (ValueError, TypeError, AttributeError):
+            records.append(from_mapping(json.loads(line)))
+        except (ValueError, TypeError, AttributeError, KeyError):
             continue
     return records
+
+
+def from_mapping(found: Mapping[str, Any]) -> Record:
+    """Return the record of one parsed line; unknown keys are those of a later version, and passed over.
+
+    Raises:
+        ValueError, TypeError, AttributeError, KeyError: `found` is no record.
+    """
+    header: dict[str, Any] = {f.name: found.get(f.name) for f in fields(Record) if f.name != "outcome"}
+    header |= {name: found[name] for name in ("schema", "status", "input", "output")}
+    if found.get("plain") is None:
+        return Record(**header)
+    values: dict[str, Any] = {f.name: found.get(f.name) for f in fields(Outcome)}
+    values |= {name: Score(**found[name]) for name in ("plain", "refined")}
+    return Record(**header, outcome=Outcome(**values))

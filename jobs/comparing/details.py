@@ -35,7 +35,7 @@ def measure_split(record: Record, codec: AnyCodec, policy: ImagePolicy) -> Split
     Raises:
         RdoError, OSError: the picture or the file is not what the record says.
     """
-    assert record.plain and record.refined and record.output_sha256 and record.quality is not None
+    assert record.quality is not None
     pixels, refined = read_original(record, policy), read_refined(record, codec)
     plain = plain_latents(codec, pixels, record.quality)
     return split_of(record, bits_of(codec, plain, record.quality), bits_of(codec, refined, record.quality))
@@ -43,15 +43,15 @@ def measure_split(record: Record, codec: AnyCodec, policy: ImagePolicy) -> Split
 
 def split_of(record: Record, plain_bits: tuple[float, float], refined_bits: tuple[float, float]) -> Split:
     """A split from the estimates (y, z) of both files, in bits."""
-    assert record.plain and record.refined and record.output_sha256 and record.quality is not None
+    assert record.quality is not None
     return Split(
         input=record.input,
-        output_sha256=record.output_sha256,
+        output_sha256=record.measured.output_sha256,
         quality=record.quality,
-        plain_bytes=record.plain.bytes,
+        plain_bytes=record.measured.plain.bytes,
         plain_y_bytes_est=plain_bits[0] / 8,
         plain_z_bytes_est=plain_bits[1] / 8,
-        refined_bytes=record.refined.bytes,
+        refined_bytes=record.measured.refined.bytes,
         refined_y_bytes_est=refined_bits[0] / 8,
         refined_z_bytes_est=refined_bits[1] / 8,
     )
@@ -81,7 +81,7 @@ def read_refined(record: Record, codec: AnyCodec) -> Latents:
         ConfigError: it is not there, or no longer the same.
         BitstreamError: another model wrote it.
     """
-    return read(codec, _checked(record.output_path, record.output_sha256))[1]
+    return read(codec, _checked(record.output_path, record.measured.output_sha256))[1]
 
 
 def plain_latents(codec: AnyCodec, pixels: Pixels, quality: float) -> Latents:

@@ -153,8 +153,8 @@ def compare(codec: Series, anchor: Series, with_interval: bool = True) -> Compar
 
 def at_quality(quality: float, records: list[Record], plain: Series, others: Iterable[Series] = ()) -> AtQuality:
     """Refined against plain, and against what else there is, at one quality."""
-    pairs = [(r, r.plain, r.refined) for r in records if r.quality == quality and r.plain and r.refined]
-    gains = np.array([r.gain_percent or 0.0 for r, _, _ in pairs])
+    pairs = [(r, r.outcome.plain, r.outcome.refined) for r in records if r.quality == quality and r.outcome]
+    gains = np.array([r.measured.gain_percent for r, _, _ in pairs])
     moves = _known(
         b.psnr_db - a.psnr_db if a.psnr_db is not None and b.psnr_db is not None else None for _, a, b in pairs
     )

@@ -67,7 +67,7 @@ def measure_splits(records: list[Record], codec: AnyCodec, policy: ImagePolicy, 
     known = read_splits(path)
     found = []
     for record in tqdm(_greatest(records), desc="where bits went", disable=None, file=sys.stderr, leave=False):
-        split = known.get(record.output_sha256 or "")
+        split = known.get(record.measured.output_sha256)
         if split is None:
             try:
                 split = measure_split(record, codec, policy)
@@ -81,7 +81,7 @@ def measure_splits(records: list[Record], codec: AnyCodec, policy: ImagePolicy, 
 def known_splits(records: list[Record], views: list[View], path: Path) -> list[Split]:
     """The same of a finished run, without reading every file again: what is known, else of the pictures looked at."""
     known = read_splits(path)
-    found = [known[r.output_sha256] for r in _greatest(records) if r.output_sha256 in known]
+    found = [known[r.measured.output_sha256] for r in _greatest(records) if r.measured.output_sha256 in known]
     return found or [view.split for view in views]
 
 
@@ -89,7 +89,7 @@ def encode_classical(
     records: list[Record], names: list[str], policy: ImagePolicy, path: Path
 ) -> tuple[list[ClassicalRecord], list[str]]:
     """Every picture of the records by the named codecs; and a note for each that could not be read again."""
-    pictures = {r.input: r for r in records if r.plain}
+    pictures = {r.input: r for r in records if r.outcome}
     done = {r.key: r for r in classical.read(path) if not r.error}
     total = len(pictures) * sum(len(LADDERS[name].values) for name in names)
     found, notes = [], []
@@ -119,7 +119,7 @@ def known_classical(records: list[Record], policy: ImagePolicy, path: Path) -> l
             for key in (known.pixels_sha256, known.input):
                 kept[key][known.codec, known.setting] = known
     found = []
-    for record in {r.input: r for r in records if r.plain}.values() if kept else ():
+    for record in {r.input: r for r in records if r.outcome}.values() if kept else ():
         try:
             key = pixels_hash(read_original(record, policy))
         except (RdoError, OSError):
@@ -130,7 +130,7 @@ def known_classical(records: list[Record], policy: ImagePolicy, path: Path) -> l
 
 def recognised(records: list[Record]) -> tuple[AnchorSet | None, list[str]]:
     """Published curves of the records' pictures, if all belong to one set; and a note where some are missing."""
-    match = recognise({str(r.input_path): r.input_sha256 for r in records if r.plain})
+    match = recognise({str(r.input_path): r.input_sha256 for r in records if r.outcome})
     if match is None:
         return None, []
     anchors, pictures = match
@@ -167,7 +167,7 @@ def look(
         return [], ["No pictures to look at: neither originals nor files of the records are where they were."]
     views, notes = [], []
     for record in tqdm(choose(here, count), desc="pictures", disable=None, file=sys.stderr, leave=False):
-        path = folder / f"{record.output_sha256}.json"
+        path = folder / f"{record.measured.output_sha256}.json"
         try:
             found = stored(path)
             if found is None or found.image != record.input:

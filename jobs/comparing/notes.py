@@ -52,7 +52,7 @@ def effort_note(records: list[Record]) -> list[str]:
     steps: dict[float, int] = {}
     for record in records:
         quality = record.quality or 0.0
-        steps[quality] = max(steps.get(quality, 0), record.iters or 0)
+        steps[quality] = max(steps.get(quality, 0), record.measured.iters)
     one_run = len({record.config_hash for record in records}) < 2  # whose targets gave it these qualities
     if one_run or max(steps.values()) <= MIXED * min(steps.values()):
         return []
@@ -62,7 +62,7 @@ def effort_note(records: list[Record]) -> list[str]:
 
 def lesser_note(records: list[Record], main: list[Record]) -> list[str]:
     """Pictures whose files are all of a lesser effort than those reported."""
-    left = {r.input for r in records if r.refined} - {r.input for r in main}
+    left = {r.input for r in records if r.outcome} - {r.input for r in main}
     if not left:
         return []
     return [f"Left out, as their files are of a lesser effort than the others': {', '.join(sorted(left))}."]
@@ -70,7 +70,7 @@ def lesser_note(records: list[Record], main: list[Record]) -> list[str]:
 
 def size_note(records: list[Record]) -> list[str]:
     """That pictures of different sizes weigh alike."""
-    sizes = sorted({(r.width or 0, r.height or 0) for r in records}, key=lambda s: s[0] * s[1])
+    sizes = sorted({(r.measured.width, r.measured.height) for r in records}, key=lambda s: s[0] * s[1])
     if len({width * height for width, height in sizes}) < 2:
         return []
     (w0, h0), (w1, h1) = sizes[0], sizes[-1]

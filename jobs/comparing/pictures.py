@@ -62,11 +62,11 @@ class View:
 
 def choose(records: list[Record], count: int) -> list[Record]:
     """At most `count` records of the ladder's middle quality, spread evenly from the greatest gain to the least."""
-    qualities = sorted({r.quality for r in records if r.plain and r.refined and r.quality is not None})
+    qualities = sorted({r.quality for r in records if r.outcome and r.quality is not None})
     if not qualities or count < 1:
         return []
     middle = qualities[(len(qualities) - 1) // 2]
-    ranked = sorted((r for r in records if r.quality == middle and r.plain), key=lambda r: -(r.gain_percent or 0.0))
+    ranked = sorted((r for r in records if r.quality == middle and r.outcome), key=lambda r: -r.measured.gain_percent)
     places = np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int)
     return [ranked[place] for place in dict.fromkeys(places.tolist())]
 
@@ -77,11 +77,11 @@ def view(record: Record, codec: AnyCodec, policy: ImagePolicy) -> View:
     Raises:
         RdoError: the picture or the file is not there, or not what the record says.
     """
-    assert record.plain and record.refined and record.quality is not None
+    assert record.outcome and record.quality is not None
     original, refined = read_original(record, policy), read_refined(record, codec)
     plain = plain_latents(codec, original, record.quality)
     maps = {"plain": _bit_map(codec, plain, record.quality), "refined": _bit_map(codec, refined, record.quality)}
-    target = float(maps["plain"].sum()) * record.refined.bytes / record.plain.bytes
+    target = float(maps["plain"].sum()) * record.outcome.refined.bytes / record.outcome.plain.bytes
     equal_quality = quality_of_bits(codec, original, target, (record.quality, float(maps["plain"].sum())))
     equal_latents = plain_latents(codec, original, equal_quality)
     equal = _synthesise(codec, equal_latents, equal_quality, original)
@@ -95,9 +95,9 @@ def view(record: Record, codec: AnyCodec, policy: ImagePolicy) -> View:
     score = Score(equal_bytes, 8 * equal_bytes / math.prod(size), psnr_db(original, equal), None, 0.0)
     files = [
         Layer("original", "original", _jpeg(cut["original"])),
-        _file_layer("plain", "plain", cut["plain"], record.plain),
+        _file_layer("plain", "plain", cut["plain"], record.outcome.plain),
         _file_layer("equal", "plain, equal bytes", cut["equal"], score),
-        _file_layer("refined", "refined", cut["refined"], record.refined),
+        _file_layer("refined", "refined", cut["refined"], record.outcome.refined),
     ]
     bit_layers, scales = _bit_layers({name: m[rows, columns] for name, m in maps.items()})
     error_layers, scales["error"] = _error_layers(cut)
@@ -105,7 +105,7 @@ def view(record: Record, codec: AnyCodec, policy: ImagePolicy) -> View:
     return View(
         image=record.input,
         quality=record.quality,
-        gain_percent=record.gain_percent or 0.0,
+        gain_percent=record.outcome.gain_percent,
         width=section.width,
         height=section.height,
         whole=(section.width, section.height) == (original.width, original.height),

@@ -125,11 +125,11 @@ def efforts(records: list[Record]) -> list[list[Record]]:
     """Records by effort, the greatest last: runs of one quality are ranked by their mean number of steps."""
     runs: dict[float, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
-        if record.plain and record.refined and record.quality is not None:
+        if record.outcome and record.quality is not None:
             runs[record.quality][record.config_hash or ""].append(record)
     ranks: dict[int, list[Record]] = defaultdict(list)
     for by_settings in runs.values():
-        ranked = sorted(by_settings.values(), key=lambda rs: sum(r.iters or 0 for r in rs) / len(rs))
+        ranked = sorted(by_settings.values(), key=lambda rs: sum(r.measured.iters for r in rs) / len(rs))
         for distance, found in enumerate(reversed(ranked)):  # 0 is the greatest effort, which every quality has
             ranks[distance] += found
     return [ranks[distance] for distance in sorted(ranks, reverse=True)]
@@ -141,7 +141,7 @@ def series_of(records: list[Record], classical: list[ClassicalRecord]) -> dict[s
     points += [_classical(c) for c in classical if c.bytes is not None]
     order = {name: index for index, name in enumerate((PLAIN, REFINED, *LADDERS))}
     settings: dict[str, dict[str, None]] = defaultdict(dict)
-    for record in sorted((r for r in records if r.plain), key=lambda r: r.quality or 0):
+    for record in sorted((r for r in records if r.outcome), key=lambda r: r.quality or 0):
         settings[PLAIN][_quality(record)] = settings[REFINED][_quality(record)] = None
     for c in classical:
         if c.bytes is not None:
@@ -170,9 +170,9 @@ def _both(record: Record) -> list[Point]:
             record.input, codec, _quality(record), found.bytes, found.bpp, found.psnr_db, found.ms_ssim, seconds
         )
 
-    if record.plain is None or record.refined is None:
+    if record.outcome is None:
         return []
-    return [point(PLAIN, record.plain, None), point(REFINED, record.refined, record.seconds)]
+    return [point(PLAIN, record.outcome.plain, None), point(REFINED, record.outcome.refined, record.seconds)]
 
 
 def _quality(record: Record) -> str:

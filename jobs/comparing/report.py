@@ -113,7 +113,7 @@ def build_report(
     curves = [_curve(s, images) for s in series.values()]
     failures = _failures(records, classical)
     published = _published(curves, anchors) if images else []
-    iters = [float(r.iters or 0) for r in main]
+    iters = [float(r.measured.iters) for r in main]
     one = main[0] if main else None
     used = [name for name in LADDERS if name in series]
     return Report(
@@ -187,11 +187,11 @@ def _efforts(records: list[Record]) -> list[Effort]:
         found.append(
             Effort(
                 quality,
-                float(np.mean([r.iters or 0 for r in runs])),
+                float(np.mean([r.measured.iters for r in runs])),
                 len(runs),
-                float(np.mean([r.gain_percent or 0.0 for r in runs])),
+                float(np.mean([r.measured.gain_percent for r in runs])),
                 float(np.mean([r.seconds or 0.0 for r in runs])),
-                float(np.mean([(r.width or 0) * (r.height or 0) / 1e6 for r in runs])),
+                float(np.mean([r.measured.width * r.measured.height / 1e6 for r in runs])),
             )
         )
     return found
@@ -204,9 +204,9 @@ def _pictures(records: list[Record]) -> list[Picture]:
     return [
         Picture(
             image,
-            runs[0].width,
-            runs[0].height,
-            {_key(r.quality): r.gain_percent or 0.0 for r in runs},
+            runs[0].measured.width,
+            runs[0].measured.height,
+            {_key(r.quality): r.measured.gain_percent for r in runs},
             {_key(r.quality): r.seconds for r in runs if r.seconds is not None},
         )
         for image, runs in found.items()

@@ -24,7 +24,7 @@ from codec.images.read import STRICT, ImagePolicy, read_image
 from codec.interface import Latents
 from codec.model import Codec
 from jobs.cli import THREADS, check_device, keep_memory
-from jobs.record import SCHEMA, Record, score
+from jobs.record import SCHEMA, Outcome, Record, score
 from jobs.running.encode_settings import EncodeConfig, aim_of, distortion_asked, encode_hash
 from jobs.running.history import stamp
 from jobs.running.worklist import NOWHERE, STDIO, Item
@@ -153,8 +153,9 @@ def _complete(group: list[_Draft], codec: AnyCodec, config: EncodeConfig, progre
         results = _encode_in_memory(pictures, codec, config, progress)
         for draft, encoded in zip(group, results, strict=True):
             _write(draft.item.output, encoded.data)
-            digest = hashlib.sha256(encoded.data).hexdigest()
-            draft.record = replace(draft.record, **encoded.scores, status="done", output_sha256=digest)
+            draft.record = replace(
+                draft.record, status="done", quality=encoded.quality, lmbda=encoded.lmbda, outcome=encoded.outcome
+            )
     except Exception as error:
         if len(group) == 1:
             group[0].fail(error)
@@ -165,10 +166,12 @@ def _complete(group: list[_Draft], codec: AnyCodec, config: EncodeConfig, progre
 
 
 class _Encoded(NamedTuple):
-    """A file's bytes, and the fields of a record that tell of them."""
+    """Bytes of one file, the quality and lambda that they were made at, and their measurements."""
 
     data: bytes
-    scores: dict[str, Any]
+    quality: float
+    lmbda: float
+    outcome: Outcome
 
 
 def _encode_in_memory(
@@ -217,20 +220,19 @@ def _encode(
         )
         if best.cost > plain.cost and not goal:  # rounding to 8 bits or the last word of the file can tip a tie
             best_file, best = plain_file, plain
-        scores: dict[str, Any] = {
-            "width": pixels.width,
-            "height": pixels.height,
-            "quality": quality,
-            "lmbda": lmbda,
-            "iters": refined.iters,
-            "method": refined.method if refined.iters else None,
-            "refine_seconds": refined.seconds / len(pictures),
-            "plain": plain,
-            "refined": best,
-            "gain_percent": 100 * (1 - best.cost / plain.cost),
-            "verified": True,
-        }
-        results.append(_Encoded(best_file.data, scores))
+        outcome = Outcome(
+            output_sha256=hashlib.sha256(best_file.data).hexdigest(),
+            width=pixels.width,
+            height=pixels.height,
+            plain=plain,
+            refined=best,
+            gain_percent=100 * (1 - best.cost / plain.cost),
+            verified=True,
+            iters=refined.iters,
+            method=refined.method if refined.iters else None,
+            refine_seconds=refined.seconds / len(pictures),
+        )
+        results.append(_Encoded(best_file.data, quality, lmbda, outcome))
     return results
 
 

@@ -37,11 +37,11 @@ class History:
         self.exists, self.config = exists, config
         self.config_hash, self.aim_hash = encode_hash(codec, config), encode_hash(codec, aim_of(config))
         records = read_records(results) if results else []
-        done = [r for r in records if r.status == "done"]
-        self.finished = {(r.input_sha256, r.output_sha256, r.config_hash): r for r in done if self._suits(r)}
+        done = [r for r in records if r.status == "done" and r.outcome]
+        self.finished = {(r.input_sha256, r.measured.output_sha256, r.config_hash): r for r in done if self._suits(r)}
         self.hashes = {(r.input_path, r.input_stamp): r.input_sha256 for r in done if r.input_stamp}
         self.written = {r.output_path: r for r in done}
-        self.made = {r.output_sha256: r for r in done}  # which tells files apart in a folder that was moved
+        self.made = {r.measured.output_sha256: r for r in done}  # which tells files apart in a folder that was moved
         refused = {r.output_path for r in records if (r.error or "").endswith(REFUSED)}
         self.refused = refused - self.written.keys()
 
@@ -56,9 +56,13 @@ class History:
         except OSError as error:  # too long a name, or a folder that may not be entered
             return _refusal(item, f"{item.output}: {error.strerror}: rename it, or name another folder with -o")
         digest, made = self._input_hash(Path(item.input)), _sha256(output)
-        before = self.written.get(place(output)) or self.made.get(made)
-        found = self.finished.get((digest, made, self.config_hash))
-        if before and (before.input_sha256, before.output_sha256) == (digest, made) and self._took_more(before):
+        before = self.written.get(place(output)) or self.made.get(made or "")
+        found = self.finished.get((digest, made or "", self.config_hash))
+        if (
+            before
+            and (before.input_sha256, before.measured.output_sha256) == (digest, made)
+            and self._took_more(before)
+        ):
             found = found or before
         if found is not None:
             return replace(found, status="skipped", input=item.input, output=item.output)
@@ -87,7 +91,7 @@ class History:
 
     def _took_more(self, before: Record) -> bool:
         """Whether a file with the same aim took more work than is asked for now."""
-        done, seconds = before.iters or 0, before.refine_seconds or 0.0
+        done, seconds = before.measured.iters, before.measured.refine_seconds or 0.0
         asked = self.config.refine
         longer = min(done, before.iters_asked or done) > asked.iters
         longer |= asked.time_budget is not None and seconds > OVERRUN * asked.time_budget

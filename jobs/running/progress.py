@@ -53,9 +53,9 @@ class Progress:
         if record.status == "skipped":
             self.bar.total = self.work = self.work - rest
         else:
-            if record.gain_percent is not None:
+            if record.outcome:
                 self.gained += 1
-                self.gain += (record.gain_percent - self.gain) / self.gained
+                self.gain += (record.outcome.gain_percent - self.gain) / self.gained
             self._advance(item, rest)
         if self.bar.disable and time.monotonic() - self.told >= LINE_S:
             self.told = time.monotonic()

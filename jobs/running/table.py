@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from jobs.cli import printable
-from jobs.record import Record, Score
+from jobs.record import Outcome, Record, Score
 
 NAME = 24  # characters
 _PLAIN = f"{'picture':{NAME}} {'quality':>7} {'bytes':>9} {'PSNR':>6} {'MS-SSIM':>7}"
@@ -13,13 +13,13 @@ _HEAD = f"{'picture':{NAME}} {_COLUMNS}"
 
 def summary(records: list[Record], folder: Path | None = None) -> str:
     """One line a picture, their mean, those that failed (whose reasons were told as they did), where the files are."""
-    scored = [(r, r.plain, r.refined) for r in records if r.plain and r.refined]
-    if all(r.iters == 0 and plain == refined for r, plain, refined in scored):
-        lines = [_PLAIN, *(_plain_line(r, plain) for r, plain, _ in scored)] if scored else []
+    scored = [(r, r.outcome) for r in records if r.outcome]
+    if all(found.iters == 0 and found.plain == found.refined for _, found in scored):
+        lines = [_PLAIN, *(_plain_line(r, found.plain) for r, found in scored)] if scored else []
     else:
         lines = [_HEAD, *(_line(*row) for row in scored)]
         if len(scored) > 1:
-            lines.append(_total(scored))
+            lines.append(_total([found for _, found in scored]))
     lines += [f"{_short(r.input)} failed" for r in records if r.status == "failed"]
     skipped = sum(r.status == "skipped" for r in records)
     if skipped:
@@ -33,17 +33,18 @@ def _plain_line(record: Record, plain: Score) -> str:
     return f"{_named(record)} {plain.bytes:>9} {_db(plain.psnr_db):>6} {_ms_ssim(plain):>7}"
 
 
-def _line(record: Record, plain: Score, refined: Score) -> str:
+def _line(record: Record, outcome: Outcome) -> str:
+    plain, refined = outcome.plain, outcome.refined
     psnr = f"{_db(plain.psnr_db)} -> {_db(refined.psnr_db)}"
     change = _percent(plain.bytes, refined.bytes)
-    cost = 0.0 - (record.gain_percent or 0.0)  # never -0.00
+    cost = 0.0 - outcome.gain_percent  # never -0.00
     sizes = f"{_named(record)} {plain.bytes:>9} {refined.bytes:>9} {change}"
     return f"{sizes} {psnr:>14} {_ms_ssim(plain, refined):>14} {cost:>+6.2f}%"
 
 
-def _total(scored: list[tuple[Record, Score, Score]]) -> str:
-    plain, refined = sum(plain.bytes for _, plain, _ in scored), sum(refined.bytes for _, _, refined in scored)
-    gain = sum(record.gain_percent or 0.0 for record, _, _ in scored) / len(scored)
+def _total(scored: list[Outcome]) -> str:
+    plain, refined = sum(found.plain.bytes for found in scored), sum(found.refined.bytes for found in scored)
+    gain = sum(found.gain_percent for found in scored) / len(scored)
     sizes = f"{'all, mean cost':{NAME + 8}} {plain:>9} {refined:>9} {_percent(plain, refined)}"
     return f"{sizes} {'':29} {0.0 - gain:>+6.2f}%"
 

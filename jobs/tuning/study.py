@@ -78,11 +78,11 @@ class Study:
         Wilcoxon test over the cases that both have. Its value is then the best's and the mean difference from it.
         """
         attempt.records[case] = record
-        if record.error or record.gain_percent is None:
+        if record.error or record.outcome is None:
             self._tell(attempt, None, error=f"{record.input}: {record.error}")
             return True
         if self._is_single:
-            attempt.trial.report(record.gain_percent, case)
+            attempt.trial.report(record.outcome.gain_percent, case)
         if len(attempt.records) == self.cases:
             self._tell(attempt, [means(attempt.records.values())[name] for name in self.config.objectives])
             return True
@@ -125,7 +125,7 @@ class Study:
             return None
         best = max(finished, key=lambda t: t.value or 0.0)
         assert best.value is not None
-        pairs = [(r.gain_percent or 0.0, best.intermediate_values.get(case)) for case, r in attempt.records.items()]
+        pairs = [(r.measured.gain_percent, best.intermediate_values.get(case)) for case, r in attempt.records.items()]
         behind = statistics.fmean(gain - other for gain, other in pairs if other is not None)
         return best.value + behind if behind < 0 else None
 
@@ -141,7 +141,7 @@ class Study:
 
 def means(records: Iterable[Record]) -> dict[Objective, float]:
     """Mean gain and mean seconds of refinement."""
-    pairs = [(record.gain_percent or 0.0, record.refine_seconds or 0.0) for record in records]
+    pairs = [(r.measured.gain_percent, r.measured.refine_seconds or 0.0) for r in records]
     gains, seconds = zip(*pairs, strict=True)
     return {"gain_percent": statistics.fmean(gains), "seconds": statistics.fmean(seconds)}
 

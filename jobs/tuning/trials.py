@@ -39,7 +39,7 @@ class Bench:
 
     def __init__(self, pool: Pool, codec: AnyCodec, config: EncodeConfig, folder: Path, device: str) -> None:
         self.pool, self.codec, self.config, self.results = pool, codec, config, folder / RESULTS
-        scored = [record for record in read_records(self.results) if record.gain_percent is not None]
+        scored = [record for record in read_records(self.results) if record.outcome]
         here = [record for record in scored if _kind(record.device or "") == _kind(device)]
         done = [record for record in here if suits(record.policy, config.policy)]
         self.hashes: dict[EncodeConfig, str] = {}  # of all weights, hence slow

@@ -70,10 +70,10 @@ def _compare(bench: Bench, recipe: RefineConfig, cases: list[Case]) -> tuple[Hel
     usual = usual_method(bench.config.model)
     shipped = replace(preset(recipe.iters, usual), seed=recipe.seed, time_budget=recipe.time_budget)
     runs = list(zip(cases, bench.measure(recipe, cases), bench.measure(shipped, cases), strict=True))
-    failed = [record for _, *pair in runs for record in pair if record.gain_percent is None]
+    failed = [record for _, *pair in runs for record in pair if record.outcome is None]
     for record in failed:
         say(f"{record.input}: {record.error}")
-    both = [(case, a, b) for case, a, b in runs if a.gain_percent is not None and b.gain_percent is not None]
+    both = [(case, a, b) for case, a, b in runs if a.outcome and b.outcome]
     if not both:
         return None, len(failed)
     ours, theirs = means(a for _, a, _ in both), means(b for _, _, b in both)
@@ -94,7 +94,7 @@ def _by_photo(runs: list[tuple[Case, Record, Record]]) -> list[float]:
     """Mean difference of gain of each photo: qualities of one photo are no independent samples."""
     found: dict[str, list[float]] = {}
     for case, a, b in runs:
-        found.setdefault(case.photo.sha256, []).append((a.gain_percent or 0.0) - (b.gain_percent or 0.0))
+        found.setdefault(case.photo.sha256, []).append(a.measured.gain_percent - b.measured.gain_percent)
     return [float(np.mean(values)) for values in found.values()]
 
 

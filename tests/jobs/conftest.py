@@ -18,7 +18,7 @@ from codec.checkpoint import load, publish
 from codec.coding import encode
 from codec.images.pixels import Pixels
 from codec.model import Codec
-from jobs.record import SCHEMA, Record, Score
+from jobs.record import SCHEMA, Outcome, Record, Score
 
 SavePhoto = Callable[..., Path]
 Command = Callable[..., int]
@@ -137,10 +137,11 @@ def make_record() -> Callable[..., Record]:
             Score(int(rate * 1000), rate, psnr_db, 0.95, rate + lmbda * 255**2 / 10 ** (psnr_db / 10))
             for rate in (bpp, bpp * (1 - saved))
         ]
+        gain_percent = 100 * (1 - scores[1].cost / scores[0].cost)
+        outcome = Outcome(f"{image}-{quality}-{iters}", 100, 80, *scores, gain_percent, True, iters)
         return Record(
-            SCHEMA, "done", image, f"{image}.rdo", image, f"{image}-{quality}-{iters}", 100, 80, "tiny", "cafe",
-            f"{quality}-{iters}", quality, lmbda, iters, iters / 10, "cpu", *scores,
-            100 * (1 - scores[1].cost / scores[0].cost), True,
+            SCHEMA, "done", image, f"{image}.rdo", image, "tiny", "cafe", f"{quality}-{iters}", quality, lmbda,
+            iters / 10, "cpu", outcome=outcome,
         )  # fmt: skip
 
     return make

@@ -12,7 +12,7 @@ import pytest
 from pytorch_msssim import ms_ssim
 
 from codec.images.pixels import Pixels, to_tensor
-from jobs.record import SCHEMA, Record, Score, append_record, read_records, score
+from jobs.record import SCHEMA, Outcome, Record, Score, append_record, read_records, score
 
 CONTRACT = {
     "schema", "status", "input", "output", "width", "height", "model", "model_id", "config_hash", "quality", "lmbda",
@@ -20,10 +20,20 @@ CONTRACT = {
 }  # fmt: skip
 FAILED = Record(SCHEMA, "failed", "a.png", "out/a.png.rdo", error="truncated: copy it again")
 PLAIN, BEST = Score(120, 1.5, 30.25, None, 2.5), Score(100, 1.25, 30.0, 0.97, 2.0)
+OUTCOME = Outcome("ff00", 32, 20, PLAIN, BEST, 20.0, True, 8)
 DONE = Record(
-    SCHEMA, "done", "é \u2603/a.png", "out/a.png.rdo", "00ff", "ff00", 32, 20, "tiny", "01020304", "aa", 4.0, 0.01, 8,
-    0.5, "cpu", PLAIN, BEST, 20.0, True,
+    SCHEMA, "done", "é \u2603/a.png", "out/a.png.rdo", "00ff", "tiny", "01020304", "aa", 4.0, 0.01, 0.5, "cpu",
+    outcome=OUTCOME,
 )  # fmt: skip
+FLAT = {
+    "schema": "rdo-record-1", "status": "done", "input": "é \u2603/a.png", "output": "out/a.png.rdo",
+    "input_sha256": "00ff", "output_sha256": "ff00", "width": 32, "height": 20, "model": "tiny",
+    "model_id": "01020304", "config_hash": "aa", "quality": 4.0, "lmbda": 0.01, "iters": 8, "seconds": 0.5,
+    "device": "cpu", "plain": {"bytes": 120, "bpp": 1.5, "psnr_db": 30.25, "ms_ssim": None, "cost": 2.5},
+    "refined": {"bytes": 100, "bpp": 1.25, "psnr_db": 30.0, "ms_ssim": 0.97, "cost": 2.0}, "gain_percent": 20.0,
+    "verified": True, "error": None, "refine_seconds": None, "input_stamp": None, "method": None, "cwd": None,
+    "aim_hash": None, "iters_asked": None, "policy": None,
+}  # fmt: skip
 
 
 def noisy(pixels: Pixels, seed: int = 0) -> Pixels:
@@ -40,10 +50,17 @@ def test_json_has_every_field_of_the_contract_in_one_line(record: Record) -> Non
         assert found[name] is None or set(found[name]) == {"bytes", "bpp", "psnr_db", "ms_ssim", "cost"}
 
 
+def test_json_is_flat_and_in_order() -> None:
+    assert DONE.to_json() == json.dumps(FLAT)
+    found = json.loads(FAILED.to_json())
+    assert list(found) == list(FLAT) and found["verified"] is False
+    assert found["error"] == FAILED.error and found["width"] is found["plain"] is found["refine_seconds"] is None
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_json_never_holds_what_json_has_not(value: float) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        replace(DONE, gain_percent=value).to_json()
+        replace(DONE, outcome=replace(OUTCOME, gain_percent=value)).to_json()
 
 
 def test_records_survive_the_file(tmp_path: Path) -> None:
@@ -63,7 +80,7 @@ def test_a_line_cut_short_is_passed_over(tmp_path: Path, cut: int) -> None:
     assert read_records(path) == [DONE]
 
 
-@pytest.mark.parametrize("line", ["", "null", "3", "[]", '"text"', "{", '{"plain": 3}', '{"plain": {"size": 3}}'])
+@pytest.mark.parametrize("line", ["", "null", "3", "[]", '"text"', "{", "{}", '{"plain": 3}', '{"plain": {"size": 3}}'])
 def test_lines_that_are_no_records_are_passed_over(tmp_path: Path, line: str) -> None:
     path = tmp_path / "results.jsonl"
     path.write_text(f"{line}\n{DONE.to_json()}\n", encoding="utf-8")

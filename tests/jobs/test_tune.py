@@ -111,15 +111,15 @@ def test_a_study_leaves_its_best_recipe_and_what_it_is_worth(tune: Tune, rdo_enc
 
     # what is in the file is what was measured, and on photos that no trial saw
     records = read_records(Path("study/results.jsonl"))
-    assert all(record.verified and record.output == "" for record in records)
+    assert all(record.measured.verified and record.output == "" for record in records)
     assert Path("study/best.yaml").read_text().startswith("# 2 steps: rdo-encode --config study/best.yaml photos/\n")
     assert rdo_encode("--config", "study/best.yaml", "--threads", 1, "--quality", 4, "study/crops") == 0
     again = {r.input_sha256: r for r in read_records(Path("rdo-out/results.jsonl"))}
     ours = [r for r in records if r.config_hash == again[r.input_sha256].config_hash]
-    assert len(ours) == 4 and all(r.gain_percent == again[r.input_sha256].gain_percent for r in ours)
+    assert len(ours) == 4 and all(r.measured.gain_percent == again[r.input_sha256].measured.gain_percent for r in ours)
     tuned_on = {r.input_sha256 for r in records[:4]}
     recipe = {r.config_hash for r in records if r.input_sha256 in tuned_on}
-    gains = [r.gain_percent for r in records if r.input_sha256 not in tuned_on and r.config_hash in recipe]
+    gains = [r.measured.gain_percent for r in records if r.input_sha256 not in tuned_on and r.config_hash in recipe]
     held = best["held_out"]
     assert held["photos"] == 2 and len(gains) == 4 and held["gain_percent"] == pytest.approx(sum(gains) / 4)
     assert held["difference_percent"] == pytest.approx(held["gain_percent"] - held["preset_gain_percent"])

@@ -24,7 +24,7 @@ def record(save_photo: Any, rdo_encode: Any) -> Any:
 
 def test_estimates_leave_little_of_the_file(record: Any, codec: Codec) -> None:
     found = measure_split(record, codec, STRICT)
-    assert (found.plain_bytes, found.refined_bytes) == (record.plain.bytes, record.refined.bytes)
+    assert (found.plain_bytes, found.refined_bytes) == (record.outcome.plain.bytes, record.outcome.refined.bytes)
     for y, z, size in (
         (found.plain_y_bytes_est, found.plain_z_bytes_est, found.plain_bytes),
         (found.refined_y_bytes_est, found.refined_z_bytes_est, found.refined_bytes),
@@ -36,7 +36,7 @@ def test_splits_are_kept_by_their_file(record: Any, codec: Codec, tmp_path: Path
     split = measure_split(record, codec, STRICT)
     append_split(tmp_path / "details.jsonl", split)
     (tmp_path / "details.jsonl").write_bytes((tmp_path / "details.jsonl").read_bytes() + b'{"input": 3}\n{')
-    assert read_splits(tmp_path / "details.jsonl") == {record.output_sha256: split}
+    assert read_splits(tmp_path / "details.jsonl") == {record.outcome.output_sha256: split}
     assert read_splits(tmp_path / "none") == {}
 
 

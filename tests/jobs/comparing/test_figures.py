@@ -9,6 +9,7 @@ import pytest
 
 from jobs.comparing.figures import at_quality, compare, count
 from jobs.comparing.points import Series, series_of
+from jobs.record import Score
 
 QUALITIES = (1, 3, 5, 7)
 
@@ -44,11 +45,16 @@ def test_pictures_that_one_side_lacks_are_left_out_and_named(make_record: Any) -
     assert found.per_image["b"].pchip_percent == pytest.approx(-5.0)  # over the qualities it has
 
 
+def lowered(score: Score) -> Score:
+    assert score.psnr_db is not None
+    return replace(score, psnr_db=score.psnr_db - 20)
+
+
 @pytest.mark.parametrize("qualities", [(4,), (1, 2)])
 def test_curves_without_a_shared_range_have_a_reason(make_record: Any, qualities: tuple[int, ...]) -> None:
     plain = curves(make_record, {"a": 0.05, "b": 0.05})["plain"]
     records = [make_record(image, q) for image in ("a", "b") for q in qualities]
-    moved = [replace(r, refined=replace(r.refined, psnr_db=r.refined.psnr_db - 20)) for r in records]
+    moved = [replace(r, outcome=replace(r.outcome, refined=lowered(r.outcome.refined))) for r in records]
     found = compare(series_of(moved, [])["refined"], plain)
     assert found.averaged.pchip_percent is None and found.averaged.reason
     assert found.mean_percent is None and found.averaged_interval is None and found.compared == 0
@@ -59,7 +65,7 @@ def test_gain_at_a_quality(make_record: Any) -> None:
     found = at_quality(3, records, series_of(records, [])["plain"])
     assert (found.images, found.saving_images, found.reason) == (3, 3, None)
     assert found.saving_percent == pytest.approx(4.0)
-    assert found.gain_percent == pytest.approx(np.mean([r.gain_percent for r in records if r.quality == 3]))
+    assert found.gain_percent == pytest.approx(np.mean([r.outcome.gain_percent for r in records if r.quality == 3]))
     assert found.gain_least_percent == 0 < found.gain_most_percent
     assert found.count == (2, 1, 0) and found.psnr_change_db == 0
     assert found.bytes_percent == pytest.approx(-4.0, abs=0.5)

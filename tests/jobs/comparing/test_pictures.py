@@ -36,11 +36,14 @@ def test_layers_are_of_one_size_and_carry_their_figures(shown: View, codec: Code
     layers = {layer.name: layer for layer in shown.layers}
     assert {decoded(layer.uri).shape for layer in shown.layers} == {(70, 100, 3)}
     record = load_records(["rdo-out"])[0]
-    assert (layers["refined"].bytes, layers["plain"].bytes) == (record.refined.bytes, record.plain.bytes)
+    assert (layers["refined"].bytes, layers["plain"].bytes) == (
+        record.outcome.refined.bytes,
+        record.outcome.plain.bytes,
+    )
     original = read_image(Path("a.png"))
     assert np.abs(decoded(layers["original"].uri).astype(int) - original.data).mean() < 4
     equal = encode(codec, original, shown.equal_quality)
-    assert layers["equal"].bytes == len(equal) == pytest.approx(record.refined.bytes, rel=0.05)
+    assert layers["equal"].bytes == len(equal) == pytest.approx(record.outcome.refined.bytes, rel=0.05)
 
 
 def test_a_large_picture_shows_its_middle_on_whole_blocks(

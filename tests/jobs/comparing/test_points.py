@@ -37,14 +37,14 @@ def test_an_exact_picture_is_in_no_average(make_record: Any) -> None:
 def test_efforts_are_ranked_within_each_quality(make_record: Any) -> None:
     records = [make_record("a.png", q, iters=i) for q, i in ((2, 10), (2, 50), (4, 48), (4, 11), (6, 50))]
     ranked = efforts(records)
-    assert [[(r.quality, r.iters) for r in group] for group in ranked] == [
+    assert [[(r.quality, r.outcome.iters) for r in group] for group in ranked] == [
         [(2, 10), (4, 11)],
         [(2, 50), (4, 48), (6, 50)],
     ]
 
 
 def test_records_come_from_files_and_folders(make_record: Any, folder: Path) -> None:
-    failed = replace(make_record("b.png", 2), status="failed", error="broken", plain=None, refined=None)
+    failed = replace(make_record("b.png", 2), status="failed", error="broken", outcome=None)
     for name, records in {"x": [make_record("a.png", 2)], "y/z": [make_record("a.png", 4), failed]}.items():
         Path(name).mkdir(parents=True)
         for record in records:
@@ -57,7 +57,7 @@ def test_records_come_from_files_and_folders(make_record: Any, folder: Path) -> 
 
 def test_what_was_replaced_or_mended_later_does_not_count(make_record: Any, folder: Path) -> None:
     first = replace(make_record("a.png", 2), output="out/a.rdo")
-    lost = replace(first, status="failed", error="its worker died", config_hash=None, plain=None, refined=None)
+    lost = replace(first, status="failed", error="its worker died", config_hash=None, outcome=None)
     other = replace(first, model_id="beef", config_hash="other")
     for record in (lost, first, lost, other):
         append_record(Path("results.jsonl"), record)

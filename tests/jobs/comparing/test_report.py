@@ -126,8 +126,9 @@ def test_names_are_no_markup_no_formulas_and_no_orders_for_the_terminal(make_rec
 
 def test_exact_files_and_zero_steps_leave_no_nan(make_record: Any) -> None:
     one = make_record("a", 4, saved=0.0, iters=0)
-    exact = replace(one, plain=replace(one.plain, psnr_db=None), refined=replace(one.refined, psnr_db=None))
-    for records in ([exact], [], [replace(one, status="failed", plain=None, refined=None, error="x")]):
+    plain, refined = (replace(score, psnr_db=None) for score in (one.outcome.plain, one.outcome.refined))
+    exact = replace(one, outcome=replace(one.outcome, plain=plain, refined=refined))
+    for records in ([exact], [], [replace(one, status="failed", outcome=None, error="x")]):
         found = report(records)
         assert "NaN" not in found.to_json() and json.loads(found.to_json())["schema"] == "rdo-report-1"
         assert as_markdown(found).strip() and as_csv(found)

@@ -45,7 +45,7 @@ def test_what_goes_nowhere_is_scored_and_not_written(
     pool = InProcess(codec)
     pool.submit(Task(Item(str(save_photo("a.png", 10, 10)), NOWHERE, 100), SHORT))
     [(_, record)] = pool.wait()
-    assert record.status == "done" and record.verified and record.refined is not None
+    assert record.status == "done" and record.outcome and record.outcome.verified
     assert [p.name for p in folder.iterdir()] == ["a.png"]
 
 
@@ -254,8 +254,11 @@ def test_pictures_refined_together_are_each_judged_alone(codec: Codec, save_phot
     assert set(steps) == {item.output for item in items}
     for item, record in zip(items[:3], together, strict=False):
         [alone] = encode([replace(item, output=NOWHERE)], codec, SHORT, lambda step: None)
-        assert alone.refined and record.refined and record.input_sha256 == alone.input_sha256
-        assert record.refined.cost == pytest.approx(alone.refined.cost, rel=1e-2) and Path(item.output).is_file()
+        assert alone.outcome and record.outcome and record.input_sha256 == alone.input_sha256
+        assert (
+            record.measured.refined.cost == pytest.approx(alone.measured.refined.cost, rel=1e-2)
+            and Path(item.output).is_file()
+        )
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from jobs.pools.base import Task
-from jobs.record import SCHEMA, Record
+from jobs.record import SCHEMA, Outcome, Record, Score
 from jobs.running import progress
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.progress import Progress
@@ -15,7 +15,10 @@ ITEMS = [Item(f"in/{i}.png", f"{i}.rdo", 2_000_000) for i in range(4)]
 
 
 def record(status: Any, gain: float | None = None) -> Record:
-    return Record(SCHEMA, status, "", "", gain_percent=gain)
+    if gain is None:
+        return Record(SCHEMA, status, "", "")
+    score = Score(1, 1.0, None, None, 1.0)
+    return Record(SCHEMA, status, "", "", outcome=Outcome("", 1, 1, score, score, gain, verified=True, iters=10))
 
 
 def test_lines_of_a_log(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

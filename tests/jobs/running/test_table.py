@@ -3,15 +3,23 @@
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.record import SCHEMA, Record, Score
+from jobs.record import SCHEMA, Outcome, Record, Score
 from jobs.running.table import summary
 
-DONE = Record(
-    SCHEMA, "done", "a.png", "a.png.rdo", plain=Score(1000, 8.0, 30.0, None, 10.0),
-    refined=Score(900, 7.2, 31.5, None, 9.0), gain_percent=10.0, verified=True, quality=4.5,
-)  # fmt: skip
+PLAIN, REFINED = Score(1000, 8.0, 30.0, None, 10.0), Score(900, 7.2, 31.5, None, 9.0)
+OUTCOME = Outcome("ff00", 40, 25, PLAIN, REFINED, gain_percent=10.0, verified=True, iters=40)
+DONE = Record(SCHEMA, "done", "a.png", "a.png.rdo", quality=4.5, outcome=OUTCOME)
 FAILED = Record(SCHEMA, "failed", "b.png", "b.png.rdo", error="truncated: copy it again")
-EXACT = replace(DONE, input="c.png", plain=Score(500, 4.0, None, None, 5.0), refined=Score(450, 3.6, None, None, 4.0))
+EXACT = replace(
+    DONE,
+    input="c.png",
+    outcome=replace(
+        OUTCOME,
+        plain=Score(500, 4.0, None, None, 5.0),
+        refined=Score(450, 3.6, None, None, 4.0),
+        gain_percent=20.0,
+    ),
+)
 
 
 def test_a_picture_is_a_line_of_plain_against_refined() -> None:
@@ -21,15 +29,14 @@ def test_a_picture_is_a_line_of_plain_against_refined() -> None:
 
 
 def test_ms_ssim_is_told_where_it_was_measured() -> None:
-    assert DONE.plain and DONE.refined
-    plain, refined = replace(DONE.plain, ms_ssim=0.92518), replace(DONE.refined, ms_ssim=0.93)
-    head, line = summary([replace(DONE, plain=plain, refined=refined)]).splitlines()
+    outcome = replace(OUTCOME, plain=replace(PLAIN, ms_ssim=0.92518), refined=replace(REFINED, ms_ssim=0.93))
+    head, line = summary([replace(DONE, outcome=outcome)]).splitlines()
     assert line.split()[8:11] == [".9252", "->", ".9300"]
     assert len(head) == len(line) == len(summary([DONE]).splitlines()[1])
 
 
 def test_totals_failures_and_pictures_done_before() -> None:
-    lines = summary([DONE, FAILED, replace(EXACT, status="skipped", gain_percent=20.0)]).splitlines()
+    lines = summary([DONE, FAILED, replace(EXACT, status="skipped")]).splitlines()
     assert [line.split()[0] for line in lines] == ["picture", "a.png", "c.png", "all,", "b.png", "1"]
     assert lines[2].split()[5:8] == ["exact", "->", "exact"]
     assert lines[3].split()[3:] == ["1500", "1350", "-10.0%", "-15.00%"]
@@ -52,13 +59,16 @@ def test_long_names_keep_their_end() -> None:
 
 
 def test_plain_encoding_has_a_table_of_its_own() -> None:
-    plain = replace(DONE, refined=DONE.plain, gain_percent=0.0, iters=0)
+    outcome = replace(OUTCOME, refined=PLAIN, gain_percent=0.0, iters=0)
+    plain = replace(DONE, outcome=outcome)
     head, line = summary([plain]).splitlines()
     assert head.split() == ["picture", "quality", "bytes", "PSNR", "MS-SSIM"]
     assert line.split() == ["a.png", "4.50", "1000", "30.00"]
     assert len(head) == len(line)
     assert "refined" in summary([plain, DONE])  # of two runs
-    assert "refined" in summary([replace(plain, iters=40)])  # which gained nothing, and says so
+    assert "refined" in summary(
+        [replace(plain, outcome=replace(outcome, iters=40))]
+    )  # which gained nothing, and says so
 
 
 def test_names_hold_no_orders_for_the_terminal() -> None:

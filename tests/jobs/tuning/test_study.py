@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from codec.errors import ConfigError
-from jobs.record import SCHEMA, Record
+from jobs.record import SCHEMA, Outcome, Record, Score
 from jobs.tuning.space import Dimension, StudyConfig
 from jobs.tuning.storage import without_password
 from jobs.tuning.study import Attempt, Study, open_study
@@ -27,7 +27,9 @@ def opened(
 
 
 def record(gain: float, seconds: float = 1.0) -> Record:
-    return Record(SCHEMA, "done", "a.png", "", gain_percent=gain, refine_seconds=seconds, verified=True)
+    score = Score(1, 1.0, None, None, 1.0)
+    outcome = Outcome("", 1, 1, score, score, gain, verified=True, iters=10, refine_seconds=seconds)
+    return Record(SCHEMA, "done", "a.png", "", outcome=outcome)
 
 
 def run(study: Study, gain: Callable[[Attempt, int], float]) -> Attempt:
