@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -13,6 +12,7 @@ import numpy as np
 
 from codec.architecture import MS_SSIM_SIDE_MIN
 from codec.images.pixels import Pixels
+from jobs import jsonl
 
 SCHEMA = "rdo-record-1"
 Status = Literal["done", "failed", "skipped"]
@@ -164,31 +164,13 @@ def _ms_ssim(original: Pixels, decoded: Pixels) -> float | None:
 
 
 def append_record(path: Path, record: Record) -> None:
-    """Add one line, flushed to the disk."""
-    append_line(path, record.to_json())
-
-
-def append_line(path: Path, text: str) -> None:
-    """Add a line, flushed to the disk; one that a killed run left without its end is ended first."""
-    with open(path, "a+b") as file:
-        if file.tell() and file.seek(-1, os.SEEK_END) is not None and file.read(1) != b"\n":
-            file.write(b"\n")
-        file.write(text.encode("ascii") + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """Append a record to a results file, flushed to the disk."""
+    jsonl.append(path, record.to_json())
 
 
 def read_records(path: Path) -> list[Record]:
-    """Return the records of a results file; a line that a killed run left incomplete is passed over."""
-    if not path.is_file():
-        return []
-    records = []
-    for line in path.read_bytes().split(b"\n"):
-        try:
-            records.append(from_mapping(json.loads(line)))
-        except (ValueError, TypeError, AttributeError, KeyError):
-            continue
-    return records
+    """Return the records of a results file; lines that are none, or torn, are passed over."""
+    return jsonl.read(path, from_mapping)
 
 
 def from_mapping(found: Mapping[str, Any]) -> Record:
