@@ -17,7 +17,7 @@ from codec.training.loss import Loss
 from codec.training.throughput import crop_flops, matmul_rate, peak_memory_bytes
 from codec.training.trainer import CHECK_EVERY, Trainer
 from codec.training.validation import Validation, validate
-from jobs.record import append_line
+from jobs import jsonl
 
 LOG = "log.jsonl"
 QUALITIES = (1.0, 2.75, 4.5, 6.25, 8.0)
@@ -94,7 +94,7 @@ class Watch:
         export(codec, trainer.folder, {"steps": str(trainer.step), "train_seconds": f"{trainer.elapsed:.0f}"})
         done = {"step": trainer.step, "seconds": round(trainer.elapsed, 1), "finished": trainer.progress >= 1}
         line = {**done, "rows": [row._asdict() for row in rows]}
-        append_line(trainer.folder / LOG, json.dumps({**line, **(speed.__dict__ if speed else {})}))
+        jsonl.append(trainer.folder / LOG, json.dumps({**line, **(speed.__dict__ if speed else {})}))
         if speed:
             self.bar.write(f"step {trainer.step}: {speed}")
         for row in rows:
@@ -116,11 +116,5 @@ class Watch:
 
 def finished_step(folder: Path) -> int | None:
     """The step whose weights were published last as those of a finished schedule; a line cut off counts for nothing."""
-    steps = []
-    for line in (folder / LOG).read_bytes().splitlines() if (folder / LOG).is_file() else ():
-        try:
-            found = json.loads(line)
-            steps += [int(found["step"])] if found["finished"] else []
-        except (ValueError, TypeError, KeyError):
-            continue
-    return steps[-1] if steps else None
+    steps = jsonl.read(folder / LOG, lambda found: int(found["step"]) if found["finished"] else None)
+    return next((step for step in reversed(steps) if step is not None), None)

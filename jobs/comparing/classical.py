@@ -21,7 +21,8 @@ import torch
 
 from codec.images.formats import can_write, library_versions, read_as, write_as
 from codec.images.pixels import Pixels
-from jobs.record import append_line, score
+from jobs import jsonl
+from jobs.record import score
 from jobs.running.encoding import explain
 
 
@@ -139,21 +140,13 @@ def encode_setting(task: ClassicalRecord, pixels: Pixels) -> ClassicalRecord:
 
 def append(path: Path, record: ClassicalRecord) -> None:
     """Add one line, flushed to the disk."""
-    append_line(path, json.dumps(asdict(record), allow_nan=False))
+    jsonl.append(path, json.dumps(asdict(record), allow_nan=False))
 
 
 def read(path: Path) -> list[ClassicalRecord]:
     """What an earlier run measured; a line that is no record is passed over."""
-    if not path.is_file():
-        return []
-    names, records = {f.name for f in fields(ClassicalRecord)}, []
-    for line in path.read_bytes().splitlines():
-        try:
-            found = json.loads(line)
-            records.append(ClassicalRecord(**{k: v for k, v in found.items() if k in names}))
-        except (ValueError, TypeError, AttributeError):
-            continue
-    return records
+    names = {f.name for f in fields(ClassicalRecord)}
+    return jsonl.read(path, lambda found: ClassicalRecord(**{k: v for k, v in found.items() if k in names}))
 
 
 def _why_not(ladder: Ladder) -> str | None:

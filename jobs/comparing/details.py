@@ -11,7 +11,8 @@ from codec.errors import ConfigError
 from codec.images.pixels import Pixels, to_tensor
 from codec.images.read import ImagePolicy, read_image
 from codec.interface import Latents, rate
-from jobs.record import Record, append_line
+from jobs import jsonl
+from jobs.record import Record
 
 
 @dataclass(frozen=True)
@@ -93,20 +94,13 @@ def plain_latents(codec: AnyCodec, pixels: Pixels, quality: float) -> Latents:
 
 def append_split(path: Path, split: Split) -> None:
     """Add one line, flushed to the disk."""
-    append_line(path, json.dumps(asdict(split), allow_nan=False))
+    jsonl.append(path, json.dumps(asdict(split), allow_nan=False))
 
 
 def read_splits(path: Path) -> dict[str, Split]:
     """Earlier ones by their file's hash; a line that is none is passed over."""
-    splits = {}
-    for line in path.read_bytes().splitlines() if path.is_file() else []:
-        try:
-            found = json.loads(line)
-            split = Split(**{f.name: found[f.name] for f in fields(Split)})
-        except (ValueError, TypeError, KeyError):
-            continue
-        splits[split.output_sha256] = split
-    return splits
+    splits = jsonl.read(path, lambda found: Split(**{f.name: found[f.name] for f in fields(Split)}))
+    return {split.output_sha256: split for split in splits}
 
 
 def _checked(path: Path, digest: str | None) -> bytes:
