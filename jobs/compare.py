@@ -12,8 +12,8 @@ from jobs.encode import refine_settings
 from jobs.pools.selection import add_pool_flags
 
 if TYPE_CHECKING:
-    from jobs.comparing.pictures import View
     from jobs.comparing.report import Report
+    from jobs.comparing.views import View
     from rdo.config import RefineConfig
 
 LADDER = "1,2.75,4.5,6.25,8"
@@ -77,7 +77,7 @@ def compare(arguments: argparse.Namespace, command: str) -> int:
 def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[View]]":
     """Everything that a report says, from files that are there already or are now written."""
     from codec.images.read import ImagePolicy
-    from jobs.comparing import gather
+    from jobs.comparing import measurements
     from jobs.comparing.anchors import load_anchors
     from jobs.comparing.points import load_records
     from jobs.comparing.report import build_report
@@ -106,19 +106,38 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
         items = build_worklist(arguments.inputs, str(folder))
         folder.mkdir(parents=True, exist_ok=True)
         with closing(hire(arguments, codec, len(items), folder, (Path(items[0].input),))) as pool:
-            records = gather.encode_ladder(arguments.inputs, folder, codec, config, qualities, recipes, pool)
+            records = measurements.encode_ladder(
+                inputs=arguments.inputs,
+                folder=folder,
+                codec=codec,
+                config=config,
+                qualities=qualities,
+                recipes=recipes,
+                pool=pool,
+            )
         settings = {"command": command, "refinement": "; ".join(as_text(recipe) for recipe in recipes)}
     folder.mkdir(parents=True, exist_ok=True)
-    points, unread = gather.encode_classical(records, names, policy, folder / gather.CLASSICAL)
+    points, unread = measurements.encode_classical(records, names, policy, folder / measurements.CLASSICAL)
     if arguments.records and not names:
-        points = gather.known_classical(records, policy, folder / gather.CLASSICAL)
-    anchors, rough = (asked, gather.doubts(asked, records)) if arguments.anchors else gather.recognised(records)
-    views, unseen = gather.look(records, codec, policy, arguments.pictures, folder / gather.LOOK)
+        points = measurements.known_classical(records, policy, folder / measurements.CLASSICAL)
+    anchors, rough = (
+        measurements.check_anchors(asked, records) if arguments.anchors else measurements.find_anchors(records)
+    )
+    views, unseen = measurements.make_views(
+        records, codec, policy, count=arguments.pictures, folder=folder / measurements.VIEWS
+    )
     if arguments.records:
-        splits = gather.known_splits(records, views, folder / gather.DETAILS)
+        splits = measurements.known_splits(records, views, folder / measurements.BIT_SPLITS)
     else:
-        splits = gather.measure_splits(records, codec, policy, folder / gather.DETAILS)
-    return build_report(records, points, splits, anchors, [*notes, *rough, *unread, *unseen], settings), views
+        splits = measurements.measure_splits(records, codec, policy, folder / measurements.BIT_SPLITS)
+    return build_report(
+        records,
+        classical=points,
+        splits=splits,
+        anchors=anchors,
+        notes=[*notes, *rough, *unread, *unseen],
+        settings=settings,
+    ), views
 
 
 def write_report(folder: Path, report: "Report", views: "list[View]") -> None:

@@ -83,14 +83,14 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
     from codec.bitstream.container import HEADER_BYTES, unpack
     from codec.checkpoint import model_id
     from codec.coding import read
-    from jobs.comparing.details import bits_of
+    from jobs.comparing.bit_split import estimate_bits
 
     header, _ = unpack(data)
     known = header.model_id == model_id(codec)
     y_bytes = z_bytes = None
     if known:
         _, latents = read(codec, data)
-        y_bytes, z_bytes = (bits / 8 for bits in bits_of(codec, latents, header.quality))
+        y_bytes, z_bytes = (bits / 8 for bits in estimate_bits(codec, latents, header.quality))
     return Info(
         file=name,
         bytes=len(data),

@@ -1,1 +1,1 @@
-"""Points of every method, from which a report is made: gathered, gained, drawn, put on a page."""
+"""Reports of `rdo-compare`: measured points of every codec, Bjøntegaard deltas, tables, and a page with pictures."""

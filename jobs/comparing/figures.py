@@ -1,7 +1,7 @@
-"""The figures of a report: what was gained, against what, over which range, and how sure that is.
+"""Figures of a report: BD-rates and savings with their PSNR range and 95 % confidence intervals.
 
-Each figure that cannot be had is null with a `reason` for the reader. BD-rates come two ways that are not to be
-mixed: over the averaged curves (as papers do), and as the mean over pictures of each one's own.
+A figure that cannot be computed is None with a `reason` for the reader. BD-rates come in two kinds that must not be
+mixed: of the averaged curves, as papers give them, and the mean over pictures of each picture's own BD-rate.
 """
 
 from collections.abc import Iterable
@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from codec.errors import ConfigError
-from jobs.comparing.points import Series, complete
+from jobs.comparing.points import Curve, Series, complete_images
 from jobs.record import Record, Score
 from rdo.bd_rate import Interval, bd_rate, paired_bootstrap, saving_at_equal_quality
 
-TIE_PERCENT = 0.05  # of BD-rate; closer than that neither side wins
-OVERLAP_MIN = 0.75  # of the narrower curve's range; below, the report warns
+TIE_PERCENT = 0.05  # BD-rate below which a picture counts as a tie
+OVERLAP_MIN = 0.75  # share of the narrower curve's PSNR range; below it the report warns
 
 
 class Count(NamedTuple):
-    """Pictures on which the tested side is better, equal or worse."""
+    """Numbers of pictures on which the tested codec is better than, equal to or worse than the anchor."""
 
     wins: int
     ties: int
@@ -30,7 +30,11 @@ class Count(NamedTuple):
 
 @dataclass(frozen=True)
 class Delta:
-    """One BD-rate by both interpolations, with its range; null with a `reason` where the curves cannot be compared."""
+    """Bjøntegaard delta rate by two interpolations, and the PSNR range that it is integrated over.
+
+    `overlap` is that range over the narrower curve's own. All are None, with a `reason`, where the curves cannot be
+    compared.
+    """
 
     pchip_percent: float | None = None
     akima_percent: float | None = None
@@ -42,16 +46,21 @@ class Delta:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A codec against an anchor.
+    """BD-rate of a codec against an anchor codec; negative is fewer bits at equal PSNR.
 
     Attributes:
-        averaged: BD-rate of the averaged curves of `images`, the pictures that both codecs encoded at every setting.
-        averaged_interval: 95 %, pictures resampled in pairs; of PCHIP, as is `mean_interval`.
-        mean_percent: mean of the pictures' own BD-rates (PCHIP), over `compared` of them.
-        akima_mean_percent: the same by Akima.
-        count: by the pictures' own BD-rates.
-        left_out: pictures that one of the codecs failed on.
-        per_image: their own BD-rates.
+        codec: name of the tested codec.
+        anchor: name of the codec it is compared with.
+        averaged: BD-rate of the curves averaged over `images`.
+        averaged_interval: 95 % bootstrap interval of the PCHIP value, pictures resampled in pairs.
+        mean_percent: mean of the pictures' own BD-rates by PCHIP.
+        akima_mean_percent: mean of the pictures' own BD-rates by Akima interpolation.
+        mean_interval: 95 % bootstrap interval of `mean_percent`.
+        count: wins, ties and losses by the pictures' own BD-rates.
+        compared: number of pictures with a BD-rate of their own.
+        images: pictures that both codecs encoded at every setting.
+        left_out: pictures that one of the codecs lacks at some setting.
+        per_image: picture -> its own BD-rate.
     """
 
     codec: str
@@ -70,7 +79,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Published:
-    """A codec's averaged curve against the published anchor's."""
+    """BD-rate of a codec's averaged curve against a published averaged curve."""
 
     codec: str
     anchor: str
@@ -78,7 +87,10 @@ class Published:
 
 
 class Saving(NamedTuple):
-    """Mean of bits saved at equal PSNR, over `images` pictures whose other curve reaches it; null where none does."""
+    """Mean of bits saved at equal PSNR, positive is better, over `images` pictures whose other curve reaches that PSNR.
+
+    None where no picture's curve does.
+    """
 
     saving_percent: float | None
     images: int
@@ -86,11 +98,24 @@ class Saving(NamedTuple):
 
 @dataclass(frozen=True)
 class AtQuality:
-    """What refinement changed at one quality, means over its pictures; `gain_percent` is the fall of cost.
+    """Effect of refinement at one quality, as means over its pictures.
 
-    `saving_percent` is bits saved at the PSNR of the refined file, against each picture's own plain curve, over
-    `saving_images` pictures that have one there; null with a `reason` where none has. `against` has the same for the
-    curves of other codecs. `bytes_percent` is of the sum.
+    Attributes:
+        quality: quality level.
+        images: number of pictures.
+        gain_percent: fall of cost from plain to refined, positive is better.
+        gain_interval: 95 % bootstrap interval of `gain_percent`.
+        gain_least_percent: least gain of a picture.
+        gain_most_percent: greatest gain of a picture.
+        saving_percent: bits saved at the refined file's PSNR against the picture's own plain curve; None with a
+            `reason` where no picture has a curve at that PSNR.
+        saving_interval: 95 % bootstrap interval of `saving_percent`.
+        saving_images: number of pictures with a saving.
+        reason: why a picture has no saving.
+        bytes_percent: change of the sum of all files' bytes, negative is better.
+        psnr_change_db: mean change of PSNR.
+        count: pictures with a gain, none, or a loss.
+        against: codec -> saving against its curves.
     """
 
     quality: float
@@ -109,8 +134,8 @@ class AtQuality:
     against: dict[str, Saving]
 
 
-def delta(anchor_bpp: ArrayLike, anchor_db: ArrayLike, bpp: ArrayLike, psnr_db: ArrayLike) -> Delta:
-    """BD-rate of a curve against an anchor's, or the reason why there is none."""
+def bjontegaard_delta(*, anchor_bpp: ArrayLike, anchor_db: ArrayLike, bpp: ArrayLike, psnr_db: ArrayLike) -> Delta:
+    """Compute the BD-rate of a curve against an anchor's, or give the reason why there is none."""
     try:
         pchip = bd_rate(anchor_bpp, anchor_db, bpp, psnr_db, "pchip")
         akima = bd_rate(anchor_bpp, anchor_db, bpp, psnr_db, "akima")
@@ -121,17 +146,20 @@ def delta(anchor_bpp: ArrayLike, anchor_db: ArrayLike, bpp: ArrayLike, psnr_db: 
     )
 
 
-def compare(codec: Series, anchor: Series, with_interval: bool = True) -> Comparison:
-    """One codec against another over the pictures that both encoded; the averaged curves' interval takes seconds."""
-    images = complete(codec, anchor)
+def compare_codecs(codec: Series, anchor: Series, with_interval: bool = True) -> Comparison:
+    """Compare a codec with an anchor over the pictures that both encoded.
+
+    The bootstrap interval of the averaged curves takes seconds; it is left out unless `with_interval`.
+    """
+    images = complete_images(codec, anchor)
     shared = sorted(codec.points.keys() & anchor.points.keys())
-    per_image = {image: delta(*anchor.curve(image), *codec.curve(image)) for image in shared}
+    per_image = {image: _delta(anchor.curve(image), codec.curve(image)) for image in shared}
     pchip = _known(d.pchip_percent for d in per_image.values())
     akima = _known(d.akima_percent for d in per_image.values())
 
     if images:
         a, b = anchor.means(images), codec.means(images)
-        averaged = delta(a.bpp, a.psnr_db, b.bpp, b.psnr_db)
+        averaged = _delta(Curve(a.bpp, a.psnr_db), Curve(b.bpp, b.psnr_db))
     else:
         averaged = Delta(reason="no picture was encoded by both at every setting")
     known = with_interval and averaged.reason is None
@@ -143,7 +171,7 @@ def compare(codec: Series, anchor: Series, with_interval: bool = True) -> Compar
         mean_percent=float(pchip.mean()) if len(pchip) else None,
         akima_mean_percent=float(akima.mean()) if len(akima) else None,
         mean_interval=_interval_of_mean(pchip),
-        count=count(-pchip, TIE_PERCENT),
+        count=count_wins(-pchip, TIE_PERCENT),
         compared=len(pchip),
         images=images,
         left_out=sorted((codec.points.keys() | anchor.points.keys()) - set(images)),
@@ -152,15 +180,22 @@ def compare(codec: Series, anchor: Series, with_interval: bool = True) -> Compar
 
 
 def at_quality(quality: float, records: list[Record], plain: Series, others: Iterable[Series] = ()) -> AtQuality:
-    """Refined against plain, and against what else there is, at one quality."""
+    """Compare refined with plain files at one quality, and refined files with the curves of other codecs.
+
+    Args:
+        quality: level whose records are taken.
+        records: records of one effort, with an outcome for each picture of this quality.
+        plain: curve of plain encoding.
+        others: curves of other codecs.
+    """
     pairs = [(r, r.outcome.plain, r.outcome.refined) for r in records if r.quality == quality and r.outcome]
     gains = np.array([r.measured.gain_percent for r, _, _ in pairs])
-    moves = _known(
+    changes_db = _known(
         b.psnr_db - a.psnr_db if a.psnr_db is not None and b.psnr_db is not None else None for _, a, b in pairs
     )
-    refined = [(r.input, found) for r, _, found in pairs]
+    refined = [(r.input, score) for r, _, score in pairs]
     savings, reason = _savings(refined, plain)
-    elsewhere = {other.codec: _savings(refined, other)[0] for other in others}
+    against = {other.codec: _savings(refined, other)[0] for other in others}
     before, after = sum(a.bytes for _, a, _ in pairs), sum(b.bytes for _, _, b in pairs)
     return AtQuality(
         quality=quality,
@@ -174,39 +209,44 @@ def at_quality(quality: float, records: list[Record], plain: Series, others: Ite
         saving_images=len(savings),
         reason=reason if len(savings) < len(pairs) else None,
         bytes_percent=100 * (after / before - 1),
-        psnr_change_db=float(moves.mean()) if len(moves) else None,
-        count=count(gains, 0.0),
-        against={c: Saving(float(np.mean(s)) if s else None, len(s)) for c, s in elsewhere.items()},
+        psnr_change_db=float(changes_db.mean()) if len(changes_db) else None,
+        count=count_wins(gains, 0.0),
+        against={c: Saving(float(np.mean(s)) if s else None, len(s)) for c, s in against.items()},
     )
 
 
 def _savings(files: list[tuple[str, Score]], other: Series) -> tuple[list[float], str | None]:
-    """Bits saved at equal PSNR by each picture's file that the other's curve reaches; why the last one has none."""
+    """Compute bits saved at equal PSNR by each file within the other codec's curve, and why the last one has none."""
     savings, reason = [], None
-    for image, found in files:
-        if found.psnr_db is None:
+    for image, score in files:
+        if score.psnr_db is None:
             continue
         try:
-            savings.append(saving_at_equal_quality(*other.curve(image), found.bpp, found.psnr_db))
+            savings.append(saving_at_equal_quality(*other.curve(image), score.bpp, score.psnr_db))
         except ConfigError as error:
             reason = str(error)
     return savings, reason
 
 
-def count(gains: NDArray[np.float64], tie: float) -> Count:
-    """Wins, ties and losses of gains where positive is better; those within `tie` of zero are ties."""
+def count_wins(gains: NDArray[np.float64], tie: float) -> Count:
+    """Count wins, ties and losses of gains, of which positive is better; those within `tie` of zero are ties."""
     wins, losses = int((gains > tie).sum()), int((gains < -tie).sum())
     return Count(wins, len(gains) - wins - losses, losses)
 
 
-def _interval_of_averages(codec: Series, anchor: Series, images: list[str]) -> Interval | None:
-    (bpp, db), (anchor_bpp, anchor_db) = codec.table(images), anchor.table(images)
+def _delta(anchor: Curve, curve: Curve) -> Delta:
+    return bjontegaard_delta(anchor_bpp=anchor.bpp, anchor_db=anchor.psnr_db, bpp=curve.bpp, psnr_db=curve.psnr_db)
 
-    def figure(chosen: NDArray[np.intp]) -> float:
+
+def _interval_of_averages(codec: Series, anchor: Series, images: list[str]) -> Interval | None:
+    """Bootstrap the BD-rate of the averaged curves over pictures."""
+    (bpp, db), (anchor_bpp, anchor_db) = codec.table(images), anchor.table(images)  # (images, settings) each
+
+    def resampled(chosen: NDArray[np.intp]) -> float:
         a, b = (anchor_bpp[chosen].mean(0), anchor_db[chosen].mean(0)), (bpp[chosen].mean(0), db[chosen].mean(0))
         return bd_rate(*a, *b).bd_rate_percent
 
-    return paired_bootstrap(figure, len(images))
+    return paired_bootstrap(resampled, len(images))
 
 
 def _interval_of_mean(values: NDArray[np.float64]) -> Interval | None:

@@ -1,7 +1,7 @@
-"""A report's contents, from measurements alone: the same for the page, the JSON and the tables.
+"""Contents of a report, computed from measurements alone; the page, the JSON and the tables all show this.
 
-The invariant: every number in it is finite or null, and every null that a reader may miss has a sentence in `notes`
-or a `reason` beside it.
+The invariant: every number in it is finite or None, and a None that a reader may miss has a sentence in `notes` or a
+`reason` beside it.
 """
 
 import json
@@ -12,21 +12,21 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 from jobs.comparing.anchors import AnchorSet
+from jobs.comparing.bit_split import BitSplit
 from jobs.comparing.classical import LADDERS, ClassicalRecord, settings_text
-from jobs.comparing.details import Split
-from jobs.comparing.figures import AtQuality, Comparison, Published, at_quality, compare, delta
-from jobs.comparing.notes import cautions, effort_note, lesser_note, size_note
-from jobs.comparing.points import PLAIN, REFINED, Series, complete, efforts, series_of
+from jobs.comparing.figures import AtQuality, Comparison, Published, at_quality, bjontegaard_delta, compare_codecs
+from jobs.comparing.notes import curve_notes, effort_note, lesser_note, size_note
+from jobs.comparing.points import PLAIN, REFINED, Series, complete_images, group_by_effort, series_of
 from jobs.record import Record
 
 SCHEMA = "rdo-report-1"
 
 
 @dataclass(frozen=True)
-class Curve:
-    """A codec's averaged curve over the pictures that every codec encoded at every setting, and each picture's own.
+class CodecCurve:
+    """Averaged curve of one codec, over the pictures that every codec encoded at every setting, and each picture's own.
 
-    `points` holds (bpp, psnr_db, ms_ssim, seconds, bytes) of each setting, or null.
+    `points` holds (bpp, psnr_db, ms_ssim, seconds, bytes) of each setting, or None.
     """
 
     codec: str
@@ -39,7 +39,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Effort:
-    """Refinement at one quality and one number of steps; means over pictures, `seconds` from reading to writing."""
+    """Refinement at one quality and number of steps: means over pictures, with `seconds` from reading to writing."""
 
     quality: float
     iters: float
@@ -51,7 +51,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture: its size, and its gain and seconds at each quality."""
+    """Size of one picture in px, and its gain and encoding seconds at each quality."""
 
     image: str
     width: int | None
@@ -62,7 +62,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Failure:
-    """What failed, with its reason."""
+    """Picture that a codec failed on, with the reason."""
 
     image: str
     codec: str
@@ -71,7 +71,27 @@ class Failure:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report says; `averaged_over` names the pictures of the averaged curves."""
+    """Figures, notes and settings of one comparison, the contents of report.json.
+
+    Attributes:
+        schema: version of this form.
+        model: name of the model.
+        model_id: identity of its weights, hexadecimal.
+        iters: greatest number of refinement steps.
+        averaged_over: pictures of the averaged curves.
+        pictures: every picture of the greatest effort.
+        curves: curves of every codec.
+        comparisons: refined against plain and classical codecs, then plain against classical codecs.
+        qualities: effect of refinement at each quality.
+        efforts: gain against time at each quality and effort.
+        splits: bytes of y, z and overhead.
+        anchors: published curves, if any are shown.
+        published: averaged curves against the published anchor.
+        failures: pictures that a codec failed on.
+        notes: sentences on what the figures do not tell.
+        settings: the command, and the settings of each codec.
+        versions: versions of libraries and the machine.
+    """
 
     schema: str
     model: str
@@ -79,11 +99,11 @@ class Report:
     iters: float
     averaged_over: list[str]
     pictures: list[Picture]
-    curves: list[Curve]
+    curves: list[CodecCurve]
     comparisons: list[Comparison]
     qualities: list[AtQuality]
     efforts: list[Effort]
-    splits: list[Split]
+    splits: list[BitSplit]
     anchors: AnchorSet | None
     published: list[Published]
     failures: list[Failure]
@@ -92,23 +112,33 @@ class Report:
     versions: dict[str, str]
 
     def to_json(self) -> str:
-        """JSON; raises ValueError rather than writing a NaN."""
+        """Return the report as JSON; raise ValueError where a number is not finite."""
         return json.dumps(asdict(self), allow_nan=False)
 
 
 def build_report(
     records: list[Record],
+    *,
     classical: list[ClassicalRecord],
-    splits: list[Split],
+    splits: list[BitSplit],
     anchors: AnchorSet | None,
     notes: list[str],
     settings: dict[str, str],
 ) -> Report:
-    """Compute every figure; the greatest effort among the records is `refined`."""
-    by_effort = efforts(records)
+    """Compute every figure; records of the greatest effort are the codec `refined`.
+
+    Args:
+        records: of one model, each picture at each quality and effort.
+        classical: points of classical codecs.
+        splits: bit splits of the greatest effort's files.
+        anchors: published curves to show.
+        notes: sentences that go before those found here.
+        settings: the command and the refinement's settings, as text.
+    """
+    by_effort = group_by_effort(records)
     main = by_effort[-1] if by_effort else []
     series = series_of(main, classical)
-    images = complete(*series.values()) if series else []
+    images = complete_images(*series.values()) if series else []
     comparisons = _comparisons(series)
     curves = [_curve(s, images) for s in series.values()]
     failures = _failures(records, classical)
@@ -136,7 +166,7 @@ def build_report(
             *lesser_note(records, main),
             *size_note(main),
             *effort_note(main),
-            *cautions(series, images, comparisons, published),
+            *curve_notes(series=series, images=images, comparisons=comparisons, published=published),
         ],
         settings={**settings, **{name: settings_text(name) for name in used}},
         versions=_versions(),
@@ -144,13 +174,13 @@ def build_report(
 
 
 def _comparisons(series: dict[str, Series]) -> list[Comparison]:
-    """Refined against plain and every classical codec, then plain against those."""
+    """Compare refined with plain and every classical codec, then plain with those."""
     if PLAIN not in series:
         return []
     others = [s for name, s in series.items() if name not in (PLAIN, REFINED)]
     pairs = [(series[REFINED], series[PLAIN])]
     pairs += [(series[ours], other) for ours in (REFINED, PLAIN) for other in others]
-    return [compare(codec, anchor, with_interval=codec.codec == REFINED) for codec, anchor in pairs]
+    return [compare_codecs(codec, anchor, with_interval=codec.codec == REFINED) for codec, anchor in pairs]
 
 
 def _qualities(records: list[Record], series: dict[str, Series]) -> list[AtQuality]:
@@ -158,9 +188,9 @@ def _qualities(records: list[Record], series: dict[str, Series]) -> list[AtQuali
     return [at_quality(q, records, series[PLAIN], others) for q in sorted({r.quality for r in records if r.quality})]
 
 
-def _curve(series: Series, images: list[str]) -> Curve:
+def _curve(series: Series, images: list[str]) -> CodecCurve:
     means = series.means(images) if images else None
-    return Curve(
+    return CodecCurve(
         series.codec,
         series.settings,
         [] if means is None else means.bpp.tolist(),
@@ -173,11 +203,18 @@ def _curve(series: Series, images: list[str]) -> Curve:
     )
 
 
-def _published(curves: list[Curve], anchors: AnchorSet | None) -> list[Published]:
+def _published(curves: list[CodecCurve], anchors: AnchorSet | None) -> list[Published]:
     if anchors is None:
         return []
     anchor = anchors.curves[anchors.anchor]
-    return [Published(c.codec, anchors.anchor, delta(anchor.bpp, anchor.psnr_db, c.bpp, c.psnr_db)) for c in curves]
+    return [
+        Published(
+            curve.codec,
+            anchors.anchor,
+            bjontegaard_delta(anchor_bpp=anchor.bpp, anchor_db=anchor.psnr_db, bpp=curve.bpp, psnr_db=curve.psnr_db),
+        )
+        for curve in curves
+    ]
 
 
 def _efforts(records: list[Record]) -> list[Effort]:
@@ -214,18 +251,19 @@ def _pictures(records: list[Record]) -> list[Picture]:
 
 
 def _key(quality: float | None) -> str:
-    """As the page's JavaScript writes the number."""
+    """Format a quality as the page's JavaScript does: 2 and not 2.0."""
     return repr(quality or 0.0).removesuffix(".0")
 
 
 def _failures(records: list[Record], classical: list[ClassicalRecord]) -> list[Failure]:
-    """What failed, once for each picture, codec and reason."""
+    """Collect failures, once for each picture, codec and reason."""
     ours = [(r.input, "rdo", r.error) for r in records if r.status == "failed" and r.error]
     theirs = [(c.input, c.codec, c.error) for c in classical if c.error]
     return [Failure(image, codec, error) for image, codec, error in dict.fromkeys(ours + theirs)]
 
 
 def _versions() -> dict[str, str]:
+    """Return the versions of Python, the machine and the libraries that results depend on."""
     found = {"Python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
     for name in ("rdo", "torch", "compressai", "constriction", "numpy", "scipy", "pillow"):
         try:
