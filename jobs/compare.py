@@ -79,8 +79,8 @@ def measure(arguments: argparse.Namespace, command: str) -> "tuple[Report, list[
     from codec.images.read import ImagePolicy
     from jobs.comparing import measurements
     from jobs.comparing.anchors import load_anchors
+    from jobs.comparing.build import build_report
     from jobs.comparing.points import load_records
-    from jobs.comparing.report import build_report
     from jobs.pools.selection import hire, load_driver_codec
     from jobs.running.encode_settings import EncodeConfig
     from jobs.running.worklist import build_worklist

@@ -4,9 +4,10 @@ import csv
 import io
 
 from jobs.cli import printable
-from jobs.comparing.figures import Comparison, Published, Saving
+from jobs.comparing.comparison import Comparison, Published
 from jobs.comparing.points import PLAIN, REFINED
 from jobs.comparing.report import Report
+from jobs.comparing.savings import Saving
 from rdo.bd_rate import Interval
 
 COLUMNS = ("image", "codec", "setting", "bytes", "bpp", "psnr_db", "ms_ssim", "seconds")

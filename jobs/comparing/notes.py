@@ -1,6 +1,6 @@
 """Notes of a report: sentences on missing figures, small overlaps, few pictures, and what was left out."""
 
-from jobs.comparing.figures import OVERLAP_MIN, Comparison, Published
+from jobs.comparing.comparison import OVERLAP_MIN, Comparison, Published
 from jobs.comparing.points import PLAIN, Series
 from jobs.record import Record
 

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from jobs.compare import main
+from jobs.comparing.build import build_report
 from jobs.comparing.page import render
-from jobs.comparing.report import Report, build_report
+from jobs.comparing.report import Report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")

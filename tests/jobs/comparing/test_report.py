@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from jobs.comparing.anchors import load_anchors
+from jobs.comparing.build import build_report
 from jobs.comparing.classical import ClassicalRecord
 from jobs.comparing.export import as_csv, as_markdown
-from jobs.comparing.report import Report, build_report
+from jobs.comparing.report import Report
 
 QUALITIES = (1, 3, 5, 7)
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.comparing.figures import at_quality, compare_codecs, count_wins
+from jobs.comparing.comparison import compare_codecs, count_wins
 from jobs.comparing.points import Series, series_of
+from jobs.comparing.savings import at_quality
 from jobs.record import Score
 
 QUALITIES = (1, 3, 5, 7)
