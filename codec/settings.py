@@ -2,6 +2,8 @@
 
 Invariant: `build(type(c), to_mapping(c)) == c`, and equal settings have one mapping, hence one hash; but for an int
 beyond 2**53 that Python code put in a float field, which becomes the nearest float.
+A dataclass whose fields were renamed lists them as `RENAMED: ClassVar[Mapping[str, str]]`, old key -> field: `build`
+and `override` read an old key with a warning on stderr, and hashes keep it, so that a rename changes no stored hash.
 Whatever a user wrote wrongly raises `ConfigError`, which names the source, the dotted key and the mend.
 """
 
@@ -9,8 +11,10 @@ import difflib
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -98,12 +102,56 @@ def to_mapping(config: "DataclassInstance") -> dict[str, object]:
 
 def config_hash(config: "DataclassInstance") -> str:
     """Names settings by 16 hex digits, the same in every process and for equal settings."""
-    text = json.dumps(to_mapping(config), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(to_stored_mapping(config), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def to_stored_mapping(config: "DataclassInstance") -> dict[str, object]:
+    """Return `to_mapping` with renamed fields under their old keys, for comparison with what earlier releases stored.
+
+    Settings inside a dict or tuple keep their present keys: nothing stored has any there.
+    """
+    return _with_old_keys(config, to_mapping(config))
+
+
+def current_key(cls: "type[DataclassInstance]", key: str, source: str = "") -> str:
+    """Return the field of `cls` that a key names; an old key of a renamed field prints a warning, once a source."""
+    renamed: Mapping[str, str] = getattr(cls, "RENAMED", {})
+    if key not in renamed:
+        return key
+    _warn_once(f"{source}{key}: is called {renamed[key]} now: rename it, the next release will not read {key}")
+    return renamed[key]
+
+
+def _with_old_keys(config: "DataclassInstance", mapping: Mapping[str, Any]) -> dict[str, object]:
+    old = {new: old for old, new in getattr(config, "RENAMED", {}).items()}
+    found = dict[str, object]()
+    for field in fields(config):
+        value = getattr(config, field.name)
+        inner = is_dataclass(value) and not isinstance(value, type)
+        there = mapping[field.name]
+        found[old.get(field.name, field.name)] = _with_old_keys(value, there) if inner else there
+    return found
+
+
+def _with_current_keys(cls: "type[DataclassInstance]", mapping: Mapping[str, object], prefix: str) -> dict[str, object]:
+    found = dict[str, object]()
+    for key, value in mapping.items():
+        name = current_key(cls, key, prefix)
+        if name != key and name in mapping:
+            raise ConfigError(f"{prefix}{name}: given twice, also by its old name {key}: keep one")
+        found[name] = value
+    return found
+
+
+@cache
+def _warn_once(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _make(cls: type[T], mapping: Mapping[str, object], prefix: str, base: object = MISSING) -> T:
     """Builds `cls`; a key that `mapping` lacks comes from `base`, the settings being overridden, or is the default."""
+    mapping = _with_current_keys(cls, mapping, prefix)
     known, hints, values = {field.name: field for field in fields(cls)}, get_type_hints(cls), {}
     for name in mapping:
         if name not in known:

@@ -1,25 +1,25 @@
-"""What a refinement may be told: method, number of steps, and the schedules of each method.
+"""Settings of one refinement: the method, the number of steps, and the schedules of each method.
 
 Every schedule is a function of t, the fraction of the budget of steps or seconds that is spent.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from rdo.relaxations import Name
 
 Method = Literal["rdoq", Name]
-Fall = Literal["cosine", "geometric"]
+Decay = Literal["cosine", "geometric"]
 Precision = Literal["fp32", "bf16"]
 
 _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ("iters patience", lambda v: v >= 0, "be at least 0"),
     ("checks strip_pixels", lambda v: v >= 1, "be at least 1"),
     ("seed", lambda v: 0 <= v < 2**63, "lie in [0, 2**63)"),
-    ("heat", lambda v: 0 <= v < math.inf, "be at least 0 and finite"),
-    ("share_start share_end", lambda v: 0 < v <= 1, "lie in (0, 1]"),
+    ("temperature_bits", lambda v: 0 <= v < math.inf, "be at least 0 and finite"),
+    ("move_fraction_start move_fraction_end", lambda v: 0 < v <= 1, "lie in (0, 1]"),
     ("beta1 beta2 tail", lambda v: 0 <= v < 1, "lie in [0, 1)"),
     ("ste_tail", lambda v: 0 <= v <= 1, "lie in [0, 1]"),
     (
@@ -36,38 +36,49 @@ class RefineConfig:
 
     Attributes:
         iters: steps, each one forward and one backward pass; 0 is plain encoding.
-        method: `rdoq`, the annealed search among integers, or a relaxation for descent.
-        heat: of `rdoq` at the start, in bits; it falls to 0. More heat needs more steps and finds better places.
-        share_start, share_end: of `rdoq`: of the latents that want to move, the share that may, in 0..1.
-        lr_y, lr_z: of descent: Adam's rates for y and z at the start, in quantisation steps.
-        lr_end: of descent: the rates' last value as a fraction of their first.
-        lr_fall: of descent: the way there, half a cosine or a constant factor a step (the paper's, lr_end^(1/iters)).
-        temperature_start, temperature_end: of descent's relaxation.
+        method: `rdoq`, the annealed search among integers, or a relaxation of rounding for gradient descent.
+        temperature_bits: of `rdoq`: initial temperature, in bits; it falls to 0. A higher one needs more steps and then
+            leaves poor minima more often; 0 accepts only moves that lower the predicted cost.
+        move_fraction_start, move_fraction_end: of `rdoq`: fraction in (0, 1] of the accepted moves that are made in a
+            step, at the start and the end of the run. Below 1, latents that would correct the same error rarely move
+            together.
+        lr_y, lr_z: of descent: Adam's initial learning rates for y and z, in quantisation steps.
+        lr_end: of descent: final learning rate, as a fraction of the initial one.
+        lr_fall: of descent: decay of the learning rates, half a cosine, or the constant factor lr_end^(1/iters) a step
+            of arXiv:2306.14287.
+        temperature_start, temperature_end: of descent: temperature of the relaxation, no unit; lower is nearer to
+            rounding.
         beta1, beta2: of descent: Adam's averages; short runs want a beta2 that warms up within them.
-        ste_tail: of descent: fraction of its steps, at their end, that round straight through.
-        tail: of descent: fraction of the budget, at its end, that goes to `rdoq` without heat.
-        checks: of descent: how often the true rounded cost is looked at in the second half of the run.
-        patience: stop after this many looks without a better one, of `rdoq` rounds without heat; 0 never stops. Images
-            that are refined together stop together.
-        time_budget: seconds after which the run stops, with schedules compressed to fit; None has no limit.
+        ste_tail: of descent: fraction of its steps, at their end, with straight-through rounding.
+        tail: of descent: fraction of the budget, at its end, that goes to `rdoq` at temperature 0.
+        checks: of descent: number of times that the rounded latents are priced in the second half of the run.
+        patience: early stopping after this many checks in a row in which no image of the batch improved; a check is one
+            of `checks`, or a step of `rdoq` at temperature 0. 0 disables it.
+        time_budget: seconds after which the run stops, its schedules compressed to fit; None has no limit.
         seed: of all noise.
-        memory_gib: largest memory of the process, on a GPU of its tensors: larger pictures are done in strips, which
-            takes about half as long again; None cuts strips of `strip_pixels`.
-        strip_pixels: of all images together, where no limit of memory is given; None is 2 megapixels, and on a GPU what
-            its free memory holds.
-        precision: of our own networks in the search, on GPUs that have bfloat16; elsewhere it is fp32. What is found is
-            priced in fp32 anyway.
+        memory_gib: peak memory of the process (on a GPU, of its tensors) in GiB: larger pictures are refined in strips,
+            which takes about half as long again; None decides by `strip_pixels`.
+        strip_pixels: pixels of a batch up to which it is refined whole, where `memory_gib` is None; None is 2
+            megapixels, and on a GPU what its free memory holds.
+        precision: of the networks during the search, on GPUs that have bfloat16 and for codecs that allow it; the
+            result is priced in fp32 in any case.
     """
+
+    RENAMED: ClassVar[Mapping[str, str]] = {
+        "heat": "temperature_bits",
+        "share_start": "move_fraction_start",
+        "share_end": "move_fraction_end",
+    }
 
     iters: int = 40
     method: Method = "rdoq"
-    heat: float = 2.0
-    share_start: float = 1.0
-    share_end: float = 0.5
+    temperature_bits: float = 2.0
+    move_fraction_start: float = 1.0
+    move_fraction_end: float = 0.5
     lr_y: float = 5e-2
     lr_z: float = 1e-2
     lr_end: float = 0.1
-    lr_fall: Fall = "cosine"
+    lr_fall: Decay = "cosine"
     temperature_start: float = 0.8
     temperature_end: float = 0.1
     beta1: float = 0.9
@@ -83,7 +94,7 @@ class RefineConfig:
     precision: Precision = "bf16"
 
     def __post_init__(self) -> None:
-        for name, known in (("method", get_args(Method)), ("lr_fall", get_args(Fall))):
+        for name, known in (("method", get_args(Method)), ("lr_fall", get_args(Decay))):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r}: must be one of {', '.join(known)}")
         for names, fits, rule in _RULES:

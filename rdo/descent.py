@@ -13,12 +13,12 @@ from collections.abc import Callable
 import torch
 
 from codec.interface import Latents
-from rdo.config import Fall, RefineConfig
+from rdo.config import Decay, RefineConfig
 from rdo.objective import Best, Patience, Problem, keep_better, look
 from rdo.relaxations import EXACT, RELAXATIONS, Name, ste
 from rdo.schedules import Clock, cosine, geometric
 
-FALLS: dict[Fall, Callable[[float, float, float], float]] = {"cosine": cosine, "geometric": geometric}
+DECAYS: dict[Decay, Callable[[float, float, float], float]] = {"cosine": cosine, "geometric": geometric}
 
 
 @torch.enable_grad()
@@ -47,7 +47,7 @@ def descend(
             if patience.spent(best):
                 break
         for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-            group["lr"] = FALLS[config.lr_fall](peak, peak * config.lr_end, t)
+            group["lr"] = DECAYS[config.lr_fall](peak, peak * config.lr_end, t)
         temperature = geometric(config.temperature_start, config.temperature_end, t)
         exact = method in EXACT or t >= 1 - config.ste_tail
         relax = ste if exact else RELAXATIONS[method]

@@ -103,7 +103,10 @@ def search(
     patience = None
     while True:
         t = clock.t
-        heat, share = falling(config.heat, t / HOT), geometric(config.share_start, config.share_end, t)
+        heat, share = (
+            falling(config.temperature_bits, t / HOT),
+            geometric(config.move_fraction_start, config.move_fraction_end, t),
+        )
         if heat == 0:
             if patience is None:
                 patience, state = Patience(config.patience, state.best), _cooled(state, start)

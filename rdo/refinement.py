@@ -113,5 +113,5 @@ def _optimise(
         return search(problem, best, config, clock, progress), clock.step
     best = descend(problem, start, best, config.method, config, clock, progress)
     if config.tail:
-        best = search(problem, best, replace(config, heat=0.0), clock, progress)
+        best = search(problem, best, replace(config, temperature_bits=0.0), clock, progress)
     return best, clock.step

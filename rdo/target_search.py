@@ -230,7 +230,9 @@ def _trimmed(
     task: _Task, problem: Problem, config: RefineConfig, latents: Latents, bend: Latents, steps: int, progress: Progress
 ) -> Latents:
     """A few steps of search without heat, few latents at a time; `bend` is their curvature."""
-    cold = replace(config, heat=0.0, patience=0, share_start=TRIM_SHARE, share_end=TRIM_SHARE)
+    cold = replace(
+        config, temperature_bits=0.0, patience=0, move_fraction_start=TRIM_SHARE, move_fraction_end=TRIM_SHARE
+    )
     with quick_arithmetic(task.codec, config):
         return search(problem, priced(problem, latents), cold, Clock(steps, None), progress, bend).latents
 

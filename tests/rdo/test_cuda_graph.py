@@ -83,7 +83,7 @@ def assert_alike(a: Refined, b: Refined) -> None:
 @pytest.mark.parametrize("heat", [0.0, 2.0])
 def test_a_recorded_search_is_the_search(codec, photo, monkeypatch, heat: float, stripped: bool) -> None:
     x = torch.cat([to_tensor(Pixels(photo(190, 100, seed=seed), grey=False)) for seed in (0, 1)]).cuda()
-    config = RefineConfig(iters=20, heat=heat, strip_pixels=1 if stripped else None)
+    config = RefineConfig(iters=20, temperature_bits=heat, strip_pixels=1 if stripped else None)
     assert_alike(*both_ways(lambda: refine(codec, x, 4.0, config, 1e-3), monkeypatch))
 
 

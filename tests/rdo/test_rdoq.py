@@ -171,7 +171,7 @@ def test_moves_have_the_chance_that_is_said(delta: float, heat: float, share: fl
 @pytest.mark.parametrize("heat", [0.0, 2.0])
 def test_gains_and_never_ends_worse(tiny_codec, photo, heat: float) -> None:
     problem, plain = problem_of(tiny_codec, photo)
-    found = search(problem, plain, RefineConfig(heat=heat), Clock(20, None), lambda step: None)
+    found = search(problem, plain, RefineConfig(temperature_bits=heat), Clock(20, None), lambda step: None)
     with torch.no_grad():
         assert torch.allclose(problem.cost(found.latents).total, found.cost.total)
     assert float(found.cost.total) < 0.99 * float(plain.cost.total)
@@ -181,9 +181,9 @@ def test_gains_and_never_ends_worse(tiny_codec, photo, heat: float) -> None:
 @pytest.mark.parametrize("heat", [30.0, 1000.0])
 def test_heat_that_leads_astray_costs_the_gain_of_its_steps_alone(tiny_codec, photo, heat: float) -> None:
     problem, plain = problem_of(tiny_codec, photo)
-    config = RefineConfig(heat=heat, share_start=1, share_end=0.5)
+    config = RefineConfig(temperature_bits=heat, move_fraction_start=1, move_fraction_end=0.5)
     found = search(problem, plain, config, Clock(40, None), lambda step: None)
-    cold = search(problem, plain, RefineConfig(heat=0), Clock(8, None), lambda step: None)
+    cold = search(problem, plain, RefineConfig(temperature_bits=0), Clock(8, None), lambda step: None)
     gain, of_cold = (float(plain.cost.total - f.cost.total) for f in (found, cold))
     assert gain > 0.5 * of_cold > 0
 
@@ -191,7 +191,8 @@ def test_heat_that_leads_astray_costs_the_gain_of_its_steps_alone(tiny_codec, ph
 def test_more_steps_find_better_places(tiny_codec, photo) -> None:
     problem, plain = problem_of(tiny_codec, photo)
     ends = [
-        search(problem, plain, RefineConfig(heat=0.5), Clock(n, None), lambda s: None).cost.total for n in (1, 5, 60)
+        search(problem, plain, RefineConfig(temperature_bits=0.5), Clock(n, None), lambda s: None).cost.total
+        for n in (1, 5, 60)
     ]
     assert ends[0] > ends[1] > ends[2]
 
@@ -203,7 +204,11 @@ def test_a_move_that_fails_makes_the_next_round_smaller(tiny_codec, photo) -> No
     costs = [
         float(
             search(
-                greedy, plain, RefineConfig(heat=0.0, share_start=1, share_end=1), Clock(n, None), lambda s: None
+                greedy,
+                plain,
+                RefineConfig(temperature_bits=0.0, move_fraction_start=1, move_fraction_end=1),
+                Clock(n, None),
+                lambda s: None,
             ).cost.total
         )
         for n in (2, 4, 8, 16)
@@ -216,7 +221,7 @@ def test_patience_ends_a_search_that_finds_nothing_more(tiny_codec, photo) -> No
 
     def run(patience: int, steps: int = 400) -> tuple[int, float]:
         clock = Clock(steps, None)
-        config = RefineConfig(iters=steps, heat=0.0, patience=patience)
+        config = RefineConfig(iters=steps, temperature_bits=0.0, patience=patience)
         best = search(problem, plain, config, clock, lambda step: None)
         return clock.step, float(best.cost.total)
 
@@ -228,7 +233,7 @@ def test_patience_ends_a_search_that_finds_nothing_more(tiny_codec, photo) -> No
 def test_patience_waits_until_the_heat_is_gone(tiny_codec, photo) -> None:
     problem, plain = problem_of(tiny_codec, photo)
     clock = Clock(100, None)
-    search(problem, plain, RefineConfig(iters=100, heat=2.0, patience=1), clock, lambda step: None)
+    search(problem, plain, RefineConfig(iters=100, temperature_bits=2.0, patience=1), clock, lambda step: None)
     assert clock.step > HOT * 100
 
 
@@ -247,7 +252,7 @@ def test_of_those_that_move_alone_only_the_best_of_a_position_does() -> None:
 def test_patience_counts_no_look_before_the_first_move(tiny_codec, photo) -> None:
     problem, plain = problem_of(tiny_codec, photo)
     clock = Clock(8, None)
-    best = search(problem, plain, RefineConfig(iters=8, heat=0.0, patience=1), clock, lambda step: None)
+    best = search(problem, plain, RefineConfig(iters=8, temperature_bits=0.0, patience=1), clock, lambda step: None)
     assert clock.step and bool(best.cost.total < plain.cost.total)
 
 
@@ -262,5 +267,5 @@ def test_probes_leave_most_of_a_short_time_to_steps(tiny_codec, photo) -> None:
 def test_it_searches_where_gradients_are_off(tiny_codec, photo) -> None:
     problem, plain = problem_of(tiny_codec, photo)
     with torch.no_grad():
-        best = search(problem, plain, RefineConfig(iters=3, heat=0.0), Clock(3, None), lambda step: None)
+        best = search(problem, plain, RefineConfig(iters=3, temperature_bits=0.0), Clock(3, None), lambda step: None)
     assert bool(best.cost.total < plain.cost.total)

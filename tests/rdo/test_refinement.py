@@ -145,8 +145,8 @@ def test_looks_lie_in_the_second_half() -> None:
 @pytest.mark.parametrize("method", ["sga", "rdoq"])
 def test_a_time_budget_has_looks_and_patience_too(tiny_codec, picture, method) -> None:
     still = RefineConfig(
-        iters=10**6, method=method, lr_y=1e-12, lr_z=1e-12, heat=0.0, patience=1, time_budget=3.0, share_start=1e-9,
-        share_end=1e-9,
+        iters=10**6, method=method, lr_y=1e-12, lr_z=1e-12, temperature_bits=0.0, patience=1, time_budget=3.0,
+        move_fraction_start=1e-9, move_fraction_end=1e-9,
     )  # fmt: skip
     begin = time.monotonic()
     refine(tiny_codec, picture(20, 20), 4.0, still, LMBDA)
@@ -206,9 +206,10 @@ def test_quality_out_of_range(tiny_codec, picture, quality: float) -> None:
     [
         {"method": "sgaa"},
         {"iters": -1}, {"checks": 0}, {"patience": -1}, {"lr_y": 0.0}, {"lr_z": -1e-3}, {"lr_end": 0.0},
-        {"heat": -1.0}, {"share_start": 0.0}, {"share_end": 1.1}, {"ste_tail": 2.0}, {"tail": -0.1}, {"tail": 1.0},
+        {"temperature_bits": -1.0}, {"move_fraction_start": 0.0}, {"move_fraction_end": 1.1},
+        {"ste_tail": 2.0}, {"tail": -0.1}, {"tail": 1.0},
         {"temperature_start": 0.0}, {"temperature_end": -0.1}, {"beta1": 1.0}, {"beta2": -0.1}, {"time_budget": 0.0},
-        {"memory_gib": 0.0}, {"strip_pixels": 0}, {"heat": math.nan},
+        {"memory_gib": 0.0}, {"strip_pixels": 0}, {"temperature_bits": math.nan},
         {"time_budget": math.inf}, {"seed": -1}, {"seed": 2**63}, {"lr_fall": "linear"},
     ],
 )  # fmt: skip

@@ -52,7 +52,9 @@ def test_bytes_are_met_from_below(small, x, place: float, iters: int) -> None:
     low, high = size_range(small, x)
     wanted = int(low * (high / low) ** place)
     steps: list[int] = []
-    met = refine_to(small, x, Goal("bytes", wanted), RefineConfig(iters=iters, heat=0.0), False, steps.append)
+    met = refine_to(
+        small, x, Goal("bytes", wanted), RefineConfig(iters=iters, temperature_bits=0.0), False, steps.append
+    )
     size = len(file_of(small, met))
     assert min(0.99 * wanted, wanted // 4 * 4 - 8) <= size <= wanted, "1 %, or two words of four bytes"
     assert steps == list(range(1, len(steps) + 1))
