@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   rdo-bench refine photos/                                          rdoq and sga, 10 to 100 steps, qualities 2, 4, 6
   rdo-bench refine --methods rdoq,sga,ste,soft.yaml --iters 25,100 photos/ -o bench/
-  rdo-bench refine --vary heat=0,1,2 --iters 40 photos/             one setting at a time
+  rdo-bench refine --vary temperature_bits=0,1,2 --iters 40 photos/ one setting at a time
   rdo-bench complexity                                              operations and parameters of each part
   rdo-bench speed --model base --sizes kodak,4k --plot speed.svg    seconds and memory of each stage
   rdo-bench roofline --model small                                  each stage against this machine's floor"""

@@ -184,6 +184,6 @@ def as_text(config: "RefineConfig") -> str:
     """Settings for a reader: those of the method used."""
     from codec.settings import to_mapping
 
-    search = {"iters", "method", "heat", "share_start", "share_end", "time_budget", "seed"}
+    search = {"iters", "method", "temperature_bits", "move_fraction_start", "move_fraction_end", "time_budget", "seed"}
     shown = to_mapping(config).items()
     return ", ".join(f"{k} {v}" for k, v in shown if v is not None and (config.method != "rdoq" or k in search))

@@ -145,12 +145,12 @@ def setup_of(
     arguments: argparse.Namespace, config: "StudyConfig", model: str, cases: "list[Case]"
 ) -> dict[str, object]:
     """All that the values of trials depend on: what a study that is gone on with must have been begun with."""
-    from codec.settings import to_mapping
+    from codec.settings import to_stored_mapping
     from jobs.pools.selection import worker_device
 
     photos = sorted({case.photo.sha256 for case in cases})
     digest = hashlib.sha256("".join(photos).encode()).hexdigest()[:8]
-    mapping = {key: value for key, value in to_mapping(config).items() if key not in ("trials", "holdout")}
+    mapping = {key: value for key, value in to_stored_mapping(config).items() if key not in ("trials", "holdout")}
     machine = {"device": worker_device(arguments), "threads": arguments.threads, "batch": arguments.batch}
     return {**mapping, **machine, "model": model, "photos": f"{len(photos)} ({digest})"}
 

@@ -11,7 +11,7 @@ from typing import Literal, get_type_hints
 
 from codec.checkpoint import config_file
 from codec.errors import ConfigError
-from codec.settings import build, load_yaml, override
+from codec.settings import build, current_key, load_yaml, override
 from rdo.config import RefineConfig
 from rdo.presets import EFFORTS, effort
 
@@ -141,10 +141,12 @@ def load_study(name: str) -> StudyConfig:
     mapping = load_yaml(path)
     search = mapping.get("search")
     if isinstance(search, dict):
-        mapping["search"] = {name: _as_dimension(values) for name, values in search.items()}
+        source = f"{path}: search."
+        mapping["search"] = {current_key(RefineConfig, name, source): _as_dimension(v) for name, v in search.items()}
     config = build(StudyConfig, mapping, str(path))
     fixed = mapping.get("fixed")
-    _check_names(config, set(fixed) if isinstance(fixed, dict) else set(), path)
+    names = {current_key(RefineConfig, name, f"{path}: fixed.") for name in (fixed if isinstance(fixed, dict) else ())}
+    _check_names(config, names, path)
     _check_corners(config, path)
     return config
 

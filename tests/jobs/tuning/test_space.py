@@ -9,7 +9,7 @@ from codec.errors import ConfigError
 from jobs.tuning.space import StudyConfig, load_study
 from rdo import effort
 
-HEAT = "search:\n  heat: {low: 0, high: 2}\n"
+HEAT = "search:\n  temperature_bits: {low: 0, high: 2}\n"
 
 
 def study(folder: Path, text: str) -> StudyConfig:
@@ -43,37 +43,50 @@ def test_values_have_the_types_of_their_settings(folder: Path) -> None:
 
 def test_a_recipe_is_written_in_four_digits(folder: Path) -> None:
     config = study(folder, HEAT + "fixed: {iters: 7}\n")
-    assert config.recipe({"heat": 1.23456}).heat == 1.235 and config.recipe({"heat": 1.0}).iters == 7
+    assert (
+        config.recipe({"temperature_bits": 1.23456}).temperature_bits == 1.235
+        and config.recipe({"temperature_bits": 1.0}).iters == 7
+    )
 
 
 def test_presets_take_part_where_they_lie_in_the_space(folder: Path) -> None:
-    grid = study(folder, "search:\n  heat: {low: 0, high: 2, step: 0.25}\nfixed: {iters: 40}\n")
-    assert grid.presets() == [{"heat": effort(5).heat}]
+    grid = study(folder, "search:\n  temperature_bits: {low: 0, high: 2, step: 0.25}\nfixed: {iters: 40}\n")
+    assert grid.presets() == [{"temperature_bits": effort(5).temperature_bits}]
     assert study(folder, HEAT + "fixed: {iters: 41}\n").presets() == []
-    assert study(folder, "search:\n  heat: {low: 0.1, high: 4.1, step: 0.8}\n").presets() == []  # beside the grid
-    assert study(folder, f"search:\n  heat: [0.25, {effort(5).heat}]\n").presets() == [{"heat": effort(5).heat}]
+    assert (
+        study(folder, "search:\n  temperature_bits: {low: 0.1, high: 4.1, step: 0.8}\n").presets() == []
+    )  # beside the grid
+    assert study(folder, f"search:\n  temperature_bits: [0.25, {effort(5).temperature_bits}]\n").presets() == [
+        {"temperature_bits": effort(5).temperature_bits}
+    ]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("serch: {}\n", "mine.yaml: serch: unknown key; did you mean 'search'"),
-        ("search:\n  heta: {low: 0, high: 1}\n", "mine.yaml: search: heta: unknown key; did you mean 'heat'"),
-        ("search:\n  heat: {lwo: 0, high: 1}\n", "search.heat.lwo: unknown key; did you mean 'low'"),
-        ("search:\n  heat: {low: 0, high: 1, also: [lr]}\n", "search: lr: unknown key; did you mean 'lr_"),
+        (
+            "search:\n  temprature_bits: {low: 0, high: 1}\n",
+            "mine.yaml: search: temprature_bits: unknown key; did you mean 'temperature_",
+        ),
+        (
+            "search:\n  temperature_bits: {lwo: 0, high: 1}\n",
+            "search.temperature_bits.lwo: unknown key; did you mean 'low'",
+        ),
+        ("search:\n  temperature_bits: {low: 0, high: 1, also: [lr]}\n", "search: lr: unknown key; did you mean 'lr_"),
         (HEAT + "fixed: {iter: 3}\n", "fixed.iter: unknown key; did you mean 'iters'"),
-        (HEAT + "fixed: {heat: 1}\n", "heat: given twice"),
+        (HEAT + "fixed: {temperature_bits: 1}\n", "temperature_bits: given twice"),
         ("search:\n  lr_y: {low: 1, high: 2, also: [lr_z]}\n  lr_z: [1]\n", "lr_z: given twice"),
-        ("search:\n  heat: {low: -1, high: 1}\n", "search: heat -1.0: must be at least 0"),
+        ("search:\n  temperature_bits: {low: -1, high: 1}\n", "search: temperature_bits -1.0: must be at least 0"),
         ("search:\n  method: [ste, sgd]\n", "method: unknown value 'sgd'; did you mean 'sga'"),
         ("search:\n  iters: {low: 1.5, high: 3}\n", "iters: expected a whole number, got 1.5"),
         ("search:\n  method: {low: 1, high: 3}\n", "method: unknown value"),
-        ("search:\n  heat: {low: 2, high: 1}\n", "low 2.0, high 1.0: give low below high"),
-        ("search:\n  heat: []\n", "or a list of choices"),
-        ("search:\n  heat: {low: 0, high: 1, log: true}\n", "log needs a positive low"),
-        ("search:\n  heat: {low: 0, high: 1, step: 0.3}\n", "in whole steps"),
-        ("search:\n  heat: {choices: [1], log: true}\n", "choices have no"),
-        ("search:\n  heat: 3\n", "search.heat: expected a mapping, got 3"),
+        ("search:\n  temperature_bits: {low: 2, high: 1}\n", "low 2.0, high 1.0: give low below high"),
+        ("search:\n  temperature_bits: []\n", "or a list of choices"),
+        ("search:\n  temperature_bits: {low: 0, high: 1, log: true}\n", "log needs a positive low"),
+        ("search:\n  temperature_bits: {low: 0, high: 1, step: 0.3}\n", "in whole steps"),
+        ("search:\n  temperature_bits: {choices: [1], log: true}\n", "choices have no"),
+        ("search:\n  temperature_bits: 3\n", "search.temperature_bits: expected a mapping, got 3"),
         ("search: {}\n", "nothing to search"),
         ("crop: 3\n", "search: missing key"),
         ("search:\n  iters: {low: 10, high: 20, step: 2.5}\n", "search.iters: step 2.5: must be a whole number"),

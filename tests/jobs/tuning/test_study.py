@@ -16,8 +16,12 @@ from jobs.tuning.storage import without_password
 from jobs.tuning.study import Attempt, Study, open_study
 
 CASES = 12
-SPACE = StudyConfig({"heat": Dimension(0.0, 2.0), "share_start": Dimension(0.1, 0.9)})
-SETUP: dict[str, Any] = {"search": {"heat": {"low": 0.0, "high": 2.0}}, "photos": "12 (cafe)", "qualities": [4.0]}
+SPACE = StudyConfig({"temperature_bits": Dimension(0.0, 2.0), "move_fraction_start": Dimension(0.1, 0.9)})
+SETUP: dict[str, Any] = {
+    "search": {"temperature_bits": {"low": 0.0, "high": 2.0}},
+    "photos": "12 (cafe)",
+    "qualities": [4.0],
+}
 
 
 def opened(
@@ -41,15 +45,15 @@ def run(study: Study, gain: Callable[[Attempt, int], float]) -> Attempt:
 
 
 def peak(attempt: Attempt, case: int) -> float:
-    """Greatest at heat 1.5, other for each case."""
-    return 5 - (1 + 0.03 * case) * (attempt.recipe.heat - 1.5) ** 2 + 0.3 * case
+    """Greatest at temperature_bits 1.5, other for each case."""
+    return 5 - (1 + 0.03 * case) * (attempt.recipe.temperature_bits - 1.5) ** 2 + 0.3 * case
 
 
 def test_the_search_finds_what_is_best_and_gives_up_what_is_not(folder: Path) -> None:
     study = opened()
     runs = [run(study, peak) for _ in range(25)]
     trials, [best] = study.trials(), study.best()
-    heats = [attempt.recipe.heat for attempt in runs]
+    heats = [attempt.recipe.temperature_bits for attempt in runs]
     assert abs(heats[best.number] - 1.5) < 0.2 and best.cases == CASES and best.values
     assert sum(len(attempt.records) for attempt in runs) < 0.75 * 25 * CASES
     pruned = [t for t in trials if t.state == "pruned"]
@@ -114,14 +118,17 @@ def test_another_reader_finds_names_directions_and_notes(folder: Path, storage: 
     assert found.metric_names == ["gain_percent", "seconds"] and found.user_attrs["setup"] == SETUP
     [trial] = found.trials
     assert trial.user_attrs["cases"] == "12 of 12" and trial.user_attrs["seconds"] == 1.0
-    assert list(trial.params) == ["heat", "share_start"] and len(trial.values) == 2
+    assert list(trial.params) == ["temperature_bits", "move_fraction_start"] and len(trial.values) == 2
 
 
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"search": {"heat": {"low": 0.0, "high": 4.0}}}, "search.heat.high 2.0, not 4.0"),
-        ({"search": {"heat": {"low": 0.0, "high": 2.0}, "share_end": {}}}, "search.share_end None, not {}"),
+        ({"search": {"temperature_bits": {"low": 0.0, "high": 4.0}}}, "search.temperature_bits.high 2.0, not 4.0"),
+        (
+            {"search": {"temperature_bits": {"low": 0.0, "high": 2.0}, "move_fraction_end": {}}},
+            "search.move_fraction_end None, not {}",
+        ),
         ({"photos": "11 (beef)"}, "photos 12 (cafe), not 11 (beef)"),
         ({"qualities": [4.0, 6.0]}, "qualities None, not 6.0"),
     ],
