@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from codec.errors import ConfigError
 from codec.images.formats import can_write, library_versions, read_as, write_as
 from codec.images.pixels import Pixels
 from jobs import jsonl
@@ -113,6 +114,26 @@ def available(names: list[str]) -> Available:
         codecs=[name for name in names if not reasons[name]],
         notes=[f"{name} is left out: {reason}" for name, reason in reasons.items() if reason],
     )
+
+
+def choose_codecs(text: str | None, all_by_default: bool) -> Available:
+    """Choose classical codecs by their short names between commas, as jpeg,jpeg2000.
+
+    Args:
+        text: the names, or `none`; None chooses every codec or none.
+        all_by_default: which of the two None chooses.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    if text == "none" or (text is None and not all_by_default):
+        return Available([], [])
+    short = {name.lower().replace(" ", ""): name for name in LADDERS}
+    chosen = list(short) if text is None else [name.strip().lower() for name in text.split(",")]
+    unknown = [name for name in chosen if name not in short]
+    if unknown:
+        raise ConfigError(f"--codecs {', '.join(unknown)}: unknown; there are {', '.join(short)}, or none")
+    return available([short[name] for name in dict.fromkeys(chosen)])
 
 
 def settings_text(name: str) -> str:

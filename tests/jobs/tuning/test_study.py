@@ -13,7 +13,7 @@ from codec.errors import ConfigError
 from jobs.record import SCHEMA, Outcome, Record, Score
 from jobs.tuning.space import Dimension, StudyConfig
 from jobs.tuning.storage import without_password
-from jobs.tuning.study import Attempt, Study, open_study
+from jobs.tuning.study import OpenTrial, Study, open_study
 
 CASES = 12
 SPACE = StudyConfig({"temperature_bits": Dimension(0.0, 2.0), "move_fraction_start": Dimension(0.1, 0.9)})
@@ -25,9 +25,9 @@ SETUP: dict[str, Any] = {
 
 
 def opened(
-    storage: str = "s.journal", setup: dict[str, Any] = SETUP, config: StudyConfig = SPACE, run: str = "here"
+    storage: str = "s.journal", setup: dict[str, Any] = SETUP, config: StudyConfig = SPACE, driver: str = "here"
 ) -> Study:
-    return open_study(config, setup, storage, "mine", CASES, seed=0, run=run)
+    return open_study(config, setup=setup, storage=storage, name="mine", cases=CASES, seed=0, driver=driver)
 
 
 def record(gain: float, seconds: float = 1.0) -> Record:
@@ -36,15 +36,15 @@ def record(gain: float, seconds: float = 1.0) -> Record:
     return Record(SCHEMA, "done", "a.png", "", outcome=outcome)
 
 
-def run(study: Study, gain: Callable[[Attempt, int], float]) -> Attempt:
+def run(study: Study, gain: Callable[[OpenTrial, int], float]) -> OpenTrial:
     """One trial, to its end."""
     attempt = study.ask()
-    while not study.note(attempt, case := attempt.todo.popleft(), record(gain(attempt, case))):
+    while not study.add_record(attempt, case := attempt.todo.popleft(), record(gain(attempt, case))):
         pass
     return attempt
 
 
-def peak(attempt: Attempt, case: int) -> float:
+def peak(attempt: OpenTrial, case: int) -> float:
     """Greatest at temperature_bits 1.5, other for each case."""
     return 5 - (1 + 0.03 * case) * (attempt.recipe.temperature_bits - 1.5) ** 2 + 0.3 * case
 
@@ -54,14 +54,14 @@ def test_the_search_finds_what_is_best_and_gives_up_what_is_not(folder: Path) ->
     runs = [run(study, peak) for _ in range(25)]
     trials, [best] = study.trials(), study.best()
     heats = [attempt.recipe.temperature_bits for attempt in runs]
-    assert abs(heats[best.number] - 1.5) < 0.2 and best.cases == CASES and best.values
+    assert abs(heats[best.number] - 1.5) < 0.2 and best.cases == CASES
     assert sum(len(attempt.records) for attempt in runs) < 0.75 * 25 * CASES
     pruned = [t for t in trials if t.state == "pruned"]
     assert len(pruned) > 5 and all(4 <= t.cases < CASES for t in pruned)
     for trial in pruned:
         truth = 5 - 1.165 * (heats[trial.number] - 1.5) ** 2 + 0.3 * 5.5  # the mean over all cases
-        assert trial.values and trial.values["gain_percent"] == pytest.approx(truth, abs=0.2)
-        assert trial.values["gain_percent"] < best.values["gain_percent"]
+        assert trial.gain_percent == pytest.approx(truth, abs=0.2)
+        assert trial.gain_percent < best.gain_percent
 
 
 def test_each_trial_has_an_order_of_its_own(folder: Path) -> None:
@@ -73,10 +73,10 @@ def test_each_trial_has_an_order_of_its_own(folder: Path) -> None:
 def test_a_failed_case_fails_the_trial_and_says_why(folder: Path) -> None:
     study = opened()
     attempt = study.ask()
-    assert study.note(attempt, 0, Record(SCHEMA, "failed", "a.png", "", error="out of memory"))
+    assert study.add_record(attempt, 0, Record(SCHEMA, "failed", "a.png", "", error="out of memory"))
     [trial] = study.trials()
-    assert (trial.state, trial.values, trial.error) == ("failed", None, "a.png: out of memory")
-    assert study.finished == 0 and study.best() == [] and "out of memory" in study.line(trial.number)
+    assert (trial.state, trial.gain_percent, trial.error) == ("failed", None, "a.png: out of memory")
+    assert study.finished == 0 and study.best() == [] and "out of memory" in study.describe(trial.number)
 
 
 @pytest.mark.parametrize("storage", ["s.journal", "sqlite:///s.db"])
@@ -98,9 +98,9 @@ def test_a_study_goes_on_and_what_was_left_running_is_tried_again(folder: Path, 
 def test_two_runs_of_a_study_leave_each_other_alone(folder: Path, storage: str) -> None:
     here = opened(storage)
     attempt = here.ask()
-    there = opened(storage, run="there")
+    there = opened(storage, driver="there")
     run(there, peak)
-    while not here.note(attempt, case := attempt.todo.popleft(), record(peak(attempt, case))):
+    while not here.add_record(attempt, case := attempt.todo.popleft(), record(peak(attempt, case))):
         pass
     assert here.finished == there.finished == 2
 
@@ -186,6 +186,6 @@ def test_a_front_holds_what_nothing_beats(folder: Path) -> None:
     study = opened(config=StudyConfig(SPACE.search, objectives=("gain_percent", "seconds")))
     for gain, seconds in [(1, 1), (3, 5), (2, 6), (2, 3), (2, 3)]:
         attempt = study.ask()
-        while not study.note(attempt, attempt.todo.popleft(), record(gain, seconds)):
+        while not study.add_record(attempt, attempt.todo.popleft(), record(gain, seconds)):
             pass
     assert [t.number for t in study.best()] == [1, 3, 0]
