@@ -1,4 +1,4 @@
-"""What all commands share: exit statuses, errors as one line, signals, memory settings."""
+"""Parts of all commands: flags, exit statuses, errors as one line, signals, memory settings."""
 
 import argparse
 import ctypes
@@ -10,29 +10,34 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 MODEL = "small"
-THREADS = 2  # of torch in every process that encodes: a fixed number, for sums in another order end in other files
+THREADS = 2  # of torch in every process that encodes; fixed, as the order of sums decides the bytes of a file
+DataclassT = TypeVar("DataclassT", bound="DataclassInstance")
 
 
 def parser(name: str, purpose: str, examples: str) -> argparse.ArgumentParser:
-    """A parser with defaults shown and an epilogue of examples."""
+    """Return a parser that shows defaults and examples, and suggests the nearest flag for an unknown one."""
 
     class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
         def _get_help_string(self, action: argparse.Action) -> str | None:
-            silent = action.default is None or action.default is False
-            return action.help if silent else super()._get_help_string(action)
+            has_none = action.default is None or action.default is False
+            return action.help if has_none else super()._get_help_string(action)
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
             known = [flag for flag in self._option_string_actions if flag.startswith("--")]
             words = message.split() if message.startswith("unrecognized") else []
             wrong = [word.split("=")[0] for word in words if word.startswith("--")]
-            near = [flag for word in wrong if word not in known for flag in get_close_matches(word, known, 1, 0.75)]
-            super().error(f"{message}; did you mean {near[0]}?" if near else message)
+            nearest = [flag for word in wrong if word not in known for flag in get_close_matches(word, known, 1, 0.75)]
+            super().error(f"{message}; did you mean {nearest[0]}?" if nearest else message)
 
     return Parser(
         prog=name, description=purpose, epilog=f"examples:\n{examples}", formatter_class=Formatter, allow_abbrev=False
@@ -40,18 +45,24 @@ def parser(name: str, purpose: str, examples: str) -> argparse.ArgumentParser:
 
 
 def add_picture_flags(flags: argparse.ArgumentParser) -> None:
-    """What to do with pictures that are no 8-bit opaque stills, the fields of `ImagePolicy`."""
+    """Add the flags for images that are not opaque 8-bit stills, the fields of `ImagePolicy`."""
     pictures = flags.add_argument_group("pictures")
     pictures.add_argument("--alpha", choices=("refuse", "drop", "blend"), default="refuse", help="transparent pictures")
     pictures.add_argument("--depth", type=int, choices=(8,), help="round deeper pictures to 8 bits, else refuse them")
     pictures.add_argument("--first-frame", action="store_true", help="of an animation, else refuse it")
 
 
+def from_flags(kind: type[DataclassT], arguments: argparse.Namespace) -> DataclassT:
+    """Return a dataclass filled from the flags named as its fields; flags that the command lacks keep defaults."""
+    names = {f.name for f in fields(kind)}
+    return kind(**{name: value for name, value in vars(arguments).items() if name in names})
+
+
 def numbers(text: str, flag: str) -> list[float]:
-    """Numbers between commas, each once, ascending.
+    """Return the numbers of a comma-separated list, ascending and without duplicates.
 
     Raises:
-        ConfigError: one is no number.
+        ConfigError: an entry is no number.
     """
     from codec.errors import ConfigError
 
@@ -62,10 +73,10 @@ def numbers(text: str, flag: str) -> list[float]:
 
 
 def whole(value: float) -> int:
-    """A number of steps.
+    """Return a number of steps as an integer.
 
     Raises:
-        ConfigError: negative, or not whole.
+        ConfigError: it is negative or not whole.
     """
     from codec.errors import ConfigError
 
@@ -75,18 +86,18 @@ def whole(value: float) -> int:
 
 
 def add_model_flags(flags: argparse._ActionsContainer, reads: bool = False) -> None:
-    """--model and --device; a command that `reads` files knows the model that each names, unless told."""
-    told = " (default: the installed one that a file names)" if reads else ""
+    """Add --model and --device; where a command `reads` .rdo files, the default model is the one in the file."""
+    default = " (default: the installed one that a file names)" if reads else ""
     flags.add_argument(
         "--model",
         default=None if reads else MODEL,
-        help=f"installed model, checkpoint, or compressai:NAME[:QUALITY][:FILE]{told}",
+        help=f"installed model, checkpoint, or compressai:NAME[:QUALITY][:FILE]{default}",
     )
     flags.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
 
 
 def guarded(command: Callable[[], int]) -> int:
-    """Run a command: a user's error is one line and status 2, Ctrl-C or SIGTERM is status 130."""
+    """Run a command and return its exit status: an error is printed as one line, Ctrl-C or SIGTERM is status 130."""
     from codec.errors import RdoError
 
     before_torch()
@@ -97,7 +108,7 @@ def guarded(command: Callable[[], int]) -> int:
     except RdoError as error:
         say(f"error: {error}")
         return USAGE
-    except BrokenPipeError:  # whoever read our output has had enough
+    except BrokenPipeError:  # the reader of our output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SOME_FAILED
     except OSError as error:
@@ -110,14 +121,14 @@ def guarded(command: Callable[[], int]) -> int:
 
 
 def before_torch() -> None:
-    """What torch reads or says while it is imported."""
-    # threads that wait by spinning starve each other where other work shares the cores
+    """Set the environment and the warning filters that take effect when torch is imported."""
+    # spinning threads would take the cores from those of other processes
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
 
 
 def flag_on_signal() -> threading.Event:
-    """From now on Ctrl-C and SIGTERM only set this flag, for work that must not be cut at any point."""
+    """Return an event that Ctrl-C and SIGTERM set, from now on, instead of ending the process."""
     flag = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: flag.set())
@@ -126,7 +137,7 @@ def flag_on_signal() -> threading.Event:
 
 @contextmanager
 def interrupts_kept_from_children() -> Iterator[None]:
-    """Ctrl-C goes to all processes of a terminal; children born in here leave it to their parent."""
+    """Block Ctrl-C, which reaches all processes of a terminal, in child processes that are started in this context."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -135,19 +146,19 @@ def interrupts_kept_from_children() -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """A line for people, beside the data and above a progress bar."""
+    """Print a line to stderr, above a progress bar."""
     from tqdm import tqdm
 
     tqdm.write(printable(text), file=sys.stderr)
 
 
 def printable(text: str) -> str:
-    r"""Control characters as \n, \x1b, ...: names of files may hold them, and a terminal would obey."""
+    r"""Escape control characters as \n, \x1b, ...: a terminal would obey those in names of files."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def keep_memory() -> None:
-    """Tell glibc to keep freed memory: returning and refaulting large tensors can double the time of a step."""
+    """Configure glibc to keep freed memory: page faults of large tensors can double the time of a step."""
     if sys.platform != "linux":
         return
     try:
@@ -156,13 +167,14 @@ def keep_memory() -> None:
         libc.mallopt(mmap_threshold, 1 << 30)
         libc.mallopt(trim_threshold, (1 << 31) - 1)
     except (OSError, AttributeError):
-        return  # another libc; only speed is lost
+        return  # another libc, merely slower
 
 
 def check_device(device: str) -> str:
-    """`device`, if torch can use it here; to be called before torch starts its threads.
+    """Return `device` if torch can use it; to be called before torch starts its threads.
 
-    On the CPU numbers below 1e-38 become zero: Adam's averages of vanished gradients are such, and slow.
+    Also flushes denormal numbers (below 1e-38) to zero on the CPU: Adam's averages of vanished gradients are such, and
+    slow.
 
     Raises:
         ConfigError: unknown or absent device.

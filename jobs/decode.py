@@ -1,14 +1,16 @@
-"""`rdo-decode`: .rdo files to PNG."""
+"""`rdo-decode`: .rdo files to PNG files."""
 
 import argparse
 import sys
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import cli
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from codec.coding import AnyCodec
 
 EXAMPLES = """\
@@ -19,7 +21,7 @@ EXAMPLES = """\
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All flags of the command."""
+    """Return the parser of the command line."""
     flags = cli.parser("rdo-decode", "Decode .rdo files to PNG.", EXAMPLES)
     flags.add_argument("inputs", nargs="+", metavar="FILE", help=".rdo files or folders; - is standard input")
     flags.add_argument(
@@ -30,39 +32,45 @@ def build_parser() -> argparse.ArgumentParser:
     return flags
 
 
+@dataclass(frozen=True)
+class DecodeRun:
+    """Settings of one run of `rdo-decode`.
+
+    Attributes:
+        inputs: .rdo files or folders; `-` is standard input.
+        output: folder, .png file, or `-` for standard output; None is beside each file.
+        model: name of the one model to use; None is the installed model that each file names.
+        device: of the model.
+        overwrite: whether to replace existing pictures.
+    """
+
+    inputs: list[str]
+    output: str | None
+    model: str | None
+    device: str
+    overwrite: bool
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; see `cli` for exit statuses."""
+    """Run the command; return its exit status, see `cli`."""
     arguments = build_parser().parse_args(argv)
-    return cli.guarded(lambda: decode_all(arguments))
+    return cli.guarded(lambda: decode_all(cli.from_flags(DecodeRun, arguments)))
 
 
-def decode_all(arguments: argparse.Namespace) -> int:
-    """Decode what the arguments name; 1 if any file failed."""
-    pairs = output_names(arguments.inputs, arguments.output)
+def decode_all(settings: DecodeRun) -> int:
+    """Decode the files of a run; return 1 if any failed."""
+    pairs = output_names(settings.inputs, settings.output)
 
     from tqdm import tqdm
 
-    from codec.coding import decode
-    from codec.errors import ConfigError
-    from codec.files import write_atomically
-    from codec.images.formats import write_png
-    from jobs.running.encoding import explain
+    from jobs.running.failures import explain
+    from jobs.running.rdo_files import codec_loader
 
-    codec_of = reader(arguments.model, cli.check_device(arguments.device))
+    codec_of = codec_loader(settings.model, cli.check_device(settings.device))
     failed = 0
     for source, target in tqdm(pairs, disable=True if len(pairs) < 2 else None, file=sys.stderr, unit="file"):
         try:
-            data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-            codec = codec_of(data)
-            png, there = write_png(decode(codec, data).pixels), Path(target)
-            if target == "-":
-                sys.stdout.buffer.write(png)
-                sys.stdout.buffer.flush()
-            elif arguments.overwrite or not there.exists():
-                there.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(there, png)
-            elif there.read_bytes() != png:  # else an earlier run's
-                raise ConfigError(f"{target} exists: name another with -o, or pass --overwrite to replace it")
+            decode_one(source, target, codec_of, settings.overwrite)
         except BrokenPipeError:
             raise
         except Exception as error:
@@ -70,69 +78,48 @@ def decode_all(arguments: argparse.Namespace) -> int:
             cli.say(f"{source}: {explain(error, source)}")
     if len(pairs) > 1 and failed < len(pairs):
         done = len(pairs) - failed
-        cli.say(f"{done} picture{'s' * (done > 1)} in {arguments.output or ', '.join(arguments.inputs)}")
+        cli.say(f"{done} picture{'s' * (done > 1)} in {settings.output or ', '.join(settings.inputs)}")
     elif not failed and pairs[0][1] != "-":
         cli.say(f"the picture is {pairs[0][1]}")
     return cli.SOME_FAILED if failed else cli.DONE
 
 
-def reader(model: str | None, device: str) -> "Callable[[bytes], AnyCodec]":
-    """Gives the codec for a file's bytes: that of a name, or of None the installed one that the file names."""
-    from codec.bitstream.container import unpack
-    from codec.checkpoint import installed_models, load, model_id
-
-    loaded = {} if model is None else {model: load(model, device)}
-    names = [model] if model is not None else [cli.MODEL, *(name for name in installed_models() if name != cli.MODEL)]
-
-    def codec_of(data: bytes) -> "AnyCodec":
-        wanted = unpack(data)[0].model_id
-        for name in names:
-            if name not in loaded:
-                loaded[name] = load(name, device)
-            if model_id(loaded[name]) == wanted:
-                return loaded[name]
-        return loaded[names[0]]  # whose refusal tells what to do
-
-    return codec_of
-
-
-def find_files(inputs: list[str]) -> list[tuple[Path, Path]]:
-    """(path, name relative to what was named) of every .rdo file named, or found below a named folder.
+def decode_one(source: str, target: str, codec_of: "Callable[[bytes], AnyCodec]", overwrite: bool) -> None:
+    """Decode one .rdo file to a PNG file; `-` is standard input or output.
 
     Raises:
-        ConfigError: a folder holds none, or standard input is mixed with files.
+        RdoError, OSError: the file cannot be decoded, or the picture not written.
+        ConfigError: another picture has the name `target`, and may not be replaced.
     """
+    from codec.coding import decode
     from codec.errors import ConfigError
-    from codec.images import find as folders
+    from codec.files import write_atomically
+    from codec.images.formats import write_png
 
-    if "-" in inputs:
-        if len(inputs) > 1:
-            raise ConfigError("-: standard input is one file and cannot be mixed with others")
-        return [(Path("-"), Path("-"))]
-    found: list[tuple[Path, Path]] = []
-    for name in inputs:
-        path = Path(name)
-        if path.is_dir():
-            files = folders.find_files(path, lambda file: file.name.endswith(".rdo"))
-            below = [(file, file.relative_to(path)) for file in files]
-            if not below:
-                raise ConfigError(f"{name}: no .rdo files found")
-            found += below
-        else:
-            found.append((path, Path(path.name)))
-    return found
+    data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    codec = codec_of(data)
+    png, path = write_png(decode(codec, data).pixels), Path(target)
+    if target == "-":
+        sys.stdout.buffer.write(png)
+        sys.stdout.buffer.flush()
+    elif overwrite or not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, png)
+    elif path.read_bytes() != png:  # equal bytes are an earlier run's
+        raise ConfigError(f"{target} exists: name another with -o, or pass --overwrite to replace it")
 
 
 def output_names(inputs: list[str], output: str | None) -> list[tuple[str, str]]:
-    """(file, picture) of every .rdo file named, or found below a named folder.
+    """Return (file, picture) of every .rdo file named or found below a named folder.
 
     Raises:
-        ConfigError: nothing found, one output name for several files, or a name that is no PNG's.
+        ConfigError: nothing found, one output for several files, or an output that is not a PNG file.
     """
     from codec.errors import ConfigError
     from codec.images.find import SUFFIXES
+    from jobs.running.rdo_files import find_rdo_files
 
-    found, standard, folder = find_files(inputs), inputs == ["-"], Path(output or ".")
+    found, standard, folder = find_rdo_files(inputs), inputs == ["-"], Path(output or ".")
     single = output == "-" or (folder.suffix.lower() == ".png" and not folder.is_dir())
     if standard and output is not None and not single:
         raise ConfigError(f"-o {output}: standard input has no name; name its .png file, or - for standard output")

@@ -1,13 +1,13 @@
-"""`rdo-encode`: a folder of photos to verified, refined .rdo files."""
+"""`rdo-encode`: images to refined, verified .rdo files."""
 
 import argparse
 import math
-from dataclasses import fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobs import cli
-from jobs.pools.selection import add_pool_flags
+from jobs.pools.selection import PoolSettings, add_pool_flags
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from codec.coding import AnyCodec
     from codec.images.read import ImagePolicy
     from jobs.record import Record
-    from jobs.running.encode_settings import EncodeConfig
+    from jobs.running.encode_settings import EncodeConfig, RateFlags
+    from jobs.running.run import Planned
     from jobs.running.worklist import Item
     from rdo.config import RefineConfig
 
@@ -28,8 +29,31 @@ EXAMPLES = """\
   rdo-encode - < a.png > a.rdo              standard input and output"""
 
 
+@dataclass(frozen=True)
+class EncodeRun:
+    """Settings of one run of `rdo-encode`.
+
+    Attributes:
+        inputs: files or folders; `-` is standard input.
+        output: folder, .rdo file, or `-` for standard output; None is the folder rdo-out.
+        overwrite: whether to encode what is done again, and to replace files that no record names.
+        dry_run: whether to print what would be written instead of encoding.
+        json: whether to print records instead of the table.
+    """
+
+    inputs: list[str]
+    output: str | None
+    rate: "RateFlags"
+    refine: "RefineConfig"
+    policy: "ImagePolicy"
+    pool: PoolSettings
+    overwrite: bool
+    dry_run: bool
+    json: bool
+
+
 def build_parser() -> argparse.ArgumentParser:
-    """All flags of the command."""
+    """Return the parser of the command line."""
     flags = cli.parser("rdo-encode", "Encode pictures, spending time to make the files smaller.", EXAMPLES)
     flags.add_argument("inputs", nargs="+", metavar="PICTURE", help="files or folders; - is standard input")
     flags.add_argument("-o", "--output", help="folder (default rdo-out), or one .rdo file; - is standard output")
@@ -77,56 +101,109 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; see `cli` for exit statuses."""
+    """Run the command; return its exit status, see `cli`."""
     arguments = build_parser().parse_args(argv)
-    return cli.guarded(lambda: encode(arguments))
+    return cli.guarded(lambda: encode(settings_of(arguments)))
 
 
-def encode(arguments: argparse.Namespace) -> int:
-    """Encode what the arguments name; 1 if any picture failed."""
-    from jobs.running.worklist import STDIO, build_worklist, names_one_file
+def settings_of(arguments: argparse.Namespace) -> EncodeRun:
+    """Return the settings of a run from its flags.
 
-    items = build_worklist(arguments.inputs, arguments.output)
-    refine_config = refine_settings(arguments)
-    from contextlib import closing
+    Raises:
+        ConfigError: a value out of range, or two that exclude each other.
+    """
+    from codec.images.read import ImagePolicy
+    from jobs.running.encode_settings import RateFlags
+    from jobs.running.refine_settings import RefineFlags, refine_config
 
+    return EncodeRun(
+        inputs=arguments.inputs,
+        output=arguments.output,
+        rate=cli.from_flags(RateFlags, arguments),
+        refine=refine_config(cli.from_flags(RefineFlags, arguments), arguments.model),
+        policy=cli.from_flags(ImagePolicy, arguments),
+        pool=cli.from_flags(PoolSettings, arguments),
+        overwrite=arguments.overwrite,
+        dry_run=arguments.dry_run,
+        json=arguments.json,
+    )
+
+
+def encode(settings: EncodeRun) -> int:
+    """Encode the pictures of a run; return 1 if any failed."""
     from codec.errors import ConfigError
-    from jobs.pools.selection import elsewhere, hire, load_driver_codec
-    from jobs.running.run import RESULTS, plan, run
-    from jobs.running.table import summary
+    from jobs.pools.selection import load_driver_codec
+    from jobs.running.encode_settings import encode_config
+    from jobs.running.run import plan
+    from jobs.running.worklist import STDIO, build_worklist
 
-    standard = STDIO in (items[0].input, items[0].output)
-    if standard and elsewhere(arguments):
+    items = build_worklist(settings.inputs, settings.output)
+    if STDIO in (items[0].input, items[0].output) and settings.pool.in_workers:
         raise ConfigError("-: standard input and output belong to this process: leave out --ray, -j and time limits")
-    codec = load_driver_codec(arguments)
-    config = settings(arguments, refine_config, codec)
-    folder, results = Path(items[0].output).parent, None
-    if not names_one_file(arguments.output) and items[0].output != STDIO:
-        folder = Path(arguments.output or "rdo-out")
-        results = folder / RESULTS
-    if arguments.dry_run:
-        return show(plan(items, codec, config, results, arguments.overwrite), config.policy)
+    codec = load_driver_codec(settings.pool)
+    config = encode_config(codec, settings.rate, settings.pool.model, settings.refine, settings.policy)
+    folder, results = _destination(settings.output, items[0])
+    if settings.dry_run:
+        return show_plan(plan(items, codec, config, results, settings.overwrite), config.policy)
     folder.mkdir(parents=True, exist_ok=True)
-    sources = (Path(items[0].input), *([config.roi] if config.roi else []))
-    records = []
-    with closing(hire(arguments, codec, len(items), folder, sources)) as pool:
-        for record in run(items, codec, config, results, arguments.overwrite, pool):
-            records.append(record)
-            if record.error:
-                cli.say(f"{record.input}: {record.error}")
-            if spared := unspent(record, config):
-                cli.say(f"{record.input}: {spared:.0f} bytes fewer than allowed, already at the highest quality")
-            if arguments.json and items[0].output != STDIO:
-                print(record.to_json(), flush=True)
-    if not arguments.json and items[0].output != STDIO:
-        print(summary(records, results and results.parent))
-        if config.roi and any(r.outcome for r in records):
-            print(f"cost counts errors as {cli.printable(str(config.roi))} weighs them")
+    to_stdout = items[0].output == STDIO
+    records = _encode_and_report(settings, items, codec, config, folder, results)
+    if not settings.json and not to_stdout:
+        _print_summary(records, config, results)
     return cli.SOME_FAILED if any(r.status == "failed" for r in records) else cli.DONE
 
 
-def show(planned: "Iterable[tuple[Item, Record | None, bool]]", policy: "ImagePolicy") -> int:
-    """Print what would be written; 1 if anything would be refused, as far as headers tell."""
+def _destination(output: str | None, first: "Item") -> "tuple[Path, Path | None]":
+    """Return the folder of the files, and the results file in it; None where one file is written without a record."""
+    from jobs.running.run import RESULTS
+    from jobs.running.worklist import STDIO, names_one_file
+
+    if names_one_file(output) or first.output == STDIO:
+        return Path(first.output).parent, None
+    folder = Path(output or "rdo-out")
+    return folder, folder / RESULTS
+
+
+def _encode_and_report(
+    settings: EncodeRun,
+    items: "list[Item]",
+    codec: "AnyCodec",
+    config: "EncodeConfig",
+    folder: Path,
+    results: Path | None,
+) -> "list[Record]":
+    """Encode all items; print failures as they come, and records where asked for."""
+    from contextlib import closing
+
+    from jobs.pools.selection import make_pool
+    from jobs.running.run import run
+    from jobs.running.worklist import STDIO
+
+    sources = (Path(items[0].input), *([config.roi] if config.roi else []))
+    records = []
+    with closing(make_pool(settings.pool, codec, len(items), folder, sources)) as pool:
+        for record in run(items, codec, config, results, settings.overwrite, pool):
+            records.append(record)
+            if record.error:
+                cli.say(f"{record.input}: {record.error}")
+            if left := unused_bytes(record, config):
+                cli.say(f"{record.input}: {left:.0f} bytes fewer than allowed, already at the highest quality")
+            if settings.json and items[0].output != STDIO:
+                print(record.to_json(), flush=True)
+    return records
+
+
+def _print_summary(records: "list[Record]", config: "EncodeConfig", results: Path | None) -> None:
+    """Print the table of a run."""
+    from jobs.running.table import summary
+
+    print(summary(records, results and results.parent))
+    if config.roi and any(r.outcome for r in records):
+        print(f"cost counts errors as {cli.printable(str(config.roi))} weighs them")
+
+
+def show_plan(planned: "Iterable[Planned]", policy: "ImagePolicy") -> int:
+    """Print what a run would write; return 1 if it would refuse any picture, as far as headers tell."""
     from codec.images.read import refusal
 
     refused = done = replaced = 0
@@ -147,8 +224,8 @@ def show(planned: "Iterable[tuple[Item, Record | None, bool]]", policy: "ImagePo
     return cli.SOME_FAILED if refused else cli.DONE
 
 
-def unspent(record: "Record", config: "EncodeConfig") -> float:
-    """Bytes that a picture leaves of its target, as the model has no better quality for it; 0 if it was met."""
+def unused_bytes(record: "Record", config: "EncodeConfig") -> float:
+    """Return the bytes by which a file falls short of its target at the highest quality; 0 if it meets the target."""
     from codec.architecture import QUALITY_LAST
 
     found = record.outcome
@@ -158,61 +235,3 @@ def unspent(record: "Record", config: "EncodeConfig") -> float:
     if not goal or goal.kind != "bytes" or goal.met(math.log(found.refined.bytes)):
         return 0.0
     return goal.value - found.refined.bytes
-
-
-def settings(arguments: argparse.Namespace, refine: "RefineConfig", codec: "AnyCodec") -> "EncodeConfig":
-    """All that decides the bytes of a file, from the flags.
-
-    Raises:
-        ConfigError: a value out of range, or two that do not go together.
-    """
-    from codec.errors import ConfigError
-    from codec.images.read import ImagePolicy
-    from codec.model import Codec
-    from jobs.running.encode_settings import EncodeConfig, distortion_asked, share_of_ms_ssim
-
-    names = [f.name for f in fields(EncodeConfig)]
-    given: dict[str, Any] = {n: getattr(arguments, n) for n in names if getattr(arguments, n, None) is not None}
-    targets = [f"--{name.replace('_', '-')}" for name in given if name.startswith("target_")]
-    if targets and "quality" in given:
-        raise ConfigError(f"--quality and {targets[0]}: the target settles the quality, leave one out")
-    if targets and not codec.variable_rate:
-        alone = f"{codec.config.name} has quality {codec.default_quality:g} alone"
-        raise ConfigError(f"{targets[0]}: {alone}: leave --quality and targets out, or name another model")
-    if refine.memory_gib is not None and not isinstance(codec, Codec):
-        raise ConfigError("--memory-limit: only our own models are refined in strips: leave it out")
-    if "roi_weight" in given and "roi" not in given:
-        raise ConfigError("--roi-weight: of a mask: add --roi")
-    given.setdefault("quality", codec.default_quality)
-    policy = ImagePolicy(arguments.alpha, arguments.depth, arguments.first_frame)
-    config = EncodeConfig(**given, refine=refine, policy=policy)
-    if config.roi and share_of_ms_ssim(config, codec) == 1:
-        raise ConfigError("--roi: a mask weighs the mse, and all of the distortion is MS-SSIM: add --ms-ssim 0.8")
-    codec.level(config.quality)  # refuses what is out of range, once
-    distortion_asked(config, codec)  # and a mask that cannot be read
-    return config
-
-
-def refine_settings(arguments: argparse.Namespace) -> "RefineConfig":
-    """Preset, recipe or YAML < flags.
-
-    Raises:
-        ConfigError: a bad file or value.
-    """
-    from codec.settings import build, load_yaml, override
-    from rdo.config import RefineConfig
-    from rdo.presets import DEFAULT_EFFORT, effort, recipe, usual_method
-
-    if arguments.config:
-        config = build(RefineConfig, load_yaml(arguments.config), str(arguments.config))
-    elif arguments.iters is not None and arguments.effort is None:
-        config = recipe(arguments.iters)
-    else:
-        config = effort(DEFAULT_EFFORT if arguments.effort is None else arguments.effort)
-    names = {f.name for f in fields(RefineConfig)}
-    given = {k: v for k, v in vars(arguments).items() if k in names and v is not None}
-    if (method := usual_method(arguments.model)) and not arguments.config:
-        given.setdefault("method", method)
-    if given.get("method", config.method) != config.method and not arguments.config:
-        config = recipe(config.iters, given["method"])
-    return override(config, given, "")

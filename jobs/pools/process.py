@@ -1,7 +1,4 @@
-"""Worker processes on this machine, each with a model of its own: `rdo-encode -j N`.
-
-What they do is in `jobs.pools.child`.
-"""
+"""Worker processes on this machine, each with its own copy of the model: `rdo-encode -j N`."""
 
 import math
 import signal
@@ -13,21 +10,31 @@ from multiprocessing.context import SpawnProcess
 from typing import NamedTuple
 
 from jobs import cli
-from jobs.pools import child
-from jobs.pools.base import Answer, Crew, Lost, Task
+from jobs.pools.base import Task
+from jobs.pools.worker import serve
+from jobs.pools.worker_pool import Answer, Died, WorkerPool
 
-GRACE_S = 2.0  # for a worker that was asked to end, to remove its temporary file
+GRACE_S = 2.0  # for a terminated worker to remove its temporary files
 
 
 class Process(NamedTuple):
-    """A worker process and the pipe to it."""
+    """Worker process and our end of the pipe to it."""
 
     process: SpawnProcess
     pipe: "Connection[list[Task], Answer]"
 
 
-class Processes(Crew[Process]):
-    """Up to `jobs` processes."""
+class ProcessPool(WorkerPool[Process]):
+    """Pool of up to `jobs` worker processes.
+
+    Args:
+        model: name of the model that each worker loads.
+        device: device of each worker.
+        jobs: most workers at a time.
+        seconds_max: time limit for an image.
+        threads: torch threads of each worker.
+        batch_max: images of one size that a worker refines together.
+    """
 
     def __init__(
         self,
@@ -36,34 +43,34 @@ class Processes(Crew[Process]):
         jobs: int,
         seconds_max: float = math.inf,
         threads: int = cli.THREADS,
-        batch: int = 1,
+        batch_max: int = 1,
     ) -> None:
-        super().__init__(jobs, seconds_max, batch, device)
-        self.equipment = model, device, threads
+        super().__init__(jobs, seconds_max, batch_max, device)
+        self.worker_arguments = model, device, threads
 
     def start(self) -> Process:
-        """See `Crew`."""
-        context = get_context("spawn")  # a fork would inherit torch's threads in no usable state
+        """Spawn a worker process."""
+        context = get_context("spawn")  # a fork would inherit torch's threads in an unusable state
         ours, theirs = context.Pipe()
-        process = context.Process(target=child.work, args=(theirs, *self.equipment), daemon=True)
+        process = context.Process(target=serve, args=(theirs, *self.worker_arguments), daemon=True)
         with cli.interrupts_kept_from_children():
             process.start()
-        theirs.close()  # so that a worker's death ends the pipe
+        theirs.close()  # so that the death of the worker closes the pipe
         return Process(process, ours)
 
-    def give(self, handle: Process, tasks: list[Task]) -> None:
-        """See `Crew`."""
-        with suppress(OSError):  # dead already: the end of its pipe will tell
+    def send(self, handle: Process, tasks: list[Task]) -> None:
+        """Send tasks through the pipe of a worker."""
+        with suppress(OSError):  # a dead worker: `receive` will find the pipe closed
             handle.pipe.send(tasks)
 
-    def listen(self, timeout: float | None) -> list[tuple[Process, Answer]]:
-        """See `Crew`."""
+    def receive(self, timeout: float | None) -> list[tuple[Process, Answer]]:
+        """Return all answers in the pipes, at least one unless `timeout` seconds pass."""
         handles = {worker.handle.pipe: worker.handle for worker in self.workers}
-        ready = connection.wait(list(handles), timeout)
-        return [(handle, answer) for pipe, handle in handles.items() if pipe in ready for answer in _all_from(handle)]
+        readable = connection.wait(list(handles), timeout)
+        return [(handle, answer) for pipe, handle in handles.items() if pipe in readable for answer in _drain(handle)]
 
     def kill(self, handle: Process) -> None:
-        """See `Crew`."""
+        """Terminate a worker process, and kill it after GRACE_S."""
         handle.process.terminate()
         handle.process.join(GRACE_S)
         handle.process.kill()
@@ -72,31 +79,31 @@ class Processes(Crew[Process]):
         handle.pipe.close()
 
     def close(self) -> None:
-        """See `Pool`."""
+        """Kill all workers and drop all tasks."""
         for worker in self.workers:
             worker.handle.process.terminate()  # all at once, so that they share the grace
         super().close()
 
 
-def _all_from(handle: Process) -> Iterator[Answer]:
-    """All that a worker has said by now: whether it is over time can be told only then."""
+def _drain(handle: Process) -> Iterator[Answer]:
+    """Yield all answers in the pipe of a worker: its time limit may be checked only after the last."""
     while True:
-        answer = _receive(handle)
+        answer = _receive_one(handle)
         yield answer
-        if isinstance(answer, Lost) or not handle.pipe.poll():
+        if isinstance(answer, Died) or not handle.pipe.poll():
             return
 
 
-def _receive(handle: Process) -> Answer:
+def _receive_one(handle: Process) -> Answer:
     try:
         return handle.pipe.recv()
     except (EOFError, OSError):
         handle.process.join(GRACE_S)
-        return Lost(_manner(handle.process.exitcode or 0))
+        return Died(_exit_reason(handle.process.exitcode or 0))
 
 
-def _manner(code: int) -> str:
-    """How a process ended, for people."""
+def _exit_reason(code: int) -> str:
+    """Describe the exit code of a process; negative ones are signals."""
     if code >= 0:
         return f"exit status {code}"
     name = signal.Signals(-code).name

@@ -1,7 +1,7 @@
-"""Workers on a Ray cluster: `rdo-encode --ray`. The only file that knows Ray, and it imports it when asked for.
+"""Worker pool on a Ray cluster: `rdo-encode --ray`; Ray is imported here alone, and only when asked for.
 
-Paths and settings go through Ray, never pictures: all machines must see the same folders under the same names, which
-every worker proves before it is given work.
+The invariant: paths and settings go through Ray, never images. All machines see the same folders under the same
+names, and each worker checks that before it gets a task.
 """
 
 import logging
@@ -19,35 +19,42 @@ from codec.checkpoint import FOREIGN, first_line, installed_models
 from codec.coding import AnyCodec
 from codec.errors import ConfigError
 from jobs.cli import THREADS, interrupts_kept_from_children
-from jobs.pools.base import Answer, Crew, Lost, Ready, Task
+from jobs.pools.base import Task
+from jobs.pools.worker_pool import Answer, Died, Ready, WorkerPool
 from jobs.record import Record
-from jobs.running.encoding import encode, explain, set_up
-from jobs.running.worklist import NOWHERE
+from jobs.running.encoding import encode, set_up
+from jobs.running.failures import explain
+from jobs.running.worklist import NOT_WRITTEN
 
-ANSWER_S = 5.0  # for the machine behind an address
+CONNECT_S = 5.0  # time limit for the machine behind an address to answer
 MEND = "give the path of a folder that all machines share"
 
 
 @dataclass(eq=False)
 class Actor:
-    """A worker somewhere, and the answer that is due from it."""
+    """Ray actor of a worker, and the reference of its pending answer, if any."""
 
     remote: Any
-    due: Any = None
+    pending: Any = None
 
 
-class RayPool(Crew[Actor]):
-    """Actors on a cluster that is running, or on one of this machine alone that is started for them.
+class RayPool(WorkerPool[Actor]):
+    """Pool of actors on a running cluster, or on a local one that is started for them.
 
     Args:
-        address: `host:port`, or `auto` for one that runs on this machine; None takes RAY_ADDRESS, else starts one.
-        workers: how many; None as many as the cluster has room for.
-        gpus_per_worker: share of a GPU for each.
-        shared: an output folder that all workers must see.
+        model: name of the model that each worker loads.
+        device: device of each worker.
+        address: `host:port`, or `auto` for a cluster of this machine; None takes RAY_ADDRESS, else starts one.
+        workers: most workers at a time; None is as many as fit the cluster.
+        gpus_per_worker: share of a GPU for each worker.
+        shared: output folder that all workers must see.
         sources: files that all workers must see.
+        seconds_max: time limit for an image.
+        threads: torch threads of each worker.
+        batch_max: images of one size that a worker refines together.
 
     Raises:
-        ConfigError: nobody answers, or the cluster has no such GPUs.
+        ConfigError: the address does not answer, or the cluster has too few GPUs.
     """
 
     def __init__(
@@ -61,96 +68,96 @@ class RayPool(Crew[Actor]):
         sources: tuple[Path, ...] = (),
         seconds_max: float = math.inf,
         threads: int = THREADS,
-        batch: int = 1,
+        batch_max: int = 1,
     ) -> None:
-        self.ours = connect(address)
-        most = room(gpus_per_worker, threads)
-        super().__init__(workers or most, seconds_max, batch, device)
-        self.equipment = absolute(model), device, threads
-        self.gpus = gpus_per_worker
-        self.token = ExitStack()
-        if shared:  # a name that no other machine can have by chance
-            mark = tempfile.NamedTemporaryFile(prefix=".rdo-", suffix=".part", dir=shared)  # noqa: SIM115  (closed later)
-            sources = (Path(self.token.enter_context(mark).name), *sources)
-        self.must_see = [str(path.absolute()) for path in sources]
+        self.started_ray = connect(address)
+        capacity = worker_capacity(gpus_per_worker, threads)
+        super().__init__(workers or capacity, seconds_max, batch_max, device)
+        self.worker_arguments = absolute_model(model), device, threads
+        self.gpus_per_worker = gpus_per_worker
+        self.marker = ExitStack()
+        if shared:  # a file whose name no other machine can have by chance
+            file = tempfile.NamedTemporaryFile(prefix=".rdo-", suffix=".part", dir=shared)  # noqa: SIM115  (see close)
+            sources = (Path(self.marker.enter_context(file).name), *sources)
+        self.shared_paths = [str(path.absolute()) for path in sources]
 
     def start(self) -> Actor:
-        """See `Crew`."""
+        """Start an actor that loads the model."""
         import ray
 
         quiet_waits = {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}}
-        kind = ray.remote(num_cpus=1, num_gpus=self.gpus, scheduling_strategy="SPREAD", runtime_env=quiet_waits)(
-            Encoder
-        )
+        kind = ray.remote(
+            num_cpus=1, num_gpus=self.gpus_per_worker, scheduling_strategy="SPREAD", runtime_env=quiet_waits
+        )(Encoder)
         remote: Any = kind.remote()
-        return Actor(remote, remote.ready.remote(*self.equipment, self.must_see))
+        return Actor(remote, remote.ready.remote(*self.worker_arguments, self.shared_paths))
 
-    def give(self, handle: Actor, tasks: list[Task]) -> None:
-        """See `Crew`."""
+    def send(self, handle: Actor, tasks: list[Task]) -> None:
+        """Call an actor with tasks; their name is shown on Ray's dashboard."""
         more = f" and {len(tasks) - 1} more" if len(tasks) > 1 else ""
-        name = f"encode {Path(tasks[0].item.input).name}{more}"  # what the dashboard shows
-        handle.due = handle.remote.encode.options(name=name).remote([everywhere(task) for task in tasks])
+        name = f"encode {Path(tasks[0].item.input).name}{more}"
+        handle.pending = handle.remote.encode.options(name=name).remote([with_absolute_paths(t) for t in tasks])
 
-    def listen(self, timeout: float | None) -> list[tuple[Actor, Answer]]:
-        """See `Crew`."""
+    def receive(self, timeout: float | None) -> list[tuple[Actor, Answer]]:
+        """Return finished answers of actors, at least one unless `timeout` seconds pass."""
         import ray
 
-        handles = {worker.handle.due: worker.handle for worker in self.workers if worker.handle.due}
-        ready, _ = ray.wait(list(handles), timeout=timeout)
+        handles = {worker.handle.pending: worker.handle for worker in self.workers if worker.handle.pending}
+        finished, _ = ray.wait(list(handles), timeout=timeout)
         answers = []
-        for due in ready:
-            handles[due].due = None
+        for reference in finished:
+            handles[reference].pending = None
             try:
-                answer = ray.get(due)
+                answer = ray.get(reference)
             except ray.exceptions.RayError as error:
-                answer = Lost(explain_loss(error))
-            answers.append((handles[due], answer))
+                answer = Died(death_reason(error))
+            answers.append((handles[reference], answer))
         return answers
 
     def kill(self, handle: Actor) -> None:
-        """See `Crew`."""
+        """Kill an actor."""
         import ray
 
         ray.kill(handle.remote)
 
     def close(self) -> None:
-        """See `Pool`."""
+        """Kill all workers, drop all tasks and leave the cluster, or end it if it was started here."""
         import ray
 
         super().close()
-        self.token.close()
-        if self.ours:
+        self.marker.close()
+        if self.started_ray:
             ray.shutdown()
-            self.ours = False
+            self.started_ray = False
 
 
 class Encoder:
-    """What runs in an actor: one model."""
+    """Class of the actors: an encoder with one model."""
 
     codec: AnyCodec
 
-    def ready(self, model: str, device: str, threads: int, must_see: list[str]) -> Answer:
-        """Load the model, and look for what must be seen from here."""
-        unseen = [path for path in must_see if not Path(path).exists()]
+    def ready(self, model: str, device: str, threads: int, shared_paths: list[str]) -> Answer:
+        """Check that the shared paths exist on this machine, then load the model."""
+        unseen = [path for path in shared_paths if not Path(path).exists()]
         if unseen:
             where = Path(unseen[0]).parent
-            return Lost(f"{where}: not the same folder on {socket.gethostname()} as here: {MEND}", hopeless=True)
+            return Died(f"{where}: not the same folder on {socket.gethostname()} as here: {MEND}", permanent=True)
         try:
             self.codec = set_up(model, device, threads)
-        except Exception as error:  # whatever it is, the next worker would meet it too
-            return Lost(explain(error), hopeless=True)
+        except Exception as error:  # of any kind: a replacement would meet it too
+            return Died(explain(error), permanent=True)
         return Ready()
 
     def encode(self, tasks: list[Task]) -> list[Record]:
-        """See `jobs.running.encoding.encode`."""
+        """Encode tasks of one config."""
         return encode([task.item for task in tasks], self.codec, tasks[0].config, lambda step: None)
 
 
 def connect(address: str | None) -> bool:
-    """Join or start a cluster; whether that was done here, and is to be undone.
+    """Join or start a cluster; return whether this call did, so that `close` undoes it.
 
     Raises:
-        ConfigError: Ray is not installed, or nobody answers.
+        ConfigError: Ray is not installed, or the address does not answer.
     """
     try:
         import ray
@@ -160,56 +167,56 @@ def connect(address: str | None) -> bool:
     if ray.is_initialized():
         return False
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    check_answers(address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no command of ours tells anyone of its use
+    check_reachable(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # our commands send no usage statistics
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        with interrupts_kept_from_children():  # a cluster that dies first leaves its driver waiting for it
+        with interrupts_kept_from_children():  # Ctrl-C must end the driver first, which waits for a dead cluster
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         text = f"--address {address}: cannot be joined: {first_line(error)}"
         raise ConfigError(f"{text}: start a cluster with `ray start --head`") from error
     finally:
-        signal.signal(signal.SIGTERM, handler)  # Ray puts one of its own in place
+        signal.signal(signal.SIGTERM, handler)  # Ray installs its own
     return True
 
 
-def check_answers(address: str) -> None:
-    """Ray waits minutes for an address that is nobody's, as a killed cluster's; here it is asked first.
+def check_reachable(address: str) -> None:
+    """Check that an address accepts connections: Ray itself would wait minutes for a dead one.
 
     Raises:
-        ConfigError: it is no address, or nobody answers.
+        ConfigError: `address` is malformed or does not answer within CONNECT_S.
     """
-    note = Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster"  # where Ray looks for `auto`
+    note = Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster"  # read by Ray for `auto`
     found = note.read_text(encoding="utf-8").strip() if address == "auto" and note.is_file() else address
     if found in ("auto", "local"):
         return
     host, _, port = found.removeprefix("ray://").rpartition(":")
     try:
-        socket.create_connection((host, int(port)), ANSWER_S).close()
+        socket.create_connection((host, int(port)), CONNECT_S).close()
     except (OSError, ValueError) as error:
         raise ConfigError(f"--address {address}: nobody answers ({error}): write HOST:PORT of a head node") from error
 
 
-def room(gpus_per_worker: float, threads: int) -> int:
-    """How many workers the cluster can hold.
+def worker_capacity(gpus_per_worker: float, threads: int) -> int:
+    """Return how many workers fit the cluster, by GPUs if each has a share of one, else by CPU threads.
 
     Raises:
-        ConfigError: none.
+        ConfigError: its GPUs do not suffice for one worker.
     """
     import ray
 
-    have = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     if not gpus_per_worker:
-        return max(1, int(have.get("CPU", 0)) // threads)
-    workers = int(have.get("GPU", 0) / gpus_per_worker)
+        return max(1, int(resources.get("CPU", 0)) // threads)
+    workers = int(resources.get("GPU", 0) / gpus_per_worker)
     if not workers:
-        raise ConfigError(f"--gpus-per-worker {gpus_per_worker:g}: the cluster has {have.get('GPU', 0):g} GPUs")
+        raise ConfigError(f"--gpus-per-worker {gpus_per_worker:g}: the cluster has {resources.get('GPU', 0):g} GPUs")
     return workers
 
 
-def absolute(model: str) -> str:
-    """A model's name that means the same in every folder."""
+def absolute_model(model: str) -> str:
+    """Return a model's name with the path of its file, if it has one, made absolute."""
     if model in installed_models():
         return model
     file = model
@@ -220,16 +227,16 @@ def absolute(model: str) -> str:
     return model.removesuffix(file) + str(Path(file).absolute()) if file else model
 
 
-def everywhere(task: Task) -> Task:
-    """The same task with paths that hold whatever the working directory."""
+def with_absolute_paths(task: Task) -> Task:
+    """Return a task whose paths do not depend on the working directory."""
     item, config = task.item, task.config
-    output = item.output if item.output == NOWHERE else str(Path(item.output).absolute())
+    output = item.output if item.output == NOT_WRITTEN else str(Path(item.output).absolute())
     item = replace(item, input=str(Path(item.input).absolute()), output=output)
     return task._replace(item=item, config=replace(config, roi=config.roi and config.roi.absolute()))
 
 
-def explain_loss(error: Exception) -> str:
-    """Ray's account of a death, which goes on for pages, in a line."""
+def death_reason(error: Exception) -> str:
+    """Return Ray's description of an actor's death, many lines long, as one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("class_name", "actor_id", "pid", "namespace", "ip"))]
-    return " ".join(told)[:200] or type(error).__name__
+    reasons = [line for line in lines if not line.startswith(("class_name", "actor_id", "pid", "namespace", "ip"))]
+    return " ".join(reasons)[:200] or type(error).__name__

@@ -1,7 +1,8 @@
-"""Which pool a command's flags ask for: this process, others beside it, or a Ray cluster."""
+"""Selection of a pool by command-line flags: this process, worker processes, or a Ray cluster."""
 
 import argparse
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,61 @@ if TYPE_CHECKING:
     from jobs.pools.base import Pool
 
 
+@dataclass(frozen=True)
+class PoolSettings:
+    """Model, device and number of workers that encode; the fields are named as the flags of `add_pool_flags`.
+
+    Attributes:
+        jobs: worker processes on this machine; 1 encodes in this process.
+        batch: images of one size that a worker refines together.
+        threads: torch threads of each worker.
+        max_seconds_per_image: time limit for an image; None is no limit.
+        ray: whether workers are on a Ray cluster.
+        address: `host:port` of its head node, or `auto`; None starts a local cluster.
+        workers: most workers of the cluster; None is as many as fit.
+        gpus_per_worker: share of a GPU for each worker of the cluster.
+
+    Raises:
+        ConfigError: a value is not positive, or two do not go together.
+    """
+
+    model: str = cli.MODEL
+    device: str = "cpu"
+    jobs: int = 1
+    batch: int = 1
+    threads: int = cli.THREADS
+    max_seconds_per_image: float | None = None
+    ray: bool = False
+    address: str | None = None
+    workers: int | None = None
+    gpus_per_worker: float | None = None
+
+    def __post_init__(self) -> None:
+        from codec.errors import ConfigError
+
+        for name in ("jobs", "batch", "threads", "max_seconds_per_image", "workers", "gpus_per_worker"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"--{name.replace('_', '-')} {value:g}: must be positive")
+        cluster = [name for name in ("address", "workers", "gpus_per_worker") if getattr(self, name) is not None]
+        if cluster and not self.ray:
+            raise ConfigError(f"--{cluster[0].replace('_', '-')}: of a Ray cluster: add --ray")
+        if self.ray and self.jobs > 1:
+            raise ConfigError("--jobs and --ray: the number of a cluster's workers is --workers")
+
+    @property
+    def in_workers(self) -> bool:
+        """Whether other processes encode; a time limit needs one, as only a process can be stopped."""
+        return self.ray or self.jobs > 1 or self.max_seconds_per_image is not None
+
+    @property
+    def worker_device(self) -> str:
+        """Device of the process that encodes: `device`, or cuda where that is cpu and a share of a GPU is given."""
+        return "cuda" if self.gpus_per_worker and self.device == "cpu" else self.device
+
+
 def add_pool_flags(flags: argparse.ArgumentParser) -> None:
-    """Flags of every command that encodes many pictures."""
+    """Add the flags of every command that encodes many pictures, the fields of `PoolSettings`."""
     here = flags.add_argument_group("workers")
     here.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="pictures at a time, a process for each")
     here.add_argument(
@@ -30,83 +84,62 @@ def add_pool_flags(flags: argparse.ArgumentParser) -> None:
     far.add_argument("--gpus-per-worker", type=float, metavar="F", help="share of a GPU for each (default: none)")
 
 
-def load_driver_codec(arguments: argparse.Namespace) -> "AnyCodec":
-    """The codec of the process that gives out the work; it needs no device where others do it.
+def load_driver_codec(settings: PoolSettings) -> "AnyCodec":
+    """Load the codec of the process that distributes the work, on the CPU where workers encode.
 
     Raises:
-        RdoError: flags that do not go together, no such model or device.
+        RdoError: no such model or device.
     """
     from jobs.running.encoding import set_up
 
-    _check(arguments)
-    device = "cpu" if elsewhere(arguments) else arguments.device
-    return set_up(arguments.model, device, arguments.threads)
+    return set_up(settings.model, "cpu" if settings.in_workers else settings.device, settings.threads)
 
 
-def hire(
-    arguments: argparse.Namespace,
+def make_pool(
+    settings: PoolSettings,
     codec: "AnyCodec",
     tasks: int,
     shared: Path | None = None,
     sources: tuple[Path, ...] = (),
 ) -> "Pool":
-    """The pool asked for, to be closed after use.
+    """Create the pool that the settings ask for, to be closed after use.
 
     Args:
-        codec: as of `load_driver_codec`.
-        tasks: at most so many workers are of use.
-        shared: the output folder, if there is one.
-        sources: some files that workers will read.
+        codec: codec of `load_driver_codec`, which encodes where no workers do.
+        tasks: number of tasks to come; no more worker processes are started.
+        shared: output folder, which workers on other machines must see.
+        sources: some input files, which they must see too.
 
     Raises:
-        ConfigError: the cluster cannot be reached.
+        ConfigError: the cluster cannot be joined.
     """
-    if not elsewhere(arguments):
-        from jobs.running.run import InProcess
+    if not settings.in_workers:
+        from jobs.pools.in_process import InProcess
 
-        return InProcess(codec, arguments.batch)
-    seconds_max = arguments.max_seconds_per_image or math.inf
-    if not arguments.ray:
-        from jobs.pools.process import Processes
+        return InProcess(codec, settings.batch)
+    seconds_max = settings.max_seconds_per_image or math.inf
+    if not settings.ray:
+        from jobs.pools.process import ProcessPool
 
-        jobs = min(arguments.jobs, tasks)
-        return Processes(arguments.model, arguments.device, jobs, seconds_max, arguments.threads, arguments.batch)
+        return ProcessPool(
+            settings.model,
+            settings.device,
+            min(settings.jobs, tasks),
+            seconds_max=seconds_max,
+            threads=settings.threads,
+            batch_max=settings.batch,
+        )
     from jobs.pools.ray import RayPool
 
     return RayPool(
-        arguments.model,
-        worker_device(arguments),
-        arguments.address,
-        arguments.workers,
-        arguments.gpus_per_worker or 0.0,
-        shared,
-        sources,
-        seconds_max,
-        arguments.threads,
-        arguments.batch,
+        settings.model,
+        settings.worker_device,
+        address=settings.address,
+        workers=settings.workers,
+        gpus_per_worker=settings.gpus_per_worker or 0.0,
+        shared=shared,
+        sources=sources,
+        seconds_max=seconds_max,
+        threads=settings.threads,
+        batch_max=settings.batch,
     )
-
-
-def worker_device(arguments: argparse.Namespace) -> str:
-    """Of whoever encodes: with a share of a GPU it is that, unless another was named."""
-    gpu = arguments.gpus_per_worker and arguments.device == "cpu"
-    return "cuda" if gpu else str(arguments.device)
-
-
-def elsewhere(arguments: argparse.Namespace) -> bool:
-    """A picture that takes too long can be stopped only in another process."""
-    return arguments.ray or arguments.jobs > 1 or arguments.max_seconds_per_image is not None
-
-
-def _check(arguments: argparse.Namespace) -> None:
-    from codec.errors import ConfigError
-
-    for name in ("jobs", "batch", "threads", "max_seconds_per_image", "workers", "gpus_per_worker"):
-        value = getattr(arguments, name)
-        if value is not None and not 0 < value < math.inf:
-            raise ConfigError(f"--{name.replace('_', '-')} {value:g}: must be positive")
-    far = [name for name in ("address", "workers", "gpus_per_worker") if getattr(arguments, name) is not None]
-    if far and not arguments.ray:
-        raise ConfigError(f"--{far[0].replace('_', '-')}: of a Ray cluster: add --ray")
-    if arguments.ray and arguments.jobs > 1:
-        raise ConfigError("--jobs and --ray: the number of a cluster's workers is --workers")

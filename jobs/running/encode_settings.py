@@ -1,8 +1,9 @@
-"""What decides the bytes of an encoded file, besides its picture and the model's weights."""
+"""Settings of an encoding: all that decides the bytes of a file besides its image and the model's weights."""
 
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from codec.bitstream.container import VERSION
 from codec.checkpoint import model_id
@@ -10,6 +11,7 @@ from codec.coding import AnyCodec
 from codec.errors import ConfigError
 from codec.images.pixels import to_tensor
 from codec.images.read import STRICT, ImagePolicy, read_image
+from codec.model import Codec
 from codec.settings import config_hash
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion, distortion_of, weight_of_mask
@@ -18,10 +20,17 @@ from rdo.target import Goal
 
 @dataclass(frozen=True)
 class EncodeConfig:
-    """All that decides the bytes of a file, besides its picture and the model's weights.
+    """Settings that decide the bytes of a file besides its image and the model's weights.
 
-    `lmbda` None takes the one that fits the quality; a target, in the unit that its name says, replaces both. `ms_ssim`
-    None takes what the model was trained for.
+    Attributes:
+        lmbda: weight of the distortion (mse on 0..255) against bpp; None is the one that `quality` was trained for.
+        target_bytes, target_bpp, target_psnr: size of the file or PSNR in dB to reach; it replaces quality and lmbda.
+        ms_ssim: share of MS-SSIM in the distortion, 0..1, the rest is mse; None is that of the model's training.
+        roi: mask image, white where errors matter most.
+        roi_weight: weight of the mse under white relative to black.
+
+    Raises:
+        ConfigError: a value out of range, or two that exclude each other.
     """
 
     model: str = "small"
@@ -51,11 +60,11 @@ class EncodeConfig:
 
     @property
     def targeted(self) -> bool:
-        """Whether a target settles the rate."""
+        """Whether a target is given, so that each image has a quality of its own."""
         return self.goal(1) is not None
 
     def goal(self, pixels: int) -> Goal | None:
-        """What a file of so many pixels shall measure, if a target was given."""
+        """Return the target of a file of `pixels` pixels, None if there is none."""
         if self.target_psnr is not None:
             return Goal("psnr", self.target_psnr)
         if self.target_bpp is not None:
@@ -63,39 +72,85 @@ class EncodeConfig:
         return None if self.target_bytes is None else Goal("bytes", self.target_bytes)
 
 
-def encode_hash(codec: AnyCodec, config: EncodeConfig) -> str:
-    """Hash of settings, weights, mask and format: equal hashes and pixels give equal files on one machine.
+@dataclass(frozen=True)
+class RateFlags:
+    """Flags that choose rate and distortion, fields of `EncodeConfig`; None leaves a setting to the codec."""
 
-    Of one number of threads, that is; and in one batch, where patience ends it. What the policy makes of a picture is
-    no part of it: `Record.policy` has that.
+    quality: float | None = None
+    lmbda: float | None = None
+    target_bytes: int | None = None
+    target_bpp: float | None = None
+    target_psnr: float | None = None
+    ms_ssim: float | None = None
+    roi: Path | None = None
+    roi_weight: float | None = None
+
+
+def encode_config(
+    codec: AnyCodec, flags: RateFlags, model: str, refine: RefineConfig, policy: ImagePolicy
+) -> EncodeConfig:
+    """Return the settings of an encoding by `codec`, checked before anything is read or written.
+
+    Args:
+        model: name that `codec` was loaded by.
+
+    Raises:
+        ConfigError: a value out of range, or two that exclude each other.
+        ImageError: the mask is no readable image.
+    """
+    given: dict[str, Any] = {name: value for name, value in vars(flags).items() if value is not None}
+    targets = [f"--{name.replace('_', '-')}" for name in given if name.startswith("target_")]
+    if targets and "quality" in given:
+        raise ConfigError(f"--quality and {targets[0]}: the target settles the quality, leave one out")
+    if targets and not codec.variable_rate:
+        alone = f"{codec.config.name} has quality {codec.default_quality:g} alone"
+        raise ConfigError(f"{targets[0]}: {alone}: leave --quality and targets out, or name another model")
+    if refine.memory_gib is not None and not isinstance(codec, Codec):
+        raise ConfigError("--memory-limit: only our own models are refined in strips: leave it out")
+    if "roi_weight" in given and "roi" not in given:
+        raise ConfigError("--roi-weight: of a mask: add --roi")
+    given.setdefault("quality", codec.default_quality)
+    config = EncodeConfig(**given, model=model, refine=refine, policy=policy)
+    if config.roi and ms_ssim_share(config, codec) == 1:
+        raise ConfigError("--roi: a mask weighs the mse, and all of the distortion is MS-SSIM: add --ms-ssim 0.8")
+    codec.level(config.quality)  # raises where the quality is out of range
+    distortion_for(config, codec)  # raises where the mask cannot be read
+    return config
+
+
+def encode_hash(codec: AnyCodec, config: EncodeConfig) -> str:
+    """Return the hash of settings, weights, mask and format: equal hashes and pixels give equal files on one machine.
+
+    Files also depend on the number of threads and, where patience ends the search, on the batch. The image policy is
+    left out: `Record.policy` holds its decisions.
     """
     mask = Path(hashlib.sha256(config.roi.read_bytes()).hexdigest()) if config.roi else None
     return config_hash(replace(config, model=f"{model_id(codec).hex()}-{VERSION}", roi=mask, policy=STRICT))
 
 
-def suits(needed: dict[str, str | int | bool] | None, policy: ImagePolicy) -> bool:
-    """Whether a policy makes the decisions that a picture needed, see `Record.policy`, in the same way."""
+def policy_matches(needed: dict[str, str | int | bool] | None, policy: ImagePolicy) -> bool:
+    """Return whether a policy repeats the decisions that an image was read by, those of its `Record.policy`."""
     return all(getattr(policy, name, None) == value for name, value in (needed or {}).items())
 
 
-def aim_of(config: EncodeConfig) -> EncodeConfig:
-    """The settings without the effort: what a file is to reach, however long it takes."""
+def without_effort(config: EncodeConfig) -> EncodeConfig:
+    """Return the settings with the default refinement: those that decide what is optimised, not for how long."""
     return replace(config, refine=RefineConfig())
 
 
-def distortion_asked(config: EncodeConfig, codec: AnyCodec) -> Distortion:
-    """What the settings ask to be optimised.
+def distortion_for(config: EncodeConfig, codec: AnyCodec) -> Distortion:
+    """Return the distortion that the settings ask for.
 
     Raises:
-        ImageError: the mask is no readable picture.
+        ImageError: the mask is no readable image.
     """
     weight = None
     if config.roi:
         mask = read_image(config.roi, ImagePolicy("drop", 8, config.policy.first_frame), str(config.roi))
         weight = weight_of_mask(to_tensor(mask).mean(1, keepdim=True).to(codec.device), config.roi_weight)
-    return Distortion(share_of_ms_ssim(config, codec), weight)
+    return Distortion(ms_ssim_share(config, codec), weight)
 
 
-def share_of_ms_ssim(config: EncodeConfig, codec: AnyCodec) -> float:
-    """Of the distortion, 0..1."""
+def ms_ssim_share(config: EncodeConfig, codec: AnyCodec) -> float:
+    """Return the share of MS-SSIM in the distortion, 0..1."""
     return distortion_of(codec).share if config.ms_ssim is None else config.ms_ssim

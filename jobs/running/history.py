@@ -1,9 +1,10 @@
-"""What earlier runs left in an output folder: which pictures need no work, and which files are not to be replaced.
+"""History of an output folder: which images need no encoding, and which files must not be replaced.
 
-Those are other people's, other pictures', and those that took more steps than are asked for now to the same end.
+An image is done if image, settings and file match a record by hash. Not replaced are files that no record of this
+folder names, files of other images, and files with the same aim that took more steps than now asked for.
 
-Done means that picture, settings and file match a record by hash. Hashing ten thousand photographs takes minutes, so a
-picture whose size and times are those that its record states is taken to be the same; its file, small, is always read.
+Hashing ten thousand photographs takes minutes, so an image whose size and times are those of its record is taken to
+be the same; its .rdo file, small, is always read.
 """
 
 import hashlib
@@ -18,98 +19,106 @@ from codec.bitstream.container import unpack
 from codec.coding import AnyCodec
 from codec.errors import BitstreamError, ConfigError
 from jobs.record import SCHEMA, Record, place, read_records
-from jobs.running.encode_settings import EncodeConfig, aim_of, encode_hash, suits
-from jobs.running.worklist import NOWHERE, STDIO, Item
+from jobs.running.encode_settings import EncodeConfig, encode_hash, policy_matches, without_effort
+from jobs.running.worklist import NOT_WRITTEN, STDIO, Item
 
-STAMP_AGE_S = 2.0  # past the coarsest clock of a file system in use, FAT's
-OVERRUN = 2.0  # times a time budget: what a run with that budget may have taken, with a target to meet
-REFUSED = "pass --overwrite to replace it"
+STAMP_AGE_S = 2.0  # resolution of the coarsest file system clock in use, FAT's
+BUDGET_OVERRUN = 2.0  # times the time budget: longest refinement within it, as a target needs several searches
+OVERWRITE_HINT = "pass --overwrite to replace it"
 
 
 class History:
-    """What earlier runs recorded in an output folder, held against the settings of this one.
+    """Records of earlier runs in an output folder, to compare with the settings of this run.
 
     Args:
-        exists: whether the results file was there before us.
+        results: file of the records, if any are kept.
+        exists: whether that file was there before this run.
     """
 
     def __init__(self, results: Path | None, exists: bool, codec: AnyCodec, config: EncodeConfig) -> None:
         self.exists, self.config = exists, config
-        self.config_hash, self.aim_hash = encode_hash(codec, config), encode_hash(codec, aim_of(config))
+        self.config_hash, self.aim_hash = encode_hash(codec, config), encode_hash(codec, without_effort(config))
         records = read_records(results) if results else []
         done = [r for r in records if r.status == "done" and r.outcome]
-        self.finished = {(r.input_sha256, r.measured.output_sha256, r.config_hash): r for r in done if self._suits(r)}
+        self.finished = {
+            (r.input_sha256, r.measured.output_sha256, r.config_hash): r for r in done if self._policy_matches(r)
+        }
         self.hashes = {(r.input_path, r.input_stamp): r.input_sha256 for r in done if r.input_stamp}
-        self.written = {r.output_path: r for r in done}
-        self.made = {r.measured.output_sha256: r for r in done}  # which tells files apart in a folder that was moved
-        refused = {r.output_path for r in records if (r.error or "").endswith(REFUSED)}
-        self.refused = refused - self.written.keys()
+        self.by_output = {r.output_path: r for r in done}
+        self.by_output_hash = {r.measured.output_sha256: r for r in done}  # finds files of a folder that was moved
+        refused = {r.output_path for r in records if (r.error or "").endswith(OVERWRITE_HINT)}
+        self.refused = refused - self.by_output.keys()
 
-    def settled(self, item: Item) -> Record | None:
-        """A record for what needs no work: what is done, also with more steps (`is_kept`), or not ours to replace."""
+    def find_done(self, item: Item) -> Record | None:
+        """Return the record of an item that needs no encoding, None for one that does.
+
+        It is skipped where the item is done, with these settings or with more steps (`is_kept`), and failed where its
+        output is a file that must not be replaced.
+        """
         output = Path(item.output)
-        if item.output in (STDIO, NOWHERE):
+        if item.output in (STDIO, NOT_WRITTEN):
             return None
         try:
             if not output.exists():
                 return None
-        except OSError as error:  # too long a name, or a folder that may not be entered
+        except OSError as error:  # a name too long, or a folder without permission
             return _refusal(item, f"{item.output}: {error.strerror}: rename it, or name another folder with -o")
-        digest, made = self._input_hash(Path(item.input)), _sha256(output)
-        before = self.written.get(place(output)) or self.made.get(made or "")
-        found = self.finished.get((digest, made or "", self.config_hash))
-        if (
-            before
-            and (before.input_sha256, before.measured.output_sha256) == (digest, made)
-            and self._took_more(before)
-        ):
-            found = found or before
+        input_hash, output_hash = self._input_hash(Path(item.input)), _sha256(output)
+        before = self.by_output.get(place(output)) or self.by_output_hash.get(output_hash or "")
+        found = self.finished.get((input_hash, output_hash or "", self.config_hash))
+        if before and found is None and self._took_more(before):
+            unchanged = (before.input_sha256, before.measured.output_sha256) == (input_hash, output_hash)
+            found = before if unchanged else None
         if found is not None:
             return replace(found, status="skipped", input=item.input, output=item.output)
-        if before and before.input_sha256 != digest and before.input_path != place(Path(item.input)):
+        if before and before.input_sha256 != input_hash and before.input_path != place(Path(item.input)):
             whose = os.path.relpath(before.input_path)
             text = f"{item.output} is another picture's, {whose}: name another folder with -o, or"
-        elif (before and _pixels(output)) or self._left_behind(item):
+        elif (before and _pixels(output)) or self._is_unrecorded(item):
             return None
         elif before:
             text = f"{item.output} is damaged, or was altered since:"
         else:
             text = f"{item.output} exists{', and no record here shows it to be ours' if self.exists else ''}:"
-        return _refusal(item, f"{text} {REFUSED}")
+        return _refusal(item, f"{text} {OVERWRITE_HINT}")
 
-    def is_kept(self, settled: Record) -> bool:
-        """Whether a skipped record is of other settings, which took more steps."""
-        return settled.status == "skipped" and settled.config_hash != self.config_hash
+    def is_kept(self, record: Record) -> bool:
+        """Return whether a record of `find_done` is skipped for a file of other settings, with more steps."""
+        return record.status == "skipped" and record.config_hash != self.config_hash
 
     def replaces(self, item: Item) -> bool:
-        """Whether a file stands where this one, not `settled`, goes: one that other settings made."""
-        return item.output not in (STDIO, NOWHERE) and _sha256(Path(item.output)) is not None
+        """Return whether the output of an item that is not done replaces a file, one of other settings."""
+        return item.output not in (STDIO, NOT_WRITTEN) and _sha256(Path(item.output)) is not None
 
     def _input_hash(self, path: Path) -> str | None:
-        found = stamp(path)
-        return (found and self.hashes.get((place(path), found))) or _sha256(path)
+        """Return the hash of an image: that of its record while its stamp is unchanged, else computed."""
+        stamp = file_stamp(path)
+        return (stamp and self.hashes.get((place(path), stamp))) or _sha256(path)
 
     def _took_more(self, before: Record) -> bool:
-        """Whether a file with the same aim took more work than is asked for now."""
+        """Return whether a file with the same aim took more steps or seconds than are now asked for."""
         done, seconds = before.measured.iters, before.measured.refine_seconds or 0.0
         asked = self.config.refine
         longer = min(done, before.iters_asked or done) > asked.iters
-        longer |= asked.time_budget is not None and seconds > OVERRUN * asked.time_budget
-        return longer and before.aim_hash == self.aim_hash and self._suits(before)
+        longer |= asked.time_budget is not None and seconds > BUDGET_OVERRUN * asked.time_budget
+        return longer and before.aim_hash == self.aim_hash and self._policy_matches(before)
 
-    def _suits(self, before: Record) -> bool:
-        return suits(before.policy, self.config.policy)
+    def _policy_matches(self, before: Record) -> bool:
+        return policy_matches(before.policy, self.config.policy)
 
-    def _left_behind(self, item: Item) -> bool:
-        """Whether a file that no record names may be a killed run's: of the picture's size, and not refused before."""
+    def _is_unrecorded(self, item: Item) -> bool:
+        """Return whether a file may be of a run that was killed before it kept a record.
+
+        It is taken for one if the folder has records, its size is the image's, and no run has refused it before.
+        """
         output = Path(item.output)
         return self.exists and place(output) not in self.refused and _pixels(output) == item.pixels
 
 
-def stamp(path: Path) -> str | None:
-    """Size and times of a file: while they stay, so does what is in it. None where they cannot tell.
+def file_stamp(path: Path) -> str | None:
+    """Return size and times of a file, which stay while its content does; None where they cannot tell.
 
-    Clocks of file systems are too coarse to tell two changes in a row apart: a file just changed has no stamp.
+    File system clocks are too coarse to tell two changes in a row apart: a file just changed has no stamp.
     """
     try:
         found = path.stat()
@@ -122,10 +131,10 @@ def stamp(path: Path) -> str | None:
 
 @contextmanager
 def sole_writer(results: Path) -> Iterator[None]:
-    """Keep other runs out of a results file's folder for as long as this process lives.
+    """Lock a results file against other runs, until this process ends.
 
-    Where the file system knows no locks nobody is kept out. Two runs then do the same work twice and lose none:
-    files are replaced whole and records are added a line at a time.
+    Some file systems have no locks. Two runs at a time then do the same work twice but lose nothing, as files are
+    replaced whole and records appended by the line.
 
     Raises:
         ConfigError: another run writes there.
@@ -144,11 +153,12 @@ def sole_writer(results: Path) -> Iterator[None]:
 
 
 def _refusal(item: Item, error: str) -> Record:
+    """Return the failed record of an item that is not encoded."""
     return Record(schema=SCHEMA, status="failed", input=item.input, output=item.output, error=error)
 
 
 def _pixels(path: Path) -> int | None:
-    """How many a file holds; None where it is damaged, or no .rdo file."""
+    """Return the number of pixels of a .rdo file, None where it is damaged or none."""
     try:
         header, _ = unpack(path.read_bytes())
     except (BitstreamError, OSError):
@@ -157,6 +167,7 @@ def _pixels(path: Path) -> int | None:
 
 
 def _sha256(path: Path) -> str | None:
+    """Return the hash of a file, None where it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:

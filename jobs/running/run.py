@@ -1,22 +1,32 @@
-"""A run over many pictures: one loop for every pool, a bar over all their steps, records as they come."""
+"""Runs over many images: one loop for every pool, a progress bar over all steps, records as they come."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from codec.coding import AnyCodec
 from jobs.cli import say
-from jobs.pools.base import Pool, Task, take_alike
+from jobs.pools.base import Pool, Task
+from jobs.pools.in_process import InProcess
 from jobs.record import Record, append_record
 from jobs.running.encode_settings import EncodeConfig
-from jobs.running.encoding import OUT_OF_MEMORY, encode
+from jobs.running.failures import OUT_OF_MEMORY
 from jobs.running.history import History, sole_writer
 from jobs.running.progress import Progress
 from jobs.running.worklist import Item
 
 RESULTS = "results.jsonl"
+
+
+class Planned(NamedTuple):
+    """Plan for one item: `record` where it needs no encoding, else whether its file `replaces` another."""
+
+    item: Item
+    record: Record | None
+    replaces: bool
 
 
 def run(
@@ -27,121 +37,92 @@ def run(
     overwrite: bool,
     pool: Pool | None = None,
 ) -> Iterator[Record]:
-    """Encode every item that is not done yet, yielding a record for each; one failure does not stop the rest.
+    """Encode all items that are not done yet; yield a record for each. A failed image does not stop the others.
 
     Args:
-        results: where records are appended; None keeps none.
-        overwrite: encode again what is done, and replace files in folders that hold no results of ours.
-        pool: who encodes, with the same model as `codec`; None is this process.
+        results: file that records are appended to, None for none.
+        overwrite: whether to encode what is done again, and to replace files that no record names.
+        pool: encoder with the same model as `codec`; None is this process.
 
     Raises:
-        ConfigError: another run writes there, or no worker can work at all.
+        ConfigError: another run writes to `results`, or no worker can start.
     """
     pool = pool or InProcess(codec)
-    known = results is not None and results.exists()
+    existed = results is not None and results.exists()
     with sole_writer(results) if results else nullcontext(), Progress(items, config.refine.iters) as progress:
-        before = History(results, known, codec, config)
+        history = History(results, existed, codec, config)
         pool.on_step = progress.step
-        told, cwd = set[str](), str(Path.cwd())
+        notices, cwd = set[str](), str(Path.cwd())
 
-        def settle(item: Item) -> Record | None:
+        def find_done(item: Item) -> Record | None:
             if overwrite:
                 return None
-            record = before.settled(item)
-            if record is None and before.replaces(item):
-                tell(item, "replacing what other settings made, or what changed since; -o names another folder")
-            elif record and before.is_kept(record):
-                tell(item, "keeping what took more steps than are asked for; --overwrite replaces it")
+            record = history.find_done(item)
+            if record is None and history.replaces(item):
+                notify(item, "replacing what other settings made, or what changed since; -o names another folder")
+            elif record and history.is_kept(record):
+                notify(item, "keeping what took more steps than are asked for; --overwrite replaces it")
             return record
 
-        def tell(item: Item, text: str) -> None:
-            if text not in told:
-                told.add(text)
+        def notify(item: Item, text: str) -> None:
+            """Print a notice, once in a run."""
+            if text not in notices:
+                notices.add(text)
                 say(f"{results.parent if results else Path(item.output).parent}: {text}")
 
-        for item, record in _work_through(items, config, pool, settle):
+        for item, record in _encode_all(items, config, pool, find_done):
             record = replace(record, cwd=cwd)
             if results is not None and record.status != "skipped":
-                _keep(record, results)
+                _append(record, results)
             progress.finish(item, record)
             yield record
 
 
 def plan(
     items: list[Item], codec: AnyCodec, config: EncodeConfig, results: Path | None, overwrite: bool
-) -> Iterator[tuple[Item, Record | None, bool]]:
-    """What `run` would do: every item, the record of what needs no work, and whether a file would be replaced."""
-    before = History(results, results is not None and results.exists(), codec, config)
+) -> Iterator[Planned]:
+    """Yield what `run` would do with each item, without encoding."""
+    history = History(results, results is not None and results.exists(), codec, config)
     for item in items:
-        record = None if overwrite else before.settled(item)
-        yield item, record, record is None and before.replaces(item)
+        record = None if overwrite else history.find_done(item)
+        yield Planned(item, record, record is None and history.replaces(item))
 
 
-def _keep(record: Record, results: Path) -> None:
+def _append(record: Record, results: Path) -> None:
+    """Append a record; an error, which ends the run, names the file."""
     try:
         append_record(results, record)
-    except OSError as error:  # a run that can keep no record is over; say of which file
+    except OSError as error:
         error.filename = error.filename or str(results)
         raise
 
 
-def _work_through(
-    items: list[Item], config: EncodeConfig, pool: Pool, settle: Callable[[Item], Record | None]
+def _encode_all(
+    items: list[Item], config: EncodeConfig, pool: Pool, find_done: Callable[[Item], Record | None]
 ) -> Iterator[tuple[Item, Record]]:
-    """Each item and its record, in the order of their ends.
+    """Yield each item and its record, in the order in which they finish.
 
-    A few more tasks are under way than run at a time, so that no worker waits for the next to be decided on. What ran
-    out of memory in company is tried again alone, after all others.
+    `pool.prefetch` tasks are submitted beyond those that run, so that no worker waits while `find_done` hashes files.
+    Tasks that ran out of memory beside others are retried alone, after all others.
     """
-    todo, starved = deque(items), list[Task]()
+    todo, retries = deque(items), list[Task]()
     under_way = 0
-    while todo or under_way or starved:
-        if todo and under_way < pool.slots + pool.spare:
+    while todo or under_way or retries:
+        if todo and under_way < pool.slots + pool.prefetch:
             item = todo.popleft()
-            if record := settle(item):
+            if record := find_done(item):
                 yield item, record
             else:
                 pool.submit(Task(item, config))
                 under_way += 1
             continue
         if not under_way:
-            pool.submit(starved.pop())
+            pool.submit(retries.pop())
             under_way += 1
-        in_company = bool(todo) or under_way > 1
+        shared = bool(todo) or under_way > 1
         for task, record in pool.wait():
             under_way -= 1
-            if in_company and pool.slots > 1 and (record.error or "").startswith(OUT_OF_MEMORY):
-                starved.append(task)
+            if shared and pool.slots > 1 and (record.error or "").startswith(OUT_OF_MEMORY):
+                retries.append(task)
             else:
                 yield task.item, record
-
-
-class InProcess:
-    """A pool of one worker, this process: `wait` encodes, up to `batch` pictures of one size together."""
-
-    spare = 0
-
-    def __init__(self, codec: AnyCodec, batch: int = 1) -> None:
-        self.codec, self.slots = codec, batch
-        self.queue: deque[Task] = deque()
-        self.on_step: Callable[[Task], None] = lambda task: None
-
-    def submit(self, task: Task) -> None:
-        """See `Pool`."""
-        self.queue.append(task)
-
-    def wait(self, timeout: float | None = None) -> list[tuple[Task, Record]]:  # noqa: ARG002  (never cut short)
-        """See `Pool`; a picture that was begun is finished, however long it takes."""
-        if not self.queue:
-            return []
-        tasks = take_alike(self.queue, self.slots, str(self.codec.device))
-        records = encode([task.item for task in tasks], self.codec, tasks[0].config, lambda step: self._step(tasks))
-        return list(zip(tasks, records, strict=True))
-
-    def close(self) -> None:
-        """See `Pool`."""
-        self.queue.clear()
-
-    def _step(self, tasks: list[Task]) -> None:
-        for task in tasks:
-            self.on_step(task)

@@ -1,18 +1,18 @@
-"""The table that a run ends with: plain against refined, or plain alone where nothing was to be refined."""
+"""Table at the end of a run: plain against refined, or plain alone where nothing was refined."""
 
 from pathlib import Path
 
 from jobs.cli import printable
 from jobs.record import Outcome, Record, Score
 
-NAME = 24  # characters
-_PLAIN = f"{'picture':{NAME}} {'quality':>7} {'bytes':>9} {'PSNR':>6} {'MS-SSIM':>7}"
+NAME_WIDTH = 24  # characters
+_PLAIN = f"{'picture':{NAME_WIDTH}} {'quality':>7} {'bytes':>9} {'PSNR':>6} {'MS-SSIM':>7}"
 _COLUMNS = f"{'quality':>7} {'plain':>9} {'refined':>9} {'bytes':>7} {'PSNR':>14} {'MS-SSIM':>14} {'cost':>7}"
-_HEAD = f"{'picture':{NAME}} {_COLUMNS}"
+_HEAD = f"{'picture':{NAME_WIDTH}} {_COLUMNS}"
 
 
 def summary(records: list[Record], folder: Path | None = None) -> str:
-    """One line a picture, their mean, those that failed (whose reasons were told as they did), where the files are."""
+    """Return one line for each image, their total, the names of those that failed, and where the files are."""
     scored = [(r, r.outcome) for r in records if r.outcome]
     if all(found.iters == 0 and found.plain == found.refined for _, found in scored):
         lines = [_PLAIN, *(_plain_line(r, found.plain) for r, found in scored)] if scored else []
@@ -45,7 +45,7 @@ def _line(record: Record, outcome: Outcome) -> str:
 def _total(scored: list[Outcome]) -> str:
     plain, refined = sum(found.plain.bytes for found in scored), sum(found.refined.bytes for found in scored)
     gain = sum(found.gain_percent for found in scored) / len(scored)
-    sizes = f"{'all, mean cost':{NAME + 8}} {plain:>9} {refined:>9} {_percent(plain, refined)}"
+    sizes = f"{'all, mean cost':{NAME_WIDTH + 8}} {plain:>9} {refined:>9} {_percent(plain, refined)}"
     return f"{sizes} {'':29} {0.0 - gain:>+6.2f}%"
 
 
@@ -55,7 +55,7 @@ def _named(record: Record) -> str:
 
 def _short(name: str) -> str:
     name = printable(name)
-    return f"{name if len(name) <= NAME else '...' + name[3 - NAME :]:{NAME}}"
+    return f"{name if len(name) <= NAME_WIDTH else '...' + name[3 - NAME_WIDTH :]:{NAME_WIDTH}}"
 
 
 def _percent(before: int, after: int) -> str:

@@ -1,4 +1,4 @@
-"""Which pictures to encode, and what each file will be called."""
+"""Images to encode, and the names of their .rdo files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +8,17 @@ from codec.images.find import SUFFIXES, find_images
 from codec.images.read import image_size
 
 STDIO = "-"
-NOWHERE = ""
+NOT_WRITTEN = ""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One picture: where it is, what to call it, where its file goes.
+    """One image to encode.
 
-    `-` stands for standard input and output; a file that goes NOWHERE is encoded, verified and scored all the same.
+    Attributes:
+        input: path of the image, `-` for standard input.
+        output: path of its file, `-` for standard output; NOT_WRITTEN is encoded, verified and scored, but not kept.
+        pixels: number of pixels by the file's header, 0 where unknown.
     """
 
     input: str
@@ -24,12 +27,12 @@ class Item:
 
 
 def build_worklist(inputs: list[str], output: str | None) -> list[Item]:
-    """Every picture of the named files and folders, largest first, with its output.
+    """Return every image of the named files and folders, largest first, with its output.
 
     `dir/a/b.jpg` below the named `dir/` becomes `<output>/a/b.jpg.rdo`. An output that ends in .rdo names the one file.
 
     Raises:
-        ConfigError: nothing found, a name that does not exist, or two pictures that would share an output.
+        ConfigError: no images found, a name that does not exist, or two images with the same output.
     """
     if STDIO in inputs:
         if len(inputs) > 1:
@@ -57,24 +60,24 @@ def build_worklist(inputs: list[str], output: str | None) -> list[Item]:
         if target in taken:
             raise ConfigError(f"{path} and {taken[target]} would both become {target}: encode them into two folders")
         taken[target] = path
-        size = image_size(path) if path.is_file() else None  # a pipe gives what it holds but once
+        size = image_size(path) if path.is_file() else None  # a pipe can be read only once
         items.append(Item(str(path), target, size[0] * size[1] if size else 0))
     return sorted(items, key=lambda item: -item.pixels)
 
 
 def names_one_file(output: str | None) -> bool:
-    """Whether an output is a file's name, or standard output, and no folder's."""
+    """Return whether an output is the name of one file, or standard output, not of a folder."""
     return output == STDIO or (output is not None and output.lower().endswith(".rdo") and not Path(output).is_dir())
 
 
 def named_pictures(path: Path, output: Path) -> list[tuple[Path, Path]]:
-    """(path, name relative to what the user named) of each picture at `path`, none of them below `output`.
+    """Return (path, path relative to the named folder) of each image at `path` that is not below `output`.
 
     Raises:
         ConfigError: `path` does not exist.
     """
     if path.is_dir():
-        # pictures decoded into an output folder below are not to be encoded again
+        # images decoded into an output folder below must not be encoded again
         exclude = None if path.resolve().is_relative_to(output.resolve()) else output
         return [(p, p.relative_to(path)) for p in find_images(path, exclude)]
     if not path.exists():

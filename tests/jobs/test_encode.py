@@ -14,15 +14,15 @@ import pytest
 import torch
 from PIL import Image
 
-import jobs.running.encoding
+import jobs.running.encode_pixels
 from codec.architecture import lmbda_of
 from codec.bitstream.container import unpack
 from codec.checkpoint import config_folder, model_id
 from codec.coding import decode, encode
 from codec.errors import ConfigError
 from codec.images.read import read_image
-from jobs.encode import build_parser, main, refine_settings
-from jobs.running.encoding import explain
+from jobs.encode import build_parser, main, settings_of
+from jobs.running.failures import explain, is_out_of_memory
 from rdo import RefineConfig, effort, recipe
 
 
@@ -105,13 +105,13 @@ def test_refining_with_its_own_lmbda_is_never_worse_in_true_cost(save_photo, rdo
 
 def test_refinement_that_loses_on_the_file_is_dropped(save_photo, rdo_encode, codec, records, monkeypatch) -> None:
     source = save_photo("a.png")
-    honest = jobs.running.encoding.refine
+    honest = jobs.running.encode_pixels.refine
 
     def refine(*args: Any) -> Any:
         refined = honest(*args)
         return replace(refined, latents=type(refined.plain)(*(t + 3 for t in refined.plain)))
 
-    monkeypatch.setattr(jobs.running.encoding, "refine", refine)
+    monkeypatch.setattr(jobs.running.encode_pixels, "refine", refine)
     assert rdo_encode("--iters", 1, source) == 0
     record = records()["rdo-out/a.png.rdo"]
     assert record["refined"] == record["plain"] and (record["gain_percent"], record["iters"]) == (0, 1)
@@ -545,7 +545,7 @@ def test_defaults_then_yaml_then_flags(folder: Path) -> None:
     Path("slow.yaml").write_text("iters: 900\nlr_y: 5e-3\nmethod: ste\n")
 
     def settings(*flags: str) -> RefineConfig:
-        return refine_settings(build_parser().parse_args([*flags, "in"]))
+        return settings_of(build_parser().parse_args([*flags, "in"])).refine
 
     assert settings() == RefineConfig()
     assert settings("--iters", "7", "--seed", "3") == replace(recipe(7), seed=3)
@@ -564,7 +564,7 @@ def test_defaults_then_yaml_then_flags(folder: Path) -> None:
 
 def test_settings_that_come_with_the_package_are_valid() -> None:
     shipped = {
-        path.stem: refine_settings(build_parser().parse_args(["--config", str(path), "in"]))
+        path.stem: settings_of(build_parser().parse_args(["--config", str(path), "in"])).refine
         for path in (config_folder() / "refine").glob("*.yaml")
     }
     assert shipped["effort-5"] == RefineConfig() and len(shipped) > 9
@@ -639,30 +639,30 @@ def test_ctrl_c_keeps_what_is_done(save_photo, rdo_encode, monkeypatch, folder: 
     save_photo("in/big.png", 30, 30)
     save_photo("in/mid.png", 25, 25)
     save_photo("in/small.png", 20, 20)
-    honest, calls = jobs.running.encoding.refine, []
+    honest, calls = jobs.running.encode_pixels.refine, []
 
     def refine(*args: Any) -> Any:
         calls.append(args)
         return honest(*args) if len(calls) == 1 else interrupt()
 
-    monkeypatch.setattr(jobs.running.encoding, "refine", refine)
+    monkeypatch.setattr(jobs.running.encode_pixels, "refine", refine)
     assert rdo_encode("--iters", 0, "in") == 130
     assert names(folder) == {"rdo-out/big.png.rdo"} == set(records()) and not leftovers(folder)
     assert "interrupted" in capsys.readouterr().err
-    monkeypatch.setattr(jobs.running.encoding, "refine", honest)
+    monkeypatch.setattr(jobs.running.encode_pixels, "refine", honest)
     assert rdo_encode("--iters", 0, "--json", "in") == 0
     assert statuses(capsys.readouterr().out) == ["skipped", "done", "done"]
 
 
 def test_a_file_that_decodes_to_others_symbols_is_not_written(save_photo, rdo_encode, monkeypatch, folder) -> None:
-    honest = jobs.running.encoding.decode
+    honest = jobs.running.encode_pixels.decode
 
     def decode_wrongly(*args: Any) -> Any:
         found = honest(*args)
         found.latents.y[0, 0, 0, 0] += 1
         return found
 
-    monkeypatch.setattr(jobs.running.encoding, "decode", decode_wrongly)
+    monkeypatch.setattr(jobs.running.encode_pixels, "decode", decode_wrongly)
     assert rdo_encode("--iters", 0, save_photo("a.png", 10, 10)) == 1
     assert not names(folder)
 
@@ -682,14 +682,14 @@ def test_errors_are_explained_in_a_line(error: Exception, text: str) -> None:
 def test_out_of_memory_is_that_pictures_verdict(save_photo, rdo_encode, monkeypatch, folder: Path) -> None:
     save_photo("in/big.png", 30, 30)
     save_photo("in/small.png", 20, 20)
-    honest = jobs.running.encoding.refine
+    honest = jobs.running.encode_pixels.refine
 
     def refine(codec: Any, x: Any, *args: Any) -> Any:
         if x.shape[-1] == 30:
             x.new_empty(10**15)  # what torch raises where a tensor does not fit
         return honest(codec, x, *args)
 
-    monkeypatch.setattr(jobs.running.encoding, "refine", refine)
+    monkeypatch.setattr(jobs.running.encode_pixels, "refine", refine)
     assert rdo_encode("--iters", 0, "in") == 1
     assert names(folder) == {"rdo-out/small.png.rdo"}
 
@@ -698,7 +698,7 @@ def test_out_of_memory_is_that_pictures_verdict(save_photo, rdo_encode, monkeypa
 def test_out_of_memory_is_tried_again_in_narrow_strips(
     iters: int, status: int, tried: list[int | None], save_photo, rdo_encode, monkeypatch
 ) -> None:
-    honest, strips = jobs.running.encoding.refine, []
+    honest, strips = jobs.running.encode_pixels.refine, []
 
     def refine(codec: Any, x: Any, quality: float, config: RefineConfig, *args: Any) -> Any:
         strips.append(config.strip_pixels)
@@ -706,7 +706,7 @@ def test_out_of_memory_is_tried_again_in_narrow_strips(
             x.new_empty(10**15)
         return honest(codec, x, quality, config, *args)
 
-    monkeypatch.setattr(jobs.running.encoding, "refine", refine)
+    monkeypatch.setattr(jobs.running.encode_pixels, "refine", refine)
     assert rdo_encode("--iters", iters, save_photo("a.png", 520, 520)) == status
     assert strips == tried
 
@@ -715,29 +715,29 @@ def test_out_of_memory_is_tried_again_in_narrow_strips(
     "text", ["CUDA error: out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"]
 )
 def test_memory_runs_out_in_many_words(text: str) -> None:
-    assert jobs.running.encoding.exhausted(RuntimeError(text))
+    assert is_out_of_memory(RuntimeError(text))
     try:
         try:
             raise torch.OutOfMemoryError
         finally:
             raise RuntimeError("operation failed due to a previous error during capture")
     except RuntimeError as error:
-        assert jobs.running.encoding.exhausted(error)
-    assert not jobs.running.encoding.exhausted(RuntimeError("shapes do not match"))
+        assert is_out_of_memory(error)
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), ZeroDivisionError("division by zero")])
 def test_our_own_mistakes_are_that_pictures_verdict(save_photo, rdo_encode, monkeypatch, folder, capsys, error) -> None:
     save_photo("in/big.png", 30, 30)
     save_photo("in/small.png", 20, 20)
-    honest = jobs.running.encoding.refine
+    honest = jobs.running.encode_pixels.refine
 
     def refine(codec: Any, x: Any, *args: Any) -> Any:
         if x.shape[-1] == 30:
             raise error
         return honest(codec, x, *args)
 
-    monkeypatch.setattr(jobs.running.encoding, "refine", refine)
+    monkeypatch.setattr(jobs.running.encode_pixels, "refine", refine)
     assert rdo_encode("--iters", 0, "in") == 1
     assert f"in/big.png: {type(error).__name__}: {error}: please report" in capsys.readouterr().err
     assert names(folder) == {"rdo-out/small.png.rdo"}

@@ -114,13 +114,13 @@ def test_a_mask_that_vanishes_fails_its_picture(last, save_photo, capsys, monkey
     from jobs.running import encoding as worker
 
     Image.fromarray(np.full((170, 180), 255, np.uint8)).save("mask.png")
-    honest = worker.stamp
+    honest = worker.file_stamp
 
     def vanish(path: Path) -> str | None:
         Path("mask.png").unlink(missing_ok=True)
         return honest(path)
 
-    monkeypatch.setattr(worker, "stamp", vanish)
+    monkeypatch.setattr(worker, "file_stamp", vanish)
     assert main(["--roi", "mask.png", "--effort", "1", "--json", "a.png", str(save_photo("b.png", 170, 180))]) == 1
     told = capsys.readouterr()
     assert [json.loads(line)["status"] for line in told.out.splitlines()] == ["failed", "failed"]

@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-import jobs.running.encoding
+import jobs.running.encode_pixels
 from codec.errors import ConfigError
 from codec.model import Codec
-from jobs.pools.base import Answer, Crew, Lost, Ready, Step, Task, take_alike
+from jobs.pools.base import Task, take_batch
+from jobs.pools.in_process import InProcess
+from jobs.pools.worker_pool import Answer, Died, Ready, Step, WorkerPool
 from jobs.record import SCHEMA, Record
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.encoding import encode
-from jobs.running.run import InProcess
-from jobs.running.worklist import NOWHERE, Item
+from jobs.running.worklist import NOT_WRITTEN, Item
 from rdo.config import RefineConfig
 
 PLAIN = EncodeConfig(refine=RefineConfig(iters=0))
@@ -43,26 +44,26 @@ def test_what_goes_nowhere_is_scored_and_not_written(
     codec: Codec, save_photo: Callable[..., Path], folder: Path
 ) -> None:
     pool = InProcess(codec)
-    pool.submit(Task(Item(str(save_photo("a.png", 10, 10)), NOWHERE, 100), SHORT))
+    pool.submit(Task(Item(str(save_photo("a.png", 10, 10)), NOT_WRITTEN, 100), SHORT))
     [(_, record)] = pool.wait()
     assert record.status == "done" and record.outcome and record.outcome.verified
     assert [p.name for p in folder.iterdir()] == ["a.png"]
 
 
-class Script(Crew[int]):
-    """A crew whose workers, numbered as they start, answer what a test tells them to, all at once.
+class Script(WorkerPool[int]):
+    """Pool whose workers, numbered as they start, answer as a test scripts it, all at once.
 
-    They are told of the first of their tasks, and answer with its record or those of all.
+    `answer` gets a worker and the first of its tasks; it returns that task's record, or those of all.
     """
 
     def __init__(
         self,
-        crew: int,
+        workers_max: int,
         answer: Callable[[int, Task | None], Answer | Record | None],
         seconds_max: float = math.inf,
         batch: int = 1,
     ) -> None:
-        super().__init__(crew, seconds_max, batch)
+        super().__init__(workers_max, seconds_max, batch)
         self.answer, self.started, self.killed = answer, 0, list[int]()
         self.asked: dict[int, Task | None] = {}
         self.given = list[list[str]]()
@@ -72,11 +73,11 @@ class Script(Crew[int]):
         self.asked[self.started] = None
         return self.started
 
-    def give(self, handle: int, tasks: list[Task]) -> None:
+    def send(self, handle: int, tasks: list[Task]) -> None:
         self.asked[handle] = tasks[0]
         self.given.append([task.item.input for task in tasks])
 
-    def listen(self, timeout: float | None) -> list[tuple[int, Answer]]:
+    def receive(self, timeout: float | None) -> list[tuple[int, Answer]]:
         answers = [(handle, self.answer(handle, task)) for handle, task in self.asked.items()]
         self.asked = {handle: self.asked[handle] for handle, answer in answers if answer is None}
         if all(answer is None for _, answer in answers):
@@ -98,7 +99,7 @@ def done(task: Task) -> Record:
     return Record(SCHEMA, "done", f"/elsewhere/{task.item.input}", f"/elsewhere/{task.item.output}")
 
 
-def collect(pool: Crew[int]) -> dict[str, Record]:
+def collect(pool: WorkerPool[int]) -> dict[str, Record]:
     found = {}
     while some := pool.wait():
         found |= {task.item.input: record for task, record in some}
@@ -113,7 +114,7 @@ def test_a_picture_that_kills_its_workers_is_tried_thrice_and_the_rest_is_done()
             return Ready()
         met[task.item.input] += 1
         deadly = task.item.input == "poison" or (task.item.input == "unlucky" and met["unlucky"] == 1)
-        return Lost("SIGKILL") if deadly else done(task)
+        return Died("SIGKILL") if deadly else done(task)
 
     pool = Script(2, answer)
     for name in ("poison", "unlucky", "a", "b"):
@@ -137,17 +138,17 @@ def test_a_picture_over_time_is_stopped_and_not_tried_again() -> None:
     assert "stopped after 0.3 seconds" in str(record.error) and pool.killed == [1] and pool.wait() == []
 
 
-@pytest.mark.parametrize(("lost", "started"), [(Lost("no such device", hopeless=True), 1), (Lost("SIGKILL"), 3)])
-def test_workers_that_cannot_start_end_the_run(lost: Lost, started: int) -> None:
-    pool = Script(1, lambda handle, task: lost)
+@pytest.mark.parametrize(("death", "started"), [(Died("no such device", permanent=True), 1), (Died("SIGKILL"), 3)])
+def test_workers_that_cannot_start_end_the_run(death: Died, started: int) -> None:
+    pool = Script(1, lambda handle, task: death)
     pool.submit(task("a"))
-    with pytest.raises(ConfigError, match=f"no worker can start: {lost.reason}"):
+    with pytest.raises(ConfigError, match=f"no worker can start: {death.reason}"):
         pool.wait()
     assert pool.started == started
 
 
 def test_one_worker_that_cannot_start_leaves_the_work_to_the_others() -> None:
-    pool = Script(2, lambda n, task: (Lost("unseen", True) if n == 2 else Ready()) if task is None else done(task))
+    pool = Script(2, lambda n, task: (Died("unseen", True) if n == 2 else Ready()) if task is None else done(task))
     for name in "abc":
         pool.submit(task(name))
     assert set(collect(pool)) == {"a", "b", "c"} and pool.slots == 1 and pool.started == 2
@@ -156,7 +157,7 @@ def test_one_worker_that_cannot_start_leaves_the_work_to_the_others() -> None:
 def test_one_that_cannot_start_does_not_speak_for_those_still_starting() -> None:
     def answer(handle: int, task: Task | None) -> Answer | Record | None:
         if handle == 1:
-            return Lost("unseen", hopeless=True)
+            return Died("unseen", permanent=True)
         if task is None:
             return Ready() if 1 in pool.killed else None
         return done(task)
@@ -167,8 +168,8 @@ def test_one_that_cannot_start_does_not_speak_for_those_still_starting() -> None
     assert set(collect(pool)) == {"a", "b"} and pool.slots == 1
 
 
-def test_a_word_is_said_where_nobody_starts(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setattr("jobs.pools.base.SILENCE_S", 0.02)
+def test_a_warning_where_no_worker_starts(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("jobs.pools.worker_pool.START_WARNING_S", 0.02)
     awake = list[bool]()
 
     def answer(handle: int, task: Task | None) -> Answer | Record | None:
@@ -183,13 +184,13 @@ def test_a_word_is_said_where_nobody_starts(monkeypatch: pytest.MonkeyPatch, cap
     assert capsys.readouterr().err.count("no worker has started in 0.02 seconds") == 1
 
 
-def test_a_result_that_waits_to_be_heard_is_not_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_that_waits_to_be_received_is_not_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = Script(1, lambda handle, task: None if task else Ready(), seconds_max=30)
     pool.submit(task("a"))
     assert pool.wait(0.01) == [] and pool.workers[0].tasks
     late = pool.workers[0].deadline + 1
-    monkeypatch.setattr("jobs.pools.base.time.monotonic", lambda: late)
-    pool.listen = lambda timeout: [(1, Step()), (1, Step()), (1, [done(task("a"))])]  # type: ignore[method-assign]
+    monkeypatch.setattr("jobs.pools.worker_pool.time.monotonic", lambda: late)
+    pool.receive = lambda timeout: [(1, Step()), (1, Step()), (1, [done(task("a"))])]  # type: ignore[method-assign]
     [(_, record)] = pool.wait()
     assert record.status == "done"
 
@@ -209,10 +210,10 @@ def test_pictures_alike_go_together_and_alone_after_a_death() -> None:
             return Ready()
         together = pool.given[-1]
         met.update(together)
-        return Lost("SIGKILL") if "poison" in together else [done(task(name)) for name in together]
+        return Died("SIGKILL") if "poison" in together else [done(task(name)) for name in together]
 
     pool = Script(1, answer, batch=3)
-    assert (pool.slots, pool.spare) == (3, 3)
+    assert (pool.slots, pool.prefetch) == (3, 3)
     for name in ("a", "poison", "b", "c", "d"):
         pool.submit(task(name))
     pool.submit(task("large", 2))
@@ -224,12 +225,12 @@ def test_pictures_alike_go_together_and_alone_after_a_death() -> None:
     assert met == {"a": 2, "poison": 3, "b": 2, "c": 1, "d": 1, "large": 1}
 
 
-def test_company_is_of_one_size_and_config_and_within_a_strip() -> None:
+def test_a_batch_is_of_one_size_and_config_and_within_a_strip() -> None:
     narrow = EncodeConfig(refine=RefineConfig(strip_pixels=250))
     targeted = EncodeConfig(target_bytes=100)
 
     def taken(*tasks: Task, device: str = "cpu") -> list[str]:
-        return [task.key or task.item.input for task in take_alike(deque(tasks), 4, device)]
+        return [task.key or task.item.input for task in take_batch(deque(tasks), 4, device)]
 
     assert taken(task("a"), task("b", 2), task("c"), task("d", config=SHORT), task("e")) == ["a", "c", "e"]
     assert taken(*(task(name, 100, narrow) for name in "abc")) == ["a", "b"]
@@ -245,7 +246,7 @@ def test_pictures_refined_together_are_each_judged_alone(codec: Codec, save_phot
     names = {"a": (30, 20), "b": (30, 20), "turned": (20, 30)}
     items = [Item(str(save_photo(f"{name}.png", *size)), f"{name}.rdo", 600) for name, size in names.items()]
     items.append(Item("broken.png", "broken.rdo", 600))
-    pool, steps = InProcess(codec, batch=4), Counter[str]()
+    pool, steps = InProcess(codec, batch_max=4), Counter[str]()
     pool.on_step = lambda task: steps.update([task.item.output])
     for item in items:
         pool.submit(Task(item, SHORT))
@@ -253,12 +254,10 @@ def test_pictures_refined_together_are_each_judged_alone(codec: Codec, save_phot
     assert [record.status for record in together] == ["done", "done", "done", "failed"]
     assert set(steps) == {item.output for item in items}
     for item, record in zip(items[:3], together, strict=False):
-        [alone] = encode([replace(item, output=NOWHERE)], codec, SHORT, lambda step: None)
+        [alone] = encode([replace(item, output=NOT_WRITTEN)], codec, SHORT, lambda step: None)
         assert alone.outcome and record.outcome and record.input_sha256 == alone.input_sha256
-        assert (
-            record.measured.refined.cost == pytest.approx(alone.measured.refined.cost, rel=1e-2)
-            and Path(item.output).is_file()
-        )
+        cost = alone.measured.refined.cost
+        assert record.measured.refined.cost == pytest.approx(cost, rel=1e-2) and Path(item.output).is_file()
 
 
 @pytest.mark.parametrize(
@@ -267,7 +266,7 @@ def test_pictures_refined_together_are_each_judged_alone(codec: Codec, save_phot
 def test_what_fails_together_is_tried_in_smaller_company(
     error: Exception, expected: list[int], codec: Codec, save_photo: Callable[..., Path], monkeypatch: Any
 ) -> None:
-    honest, sizes = jobs.running.encoding.refine, list[int]()
+    honest, sizes = jobs.running.encode_pixels.refine, list[int]()
 
     def refine(codec: Codec, x: Tensor, *args: Any) -> Any:
         sizes.append(len(x))
@@ -275,7 +274,7 @@ def test_what_fails_together_is_tried_in_smaller_company(
             raise error
         return honest(codec, x, *args)
 
-    monkeypatch.setattr(jobs.running.encoding, "refine", refine)
-    items = [Item(str(save_photo(f"{n}.png", 20, 20)), NOWHERE, 400) for n in range(4)]
+    monkeypatch.setattr(jobs.running.encode_pixels, "refine", refine)
+    items = [Item(str(save_photo(f"{n}.png", 20, 20)), NOT_WRITTEN, 400) for n in range(4)]
     assert {record.status for record in encode(items, codec, PLAIN, lambda step: None)} == {"done"}
     assert sizes == expected

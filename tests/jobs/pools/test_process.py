@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from codec.errors import ConfigError
-from jobs.pools.base import Lost, Step, Task
-from jobs.pools.process import Process, Processes, _all_from
+from jobs.pools.base import Task
+from jobs.pools.process import Process, ProcessPool, _drain
+from jobs.pools.worker_pool import Died, Step
 from jobs.record import Record, read_records
 from jobs.running.encode_settings import EncodeConfig
-from jobs.running.worklist import NOWHERE, Item
+from jobs.running.worklist import NOT_WRITTEN, Item
 from rdo.config import RefineConfig
 
 Living = Callable[[int], list[str]]
@@ -30,7 +31,7 @@ WARNINGS = ("-W", "error", "-W", "ignore::FutureWarning")
 COUNT = 12  # pictures of a run that is to be ended
 PROGRAM = "import sys; from jobs.encode import main; sys.exit(main(sys.argv[1:]))"
 PLAIN = EncodeConfig(refine=RefineConfig(iters=0))
-Make = Callable[..., Processes]
+Make = Callable[..., ProcessPool]
 
 
 @pytest.fixture
@@ -38,8 +39,8 @@ def processes(model: str) -> Iterator[Make]:
     """Gives `processes(jobs, seconds_max)`: a pool that is closed after the test."""
     pools = []
 
-    def make(jobs: int, seconds_max: float = math.inf) -> Processes:
-        pools.append(Processes(model, "cpu", jobs, seconds_max, threads=1))
+    def make(jobs: int, seconds_max: float = math.inf) -> ProcessPool:
+        pools.append(ProcessPool(model, "cpu", jobs, seconds_max, threads=1))
         return pools[-1]
 
     yield make
@@ -50,7 +51,7 @@ def processes(model: str) -> Iterator[Make]:
 def hanging(folder: Path) -> Task:
     """A picture on a share that does not answer: a pipe that nobody writes to."""
     os.mkfifo(folder / "hangs.png")
-    return Task(Item(str(folder / "hangs.png"), NOWHERE, 100), PLAIN)
+    return Task(Item(str(folder / "hangs.png"), NOT_WRITTEN, 100), PLAIN)
 
 
 def files(folder: str) -> dict[str, bytes]:
@@ -62,10 +63,10 @@ def test_all_that_a_worker_said_is_heard_at_once() -> None:
     handle = Process(SimpleNamespace(join=lambda timeout: None, exitcode=-9), ours)
     for answer in (Step(), Step(), []):
         theirs.send(answer)
-    assert list(_all_from(handle)) == [Step(), Step(), []]
+    assert list(_drain(handle)) == [Step(), Step(), []]
     theirs.send(Step())
     theirs.close()
-    assert list(_all_from(handle)) == [Step(), Lost("SIGKILL, as when memory runs out")]
+    assert list(_drain(handle)) == [Step(), Died("SIGKILL, as when memory runs out")]
 
 
 def test_two_processes_write_the_same_bytes_as_one(save_photo: Any, rdo_encode: Any, records: Any) -> None:
@@ -92,12 +93,12 @@ def test_what_always_kills_its_worker_is_recorded_and_the_rest_done(
     while len(found) < 5:
         found |= {task.item.output: record for task, record in pool.wait(0.2)}
         for worker in pool.workers:
-            if any(task.item.output == NOWHERE for task in worker.tasks):
+            if any(task.item.output == NOT_WRITTEN for task in worker.tasks):
                 pid = worker.handle.process.pid or 0
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)
     assert len(killed) == 3
-    assert "its worker died 3 times (SIGKILL, as when memory runs out)" in str(found.pop(NOWHERE).error)
+    assert "its worker died 3 times (SIGKILL, as when memory runs out)" in str(found.pop(NOT_WRITTEN).error)
     assert {record.status for record in found.values()} == {"done"} and len(files("out")) == 4
 
 
@@ -114,8 +115,8 @@ def test_a_share_that_hangs_is_stopped_and_the_rest_done(processes: Make, save_p
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are Linux's")
 def test_a_worker_out_of_memory_says_so_and_lives_on(processes: Make, save_photo: Any) -> None:
     pool = processes(1)
-    small = Task(Item(str(save_photo("small.png", 20, 20)), NOWHERE, 400), PLAIN)
-    large = Task(Item(str(save_photo("large.png", 3000, 3000)), NOWHERE, 9_000_000), PLAIN)
+    small = Task(Item(str(save_photo("small.png", 20, 20)), NOT_WRITTEN, 400), PLAIN)
+    large = Task(Item(str(save_photo("large.png", 3000, 3000)), NOT_WRITTEN, 9_000_000), PLAIN)
     pool.submit(small)
     pool.wait()
     pid = pool.workers[0].handle.process.pid or 0
@@ -166,8 +167,8 @@ def test_a_second_signal_does_not_cut_the_end_of_a_worker_short() -> None:
     """A pool that closes tells its workers twice."""
     program = """if True:
         import atexit, os, signal
-        from jobs.pools.child import _end
-        signal.signal(signal.SIGTERM, _end)
+        from jobs.pools.worker import _exit
+        signal.signal(signal.SIGTERM, _exit)
         atexit.register(lambda: (os.kill(os.getpid(), signal.SIGTERM), print("tidied")))
         os.kill(os.getpid(), signal.SIGTERM)"""
     ended = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True)
@@ -188,8 +189,8 @@ def test_a_pool_without_work_starts_nobody(processes: Make) -> None:
 
 
 def test_a_model_that_is_gone_is_told_by_the_workers(folder: Path, save_photo: Any) -> None:
-    pool = Processes("gone.safetensors", "cpu", 1)
-    pool.submit(Task(Item(str(save_photo("a.png", 10, 10)), NOWHERE, 100), PLAIN))
+    pool = ProcessPool("gone.safetensors", "cpu", 1)
+    pool.submit(Task(Item(str(save_photo("a.png", 10, 10)), NOT_WRITTEN, 100), PLAIN))
     with pytest.raises(ConfigError, match=r"no worker can start: gone\.safetensors: no such model"):
         pool.wait()
     pool.close()

@@ -14,10 +14,10 @@ import pytest
 
 from codec.errors import ConfigError
 from jobs.pools.base import Task
-from jobs.pools.ray import RayPool, absolute, check_answers
+from jobs.pools.ray import RayPool, absolute_model, check_reachable
 from jobs.record import Record, read_records
 from jobs.running.encode_settings import EncodeConfig
-from jobs.running.worklist import NOWHERE, Item
+from jobs.running.worklist import NOT_WRITTEN, Item
 from rdo.config import RefineConfig
 
 Living = Callable[[int], list[str]]
@@ -65,7 +65,7 @@ def test_a_run_on_this_machine_imports_nothing_of_clusters(save_photo: Any, mode
 def test_an_address_that_nobody_answers_is_told_at_once(address: str) -> None:
     begin = time.monotonic()
     with pytest.raises(ConfigError, match=f"--address {address}: nobody answers .*write HOST:PORT of a head node"):
-        check_answers(address)
+        check_reachable(address)
     assert time.monotonic() - begin < 6
 
 
@@ -79,16 +79,16 @@ def test_an_address_that_nobody_answers_is_told_at_once(address: str) -> None:
     ],
 )  # fmt: skip
 def test_a_model_has_the_same_name_in_every_folder(model: str, named: str, folder: Path) -> None:
-    assert absolute(model) == named.format(here=Path.cwd())
+    assert absolute_model(model) == named.format(here=Path.cwd())
 
 
 def test_a_cluster_that_was_killed_here_is_told_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(folder))
-    check_answers("auto")  # nothing is known of one: Ray itself says so at once
+    check_reachable("auto")  # nothing is known of one: Ray itself says so at once
     (folder / "ray").mkdir()
     (folder / "ray/ray_current_cluster").write_text("127.0.0.1:1\n")
     with pytest.raises(ConfigError, match="--address auto: nobody answers"):
-        check_answers("auto")
+        check_reachable("auto")
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_an_actor_that_is_killed_each_time_is_recorded_and_the_rest_done(
     os.mkfifo(folder / "hangs.png")
     pool = RayPool(model, workers=2, shared=folder, threads=1)
     try:
-        pool.submit(Task(Item("hangs.png", NOWHERE, 100), PLAIN))
+        pool.submit(Task(Item("hangs.png", NOT_WRITTEN, 100), PLAIN))
         for i in range(3):
             pool.submit(Task(Item(str(save_photo(f"{i}.png", 10, 10)), f"{i}.rdo", 100), PLAIN))
         found = dict[str, Record]()

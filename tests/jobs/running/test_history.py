@@ -10,7 +10,7 @@ import pytest
 from codec.errors import ConfigError
 from jobs.record import read_records
 from jobs.running import history
-from jobs.running.history import sole_writer, stamp
+from jobs.running.history import file_stamp, sole_writer
 
 
 def age(path: Path) -> None:
@@ -22,18 +22,18 @@ def age(path: Path) -> None:
 def test_a_stamp_tells_files_apart_that_differ_in_size_or_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = folder / "a"
     path.write_bytes(b"one")
-    assert stamp(path) is None  # may still change within one tick of the clock
-    assert stamp(folder / "missing") is None
+    assert file_stamp(path) is None  # may still change within one tick of the clock
+    assert file_stamp(folder / "missing") is None
     monkeypatch.setattr(history, "STAMP_AGE_S", -1.0)
-    before = stamp(path)
-    assert before is not None and before == stamp(path)
+    before = file_stamp(path)
+    assert before is not None and before == file_stamp(path)
     path.write_bytes(b"two!")
-    assert stamp(path) != before
-    same_size = stamp(path)
+    assert file_stamp(path) != before
+    same_size = file_stamp(path)
     time.sleep(0.02)
     path.write_bytes(b"too!")
     os.utime(path, ns=(0, int(str(same_size).split("-")[1])))  # a forged time: the change of it is seen
-    assert stamp(path) not in (before, same_size)
+    assert file_stamp(path) not in (before, same_size)
 
 
 def test_a_picture_that_stayed_is_not_read_again_and_its_file_is(
@@ -43,7 +43,7 @@ def test_a_picture_that_stayed_is_not_read_again_and_its_file_is(
     age(source)
     assert rdo_encode("--iters", 0, "in") == 0
     [record] = read_records(Path("rdo-out/results.jsonl"))
-    assert record.input_stamp == stamp(source) is not None
+    assert record.input_stamp == file_stamp(source) is not None
     read, honest = list[Path](), history._sha256
     monkeypatch.setattr(history, "_sha256", lambda path: read.append(path) or honest(path))
     assert rdo_encode("--iters", 0, "in") == 0

@@ -1,0 +1,51 @@
+"""Refinement settings from a preset or a YAML file and flags: defaults < preset, recipe or YAML < flags."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from codec.settings import build, load_yaml, override
+from rdo.config import RefineConfig
+from rdo.presets import DEFAULT_EFFORT, effort, recipe, usual_method
+
+
+@dataclass(frozen=True)
+class RefineFlags:
+    """Flags that choose and override refinement settings; None leaves a setting as it is.
+
+    Attributes:
+        config: YAML file as in configs/refine, instead of an effort.
+        effort: preset, 1 to 9.
+        iters: steps; without an effort, of the preset with the nearest number of steps.
+
+    The others are fields of `RefineConfig`.
+    """
+
+    config: Path | None = None
+    effort: int | None = None
+    iters: int | None = None
+    method: str | None = None
+    time_budget: float | None = None
+    patience: int | None = None
+    seed: int | None = None
+    memory_gib: float | None = None
+
+
+def refine_config(flags: RefineFlags, model: str) -> RefineConfig:
+    """Return the refinement settings that flags ask for; `model` decides the method where they name none.
+
+    Raises:
+        ConfigError: a bad file or value.
+    """
+    if flags.config:
+        config = build(RefineConfig, load_yaml(flags.config), str(flags.config))
+    elif flags.iters is not None and flags.effort is None:
+        config = recipe(flags.iters)
+    else:
+        config = effort(DEFAULT_EFFORT if flags.effort is None else flags.effort)
+    names = [f.name for f in fields(RefineFlags) if f.name not in ("config", "effort")]
+    given = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
+    if (method := usual_method(model)) and not flags.config:
+        given.setdefault("method", method)
+    if given.get("method", config.method) != config.method and not flags.config:
+        config = recipe(config.iters, given["method"])
+    return override(config, given, "")
