@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import cli
-from jobs.decode import find_files, reader
 
 if TYPE_CHECKING:
     from codec.coding import AnyCodec
@@ -58,11 +57,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def show(arguments: argparse.Namespace) -> int:
     """Print every file's information; 1 if any could not be read."""
-    from jobs.running.encoding import explain
+    from jobs.running.failures import explain
+    from jobs.running.rdo_files import codec_loader, find_rdo_files
 
-    codec_of = reader(arguments.model, cli.check_device(arguments.device))
+    codec_of = codec_loader(arguments.model, cli.check_device(arguments.device))
     failed = 0
-    for name in (str(path) for path, _ in find_files(arguments.inputs)):
+    for name in (str(path) for path, _ in find_rdo_files(arguments.inputs)):
         try:
             data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
             info = inspect(name, data, codec_of(data))

@@ -24,7 +24,7 @@ from codec.images.formats import can_write, library_versions, read_as, write_as
 from codec.images.pixels import Pixels
 from jobs import jsonl
 from jobs.record import score
-from jobs.running.encoding import explain
+from jobs.running.failures import explain
 
 
 class Ladder(NamedTuple):
