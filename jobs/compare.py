@@ -24,19 +24,20 @@ EXAMPLES = """\
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `rdo-compare`."""
     flags = cli.parser("rdo-compare", "Compare refined with plain files and with classical codecs.", EXAMPLES)
-    flags.add_argument("inputs", nargs="*", metavar="PICTURE", help="files or folders; a second run encodes only what is missing")
+    flags.add_argument("inputs", nargs="*", metavar="PICTURE", help="files or folders; a second run encodes the rest")
     flags.add_argument("--records", nargs="+", metavar="FILE", help="results.jsonl of finished runs, or their folders")
     flags.add_argument("-o", "--output", help="folder (default rdo-compare, or that of --records)")
     ladder = ",".join(f"{quality:g}" for quality in LADDER)
     what = flags.add_argument_group("codecs and pictures compared")
     what.add_argument(
-        "--qualities", help=f"quality levels of plain and refined files, 1 to 8 (default {ladder}; or a model's only one)"
+        "--qualities",
+        help=f"quality levels of .rdo files, 1 to 8 (default {ladder}; or a model's only one)",
     )
-    what.add_argument("--codecs", help="classical codecs: jpeg, jpeg2000, webp, avif, jpegxl, heic, or none (default: all installed)")
-    what.add_argument("--anchors", help="published curves: kodak, tecnick, clic or none (default: those of the very pictures)")
+    what.add_argument("--codecs", help="jpeg, jpeg2000, webp, avif, jpegxl, heic, or none (default: all installed)")
+    what.add_argument("--anchors", help="published curves: kodak, tecnick, clic or none (default: by the pictures)")
     what.add_argument("--pictures", type=int, default=4, help="pictures shown on the page")
     search = flags.add_argument_group("refinement")
-    search.add_argument("--iters", help="refinement steps; several, as 10,40,160, show gain against time (default: effort 5, 40)")
+    search.add_argument("--iters", help="steps; several, as 10,40,160, show gain against time (default: effort 5, 40)")
     search.add_argument("--method", help="rdoq, or a relaxation: ste, sga, ... (default rdoq)")
     search.add_argument("--time-budget", type=float, metavar="S", help="about S seconds of refinement per picture")
     search.add_argument("--seed", type=int, help="seed of the noise (default 0)")

@@ -31,9 +31,15 @@ def build_parser() -> argparse.ArgumentParser:
     search = flags.add_argument_group("search")
     search.add_argument("--trials", type=int, metavar="N", help="trials in all, those of earlier runs included")
     search.add_argument("--time-budget", type=float, metavar="S", help="begin no trial S seconds after the start")
-    search.add_argument("--holdout", metavar="X", help="held-out photos for the final comparison: a folder, or a share of PHOTO")
+    search.add_argument(
+        "--holdout", metavar="X", help="held-out photos for the comparison: a folder, or a share of PHOTO"
+    )
     search.add_argument("--seed", type=int, default=0, help="seed of the sampler")
-    search.add_argument("--storage", metavar="URL", help="Optuna's storage: a database or a journal file (default study.journal in the folder)")
+    search.add_argument(
+        "--storage",
+        metavar="URL",
+        help="Optuna's storage (default study.journal in the folder)",
+    )
     search.add_argument("--name", help="name of the study in its storage (default: that of the YAML file)")
     cli.add_picture_flags(flags)
     run = flags.add_argument_group("run")

@@ -26,7 +26,7 @@ from jobs.comparing.views import View, choose_records, make_view, read_view, wri
 from jobs.pools.base import Pool
 from jobs.record import Record
 from jobs.running.encode_settings import EncodeConfig
-from jobs.running.encoding import explain
+from jobs.running.failures import explain
 from jobs.running.run import RESULTS, run
 from jobs.running.worklist import build_worklist
 from rdo.config import RefineConfig

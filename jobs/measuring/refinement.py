@@ -81,9 +81,7 @@ class Row:
 def add_flags(flags: argparse.ArgumentParser) -> None:
     """Add the flags of `rdo-bench refine`."""
     ladder = ",".join(f"{quality:g}" for quality in LADDER)
-    flags.add_argument(
-        "inputs", nargs="+", metavar="PICTURE", help="files or folders; a second run encodes only what is missing"
-    )
+    flags.add_argument("inputs", nargs="+", metavar="PICTURE", help="files or folders; a second run encodes the rest")
     flags.add_argument("-o", "--output", type=Path, default=Path("rdo-bench"), help="folder of the encoded files")
     flags.add_argument("--methods", default="rdoq,sga", help="methods, or YAML files as in configs/refine")
     flags.add_argument("--iters", default="10,25,50,100", help="refinement steps")

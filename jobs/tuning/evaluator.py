@@ -11,9 +11,9 @@ from typing import NamedTuple
 from codec.coding import AnyCodec
 from jobs.pools.base import Pool, Task
 from jobs.record import Record, append_record, read_records
-from jobs.running.encode_settings import EncodeConfig, encode_hash, suits
+from jobs.running.encode_settings import EncodeConfig, encode_hash, policy_matches
 from jobs.running.run import RESULTS
-from jobs.running.worklist import NOWHERE, Item
+from jobs.running.worklist import NOT_WRITTEN, Item
 from jobs.tuning.photos import Photo
 from rdo.config import RefineConfig
 
@@ -35,7 +35,7 @@ class Evaluator:
         self.pool, self.codec, self.config, self.results = pool, codec, config, folder / RESULTS
         scored = [record for record in read_records(self.results) if record.outcome]
         here = [record for record in scored if _kind(record.device or "") == _kind(device)]
-        done = [record for record in here if suits(record.policy, config.policy)]
+        done = [record for record in here if policy_matches(record.policy, config.policy)]
         self.hashes: dict[EncodeConfig, str] = {}  # cached: each takes a pass over all weights
         self.known = {(record.input_sha256, record.config_hash): record for record in done}
 
@@ -46,7 +46,7 @@ class Evaluator:
             self.hashes[config] = encode_hash(self.codec, config)
         record = self.known.get((case.photo.sha256, self.hashes[config]))
         if record is None:
-            self.pool.submit(Task(Item(str(case.photo.path), NOWHERE, case.photo.pixels), config, key))
+            self.pool.submit(Task(Item(str(case.photo.path), NOT_WRITTEN, case.photo.pixels), config, key))
         return record
 
     def wait(self) -> list[tuple[str, Record]]:

@@ -146,9 +146,7 @@ def gather_cases(settings: TuneSettings) -> Cases:
         raise ConfigError(f"--holdout: {name} is among the photos to tune on: hold out others")
     cases = []
     for photos in (tuned, held_out):
-        ready = prepare(
-            photos, crop=config.crop, policy=settings.policy, folder=settings.output / "crops", failed=fail
-        )
+        ready = prepare(photos, crop=config.crop, policy=settings.policy, folder=settings.output / "crops", failed=fail)
         cases.append([Case(photo, quality) for photo in ready for quality in config.qualities])
     if not cases[0]:
         raise ConfigError(f"{', '.join(settings.photos)}: none of the photos can be read")
@@ -181,4 +179,3 @@ def parse_holdout(given: str | None, default: float) -> float | str:
     if not 0 <= share < 1:
         raise ConfigError(f"--holdout {given}: a share must lie in [0, 1); or name a folder")
     return share
-

@@ -12,15 +12,15 @@ from typing import Any
 import optuna
 import pytest
 
-import jobs.running.encoding
-import jobs.running.run
+import jobs.pools.in_process
+import jobs.running.encode_pixels
 from jobs.record import read_records
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.history import sole_writer
 from jobs.tune import main
-from jobs.tuning.photos import Photo
 from jobs.tuning.evaluator import Case
 from jobs.tuning.held_out import compare_with_preset
+from jobs.tuning.photos import Photo
 from rdo.presets import recipe
 
 ROWS = "study/trials.csv"
@@ -47,7 +47,7 @@ def tune(model: str, save_photo: Any, folder: Path) -> Tune:
 
 
 def test_what_fails_on_held_out_photos_is_told_and_counted(make_record: Any, capsys: Any) -> None:
-    good, bad = make_record("a.png", 6), replace(make_record("b.png", 6), gain_percent=None, error="stopped")
+    good, bad = make_record("a.png", 6), replace(make_record("b.png", 6), outcome=None, error="stopped")
     evaluator = SimpleNamespace(config=EncodeConfig(), evaluate=lambda recipe, cases: [good, bad][: len(cases)])
     cases = [Case(Photo(Path(name), name, 100), 6.0) for name in ("a.png", "b.png")]
     outcome, failures = compare_with_preset(evaluator, recipe(10), cases)
@@ -58,14 +58,14 @@ def test_what_fails_on_held_out_photos_is_told_and_counted(make_record: Any, cap
 def test_a_study_whose_held_out_photos_fail_is_no_success(tune: Tune, save_photo: Any, monkeypatch: Any) -> None:
     Path("mine.yaml").write_text(STUDY.replace("crop: 24\n", ""))
     save_photo("held/a.png", 48, 40, 9)
-    honest = jobs.running.encoding.refine
+    honest = jobs.running.encode_pixels.refine
 
     def refine(codec: Any, x: Any, *args: Any) -> Any:
         if x.shape[-2] == 48:
             raise RuntimeError("no luck")
         return honest(codec, x, *args)
 
-    monkeypatch.setattr(jobs.running.encoding, "refine", refine)
+    monkeypatch.setattr(jobs.running.encode_pixels, "refine", refine)
     assert tune("--trials", 1, "--holdout", "held") == 1
     [best] = json.loads(Path("study/summary.json").read_text())["best"]
     assert best["failures"] == 2 and best["held_out"] is None
@@ -127,7 +127,7 @@ def test_a_study_leaves_its_best_recipe_and_what_it_is_worth(tune: Tune, rdo_enc
 
 
 def test_a_killed_study_goes_on_and_encodes_nothing_twice(tune: Tune, monkeypatch: Any, capsys: Any) -> None:
-    honest, calls = jobs.running.run.encode, list[int]()
+    honest, calls = jobs.pools.in_process.encode, list[int]()
 
     def encode(*args: Any) -> Any:
         calls.append(1)
@@ -135,7 +135,7 @@ def test_a_killed_study_goes_on_and_encodes_nothing_twice(tune: Tune, monkeypatc
             raise KeyboardInterrupt
         return honest(*args)
 
-    monkeypatch.setattr(jobs.running.run, "encode", encode)
+    monkeypatch.setattr(jobs.pools.in_process, "encode", encode)
     assert [tune(), tune(), tune()] == [130, 130, 0]
     finished = rows()
     assert sum(row["state"] in ("done", "pruned") for row in finished) == 4
@@ -206,7 +206,7 @@ def test_where_every_trial_fails_the_study_stops(tune: Tune, monkeypatch: Any, c
     def refine(*args: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr("jobs.running.encoding.refine", refine)
+    monkeypatch.setattr("jobs.running.encode_pixels.refine", refine)
     assert tune() == 2
     told = capsys.readouterr().err
     assert "3 trials in a row failed, the last on study/crops/" in told and "out of memory" in told
