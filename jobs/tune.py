@@ -69,9 +69,9 @@ def parse(arguments: argparse.Namespace) -> "TuneSettings":
     """
     from codec.images.read import ImagePolicy
     from codec.settings import override
+    from jobs.tuning.open_study import require_optuna
     from jobs.tuning.run import TuneSettings, parse_holdout
     from jobs.tuning.space import load_study
-    from jobs.tuning.study import require_optuna
 
     seconds = float("inf") if arguments.time_budget is None else arguments.time_budget
     deadline = time.monotonic() + seconds

@@ -14,7 +14,7 @@ OWNERS = {
     "yaml": {"codec/settings.py"},
     "skimage": {"jobs/demo.py"},
     "ray": {"jobs/pools/ray.py"},
-    "optuna": {"jobs/tuning/study.py"},
+    "optuna": {"jobs/tuning/study.py", "jobs/tuning/open_study.py"},
     "matplotlib": {"jobs/measuring/plot.py"},
 }
 

@@ -108,7 +108,7 @@ def plain_latents(codec: AnyCodec, pixels: Pixels, quality: float) -> Latents:
 
 
 def append_split(path: Path, split: BitSplit) -> None:
-    """Append a line of JSON, flushed to the disk."""
+    """Append a split to a file of JSON lines, flushed to the disk."""
     jsonl.append(path, json.dumps(asdict(split), allow_nan=False))
 
 

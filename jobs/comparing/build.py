@@ -84,12 +84,12 @@ def _qualities(records: list[Record], series: dict[str, Series]) -> list[AtQuali
 def _curve(series: Series, images: list[str]) -> CodecCurve:
     means = series.means(images) if images else None
     return CodecCurve(
-        series.codec,
-        series.settings,
-        [] if means is None else means.bpp.tolist(),
-        [] if means is None else means.psnr_db.tolist(),
-        [] if means is None else means.ms_ssim,
-        {
+        codec=series.codec,
+        settings=series.settings,
+        bpp=[] if means is None else means.bpp.tolist(),
+        psnr_db=[] if means is None else means.psnr_db.tolist(),
+        ms_ssim=[] if means is None else means.ms_ssim,
+        points={
             image: [(p.bpp, p.psnr_db, p.ms_ssim, p.seconds, p.bytes) if p else None for p in row]
             for image, row in series.points.items()
         },
@@ -116,12 +116,12 @@ def _efforts(records: list[Record]) -> list[Effort]:
         runs = [r for r in records if r.quality == quality]
         found.append(
             Effort(
-                quality,
-                float(np.mean([r.measured.iters for r in runs])),
-                len(runs),
-                float(np.mean([r.measured.gain_percent for r in runs])),
-                float(np.mean([r.seconds or 0.0 for r in runs])),
-                float(np.mean([r.measured.width * r.measured.height / 1e6 for r in runs])),
+                quality=quality,
+                iters=float(np.mean([r.measured.iters for r in runs])),
+                images=len(runs),
+                gain_percent=float(np.mean([r.measured.gain_percent for r in runs])),
+                seconds=float(np.mean([r.seconds or 0.0 for r in runs])),
+                megapixels=float(np.mean([r.measured.width * r.measured.height / 1e6 for r in runs])),
             )
         )
     return found
@@ -133,11 +133,11 @@ def _pictures(records: list[Record]) -> list[Picture]:
         found.setdefault(record.input, []).append(record)
     return [
         Picture(
-            image,
-            runs[0].measured.width,
-            runs[0].measured.height,
-            {_key(r.quality): r.measured.gain_percent for r in runs},
-            {_key(r.quality): r.seconds for r in runs if r.seconds is not None},
+            image=image,
+            width=runs[0].measured.width,
+            height=runs[0].measured.height,
+            gain_percent={_key(r.quality): r.measured.gain_percent for r in runs},
+            seconds={_key(r.quality): r.seconds for r in runs if r.seconds is not None},
         )
         for image, runs in found.items()
     ]

@@ -194,7 +194,7 @@ def encode_setting(task: ClassicalRecord, pixels: Pixels) -> ClassicalRecord:
 
 
 def append_point(path: Path, record: ClassicalRecord) -> None:
-    """Append a line of JSON, flushed to the disk."""
+    """Append a record to a file of JSON lines, flushed to the disk."""
     jsonl.append(path, json.dumps(asdict(record), allow_nan=False))
 
 

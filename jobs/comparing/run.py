@@ -62,7 +62,7 @@ class CompareSettings:
     json: bool
 
 
-class Comparison(NamedTuple):
+class MeasuredReport(NamedTuple):
     """Report, and the views that only the page shows."""
 
     report: Report
@@ -85,15 +85,15 @@ def compare(settings: CompareSettings) -> int:
     Raises:
         ConfigError: no pictures or records, or a quality out of range.
     """
-    comparison = measure(settings)
-    report = comparison.report
-    write_report(settings.output, comparison)
+    measured = measure(settings)
+    report = measured.report
+    write_report(settings.output, measured)
     print(report.to_json() if settings.json else as_markdown(report), end="\n" if settings.json else "")
     cli.say(f"{settings.output / 'report.html'}: open it in a browser")
     return cli.SOME_FAILED if report.failures else cli.DONE
 
 
-def measure(settings: CompareSettings) -> Comparison:
+def measure(settings: CompareSettings) -> MeasuredReport:
     """Make a report from files that exist already or are written now."""
     folder, policy = settings.output, settings.policy
     codec = load_driver_codec(settings.pool)
@@ -130,14 +130,14 @@ def measure(settings: CompareSettings) -> Comparison:
         notes=[*settings.codecs.notes, *doubts, *unread, *unseen],
         settings=described,
     )
-    return Comparison(report, views)
+    return MeasuredReport(report, views)
 
 
-def write_report(folder: Path, comparison: Comparison) -> None:
+def write_report(folder: Path, measured: MeasuredReport) -> None:
     """Write report.html, .json, .csv and .md, each whole or not at all."""
-    report = comparison.report
+    report = measured.report
     texts = {
-        "html": render(report, comparison.views),
+        "html": render(report, measured.views),
         "json": report.to_json(),
         "csv": as_csv(report),
         "md": as_markdown(report),
@@ -161,7 +161,7 @@ def _encode_ladder(settings: CompareSettings, codec: AnyCodec) -> list[Record]:
     items = build_worklist(list(settings.inputs), str(settings.output))
     settings.output.mkdir(parents=True, exist_ok=True)
     sources = (Path(items[0].input),)
-    with closing(make_pool(settings.pool, codec, len(items), settings.output, sources)) as pool:
+    with closing(make_pool(settings.pool, codec, len(items), shared=settings.output, sources=sources)) as pool:
         return measurements.encode_ladder(
             inputs=list(settings.inputs),
             folder=settings.output,

@@ -8,12 +8,11 @@ import argparse
 import itertools
 import json
 import statistics
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from jobs import cli
 from jobs.pools.selection import PoolSettings, add_pool_flags
@@ -22,21 +21,13 @@ if TYPE_CHECKING:
     from codec.coding import AnyCodec
     from codec.images.pixels import Pixels
     from codec.images.read import ImagePolicy
+    from jobs.measuring.ways import Way
     from jobs.pools.base import Pool
     from jobs.record import Record
     from jobs.running.encode_settings import EncodeConfig
-    from jobs.running.refine_settings import RefineFlags
-    from rdo.config import RefineConfig
 
 LADDER = (2.0, 4.0, 6.0)
 STEP_REPEATS = 5  # timed calls of a bare step
-
-
-class Way(NamedTuple):
-    """Named refinement to measure; name and number of steps together are unique."""
-
-    name: str
-    refine: "RefineConfig"
 
 
 @dataclass(frozen=True)
@@ -56,7 +47,7 @@ class RefinementSettings:
 
     inputs: tuple[str, ...]
     output: Path
-    ways: tuple[Way, ...]
+    ways: "tuple[Way, ...]"
     qualities: tuple[float, ...] | None
     policy: "ImagePolicy"
     pool: PoolSettings
@@ -103,6 +94,7 @@ def parse(arguments: argparse.Namespace) -> RefinementSettings:
     """
     from codec.images.read import ImagePolicy
     from jobs.measuring.plot import check_plot
+    from jobs.measuring.ways import parse_ways
     from jobs.running.refine_settings import RefineFlags
 
     check_plot(arguments.plot)
@@ -124,43 +116,6 @@ def parse(arguments: argparse.Namespace) -> RefinementSettings:
     )
 
 
-def parse_ways(
-    *, methods: list[str], iters: list[int], vary: str | None, flags: "RefineFlags", model: str
-) -> tuple[Way, ...]:
-    """Return a way for each method, number of steps and value of the varied setting.
-
-    Args:
-        methods: names of methods, or YAML files.
-        iters: numbers of steps.
-        vary: KEY=VALUE,VALUE, or None to vary nothing.
-        flags: settings of all ways.
-        model: name of the model, which decides a default method.
-
-    Raises:
-        ConfigError: an unknown method, setting or value, no steps, or two ways of one name and number of steps.
-    """
-    from codec.errors import ConfigError
-    from codec.settings import override
-    from jobs.running.refine_settings import refine_config
-
-    if vary and "=" not in vary:
-        raise ConfigError(f"--vary {vary}: write KEY=VALUE,VALUE")
-    key, _, values = (vary or "").partition("=")
-    ways = []
-    for method, count in itertools.product(methods, iters):
-        path = Path(method) if method.endswith((".yaml", ".yml")) else None
-        name = path.stem if path else method
-        base = refine_config(replace(flags, config=path, iters=count, method=None if path else method), model)
-        varied = [Way(f"{name}-{key}{value}", override(base, {key: value})) for value in values.split(",") if value]
-        ways += varied or [Way(name, base)]
-    for (name, count), uses in Counter((way.name, way.refine.iters) for way in ways).items():
-        if not count:
-            raise ConfigError(f"{name}: 0 steps refine nothing: give 1 or more")
-        if uses > 1:
-            raise ConfigError(f"{uses} ways are called {name} with {count} steps: leave one out, or rename its file")
-    return tuple(ways)
-
-
 def run(settings: RefinementSettings) -> int:
     """Encode what is missing and print a row for each quality and way; return 1 if any picture failed."""
     from jobs.measuring.plot import plot_gain, write_plot
@@ -174,7 +129,7 @@ def run(settings: RefinementSettings) -> int:
     failed, rows = False, []
     pictures = len(build_worklist(list(settings.inputs), str(settings.output)))
     settings.output.mkdir(parents=True, exist_ok=True)
-    with closing(make_pool(settings.pool, codec, pictures, settings.output)) as pool:
+    with closing(make_pool(settings.pool, codec, pictures, shared=settings.output)) as pool:
         for quality, way, records in _encode_all(settings, qualities, codec, pool):
             failed |= any(record.error for record in records)
             if row := summarise(way, quality, records):
@@ -188,7 +143,7 @@ def run(settings: RefinementSettings) -> int:
     return cli.SOME_FAILED if failed else cli.DONE
 
 
-def summarise(way: Way, quality: float, records: "list[Record]") -> Row | None:
+def summarise(way: "Way", quality: float, records: "list[Record]") -> Row | None:
     """Average the records that have an outcome and steps; None where there are none."""
     done = [r.outcome for r in records if r.outcome and r.outcome.refine_seconds and r.outcome.iters]
     if not done:
@@ -239,11 +194,11 @@ def _encode_all(
     for quality, way in itertools.product(qualities, settings.ways):
         config = EncodeConfig(settings.pool.model, quality, refine=way.refine, policy=settings.policy)
         folder = settings.output / f"q{quality:g}" / f"{way.name}-i{way.refine.iters}"
-        yield quality, way, _encode(settings.inputs, folder, codec, config, pool)
+        yield quality, way, _encode(settings.inputs, folder, codec, config=config, pool=pool)
 
 
 def _encode(
-    inputs: tuple[str, ...], folder: Path, codec: "AnyCodec", config: "EncodeConfig", pool: "Pool"
+    inputs: tuple[str, ...], folder: Path, codec: "AnyCodec", *, config: "EncodeConfig", pool: "Pool"
 ) -> "list[Record]":
     """Encode all pictures with one configuration into a folder; print the errors of those that fail."""
     from jobs.running.run import RESULTS, run

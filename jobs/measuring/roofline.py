@@ -138,6 +138,19 @@ def rows(inputs: "StageInputs", size: str, peaks: Peaks, repeats: int) -> list[R
     from jobs.measuring.timing import time_calls
 
     device, model = inputs.level.device, inputs.codec.config.name
+
+    def row(stage: str, seconds: float, floor: float, bound: str) -> Row:
+        return Row(
+            model=model,
+            device=str(device),
+            size=size,
+            stage=stage,
+            seconds=seconds,
+            floor_seconds=floor,
+            times_floor=seconds / floor,
+            bound=bound,
+        )
+
     stages = transform_stages(inputs)
     stages["context, in steps"] = context_stage(inputs, CACHED).run
     stages["refinement step"] = refinement_step(inputs.codec, inputs.pixels, inputs.level)
@@ -147,10 +160,10 @@ def rows(inputs: "StageInputs", size: str, peaks: Peaks, repeats: int) -> list[R
         operations, traffic = floor_seconds(work, peaks)
         floor = max(operations, traffic)
         bound = "operations" if operations >= traffic else "bytes"
-        found.append(Row(model, str(device), size, stage, seconds, floor, seconds / floor, bound))
+        found.append(row(stage, seconds, floor, bound))
     decoder = [row for row in found if row.stage in DECODER_STAGES]
     seconds, floor = sum(row.seconds for row in decoder), sum(row.floor_seconds for row in decoder)
-    return [*found, Row(model, str(device), size, "decode, all networks", seconds, floor, seconds / floor, "sum")]
+    return [*found, row("decode, all networks", seconds, floor, "sum")]
 
 
 def floor_seconds(work: Work, peaks: Peaks) -> tuple[float, float]:

@@ -20,12 +20,13 @@ from jobs.running.history import sole_writer
 from jobs.running.run import RESULTS
 from jobs.tuning.evaluator import Case, Evaluator
 from jobs.tuning.held_out import evaluate_best
+from jobs.tuning.open_study import open_study
 from jobs.tuning.photos import find_photos, prepare, split
 from jobs.tuning.results import as_json, as_text, write_results
 from jobs.tuning.search import Search
 from jobs.tuning.setup import study_setup
 from jobs.tuning.space import StudyConfig
-from jobs.tuning.study import Study, open_study
+from jobs.tuning.study import Study
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def tune(settings: TuneSettings) -> int:
             driver=str(folder.resolve()),
         )
         sources = (cases.tuned[0].photo.path,)
-        with closing(make_pool(settings.pool, codec, config.trials * len(cases.tuned), folder, sources)) as pool:
+        tasks = config.trials * len(cases.tuned)
+        with closing(make_pool(settings.pool, codec, tasks, shared=folder, sources=sources)) as pool:
             evaluator = Evaluator(
                 pool,
                 codec,

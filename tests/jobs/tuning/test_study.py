@@ -11,9 +11,10 @@ import pytest
 
 from codec.errors import ConfigError
 from jobs.record import SCHEMA, Outcome, Record, Score
+from jobs.tuning.open_study import open_study
 from jobs.tuning.space import Dimension, StudyConfig
 from jobs.tuning.storage import without_password
-from jobs.tuning.study import OpenTrial, Study, open_study
+from jobs.tuning.study import OpenTrial, Study
 
 CASES = 12
 SPACE = StudyConfig({"temperature_bits": Dimension(0.0, 2.0), "move_fraction_start": Dimension(0.1, 0.9)})
