@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from codec.errors import ConfigError
-from jobs.tuning.setup import first_difference
+from jobs.tuning.setup import first_difference, with_current_names
 from jobs.tuning.space import StudyConfig
 from jobs.tuning.storage import check_server, repair_journal, without_password
 from jobs.tuning.study import Study
@@ -63,10 +63,11 @@ def open_study(
         # a sampler that began again with its seed would draw again what it has drawn
         seed += len(study.get_trials(deepcopy=False))
         study.sampler = optuna.samplers.TPESampler(multivariate=True, constant_liar=True, seed=seed)
-    _fail_abandoned(study, config, driver)
+    opened = Study(config, study, cases, driver)
+    _fail_abandoned(study, set(opened.distributions), driver)
     for point in config.presets():
-        study.enqueue_trial(point, skip_if_exists=True)
-    return Study(config, study, cases, driver)
+        study.enqueue_trial({opened.stored_name(key): value for key, value in point.items()}, skip_if_exists=True)
+    return opened
 
 
 def _load(storage: str, name: str, directions: list[Literal["maximize", "minimize"]]) -> "optuna.Study":
@@ -105,12 +106,12 @@ def _check_setup(study: "optuna.Study", setup: Mapping[str, object], where: str)
         return
     if stored is None:
         raise ConfigError(f"{where}: was not begun by rdo-tune: take another --name")
-    if change := first_difference(stored, setup):
+    if change := first_difference(with_current_names(stored), setup):
         key, old, new = change
         raise ConfigError(f"{where}: was begun with {key} {old}, not {new}: undo that, or take another -o or --name")
 
 
-def _fail_abandoned(study: "optuna.Study", config: StudyConfig, driver: str) -> None:
+def _fail_abandoned(study: "optuna.Study", names: set[str], driver: str) -> None:
     """Fail the trials that a killed run of this driver left under way, and enqueue them again; records are kept."""
     from optuna.trial import TrialState
 
@@ -118,5 +119,5 @@ def _fail_abandoned(study: "optuna.Study", config: StudyConfig, driver: str) -> 
         if trial.user_attrs.get("run", driver) != driver:
             continue
         study.tell(trial.number, state=TrialState.FAIL)
-        if set(trial.params) == set(config.search):
+        if set(trial.params) == names:
             study.enqueue_trial(trial.params, user_attrs={"repeats": trial.number})

@@ -1,12 +1,16 @@
 """Setup of a study: everything that the values of its trials depend on, stored with it and compared when it resumes."""
 
 import hashlib
+from collections.abc import Mapping
 from itertools import zip_longest
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from codec.settings import to_stored_mapping
 from jobs.tuning.evaluator import Case
 from jobs.tuning.space import StudyConfig
+from rdo.config import RefineConfig
+
+T = TypeVar("T")
 
 
 class Difference(NamedTuple):
@@ -35,6 +39,17 @@ def study_setup(
     mapping = {key: value for key, value in to_stored_mapping(config).items() if key not in ("trials", "holdout")}
     machine = {"device": device, "threads": threads, "batch": batch}
     return {**mapping, **machine, "model": model_id, "photos": f"{len(photos)} ({digest})"}
+
+
+def current_names(stored: Mapping[str, T]) -> dict[str, T]:
+    """Rename the keys of settings that an earlier release stored by older names to their fields of `RefineConfig`."""
+    return {RefineConfig.RENAMED.get(name, name): value for name, value in stored.items()}
+
+
+def with_current_names(setup: object) -> object:
+    """Return a stored setup with its search dimensions under the present names of their settings."""
+    search = setup.get("search") if isinstance(setup, dict) else None
+    return {**setup, "search": current_names(search)} if isinstance(setup, dict) and isinstance(search, dict) else setup
 
 
 def first_difference(old: object, new: object, key: str = "") -> Difference | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from jobs.record import Record
+from jobs.tuning.setup import current_names
 from jobs.tuning.space import StudyConfig
 from jobs.tuning.trial import State, Trial, means, pareto_front
 from rdo.config import RefineConfig
@@ -55,7 +56,13 @@ class Study:
     def __init__(self, config: StudyConfig, study: "optuna.Study", cases: int, driver: str) -> None:
         self.config, self.study, self.cases, self.driver = config, study, cases, driver
         self.setup: dict[str, object] = study.user_attrs["setup"]
-        self.distributions = {name: _distribution(config, name) for name in config.search}
+        self.distributions = {self.stored_name(name): _distribution(config, name) for name in config.search}
+
+    def stored_name(self, name: str) -> str:
+        """Return the name of a setting in the storage, which keeps the one that the study was begun with."""
+        search = self.setup.get("search")
+        stored = search if isinstance(search, dict) else {}
+        return next((old for old in stored if RefineConfig.RENAMED.get(old, old) == name), name)
 
     @property
     def name(self) -> str:
@@ -73,7 +80,7 @@ class Study:
         trial.set_user_attr("run", self.driver)
         order = list(range(self.cases))
         random.Random(trial.number).shuffle(order)
-        return OpenTrial(trial, self.config.recipe(trial.params), deque(order))
+        return OpenTrial(trial, self.config.recipe(current_names(trial.params)), deque(order))
 
     def add_record(self, trial: OpenTrial, case: int, record: Record) -> bool:
         """Add the record of one case; return True if that ends the trial, which is then told to Optuna.
@@ -162,7 +169,7 @@ def _as_trial(trial: "optuna.trial.FrozenTrial", cases: int) -> Trial:
     return Trial(
         number=trial.number,
         state=state,
-        params=trial.params,
+        params=current_names(trial.params),
         gain_percent=trial.values[0] if trial.values else None,
         seconds=attributes.get("seconds"),
         cases=measured,

@@ -143,6 +143,26 @@ def test_a_study_that_was_begun_otherwise_is_refused_and_left_alone(folder: Path
     assert Path("s.journal").read_bytes() == before
 
 
+def test_a_study_of_an_earlier_release_resumes_under_its_stored_names(folder: Path) -> None:
+    """Optuna would not know a dimension again by another name."""
+    before = {"search": {"heat": {"low": 0.0, "high": 2.0}, "share_start": {}}, "photos": "1"}
+    study = optuna.create_study(storage="sqlite:///s.db", study_name="mine", direction="maximize")
+    study.set_user_attr("setup", before)
+    uniform = optuna.distributions.FloatDistribution
+    trial = study.ask({"heat": uniform(0.0, 2.0), "share_start": uniform(0.1, 0.9)})
+    trial.set_user_attr("cases", f"{CASES} of {CASES}")
+    for case in range(CASES):
+        trial.report(1.0, case)
+    study.tell(trial, 1.0)
+    now = {"search": {"temperature_bits": {"low": 0.0, "high": 2.0}, "move_fraction_start": {}}, "photos": "1"}
+    resumed = opened("sqlite:///s.db", setup=now)
+    attempt = run(resumed, peak)
+    assert set(attempt.trial.params) == {"heat", "share_start"}
+    assert all(set(t.params) == {"temperature_bits", "move_fraction_start"} for t in resumed.trials())
+    best = next(t for t in resumed.trials() if t.number == trial.number)
+    assert resumed.config.recipe(best.params).temperature_bits == pytest.approx(trial.params["heat"], rel=1e-3)
+
+
 def test_a_strangers_study_is_refused(folder: Path) -> None:
     study = optuna.create_study(storage="sqlite:///s.db", study_name="mine", direction="maximize")
     study.tell(study.ask(), 1.0)
