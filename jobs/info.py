@@ -1,4 +1,4 @@
-"""`rdo-info`: what a .rdo file says of itself, and where its bits went."""
+"""`rdo-info`: header of .rdo files, and the split of their bytes into y, z and overhead."""
 
 import argparse
 import json
@@ -19,10 +19,10 @@ EXAMPLES = """\
 
 @dataclass(frozen=True)
 class Info:
-    """Header and bit split; the split is null where the file's model is not at hand.
+    """Header of a file and the split of its bytes, which is None where the file's model is not at hand.
 
-    `y_bytes_est` and `z_bytes_est` are the model's estimate for the decoded symbols; `overhead_bytes` is the rest of
-    the file: its header, the grid of parameters, escapes and the coder's last word.
+    `y_bytes_est` and `z_bytes_est` are the model's estimates for the decoded symbols; `overhead_bytes` is the rest of
+    the file: header, rounding of entropy parameters, escapes and the coder's last word.
     """
 
     file: str
@@ -41,28 +41,38 @@ class Info:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All flags of the command."""
-    flags = cli.parser("rdo-info", "Show the header of .rdo files and how their bits divide.", EXAMPLES)
+    """Return the parser of `rdo-info`."""
+    flags = cli.parser("rdo-info", "Show the header of .rdo files and the split of their bytes.", EXAMPLES)
     flags.add_argument("inputs", nargs="+", metavar="FILE", help=".rdo files or folders; - is standard input")
-    flags.add_argument("--json", action="store_true", help="a JSON object a line")
+    flags.add_argument("--json", action="store_true", help="print a JSON object a line")
     cli.add_model_flags(flags, reads=True)
     return flags
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; see `cli` for exit statuses."""
+    """Run the command and return its exit status."""
     arguments = build_parser().parse_args(argv)
-    return cli.guarded(lambda: show(arguments))
+    return cli.guarded(lambda: show(arguments.inputs, arguments.model, device=arguments.device, as_json=arguments.json))
 
 
-def show(arguments: argparse.Namespace) -> int:
-    """Print every file's information; 1 if any could not be read."""
+def show(inputs: list[str], model: str | None, *, device: str, as_json: bool) -> int:
+    """Print the header and the bit split of every file; return 1 if any could not be read.
+
+    Args:
+        inputs: .rdo files or folders, or `-` for standard input.
+        model: name of the model of all files; None is the installed model whose id is in the file.
+        device: device that symbols are decoded on.
+        as_json: whether to print JSON lines instead of text.
+
+    Raises:
+        RdoError: no files, no such model or device.
+    """
     from jobs.running.failures import explain
     from jobs.running.rdo_files import codec_loader, find_rdo_files
 
-    codec_of = codec_loader(arguments.model, cli.check_device(arguments.device))
+    codec_of = codec_loader(model, cli.check_device(device))
     failed = 0
-    for name in (str(path) for path, _ in find_rdo_files(arguments.inputs)):
+    for name in (str(path) for path, _ in find_rdo_files(inputs)):
         try:
             data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
             info = inspect(name, data, codec_of(data))
@@ -70,12 +80,12 @@ def show(arguments: argparse.Namespace) -> int:
             failed += 1
             cli.say(f"{name}: {explain(error, name)}")
             continue
-        print(json.dumps(asdict(info)) if arguments.json else as_text(info))
+        print(json.dumps(asdict(info)) if as_json else as_text(info))
     return cli.SOME_FAILED if failed else cli.DONE
 
 
 def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
-    """Read a file's header and, with its own model, its symbols.
+    """Read a file's header and, if `codec` is its model, its symbols, and estimate their bits.
 
     Raises:
         BitstreamError: the bytes are no intact .rdo file.
@@ -83,14 +93,14 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
     from codec.bitstream.container import HEADER_BYTES, unpack
     from codec.coding import read
     from codec.identity import model_id
-    from jobs.comparing.details import bits_of
+    from jobs.comparing.bit_split import estimate_bits
 
     header, _ = unpack(data)
     known = header.model_id == model_id(codec)
     y_bytes = z_bytes = None
     if known:
         _, latents = read(codec, data)
-        y_bytes, z_bytes = (bits / 8 for bits in bits_of(codec, latents, header.quality))
+        y_bytes, z_bytes = (bits / 8 for bits in estimate_bits(codec, latents, header.quality))
     return Info(
         file=name,
         bytes=len(data),
@@ -109,7 +119,7 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
 
 
 def as_text(info: Info) -> str:
-    """A table of two columns."""
+    """Format the information as a table of two columns."""
     model = f"{cli.printable(info.model or 'another model: name it with --model')} ({info.model_id})"
     lines = [
         cli.printable(info.file),

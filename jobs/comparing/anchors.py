@@ -1,7 +1,7 @@
-"""Published curves of public picture sets, drawn and compared with ours where the very pictures are the same.
+"""Published rate-distortion curves of public picture sets, used where the pictures encoded are those of a set.
 
-`configs/anchors/*.json` holds, for each set, its curves with their sources and the hashes of its pictures. Only
-averaged curves are published, so only averaged curves are compared.
+`configs/anchors/*.json` holds, for each set, its curves with their sources and the hashes of its pictures. Publications
+give curves averaged over the set, so only averaged curves are compared with them.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 from codec.errors import ConfigError, RdoError
 from codec.images.pixels import Pixels
@@ -17,7 +18,7 @@ from codec.images.read import read_image
 
 @dataclass(frozen=True)
 class AnchorCurve:
-    """One published curve: `kind` is traditional, learned, latent-refined or overfitted."""
+    """Published curve, averaged over a set; `kind` is traditional, learned, latent-refined or overfitted."""
 
     kind: str
     source: str
@@ -27,16 +28,16 @@ class AnchorCurve:
 
 @dataclass(frozen=True)
 class AnchorSet:
-    """Curves over one set of pictures.
+    """Published curves over one set of pictures.
 
     Attributes:
-        name: what `--anchors` calls it.
-        title: what a page calls it.
-        note: what was measured.
-        anchor: the curve that BD-rates are taken against.
-        drawn: curves that a page shows at first.
-        hashes: of pictures' files and of their pixels, to the picture's name.
-        curves: by name.
+        name: value of `--anchors`.
+        title: name on a page.
+        note: conditions of the measurement.
+        anchor: name of the curve that BD-rates are taken against.
+        drawn: names of the curves that a page shows at first.
+        hashes: SHA-256 of each picture's file and of its pixels -> the picture's name.
+        curves: name -> curve.
     """
 
     name: str
@@ -49,21 +50,28 @@ class AnchorSet:
 
     @property
     def pictures(self) -> int:
-        """How many pictures the set has, if they are known."""
+        """Number of pictures of the set whose hashes are known."""
         return len(set(self.hashes.values()))
 
 
+class Match(NamedTuple):
+    """Set that holds all pictures of a run, and the names of those pictures in it."""
+
+    anchors: AnchorSet
+    pictures: set[str]
+
+
 def installed_anchors() -> dict[str, Path]:
-    """Name -> file of every set that came with the package."""
+    """Return name -> file of every set that is shipped with the package."""
     folder = Path(str(resources.files("configs") / "anchors"))
     return {path.stem: path for path in sorted(folder.glob("*.json"))}
 
 
 def load_anchors(name: str) -> AnchorSet:
-    """A set by its name.
+    """Load a set by its name.
 
     Raises:
-        ConfigError: there is none of this name.
+        ConfigError: there is no set of this name.
     """
     installed = installed_anchors()
     if name not in installed:
@@ -77,35 +85,36 @@ def load_anchors(name: str) -> AnchorSet:
     return AnchorSet(name, found["title"], found["note"], found["anchor"], tuple(found["drawn"]), hashes, curves)
 
 
-def recognise(file_hashes: dict[str, str | None]) -> tuple[AnchorSet, set[str]] | None:
-    """The set that all pictures belong to, and which of it they are; by their files' hashes, else by their pixels.
+def match_anchors(file_hashes: dict[str, str | None]) -> Match | None:
+    """Find the set that all pictures belong to, by the hashes of their files or else of their pixels.
 
     Args:
-        file_hashes: path -> SHA-256 of the file, or null. Pixels are read only where that is unknown.
+        file_hashes: path -> SHA-256 of the file, or None; pixels are read only where a set does not know that.
     """
     for name in installed_anchors():
         anchors = load_anchors(name)
         if not anchors.hashes or not file_hashes:
             continue
-        found = set[str]()
+        pictures = set[str]()
         for path, digest in file_hashes.items():
             picture = _name_in(anchors, path, digest)
             if picture is None:
                 break
-            found.add(picture)
+            pictures.add(picture)
         else:
-            return anchors, found
+            return Match(anchors, pictures)
     return None
 
 
 def pixels_hash(pixels: Pixels) -> str:
-    """SHA-256 of a picture's size and 8-bit RGB samples, the same for every lossless file of it."""
+    """Return the SHA-256 of a picture's size and 8-bit RGB samples, equal for every lossless file of it."""
     digest = hashlib.sha256(f"{pixels.width}x{pixels.height}".encode())
     digest.update(pixels.data.tobytes())
     return digest.hexdigest()
 
 
 def _name_in(anchors: AnchorSet, path: str, file_hash: str | None) -> str | None:
+    """Return a picture's name in a set, or None if the set does not hold it or it cannot be read."""
     if file_hash in anchors.hashes:
         return anchors.hashes[str(file_hash)]
     try:

@@ -1,9 +1,9 @@
-"""Classical codecs over a ladder of their settings: what a user would take instead.
+"""Classical codecs, each over a ladder of its settings.
 
-All are measured as our own files are, on file bytes and decoded 8-bit pixels. Chroma is kept at full resolution
-(4:4:4) wherever the format can, encoders that let one choose are tuned for PSNR, the figure they are judged by, and
-each setting is printed. The invariant: a line of `classical.jsonl` names all that decides its bytes, so that a second
-run does only what is missing.
+All are measured as .rdo files are: on file bytes and decoded 8-bit pixels. Chroma keeps full resolution (4:4:4)
+wherever the format can, encoders with a choice are tuned for PSNR, the metric of the comparison, and each setting is
+printed. The invariant: a line of `classical.jsonl` names everything that decides its bytes, so that a second run
+encodes only what is missing.
 """
 
 import importlib
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from codec.errors import ConfigError
 from codec.images.formats import can_write, library_versions, read_as, write_as
 from codec.images.pixels import Pixels
 from jobs import jsonl
@@ -27,9 +28,17 @@ from jobs.running.failures import explain
 
 
 class Ladder(NamedTuple):
-    """A codec's settings: `option` runs through `values`, the rest is `fixed`.
+    """Settings of one codec: `option` runs through `values`, all others are `fixed`.
 
-    `wrap` makes the option's value, `plugin` is the module that brings the format, `package` what installs it.
+    Attributes:
+        kind: Pillow's name of the format.
+        option: name of the encoder's option that sets the rate.
+        values: its values, by ascending rate.
+        fixed: all other options of the encoder.
+        chroma: subsampling, for the printed settings.
+        wrap: conversion of a value to what the encoder takes.
+        plugin: module that adds the format to Pillow.
+        package: distribution that installs the plugin.
     """
 
     kind: str
@@ -68,7 +77,10 @@ LADDERS = {
 
 @dataclass(frozen=True)
 class ClassicalRecord:
-    """One picture by one codec at one setting; `seconds` is the encoder's time. A failed one has `error` alone."""
+    """Measurement of one picture with one codec at one setting; `seconds` is encoding time, failures have only `error`.
+
+    `options` holds all of the encoder's options and its library's version.
+    """
 
     input: str
     pixels_sha256: str
@@ -84,27 +96,65 @@ class ClassicalRecord:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What decides the file: pixels, codec, options with versions."""
+        """Identity of the file: hash of its pixels, codec, options with version."""
         return self.pixels_sha256, self.codec, self.options
 
 
-def available(names: list[str]) -> tuple[list[str], list[str]]:
-    """The codecs among `names` that work here, and for each other one a line that says why not."""
-    missing = {name: _why_not(LADDERS[name]) for name in names}
-    return [n for n in names if not missing[n]], [f"{n} is left out: {why}" for n, why in missing.items() if why]
+class Available(NamedTuple):
+    """Codecs that can be run here, and a sentence on each that cannot."""
+
+    codecs: list[str]
+    notes: list[str]
+
+
+def available(names: list[str]) -> Available:
+    """Check which of the named codecs can be run here."""
+    reasons = {name: _unavailable(LADDERS[name]) for name in names}
+    return Available(
+        codecs=[name for name in names if not reasons[name]],
+        notes=[f"{name} is left out: {reason}" for name, reason in reasons.items() if reason],
+    )
+
+
+def choose_codecs(text: str | None, all_by_default: bool) -> Available:
+    """Choose classical codecs by their short names between commas, as jpeg,jpeg2000.
+
+    Args:
+        text: the names, or `none`; None chooses every codec or none.
+        all_by_default: which of the two None chooses.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    if text == "none" or (text is None and not all_by_default):
+        return Available([], [])
+    short = {name.lower().replace(" ", ""): name for name in LADDERS}
+    chosen = list(short) if text is None else [name.strip().lower() for name in text.split(",")]
+    unknown = [name for name in chosen if name not in short]
+    if unknown:
+        raise ConfigError(f"--codecs {', '.join(unknown)}: unknown; there are {', '.join(short)}, or none")
+    return available([short[name] for name in dict.fromkeys(chosen)])
 
 
 def settings_text(name: str) -> str:
-    """A codec's ladder and options, to be printed."""
+    """Describe a codec's ladder, options and version in a line."""
     ladder = LADDERS[name]
     fixed = ", ".join(f"{key} {value}" for key, value in ladder.fixed.items())
     return f"{ladder.option} {', '.join(map(str, ladder.values))}; {fixed}; chroma {ladder.chroma}; {_version(ladder)}"
 
 
 def encode_ladders(
-    name: str, pixels: Pixels, pixels_sha256: str, codecs: list[str], done: dict[tuple[str, str, str], ClassicalRecord]
+    *,
+    name: str,
+    pixels: Pixels,
+    pixels_sha256: str,
+    codecs: list[str],
+    done: dict[tuple[str, str, str], ClassicalRecord],
 ) -> Iterator[ClassicalRecord]:
-    """One picture by every codec at every setting, on all cores; what is in `done` is handed on with the new name."""
+    """Encode one picture with every codec at every setting, on all cores.
+
+    Records in `done`, by their key, are not encoded again; they are yielded first, with this picture's name.
+    """
     tasks = [
         ClassicalRecord(name, pixels_sha256, codec, f"{LADDERS[codec].option} {value}", _options(LADDERS[codec], value))
         for codec in codecs
@@ -123,34 +173,39 @@ def encode_ladders(
 
 
 def encode_setting(task: ClassicalRecord, pixels: Pixels) -> ClassicalRecord:
-    """Encode, decode and measure; a failure is recorded."""
+    """Encode, decode and measure one setting; return a record of the failure where the codec fails."""
     ladder = LADDERS[task.codec]
     value = int(task.setting.rpartition(" ")[2])
     try:
         begin = time.monotonic()
         data = write_as(pixels, ladder.kind, {**ladder.fixed, ladder.option: ladder.wrap(value)})
         seconds = time.monotonic() - begin
-        found = score(pixels, read_as(data, ladder.kind), len(data), lmbda=0.0)
-    except Exception as error:  # a codec's verdict on one picture does not stop the run
+        measured = score(pixels, read_as(data, ladder.kind), len(data), lmbda=0.0)
+    except Exception as error:  # a codec that fails on one picture does not stop the run
         return replace(task, error=explain(error))
     return replace(
-        task, bytes=found.bytes, bpp=found.bpp, psnr_db=found.psnr_db, ms_ssim=found.ms_ssim, seconds=seconds
+        task,
+        bytes=measured.bytes,
+        bpp=measured.bpp,
+        psnr_db=measured.psnr_db,
+        ms_ssim=measured.ms_ssim,
+        seconds=seconds,
     )
 
 
-def append(path: Path, record: ClassicalRecord) -> None:
-    """Add one line, flushed to the disk."""
+def append_point(path: Path, record: ClassicalRecord) -> None:
+    """Append a record to a file of JSON lines, flushed to the disk."""
     jsonl.append(path, json.dumps(asdict(record), allow_nan=False))
 
 
-def read(path: Path) -> list[ClassicalRecord]:
-    """What an earlier run measured; a line that is no record is passed over."""
+def read_points(path: Path) -> list[ClassicalRecord]:
+    """Read the records of earlier runs; lines that hold none are passed over."""
     names = {f.name for f in fields(ClassicalRecord)}
     return jsonl.read(path, lambda found: ClassicalRecord(**{k: v for k, v in found.items() if k in names}))
 
 
-def _why_not(ladder: Ladder) -> str | None:
-    """Import what brings the format; the reason where that fails."""
+def _unavailable(ladder: Ladder) -> str | None:
+    """Import a format's plugin; return the reason where the format cannot be written."""
     try:
         module = importlib.import_module(ladder.plugin) if ladder.plugin else None
     except ImportError:
@@ -161,17 +216,18 @@ def _why_not(ladder: Ladder) -> str | None:
 
 
 def _options(ladder: Ladder, value: int) -> str:
-    """All that decides a file's bytes besides its picture."""
+    """Return everything that decides a file's bytes besides its picture, as text."""
     return f"{json.dumps({**ladder.fixed, ladder.option: value}, sort_keys=True)} {_version(ladder)}"
 
 
 def _version(ladder: Ladder) -> str:
+    """Return name and version of the encoder's package and library."""
     pillow = library_versions()
     library = {"JPEG": "libjpeg_turbo", "JPEG2000": "jpg_2000", "WEBP": "webp", "AVIF": "avif"}.get(ladder.kind, "")
     inner = f", {library} {pillow[library]}" if library in pillow else ""
     if ladder.package:
         try:
             return f"{ladder.package} {version(ladder.package)}"
-        except PackageNotFoundError:  # of a run on another machine
+        except PackageNotFoundError:  # the record is of another machine
             return ladder.package
     return f"Pillow {pillow['Pillow']}{inner}"

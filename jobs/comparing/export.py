@@ -1,19 +1,20 @@
-"""A report for programs and other pages: every file's figures as CSV, the outcome as Markdown."""
+"""Exports of a report: the figures of every file as CSV, its tables and notes as Markdown."""
 
 import csv
 import io
 
 from jobs.cli import printable
-from jobs.comparing.figures import Comparison, Published, Saving
+from jobs.comparing.comparison import Comparison, Published
 from jobs.comparing.points import PLAIN, REFINED
 from jobs.comparing.report import Report
+from jobs.comparing.savings import Saving
 from rdo.rd_curves import Interval
 
 COLUMNS = ("image", "codec", "setting", "bytes", "bpp", "psnr_db", "ms_ssim", "seconds")
 
 
 def as_csv(report: Report) -> str:
-    """A line a file; empty where there is no figure."""
+    """Write a line of CSV for each file; a cell is empty where there is no figure."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -27,24 +28,24 @@ def as_csv(report: Report) -> str:
 
 
 def as_markdown(report: Report) -> str:
-    """Tables of BD-rates and of the gain at each quality, then the notes."""
-    parts = [_bd_rates(report), _qualities(report), "\n".join(f"- {_plain(note)}" for note in report.notes)]
+    """Write tables of BD-rates and of the gain at each quality, then the notes."""
+    parts = [_bd_rates(report), _qualities(report), "\n".join(f"- {_escape(note)}" for note in report.notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _cell(name: str) -> str:
-    """A file's name, which no spreadsheet takes for a formula."""
+    """Quote a file's name where a spreadsheet would take it for a formula."""
     name = printable(name)
     return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
-def _plain(note: str) -> str:
-    """A sentence in which names of files are no markup."""
+def _escape(note: str) -> str:
+    """Escape a sentence, as names of files in it may hold markup or control characters."""
     return printable(note).replace("<", "&lt;").replace("|", "\\|")
 
 
 def percent(value: float | None) -> str:
-    """With its sign; a dash where there is none."""
+    """Format a percentage with its sign, or a dash for None."""
     return "-" if value is None else f"{value:+.1f} %"
 
 

@@ -1,18 +1,18 @@
-"""The page: one HTML file with its data, pictures, style and program inside. It asks nothing of any network."""
+"""HTML page of a report: one file with its data, pictures, style and scripts, which loads nothing from a network."""
 
 import json
 from dataclasses import asdict
 from importlib import resources
 
-from jobs.comparing.pictures import View
 from jobs.comparing.report import Report
+from jobs.comparing.views import View
 
 ASSETS = resources.files("jobs.comparing") / "assets"
 SCRIPTS = ("base.js", "charts.js", "curves.js", "tables.js", "viewer.js", "start.js")
 
 
 def render(report: Report, views: list[View]) -> str:
-    """The page's text."""
+    """Fill the page's template with a report, its views, the style and the scripts."""
     data = json.dumps({**json.loads(report.to_json()), "views": [asdict(v) for v in views]}, allow_nan=False)
     page = _asset("report.html")
     script = "\n".join(_asset(name) for name in SCRIPTS)

@@ -1,8 +1,8 @@
-"""Measurements in one shape: codec x picture x setting, whoever encoded it.
+"""Measured points of every codec as curves: codec x picture x setting.
 
-`plain` and `refined` come from records, classical codecs from theirs. The invariant: whatever is averaged or compared
-is taken over the same pictures for both sides; `complete` names them, and the others are reported, never dropped
-in silence.
+Points of `plain` and `refined` come from records of `rdo-encode`, those of classical codecs from their own. The
+invariant: averages and comparisons take the same pictures for both codecs; `complete_images` names them, and the
+others are reported.
 """
 
 from collections import defaultdict
@@ -24,7 +24,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Point:
-    """One file: measured bytes, decoded 8-bit pixels. `psnr_db` is null for identical pictures."""
+    """Measurement of one file: its bytes, and its decoded 8-bit pixels against the original.
+
+    `psnr_db` is None for identical pixels, `ms_ssim` for pictures too small for it; `seconds` is the encoding time.
+    """
 
     image: str
     codec: str
@@ -36,8 +39,22 @@ class Point:
     seconds: float | None
 
 
+class Curve(NamedTuple):
+    """Rate-distortion curve: bpp and PSNR in dB, an entry for each setting."""
+
+    bpp: Floats
+    psnr_db: Floats
+
+
+class Table(NamedTuple):
+    """Rates and PSNRs (pictures, settings)."""
+
+    bpp: Floats
+    psnr_db: Floats
+
+
 class Means(NamedTuple):
-    """An averaged curve, a value for each setting; `ms_ssim` is null where a picture is too small for it."""
+    """Averaged curve, a value for each setting; `ms_ssim` is None where a picture is too small for it."""
 
     bpp: Floats
     psnr_db: Floats
@@ -46,30 +63,31 @@ class Means(NamedTuple):
 
 @dataclass(frozen=True)
 class Series:
-    """A codec's curve for every picture: `points[image]` has an entry for each of `settings`, null where it failed."""
+    """Curves of one codec: `points[image]` has an entry for each of `settings`, None where encoding failed."""
 
     codec: str
     settings: tuple[str, ...]
     points: dict[str, tuple[Point | None, ...]]
 
-    def curve(self, image: str) -> tuple[Floats, Floats]:
-        """(bpp, psnr_db) of a picture, without points that failed or are exact."""
+    def curve(self, image: str) -> Curve:
+        """Return the curve of a picture, without settings that failed or reproduced it exactly."""
         found = [p for p in self.points.get(image, ()) if p is not None and p.psnr_db is not None]
-        return np.array([p.bpp for p in found]), np.array([p.psnr_db for p in found], dtype=float)
+        return Curve(np.array([p.bpp for p in found]), np.array([p.psnr_db for p in found], dtype=float))
 
     def complete(self) -> set[str]:
-        """Pictures that have every setting, none of them exact."""
+        """Return the pictures that have a point at every setting, none of them exact."""
         return {i for i, row in self.points.items() if all(p is not None and p.psnr_db is not None for p in row)}
 
-    def table(self, images: list[str]) -> tuple[Floats, Floats]:
-        """(bpp, psnr_db) of complete pictures, a row for each, a column for each setting."""
+    def table(self, images: list[str]) -> Table:
+        """Return the points of complete pictures, a row for each picture and a column for each setting."""
         rows = [[p for p in self.points[image] if p is not None] for image in images]
-        return np.array([[p.bpp for p in row] for row in rows]), np.array(
-            [[p.psnr_db for p in row] for row in rows], float
+        return Table(
+            bpp=np.array([[p.bpp for p in row] for row in rows]),
+            psnr_db=np.array([[p.psnr_db for p in row] for row in rows], float),
         )
 
     def means(self, images: list[str]) -> Means:
-        """The averaged curve over complete pictures: mean bpp and mean of the dB at each setting."""
+        """Average the curves of complete pictures: mean bpp and mean of the PSNRs in dB at each setting."""
         bpp, psnr_db = self.table(images)
         ssim = [[p and p.ms_ssim for p in column] for column in zip(*(self.points[i] for i in images), strict=True)]
         return Means(
@@ -80,7 +98,10 @@ class Series:
 
 
 def load_records(names: list[str]) -> list[Record]:
-    """Records of the named files, and of every results.jsonl below the named folders; of two alike the later counts.
+    """Read the records of the named files, and of every results.jsonl below the named folders.
+
+    Of several records of one picture and configuration the last one that is done counts. Pictures of equal names from
+    different folders get their whole paths as names.
 
     Raises:
         ConfigError: a name does not exist or holds no record, or the records are of several models.
@@ -89,7 +110,7 @@ def load_records(names: list[str]) -> list[Record]:
     for name in names:
         path = Path(name)
         files = sorted(path.rglob(RESULTS)) if path.is_dir() else [path]
-        found = [record for file in files for record in current(read_records(file))]
+        found = [record for file in files for record in latest_records(read_records(file))]
         if not found:
             raise ConfigError(f"{name}: no records there: name the results.jsonl of a finished run, or its folder")
         for record in found:
@@ -100,19 +121,19 @@ def load_records(names: list[str]) -> list[Record]:
     models = {r.model_id for r in records.values() if r.model_id}
     if len(models) > 1:
         raise ConfigError(f"records of {len(models)} models ({', '.join(sorted(models))}): report on them one by one")
-    return _told_apart(list(records.values()))
+    return _with_unique_names(list(records.values()))
 
 
-def _told_apart(records: list[Record]) -> list[Record]:
-    """With whole paths for names that pictures of several folders share."""
+def _with_unique_names(records: list[Record]) -> list[Record]:
+    """Replace names that pictures of several folders share by whole paths."""
     places: dict[str, set[Path]] = defaultdict(set)
     for record in records:
         places[record.input].add(record.input_path)
     return [replace(r, input=str(r.input_path)) if len(places[r.input]) > 1 else r for r in records]
 
 
-def current(records: list[Record]) -> list[Record]:
-    """What a run's records come to: of each output the last file that was written, else why there is none."""
+def latest_records(records: list[Record]) -> list[Record]:
+    """Keep one record of each output: the last that is done, or the first failure where none is."""
     latest: dict[object, Record] = {}
     for record in records:
         key = record.output_path if record.output else (record.input_path, record.config_hash)
@@ -121,8 +142,8 @@ def current(records: list[Record]) -> list[Record]:
     return list(latest.values())
 
 
-def efforts(records: list[Record]) -> list[list[Record]]:
-    """Records by effort, the greatest last: runs of one quality are ranked by their mean number of steps."""
+def group_by_effort(records: list[Record]) -> list[list[Record]]:
+    """Group records by effort, the greatest last: runs at one quality are ranked by their mean number of steps."""
     runs: dict[float, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         if record.outcome and record.quality is not None:
@@ -136,9 +157,9 @@ def efforts(records: list[Record]) -> list[list[Record]]:
 
 
 def series_of(records: list[Record], classical: list[ClassicalRecord]) -> dict[str, Series]:
-    """Curves by codec: plain and refined first, then the classical ones in their usual order."""
-    points = [p for record in records for p in _both(record)]
-    points += [_classical(c) for c in classical if c.bytes is not None]
+    """Return codec -> curves: plain and refined first, then classical codecs in the order of LADDERS."""
+    points = [p for record in records for p in _record_points(record)]
+    points += [_classical_point(c) for c in classical if c.bytes is not None]
     order = {name: index for index, name in enumerate((PLAIN, REFINED, *LADDERS))}
     settings: dict[str, dict[str, None]] = defaultdict(dict)
     for record in sorted((r for r in records if r.outcome), key=lambda r: r.quality or 0):
@@ -159,12 +180,12 @@ def series_of(records: list[Record], classical: list[ClassicalRecord]) -> dict[s
     }
 
 
-def complete(*series: Series) -> list[str]:
-    """Pictures with every setting of all these curves, sorted."""
+def complete_images(*series: Series) -> list[str]:
+    """Return the pictures that have every setting of all these codecs, sorted."""
     return sorted(set.intersection(*(s.complete() for s in series)))
 
 
-def _both(record: Record) -> list[Point]:
+def _record_points(record: Record) -> list[Point]:
     def point(codec: str, found: Score, seconds: float | None) -> Point:
         return Point(
             record.input, codec, _quality(record), found.bytes, found.bpp, found.psnr_db, found.ms_ssim, seconds
@@ -179,6 +200,6 @@ def _quality(record: Record) -> str:
     return f"quality {record.quality:g}"
 
 
-def _classical(c: ClassicalRecord) -> Point:
+def _classical_point(c: ClassicalRecord) -> Point:
     assert c.bytes is not None and c.bpp is not None
     return Point(c.input, c.codec, c.setting, c.bytes, c.bpp, c.psnr_db, c.ms_ssim, c.seconds)

@@ -1,1 +1,1 @@
-"""What `rdo-bench` counts and times: operations, seconds, memory, and the floor under them."""
+"""Benchmarks of `rdo-bench`: gain against time, operations, seconds and memory of each stage, rooflines."""

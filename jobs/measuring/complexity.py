@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
     from codec.architecture import ModelConfig
     from codec.networks.complexity import ContextMacs
+    from jobs.measuring.inputs import Size
 
 OURS = "EGR + SFG + cache"
-PRINTED = {
+PRINTED = {  # arXiv:2306.14287
     "Contextformer, a pass for each position, over ours in steps": "145",
     "Contextformer over pContextformer, windows side by side, both in steps": "over 100",
     "EGR alone saves, %": "10 to 13",
@@ -24,11 +25,20 @@ PRINTED = {
 
 
 @dataclass(frozen=True)
-class Row:
-    """Operations for each pixel of the picture; of a transform in `kmac_per_pixel` alone.
+class ComplexitySettings:
+    """Model configurations and picture sizes to count."""
 
-    The context model's are those of one pass over known latents, of the steps that a decoder takes, and of one step of
-    refinement.
+    models: tuple[str, ...]
+    sizes: "dict[str, Size]"
+    json: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """Parameters of one part and its thousands of multiply-accumulates (kMAC) per picture pixel.
+
+    The context model has three counts: of one pass over known latents, of a decoder's steps, and of one step of
+    refinement. A transform has the first alone.
     """
 
     model: str
@@ -42,7 +52,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Ratio:
-    """What the paper prints, and what our operations give."""
+    """Ratio of costs as the paper prints it, and as our counted operations give it."""
 
     model: str
     size: str
@@ -52,69 +62,78 @@ class Ratio:
 
 
 def add_flags(flags: argparse.ArgumentParser) -> None:
-    """All flags of the command."""
+    """Add the flags of `rdo-bench complexity`."""
     flags.add_argument("--models", default="small,base", help="configurations, or YAML files as in configs/models")
-    flags.add_argument("--sizes", default="kodak,2k,4k", help="of pictures; also WIDTHxHEIGHT")
+    flags.add_argument("--sizes", default="kodak,2k,4k", help="picture sizes: kodak, 2k, 4k, WIDTHxHEIGHT")
     flags.add_argument("--json", action="store_true", help="print rows as JSON, one a line")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Print every row, then the ratios."""
-    from codec.config_files import model_config
-    from jobs.measuring.steps import sizes
+def parse(arguments: argparse.Namespace) -> ComplexitySettings:
+    """Return the flags as settings.
 
-    chosen = sizes(arguments.sizes)
-    for config in [model_config(name) for name in arguments.models.split(",")]:
-        counts = parameters(config)
-        for name, (width, height) in chosen.items():
-            found: list[Row | Ratio] = [*rows(config, counts, name, width, height)]
-            found += ratios(config, name, width, height)
-            if arguments.json:
+    Raises:
+        ConfigError: a size that is none.
+    """
+    from jobs.measuring.inputs import parse_sizes
+
+    return ComplexitySettings(tuple(arguments.models.split(",")), parse_sizes(arguments.sizes), arguments.json)
+
+
+def run(settings: ComplexitySettings) -> int:
+    """Print a table of parts, then the paper's ratios, for each configuration and size."""
+    from codec.config_files import model_config
+
+    for config in [model_config(name) for name in settings.models]:
+        parameters = codec_parameters(config)
+        for name, size in settings.sizes.items():
+            found: list[Row | Ratio] = [*rows(config, parameters, name, size), *ratios(config, name, size)]
+            if settings.json:
                 print("\n".join(json.dumps(asdict(row)) for row in found))
             else:
-                print(f"{config.name}, {width}x{height}, kMAC/pixel")
+                print(f"{config.name}, {size.width}x{size.height}, kMAC/pixel")
                 print(f"{'':32} {'parameters':>11} {'one pass':>10} {'in steps':>10} {'refinement':>10}")
-                print("\n".join(line(row) for row in found), end="\n\n")
+                print("\n".join(format_row(row) for row in found), end="\n\n")
     return cli.DONE
 
 
-def rows(config: "ModelConfig", counts: dict[str, int], name: str, width: int, height: int) -> list[Row]:
-    """The transforms, the parts of the context model, and the context model with every set of switches."""
+def rows(config: "ModelConfig", parameters: dict[str, int], name: str, size: "Size") -> list[Row]:
+    """Count the transforms, the parts of the context model, and the context model with every set of its switches."""
     from codec.networks.baselines import variants
     from codec.networks.complexity import area, group_by_group, one_pass, transform_macs
 
-    size = area(width, height)
+    padded = area(*size)
     found = [
-        Row(config.name, name, part, counts[part], macs / size.pixels / 1e3)
-        for part, macs in transform_macs(config, size).items()
+        Row(config.name, name, part, parameters[part], macs / padded.pixels / 1e3)
+        for part, macs in transform_macs(config, padded).items()
     ]
-    once, steps = one_pass(config, size), group_by_group(config, size)
+    once, steps = one_pass(config, padded), group_by_group(config, padded)
     counted: list[tuple[str, int | None, tuple[ContextMacs, ContextMacs]]] = [
         (f"context {part}", None, pair) for part, pair in _parts(once, steps).items()
     ]
     for variant, other in variants(config).items():
-        counted.append((variant, context_parameters(other), (one_pass(other, size), group_by_group(other, size))))
+        macs = one_pass(other, padded), group_by_group(other, padded)
+        counted.append((variant, context_parameters(other), macs))
     for part, count, (once, steps) in counted:
-        figures = (macs / size.pixels / 1e3 for macs in (once.total, steps.total, once.refinement))
-        found.append(Row(config.name, name, part, count, *figures))
+        kmacs = (macs / padded.pixels / 1e3 for macs in (once.total, steps.total, once.refinement))
+        found.append(Row(config.name, name, part, count, *kmacs))
     return found
 
 
 def _parts(once: "ContextMacs", steps: "ContextMacs") -> "dict[str, tuple[ContextMacs, ContextMacs]]":
-    """The two counts part by part: projections and products are attention."""
-    kept = {"embed": ("embed",), "attention": ("projections", "products"), "mlp": ("mlp",), "head": ("head",)}
-    return {part: (once.only(*names), steps.only(*names)) for part, names in kept.items()}
+    """Split both counts into parts; attention is its projections and its two products."""
+    parts = {"embed": ("embed",), "attention": ("projections", "products"), "mlp": ("mlp",), "head": ("head",)}
+    return {part: (once.only(*names), steps.only(*names)) for part, names in parts.items()}
 
 
-def parameters(config: "ModelConfig") -> dict[str, int]:
-    """Of each part of a codec."""
+def codec_parameters(config: "ModelConfig") -> dict[str, int]:
+    """Count the parameters of each part of a codec."""
     from codec.model import Codec
 
     return {part: _count(module) for part, module in Codec(config).named_children()}
 
 
 def context_parameters(config: "ModelConfig") -> int:
-    """Of the context model; no memory is taken."""
+    """Count the parameters of a context model without allocating them."""
     import torch
 
     from codec.networks.baselines import make_context
@@ -127,17 +146,17 @@ def _count(module: "Module") -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def ratios(config: "ModelConfig", name: str, width: int, height: int) -> list[Ratio]:
-    """The paper's, from our operations."""
+def ratios(config: "ModelConfig", name: str, size: "Size") -> list[Ratio]:
+    """Compute the paper's ratios from our operations; those with Contextformer only where its windows fit."""
     from codec.networks.baselines import variants
     from codec.networks.complexity import area, group_by_group, one_pass
 
-    size, found = area(width, height), variants(config)
-    steps = {variant: group_by_group(other, size).total for variant, other in found.items()}
-    serial: list[float | None] = [None, None]  # where there are no baselines
+    padded, found = area(*size), variants(config)
+    steps = {variant: group_by_group(other, padded).total for variant, other in found.items()}
+    serial: list[float | None] = [None, None]
     if "Contextformer" in found:
-        apart = steps[f"pContextformer, stride {2 * config.window}"]
-        serial = [one_pass(found["Contextformer"], size).total / steps[OURS], steps["Contextformer"] / apart]
+        sliding = steps[f"pContextformer, stride {2 * config.window}"]
+        serial = [one_pass(found["Contextformer"], padded).total / steps[OURS], steps["Contextformer"] / sliding]
     ours = (
         *serial,
         100 * (1 - steps["EGR"] / steps["plain groups"]),
@@ -148,8 +167,8 @@ def ratios(config: "ModelConfig", name: str, width: int, height: int) -> list[Ra
     return [Ratio(config.name, name, *pair, value) for pair, value in pairs if value is not None]
 
 
-def line(row: Row | Ratio) -> str:
-    """A row for people."""
+def format_row(row: Row | Ratio) -> str:
+    """Format a row as a line of a table, a ratio as a sentence."""
     if isinstance(row, Ratio):
         return f"{row.ratio}: {row.ours:.1f} (the paper: {row.printed})"
     figures = (row.kmac_per_pixel, row.steps_kmac_per_pixel, row.refinement_kmac_per_pixel)

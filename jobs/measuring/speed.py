@@ -10,17 +10,34 @@ from typing import TYPE_CHECKING
 from jobs import cli
 
 if TYPE_CHECKING:
-    from jobs.measuring.stages import Stage, Subject
+    from jobs.measuring.inputs import Size
+    from jobs.measuring.stages import Stage, StageInputs
 
-WAYS = {"cached": "EGR + SFG + cache", "naive": "EGR + SFG", "plain": "plain groups", "serial": "Contextformer"}
-PRINTED_RATIO, PRINTED_GROWTH = 210, (21, 14)  # Contextformer over eContextformer; times for pixels, 4K over Kodak
+# names for --ways -> names in codec.networks.baselines.variants
+VARIANTS = {"cached": "EGR + SFG + cache", "naive": "EGR + SFG", "plain": "plain groups", "serial": "Contextformer"}
+# arXiv:2306.14287: decoding time of Contextformer over eContextformer; growth of pixels and of time, 4K over Kodak
+PRINTED_RATIO, PRINTED_PIXEL_GROWTH, PRINTED_TIME_GROWTH = 210, 21, 14
+
+
+@dataclass(frozen=True)
+class SpeedSettings:
+    """Model, picture sizes and context model variants to time; `plot` is a file to draw, if any."""
+
+    model: str
+    device: str
+    sizes: "dict[str, Size]"
+    variants: tuple[str, ...]
+    repeats: int
+    quality: float
+    plot: Path | None
+    json: bool
 
 
 @dataclass(frozen=True)
 class Row:
-    """One stage on one size of picture: median seconds and their range; peak bytes of the process, or of the GPU.
+    """Timing of one stage on one size of picture: median seconds and their range, peak bytes of the process or GPU.
 
-    `scaled` is what its seconds were multiplied by: 1, but for the serial model, of which a corner is timed.
+    `scaled` is the factor already in its seconds: 1, but for the serial model, of which a corner is timed.
     """
 
     model: str
@@ -37,104 +54,134 @@ class Row:
 
 
 def add_flags(flags: argparse.ArgumentParser) -> None:
-    """All flags of the command."""
-    flags.add_argument("--sizes", default="kodak", help="of pictures: kodak, 2k, 4k, WIDTHxHEIGHT, between commas")
-    flags.add_argument("--ways", default="cached,naive,plain,serial", help="of the context model's steps")
+    """Add the flags of `rdo-bench speed`."""
+    flags.add_argument("--sizes", default="kodak", help="picture sizes: kodak, 2k, 4k, WIDTHxHEIGHT, between commas")
+    flags.add_argument(
+        "--ways", default="cached,naive,plain,serial", help="variants of the context model that are run in steps"
+    )
     flags.add_argument("--repeats", type=int, default=5, help="timed calls of each stage")
-    flags.add_argument("--quality", type=float, default=4.0)
-    flags.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw time against pixels")
+    flags.add_argument("--quality", type=float, default=4.0, help="quality level, 1 to 8")
+    flags.add_argument("--plot", type=Path, metavar="FILE", help="plot time against pixels, as .svg or .png")
     flags.add_argument("--json", action="store_true", help="print rows as JSON, one a line")
     cli.add_model_flags(flags)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Time every stage at every size; then what the paper prints."""
-    from codec.errors import ConfigError
-    from codec.files import write_atomically
-    from jobs.measuring.plot import time_plot
-    from jobs.measuring.stages import subject
-    from jobs.measuring.steps import bench_codec, picture, sizes
+def parse(arguments: argparse.Namespace) -> SpeedSettings:
+    """Check the flags and return them as settings.
 
-    if unknown := set(arguments.ways.split(",")) - set(WAYS) - {""}:
-        raise ConfigError(f"--ways {', '.join(sorted(unknown))}: choose from {', '.join(WAYS)}")
-    if arguments.repeats < 1:
-        raise ConfigError(f"--repeats {arguments.repeats}: must be at least 1")
-    chosen = sizes(arguments.sizes)
-    codec, trained = bench_codec(arguments.model, cli.check_device(arguments.device))
+    Raises:
+        ConfigError: an unknown variant, no repeats, a size that is none, or a plot that cannot be drawn.
+    """
+    from codec.errors import ConfigError
+    from jobs.measuring.inputs import check_repeats, parse_sizes
+    from jobs.measuring.plot import check_plot
+
+    variants = tuple(name for name in arguments.ways.split(",") if name)
+    if unknown := set(variants) - set(VARIANTS):
+        raise ConfigError(f"--ways {', '.join(sorted(unknown))}: choose from {', '.join(VARIANTS)}")
+    check_repeats(arguments.repeats)
+    check_plot(arguments.plot)
+    return SpeedSettings(
+        model=arguments.model,
+        device=arguments.device,
+        sizes=parse_sizes(arguments.sizes),
+        variants=variants,
+        repeats=arguments.repeats,
+        quality=arguments.quality,
+        plot=arguments.plot,
+        json=arguments.json,
+    )
+
+
+def run(settings: SpeedSettings) -> int:
+    """Time every stage at every size and print a row for each, then the ratios that the paper prints."""
+    from jobs.measuring.inputs import load_bench_codec, synthetic_picture
+    from jobs.measuring.plot import plot_seconds, write_plot
+    from jobs.measuring.stages import prepare
+
+    codec, trained = load_bench_codec(settings.model, cli.check_device(settings.device))
     if not trained:
-        cli.say(f"{arguments.model}: random weights, the content of files and what depends on it mean nothing")
+        cli.say(f"{settings.model}: random weights, the content of files and what depends on it mean nothing")
     rows = []
-    for name, (width, height) in chosen.items():
-        on = subject(codec, picture(width, height), arguments.quality)
-        for row in time_stages(on, name, arguments.ways.split(","), arguments.repeats):
+    for name, size in settings.sizes.items():
+        inputs = prepare(codec, synthetic_picture(size), settings.quality)
+        for row in time_stages(inputs, name, settings.variants, settings.repeats):
             rows.append(row)
-            print(json.dumps(asdict(row)) if arguments.json else line(row), flush=True)
-    for ratio in ratios(rows):
+            print(json.dumps(asdict(row)) if settings.json else format_row(row), flush=True)
+    for ratio in [*variant_ratios(rows), *growth_ratios(rows)]:
         cli.say(ratio)
-    if arguments.plot:
-        write_atomically(arguments.plot, time_plot(lines(rows)).encode())
+    if settings.plot:
+        write_plot(plot_seconds(stage_curves(rows)), settings.plot)
     return cli.DONE
 
 
-def time_stages(on: "Subject", name: str, ways: list[str], repeats: int) -> Iterator[Row]:
-    """Rows as they are measured."""
+def time_stages(inputs: "StageInputs", size: str, variants: tuple[str, ...], repeats: int) -> Iterator[Row]:
+    """Yield a row for each stage as it is timed; variants come last, in the order of VARIANTS."""
     import torch
 
     from jobs.measuring.stages import coding_stages, context_stage
-    from jobs.measuring.steps import measure
+    from jobs.measuring.timing import time_calls
 
-    device = on.level.device
-    stages: dict[str, tuple[Stage, float]] = {stage: (call, 1.0) for stage, call in coding_stages(on).items()}
-    for stage in [*stages, *(f"context, {way}" for way in WAYS if way in ways)]:
-        call, scale = stages[stage] if stage in stages else context_stage(on, WAYS[stage.removeprefix("context, ")])
-        timing = measure(call, device, repeats)
+    device = inputs.level.device
+    stages: dict[str, Stage] = coding_stages(inputs)
+    for name in [*stages, *(f"context, {variant}" for variant in VARIANTS if variant in variants)]:
+        call, factor = stages.get(name), 1.0
+        if call is None:
+            call, factor = context_stage(inputs, VARIANTS[name.removeprefix("context, ")])
+        timing = time_calls(call, device, repeats)
         yield Row(
-            model=on.codec.config.name,
+            model=inputs.codec.config.name,
             device=str(device),
             threads=torch.get_num_threads(),
-            size=name,
-            pixels=on.pixels.width * on.pixels.height,
-            stage=stage,
-            seconds=timing.seconds * scale,
-            seconds_least=timing.seconds_least * scale,
-            seconds_most=timing.seconds_most * scale,
+            size=size,
+            pixels=inputs.pixels.width * inputs.pixels.height,
+            stage=name,
+            seconds=timing.seconds * factor,
+            seconds_least=timing.seconds_least * factor,
+            seconds_most=timing.seconds_most * factor,
             peak_bytes=timing.peak_bytes,
-            scaled=scale,
+            scaled=factor,
         )
 
 
-def ratios(rows: list[Row]) -> list[str]:
-    """The paper's claims that these rows bear on."""
+def variant_ratios(rows: list[Row]) -> list[str]:
+    """Return a sentence on each variant's time over that of the cached context model."""
     seconds = {(row.size, row.stage): row.seconds for row in rows}
     found = []
     for size in dict.fromkeys(row.size for row in rows):
-        for way in ("plain", "naive", "serial"):
-            found_both = {(size, f"context, {way}"), (size, "context, cached")} <= seconds.keys()
-            if found_both:
-                ratio = seconds[size, f"context, {way}"] / seconds[size, "context, cached"]
-                paper = f" (the paper: {PRINTED_RATIO})" if way == "serial" else ""
-                found.append(f"{size}: {way} context model over cached: {ratio:.1f}{paper}")
-    least, most = (pick(rows, key=lambda row: row.pixels) for pick in (min, max))
-    if most.pixels > least.pixels:
-        for stage in ("encode", "decode"):
-            growth = seconds[most.size, stage] / seconds[least.size, stage]
-            found.append(
-                f"{stage}: {growth:.1f} times the time for {most.pixels / least.pixels:.1f} times the pixels "
-                f"(the paper: {PRINTED_GROWTH[1]} for {PRINTED_GROWTH[0]})"
-            )
+        cached = seconds.get((size, "context, cached"))
+        for variant in ("plain", "naive", "serial"):
+            other = seconds.get((size, f"context, {variant}"))
+            if cached is not None and other is not None:
+                printed = f" (the paper: {PRINTED_RATIO})" if variant == "serial" else ""
+                found.append(f"{size}: {variant} context model over cached: {other / cached:.1f}{printed}")
     return found
 
 
-def lines(rows: list[Row]) -> dict[str, list[tuple[float, float]]]:
-    """Megapixels and seconds of each stage."""
+def growth_ratios(rows: list[Row]) -> list[str]:
+    """Return how encoding and decoding time grow from the smallest to the largest picture."""
+    seconds = {(row.size, row.stage): row.seconds for row in rows}
+    least, most = (pick(rows, key=lambda row: row.pixels) for pick in (min, max))
+    if most.pixels == least.pixels:
+        return []
+    return [
+        f"{stage}: {seconds[most.size, stage] / seconds[least.size, stage]:.1f} times the time for "
+        f"{most.pixels / least.pixels:.1f} times the pixels "
+        f"(the paper: {PRINTED_TIME_GROWTH} for {PRINTED_PIXEL_GROWTH})"
+        for stage in ("encode", "decode")
+    ]
+
+
+def stage_curves(rows: list[Row]) -> dict[str, list[tuple[float, float]]]:
+    """Return (megapixels, seconds) of each stage."""
     found: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         found.setdefault(row.stage, []).append((row.pixels / 1e6, row.seconds))
     return found
 
 
-def line(row: Row) -> str:
-    """A row for people."""
+def format_row(row: Row) -> str:
+    """Format a row as a line of a table."""
     spread = f"{row.seconds_least:.4f} .. {row.seconds_most:.4f}"
     memory = "" if row.peak_bytes is None else f"{row.peak_bytes / 2**20:8.0f} MiB"
     note = "" if row.scaled == 1 else f"  (a corner, times {row.scaled:g})"

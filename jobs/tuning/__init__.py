@@ -1,1 +1,1 @@
-"""Optuna studies: what may be searched, how a trial is run, what its best recipe is worth."""
+"""Hyperparameter studies of `rdo-tune`: search space, trials, Optuna's storage, evaluation on held-out photos."""

@@ -1,7 +1,7 @@
-"""The photographs of a study: found once, told apart by content, some of them kept from the search.
+"""Photos of a study: found, identified by content, cropped, and split into those to tune on and those held out.
 
-Which ones are held out depends on their content alone, so that a study that is resumed, or run on a copy of the folder,
-never tunes on what it will be judged by.
+The split depends on the photos' content alone, so that a study that is resumed, or run on a copy of the folder, never
+tunes on the photos it is evaluated on.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from jobs.running.worklist import named_pictures
 
 
 class Photo(NamedTuple):
-    """One photograph: the file that is encoded, the SHA-256 of its content, and its size."""
+    """File that is encoded, the SHA-256 of its content, and its number of pixels."""
 
     path: Path
     sha256: str
@@ -28,14 +28,15 @@ class Photo(NamedTuple):
 
 
 def find_photos(inputs: list[str], output: Path, failed: Callable[[Path, str], None]) -> list[Photo]:
-    """Every photograph of the named files and folders, each content once, in the order of their hashes.
+    """Find the photos of the named files and folders, equal ones once, sorted by hash.
 
     Args:
-        output: the study's own folder, in which none is looked for.
-        failed: called with each that may not be opened, and the reason.
+        inputs: files and folders.
+        output: the study's own folder, which is not searched.
+        failed: called with the path of each photo that may not be opened, and the reason.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no photo that can be opened.
     """
     paths = [path for name in inputs for path, _ in named_pictures(Path(name), output)]
     if not paths:
@@ -53,10 +54,14 @@ def find_photos(inputs: list[str], output: Path, failed: Callable[[Path, str], N
 
 
 def split(photos: list[Photo], held_out: float) -> tuple[list[Photo], list[Photo]]:
-    """Photos to tune on, and the share that is held out; where there are two or more, neither is empty.
+    """Split photos into those to tune on and the share `held_out`; of two or more photos, neither part is empty.
+
+    Args:
+        photos: sorted by hash.
+        held_out: share in [0, 1); 0 holds out none.
 
     Raises:
-        ConfigError: a single photo cannot be both.
+        ConfigError: a single photo cannot be in both parts.
     """
     if not held_out:
         return photos, []
@@ -67,31 +72,36 @@ def split(photos: list[Photo], held_out: float) -> tuple[list[Photo], list[Photo
 
 
 def prepare(
-    photos: list[Photo], crop: int | None, policy: ImagePolicy, folder: Path, failed: Callable[[Path, str], None]
+    photos: list[Photo], *, crop: int | None, policy: ImagePolicy, folder: Path, failed: Callable[[Path, str], None]
 ) -> list[Photo]:
-    """What is encoded in place of each photo: itself, or its middle `crop` px as a PNG in `folder`.
+    """Return the photos themselves, or their central crops as PNG files in `folder`.
 
-    Those that cannot be read are left out and handed to `failed`, with the reason.
+    Args:
+        photos: photos of any size.
+        crop: side of the crop in pixels; None takes whole photos.
+        policy: conversion to 8-bit RGB.
+        folder: where crops are written; those already there are kept.
+        failed: called with the path of each photo that cannot be read, and the reason; it is left out.
     """
     found = []
     for photo in photos:
         try:
-            found.append(_checked(photo, policy) if crop is None else _cut(photo, crop, policy, folder))
+            found.append(_readable(photo, policy) if crop is None else _cropped(photo, crop, policy, folder))
         except ImageError as error:
             failed(photo.path, str(error))
     return found
 
 
-def _checked(photo: Photo, policy: ImagePolicy) -> Photo:
+def _readable(photo: Photo, policy: ImagePolicy) -> Photo:
     read_image(photo.path, policy)
     return photo
 
 
-def _cut(photo: Photo, crop: int, policy: ImagePolicy, folder: Path) -> Photo:
-    """The middle of a photo; its file's name tells the content, so one that exists is that file."""
+def _cropped(photo: Photo, crop: int, policy: ImagePolicy, folder: Path) -> Photo:
+    """Write a photo's central crop, unless there is a file of its name, which names the content and the policy."""
     path = folder / f"{photo.path.stem[:60]}-{photo.sha256[:8]}-{crop}-{policy.alpha}.png"
     if not path.is_file():
-        data = write_png(_middle(read_image(photo.path, policy), crop))
+        data = write_png(_center_crop(read_image(photo.path, policy), crop))
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, data)
     return _photo(path)
@@ -102,7 +112,7 @@ def _photo(path: Path) -> Photo:
     return Photo(path, hashlib.sha256(path.read_bytes()).hexdigest(), width * height)
 
 
-def _middle(pixels: Pixels, side: int) -> Pixels:
-    """At most side x side px."""
+def _center_crop(pixels: Pixels, side: int) -> Pixels:
+    """Cut out the centre, at most side x side px."""
     top, left = (max(0, (size - side) // 2) for size in (pixels.height, pixels.width))
     return Pixels(np.ascontiguousarray(pixels.data[top : top + side, left : left + side]), pixels.grey)

@@ -1,7 +1,7 @@
-"""What a study searches: settings of a refinement that are fixed, and ranges or choices for the others.
+"""Search space of a study: fixed settings of a refinement, and a range or choices for each of the others.
 
-A study's YAML names the fields of `RefineConfig`; whatever lies in its space is a valid refinement, which is checked at
-its corners before anything is encoded.
+A study's YAML names fields of `RefineConfig`. The invariant: every point of the space is a valid refinement, which is
+checked at both ends of each range and at each choice before anything is encoded.
 """
 
 from collections.abc import Mapping
@@ -18,17 +18,20 @@ from rdo.presets import EFFORTS, effort
 Objective = Literal["gain_percent", "seconds"]
 Value = str | int | float | bool | None
 _HINTS = get_type_hints(RefineConfig)
-_ROUNDING = 1e-9  # of a range in steps
+_ROUNDING = 1e-9  # in steps; more than the rounding error of a range divided by its step
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """The values one setting may take: from `low` to `high`, or one of `choices`, as text.
+    """Values that one setting may take: the closed range from `low` to `high`, or one of `choices`.
 
     Attributes:
-        log: equal chances for equal ratios.
-        step: between values; None is continuous, or 1 for whole numbers.
-        also: settings that take the same value.
+        low: least value of the range.
+        high: greatest value of the range.
+        log: whether the range is sampled log-uniformly.
+        step: distance of neighbouring values; None makes floats continuous and whole numbers 1 apart.
+        choices: values as text, which the setting's type turns into values.
+        also: other settings that take the same value.
     """
 
     low: float | None = None
@@ -53,16 +56,16 @@ class Dimension:
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """A study, as its YAML says.
+    """Settings of a study, in its YAML file.
 
     Attributes:
-        search: setting -> values to try.
-        fixed: all other settings of the refinement.
-        objectives: what is optimised: the mean gain, and the mean seconds of refinement, on which gain has a front.
-        qualities: levels that every photo is encoded at.
-        crop: side in pixels of the middle of each photo that is encoded in its place; None takes all of it.
-        holdout: share of the photos that is kept from the search, for the final comparison.
-        trials: recipes tried.
+        search: setting -> its search dimension.
+        fixed: refinement from which all other settings are taken.
+        objectives: mean gain, to be maximised; or that and mean seconds of refinement, for a Pareto front.
+        qualities: quality levels at which every photo is encoded.
+        crop: side in pixels of the central crop that is encoded in place of each photo; None takes whole photos.
+        holdout: share of the photos kept out of the search for the final comparison, in [0, 1).
+        trials: number of trials with a result.
     """
 
     search: dict[str, Dimension]
@@ -88,35 +91,37 @@ class StudyConfig:
             raise ValueError(f"crop {self.crop}: must be at least 1 px")
 
     def recipe(self, params: Mapping[str, Value]) -> RefineConfig:
-        """The refinement at a point of the space, numbers to four digits, so that it is what will be written down.
+        """Return the refinement at a point of the space.
+
+        Floats are rounded to four significant digits, so that a recipe read back from its YAML file is the one tried.
 
         Raises:
-            ConfigError: an unknown setting, or a value it cannot take.
+            ConfigError: an unknown setting, or a value out of its range.
         """
-        short = {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in params.items()}
-        changes = {name: value for key, value in short.items() for name in (key, *self.search[key].also)}
+        rounded = {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in params.items()}
+        changes = {name: value for key, value in rounded.items() for name in (key, *self.search[key].also)}
         return override(self.fixed, changes, "search")
 
     def is_whole(self, name: str) -> bool:
-        """Whether a setting is a whole number."""
+        """Return whether a setting is a whole number."""
         return _HINTS[name] is int
 
     def choices(self, name: str) -> list[Value]:
-        """The choices of a setting, as values."""
+        """Return the choices of a setting, converted to its type."""
         return [getattr(self.recipe({name: text}), name) for text in self.search[name].choices]
 
     def point_of(self, config: RefineConfig) -> dict[str, Value] | None:
-        """Where in the space a refinement lies; None if it does not."""
+        """Return the point of the space at which a refinement lies, or None if it lies outside."""
         params = {name: getattr(config, name) for name in self.search}
-        inside = all(self._holds(name, value) for name, value in params.items())
+        inside = all(self._contains(name, value) for name, value in params.items())
         return params if inside and self.recipe(params) == config else None
 
     def presets(self) -> list[dict[str, Value]]:
-        """The points of the shipped efforts that lie in the space: what a study has to beat."""
+        """Return the points of the shipped efforts that lie in the space, the baselines of a study."""
         points = (self.point_of(effort(level)) for level in EFFORTS)
         return [point for point in points if point is not None]
 
-    def _holds(self, name: str, value: Value) -> bool:
+    def _contains(self, name: str, value: Value) -> bool:
         dimension = self.search[name]
         if dimension.choices:
             return value in self.choices(name)
@@ -127,10 +132,10 @@ class StudyConfig:
 
 
 def load_study(name: str) -> StudyConfig:
-    """The study of a name in configs/tune, or of a YAML file.
+    """Load a study by its name in configs/tune, or from a YAML file.
 
     Raises:
-        ConfigError: no such study, or one that makes no sense.
+        ConfigError: there is no such study, or its space has a point that is no valid refinement.
     """
     path = config_file(name, "tune", "study")
     mapping = load_yaml(path)
@@ -147,7 +152,7 @@ def load_study(name: str) -> StudyConfig:
 
 
 def _as_dimension(values: object) -> object:
-    """A list stands for choices; they are text until the setting they belong to is known."""
+    """Turn a list into a mapping of choices, and all choices into text, as their type is that of the setting."""
     found = {"choices": values} if isinstance(values, list) else values
     if isinstance(found, dict) and isinstance(found.get("choices"), list):
         return {**found, "choices": [str(value) for value in found["choices"]]}
@@ -155,7 +160,7 @@ def _as_dimension(values: object) -> object:
 
 
 def _check_names(config: StudyConfig, fixed: set[str], path: Path) -> None:
-    """Every setting is fixed or searched, and once."""
+    """Raise ConfigError where a setting is searched twice, or both fixed and searched."""
     searched = [name for key, dimension in config.search.items() for name in (key, *dimension.also)]
     twice = {name for name in searched if searched.count(name) > 1} | (fixed & set(searched))
     if twice:
@@ -163,7 +168,7 @@ def _check_names(config: StudyConfig, fixed: set[str], path: Path) -> None:
 
 
 def _check_corners(config: StudyConfig, path: Path) -> None:
-    """Each end and choice of each dimension is a valid refinement."""
+    """Raise ConfigError where an end or a choice of a dimension is no valid value of its setting."""
     for name, dimension in config.search.items():
         for value in dimension.choices or (dimension.low, dimension.high):
             try:

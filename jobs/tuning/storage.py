@@ -1,4 +1,4 @@
-"""A study's storage before Optuna opens it: what to call it, whether it answers, and what a crash left of it."""
+"""Storage of a study before Optuna opens it: its printable name, a check of its server, repair of its journal."""
 
 import socket
 from pathlib import Path
@@ -10,17 +10,17 @@ PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "redis": 6379, "red
 CONNECT_S = 5.0
 
 
-def shown(storage: str) -> str:
-    """A storage's name without its password."""
+def without_password(storage: str) -> str:
+    """Return a storage's URL or path without the password in it."""
     url = urlsplit(storage)
     return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl() if url.password else storage
 
 
-def check_answers(storage: str) -> None:
-    """A server that is not there is found out now: drivers wait for minutes.
+def check_server(storage: str) -> None:
+    """Connect to a storage's server, if it has one, within CONNECT_S: database drivers would wait for minutes.
 
     Raises:
-        ConfigError: nobody listens there.
+        ConfigError: no server accepts the connection.
     """
     try:
         url = urlsplit(storage)
@@ -28,11 +28,13 @@ def check_answers(storage: str) -> None:
         if "://" in storage and url.hostname and port:
             socket.create_connection((url.hostname, port), CONNECT_S).close()
     except (OSError, ValueError) as error:
-        raise ConfigError(f"--storage {shown(storage)}: nobody answers ({error}): check address and port") from error
+        raise ConfigError(
+            f"--storage {without_password(storage)}: nobody answers ({error}): check address and port"
+        ) from error
 
 
-def mend_journal(path: Path) -> None:
-    """Cut off a last line that a killed run left incomplete: the next one would be appended to it."""
+def repair_journal(path: Path) -> None:
+    """Cut off an incomplete last line of a killed run, as the next line would be appended to it."""
     if path.is_file() and (data := path.read_bytes()) and not data.endswith(b"\n"):
         with open(path, "r+b") as file:
             file.truncate(data.rfind(b"\n") + 1)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import jobs.comparing.classical
-import jobs.comparing.gather
+import jobs.comparing.measurements
 from codec.bitstream.container import unpack
 from codec.images.read import read_image
 from jobs.cli import numbers
 from jobs.compare import main
 from jobs.comparing.anchors import AnchorCurve, AnchorSet, pixels_hash
-from jobs.comparing.pictures import choose
+from jobs.comparing.views import choose_records
 
 LADDER = ("--qualities", "2,5,8", "--iters", 2, "--codecs", "jpeg,webp", "--pictures", 1)
 
@@ -69,8 +69,8 @@ def test_a_second_run_encodes_nothing(photos: str, rdo_compare: Any, monkeypatch
     first = report()
     for module, name in (
         (jobs.comparing.classical, "encode_setting"),
-        (jobs.comparing.gather, "measure_split"),
-        (jobs.comparing.gather, "view"),
+        (jobs.comparing.measurements, "measure_split"),
+        (jobs.comparing.measurements, "make_view"),
     ):
         monkeypatch.setattr(module, name, None)
     before = {p: p.stat().st_mtime_ns for p in Path("rdo-compare").rglob("*.rdo")}
@@ -212,9 +212,11 @@ def test_numbers_are_sorted_and_each_once() -> None:
 
 def test_pictures_are_spread_from_most_gain_to_least(make_record: Any) -> None:
     records = [make_record(f"{i}.png", q, saved=i / 100) for i in range(9) for q in (2, 4, 6)]
-    assert [r.input for r in choose(records, 3)] == ["8.png", "4.png", "0.png"]
-    assert {r.quality for r in choose(records, 3)} == {4} and choose(records, 0) == [] == choose([], 3)
-    assert len(choose(records, 50)) == 9
+    assert [r.input for r in choose_records(records, 3)] == ["8.png", "4.png", "0.png"]
+    assert {r.quality for r in choose_records(records, 3)} == {4} and choose_records(
+        records, 0
+    ) == [] == choose_records([], 3)
+    assert len(choose_records(records, 50)) == 9
 
 
 def test_classical_points_of_a_finished_run_are_of_its_pictures(

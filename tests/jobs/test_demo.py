@@ -15,6 +15,8 @@ def test_the_demo_ends_in_a_report(model: str, folder: Path, monkeypatch: pytest
     assert main(["--model", model, "--iters", "1", "--qualities", "3,6"]) == 0
     found = json.loads(Path("rdo-demo/report.json").read_text())
     assert [(p["width"], p["height"]) for p in found["pictures"]] == [(WIDTH, HEIGHT)]
+    command = "rdo-compare rdo-demo/pictures -o rdo-demo --iters 1 --pictures 1 --qualities 3,6 --model"
+    assert found["settings"]["command"].startswith(command)
     assert "JPEG" in {c["codec"] for c in found["curves"]} and Path("rdo-demo/report.html").stat().st_size > 50_000
 
 

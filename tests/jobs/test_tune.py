@@ -18,9 +18,9 @@ from jobs.record import read_records
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.history import sole_writer
 from jobs.tune import main
+from jobs.tuning.evaluator import Case
+from jobs.tuning.held_out import compare_with_preset
 from jobs.tuning.photos import Photo
-from jobs.tuning.trials import Case
-from jobs.tuning.verdict import _compare
 from rdo.presets import recipe
 
 ROWS = "study/trials.csv"
@@ -48,9 +48,9 @@ def tune(model: str, save_photo: Any, folder: Path) -> Tune:
 
 def test_what_fails_on_held_out_photos_is_told_and_counted(make_record: Any, capsys: Any) -> None:
     good, bad = make_record("a.png", 6), replace(make_record("b.png", 6), outcome=None, error="stopped")
-    bench = SimpleNamespace(config=EncodeConfig(), measure=lambda recipe, cases: [good, bad][: len(cases)])
+    evaluator = SimpleNamespace(config=EncodeConfig(), evaluate=lambda recipe, cases: [good, bad][: len(cases)])
     cases = [Case(Photo(Path(name), name, 100), 6.0) for name in ("a.png", "b.png")]
-    outcome, failures = _compare(bench, recipe(10), cases)
+    outcome, failures = compare_with_preset(evaluator, recipe(10), cases)
     assert failures == 2 and outcome is not None and outcome.photos == 1  # the recipe's and the preset's
     assert capsys.readouterr().err.count("b.png: stopped") == 2
 

@@ -11,7 +11,7 @@ import jobs.comparing.anchors
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels
 from codec.images.read import read_image
-from jobs.comparing.anchors import AnchorSet, installed_anchors, load_anchors, pixels_hash, recognise
+from jobs.comparing.anchors import AnchorSet, installed_anchors, load_anchors, match_anchors, pixels_hash
 
 
 @pytest.mark.parametrize("name", ["kodak", "tecnick", "clic"])
@@ -41,10 +41,10 @@ def test_pixels_are_recognised_in_any_lossless_file(save_photo: Any, monkeypatch
     monkeypatch.setattr(jobs.comparing.anchors, "installed_anchors", lambda: {"own": Path("own.json")})
     monkeypatch.setattr(jobs.comparing.anchors, "load_anchors", lambda name: known)
     bmp, other = save_photo("same.bmp"), save_photo("b.png", seed=1)
-    assert recognise({str(bmp): None}) == (known, {"one"})
-    assert recognise({str(bmp): None, "gone.png": "f"}) == (known, {"one", "two"})
-    assert recognise({str(path): None, str(other): hashlib.sha256(other.read_bytes()).hexdigest()}) is None
-    assert recognise({"gone.png": None}) is None and recognise({}) is None
+    assert match_anchors({str(bmp): None}) == (known, {"one"})
+    assert match_anchors({str(bmp): None, "gone.png": "f"}) == (known, {"one", "two"})
+    assert match_anchors({str(path): None, str(other): hashlib.sha256(other.read_bytes()).hexdigest()}) is None
+    assert match_anchors({"gone.png": None}) is None and match_anchors({}) is None
 
 
 def test_the_shape_is_part_of_the_hash() -> None:

@@ -11,13 +11,25 @@ from PIL import Image
 
 import jobs.comparing.classical
 from codec.images.pixels import Pixels
-from jobs.comparing.classical import LADDERS, ClassicalRecord, append, available, encode_ladders, read, settings_text
+from jobs.comparing.classical import (
+    LADDERS,
+    ClassicalRecord,
+    append_point,
+    available,
+    encode_ladders,
+    read_points,
+    settings_text,
+)
 
 
 def need(name: str) -> None:
     missing = available([name])[1]
     if missing:
         pytest.skip(missing[0])
+
+
+def ladders(name: str, pixels: Pixels, codecs: list[str], done: dict[Any, ClassicalRecord]) -> list[ClassicalRecord]:
+    return list(encode_ladders(name=name, pixels=pixels, pixels_sha256="hash", codecs=codecs, done=done))
 
 
 @pytest.fixture
@@ -28,7 +40,7 @@ def pixels(photo: Any) -> Pixels:
 @pytest.mark.parametrize("name", LADDERS)
 def test_a_ladder_rises_in_rate_and_quality(name: str, pixels: Pixels) -> None:
     need(name)
-    found = list(encode_ladders("a.png", pixels, "hash", [name], {}))
+    found = ladders("a.png", pixels, [name], {})
     assert [r.error for r in found] == [None] * len(LADDERS[name].values)
     assert len({r.options for r in found}) == len(found)
     bpp, psnr = [r.bpp for r in found], [r.psnr_db for r in found]
@@ -37,7 +49,7 @@ def test_a_ladder_rises_in_rate_and_quality(name: str, pixels: Pixels) -> None:
 
 
 def test_figures_are_of_the_file(pixels: Pixels) -> None:
-    found = next(iter(encode_ladders("a.png", pixels, "hash", ["JPEG"], {})))
+    found = ladders("a.png", pixels, ["JPEG"], {})[0]
     file = io.BytesIO()
     Image.fromarray(pixels.data).save(file, "JPEG", quality=8, subsampling=0, optimize=True, progressive=True)
     decoded = np.asarray(Image.open(file)).astype(float)
@@ -50,17 +62,17 @@ def test_chroma_keeps_its_resolution(name: str) -> None:
     need(name)
     stripes = np.zeros((64, 64, 3), np.uint8) + np.array([120, 60, 60], np.uint8)
     stripes[:, ::2] = (60, 90, 120)  # of one brightness, about: half the chroma would lose them
-    best = list(encode_ladders("a.png", Pixels(stripes, False), "hash", [name], {}))[-1]
+    best = ladders("a.png", Pixels(stripes, False), [name], {})[-1]
     assert best.psnr_db is not None and best.psnr_db > 30
 
 
 def test_what_is_done_is_not_encoded_again(pixels: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "classical.jsonl"
-    first = list(encode_ladders("a.png", pixels, "hash", ["JPEG"], {}))
+    first = ladders("a.png", pixels, ["JPEG"], {})
     for record in first[:4]:
-        append(path, record)
+        append_point(path, record)
     path.write_bytes(path.read_bytes() + b'{"input": "a.p')  # a killed run
-    done = {r.key: r for r in read(path)}
+    done = {r.key: r for r in read_points(path)}
     assert len(done) == 4
     worked = []
     honest = jobs.comparing.classical.encode_setting
@@ -69,14 +81,14 @@ def test_what_is_done_is_not_encoded_again(pixels: Pixels, tmp_path: Path, monke
         "encode_setting",
         lambda task, pixels: worked.append(task.setting) or honest(task, pixels),
     )
-    again = list(encode_ladders("renamed.png", pixels, "hash", ["JPEG"], done))
+    again = ladders("renamed.png", pixels, ["JPEG"], done)
     assert sorted(worked) == ["quality 70", "quality 88"]
     assert {r.input for r in again} == {"renamed.png"} and [r.bytes for r in again] == [r.bytes for r in first]
 
 
 def test_a_picture_that_a_codec_refuses_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     wide = Pixels(np.zeros((1, 20_000, 3), np.uint8), False)  # WebP ends at 16383
-    found = list(encode_ladders("a.png", wide, "hash", ["WebP"], {}))
+    found = ladders("a.png", wide, ["WebP"], {})
     assert all(r.error and r.bytes is None for r in found)
 
 
@@ -98,6 +110,6 @@ def test_settings_are_printed(name: str) -> None:
 
 def test_a_record_is_a_line_of_json(tmp_path: Path) -> None:
     record = ClassicalRecord("a.png", "hash", "JPEG", "quality 8", "{}", error="broken")
-    append(tmp_path / "c.jsonl", record)
+    append_point(tmp_path / "c.jsonl", record)
     assert json.loads((tmp_path / "c.jsonl").read_text())["error"] == "broken"
-    assert read(tmp_path / "c.jsonl") == [record]
+    assert read_points(tmp_path / "c.jsonl") == [record]

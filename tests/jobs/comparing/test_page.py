@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from jobs.compare import main
+from jobs.comparing.build import build_report
 from jobs.comparing.page import render
-from jobs.comparing.report import build_report
+from jobs.comparing.report import Report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -55,6 +56,10 @@ def opened(browser: Any, page: Path) -> Iterator[Any]:
     browser.get(page.as_uri())
     yield browser
     assert browser.get_log("browser") == []
+
+
+def report_of(records: list[Any], notes: list[str] | None = None) -> Report:
+    return build_report(records, classical=[], splits=[], anchors=None, notes=notes or [], settings={})
 
 
 def column(browser: Any, index: int) -> list[str]:
@@ -165,7 +170,7 @@ def test_little_to_show_is_shown_without_an_error(case: str, browser: Any, make_
         "no classical": [make_record(name, q) for name in "abc" for q in (2, 4, 6)],
     }[case]
     path = tmp_path / "report.html"
-    path.write_text(render(build_report(records, [], [], None, ["a <note>"], {}), []), encoding="utf-8")
+    path.write_text(render(report_of(records, ["a <note>"]), []), encoding="utf-8")
     browser.get(path.as_uri())
     assert "a <note>" in browser.find_element("id", "notes").text
     assert "NaN" not in browser.find_element("tag name", "body").text
@@ -173,5 +178,5 @@ def test_little_to_show_is_shown_without_an_error(case: str, browser: Any, make_
 
 
 def test_names_cannot_break_out_of_the_data(make_record: Any, tmp_path: Path) -> None:
-    text = render(build_report([make_record("</script><b>", 4)], [], [], None, [], {}), [])
+    text = render(report_of([make_record("</script><b>", 4)]), [])
     assert text.count("</script>") == 2

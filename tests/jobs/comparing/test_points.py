@@ -9,7 +9,7 @@ import pytest
 
 from codec.errors import ConfigError
 from jobs.comparing.classical import ClassicalRecord
-from jobs.comparing.points import complete, efforts, load_records, series_of
+from jobs.comparing.points import complete_images, group_by_effort, load_records, series_of
 from jobs.record import append_record
 
 
@@ -23,7 +23,7 @@ def test_a_series_has_an_entry_for_each_setting(make_record: Any) -> None:
     assert list(series) == ["plain", "refined", "JPEG"]
     assert series["plain"].settings == ("quality 2", "quality 6")
     assert [p is None for p in series["plain"].points["b.png"]] == [True, False]
-    assert complete(series["plain"]) == ["a.png"] and complete(series["JPEG"]) == ["a.png", "b.png"]
+    assert complete_images(series["plain"]) == ["a.png"] and complete_images(series["JPEG"]) == ["a.png", "b.png"]
     means = series["JPEG"].means(["a.png", "b.png"])
     assert means.bpp == pytest.approx([0.4]) and means.psnr_db == pytest.approx([27.5]) and means.ms_ssim == [0.9]
 
@@ -36,7 +36,7 @@ def test_an_exact_picture_is_in_no_average(make_record: Any) -> None:
 
 def test_efforts_are_ranked_within_each_quality(make_record: Any) -> None:
     records = [make_record("a.png", q, iters=i) for q, i in ((2, 10), (2, 50), (4, 48), (4, 11), (6, 50))]
-    ranked = efforts(records)
+    ranked = group_by_effort(records)
     assert [[(r.quality, r.outcome.iters) for r in group] for group in ranked] == [
         [(2, 10), (4, 11)],
         [(2, 50), (4, 48), (6, 50)],

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from jobs.comparing.anchors import load_anchors
+from jobs.comparing.build import build_report
 from jobs.comparing.classical import ClassicalRecord
 from jobs.comparing.export import as_csv, as_markdown
-from jobs.comparing.report import Report, build_report
+from jobs.comparing.report import Report
 
 QUALITIES = (1, 3, 5, 7)
 
@@ -22,7 +23,8 @@ def jpeg(image: str, step: int, psnr_db: float | None = None, error: str | None 
 
 
 def report(records: list[Any], classical: Sequence[ClassicalRecord] = (), **options: Any) -> Report:
-    return build_report(records, list(classical), [], options.get("anchors"), [], {})
+    anchors = options.get("anchors")
+    return build_report(records, classical=list(classical), splits=[], anchors=anchors, notes=[], settings={})
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def test_published_curves_are_compared_with_the_averages(records: list[Any]) -> 
 
 
 def test_targets_give_each_picture_its_own_quality_and_no_curves(make_record: Any) -> None:
-    found = build_report([make_record(f"{i}.png", 2 + i) for i in range(4)], [], [], None, [], {})
+    found = report([make_record(f"{i}.png", 2 + i) for i in range(4)])
     assert [note for note in found.notes if "a quality of its own, as a target gives it" in note]
     assert not [note for note in found.notes if "could not encode" in note]
 

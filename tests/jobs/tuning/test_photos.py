@@ -1,6 +1,7 @@
 """Photos of a study: told apart by content, cut once, split by content alone."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,13 +43,14 @@ def test_neither_part_is_empty() -> None:
 @pytest.mark.parametrize(("height", "width"), [(50, 70), (50, 20), (20, 20)])
 def test_the_middle_is_cut_once(save_photo, folder: Path, height: int, width: int) -> None:
     save_photo("in/a.png", height, width)
-    [photo] = prepare(find_photos(["in"], folder / "study", nobody), 32, STRICT, folder / "crops", nobody)
+    cut = partial(prepare, crop=32, policy=STRICT, folder=folder / "crops", failed=nobody)
+    [photo] = cut(find_photos(["in"], folder / "study", nobody))
     top, left = max(0, height - 32) // 2, max(0, width - 32) // 2
     whole = read_image(folder / "in/a.png").data
     assert np.array_equal(read_image(photo.path).data, whole[top : top + 32, left : left + 32])
     assert photo.pixels == min(height, 32) * min(width, 32)
     before = photo.path.stat().st_mtime_ns
-    assert prepare(find_photos(["in"], folder / "study", nobody), 32, STRICT, folder / "crops", nobody) == [photo]
+    assert cut(find_photos(["in"], folder / "study", nobody)) == [photo]
     assert photo.path.stat().st_mtime_ns == before
 
 
@@ -68,10 +70,10 @@ def test_what_cannot_be_read_is_left_out_with_its_reason(save_photo, folder: Pat
     told: dict[str, str] = {}
     photos = prepare(
         find_photos(["in"], folder / "study", nobody),
-        crop,
-        ImagePolicy(),
-        folder / "crops",
-        lambda p, r: told.update({p.name: r}),
+        crop=crop,
+        policy=ImagePolicy(),
+        folder=folder / "crops",
+        failed=lambda p, r: told.update({p.name: r}),
     )
     assert len(photos) == 2 and list(told) == ["b.png"]
     assert {photo.path.parent.name for photo in photos} == {"crops" if crop else "in"}

@@ -11,9 +11,10 @@ import pytest
 
 from codec.errors import ConfigError
 from jobs.record import SCHEMA, Outcome, Record, Score
+from jobs.tuning.open_study import open_study
 from jobs.tuning.space import Dimension, StudyConfig
-from jobs.tuning.storage import shown
-from jobs.tuning.study import Attempt, Study, open_study
+from jobs.tuning.storage import without_password
+from jobs.tuning.study import OpenTrial, Study
 
 CASES = 12
 SPACE = StudyConfig({"temperature_bits": Dimension(0.0, 2.0), "move_fraction_start": Dimension(0.1, 0.9)})
@@ -25,9 +26,9 @@ SETUP: dict[str, Any] = {
 
 
 def opened(
-    storage: str = "s.journal", setup: dict[str, Any] = SETUP, config: StudyConfig = SPACE, run: str = "here"
+    storage: str = "s.journal", setup: dict[str, Any] = SETUP, config: StudyConfig = SPACE, driver: str = "here"
 ) -> Study:
-    return open_study(config, setup, storage, "mine", CASES, seed=0, run=run)
+    return open_study(config, setup=setup, storage=storage, name="mine", cases=CASES, seed=0, driver=driver)
 
 
 def record(gain: float, seconds: float = 1.0) -> Record:
@@ -36,15 +37,15 @@ def record(gain: float, seconds: float = 1.0) -> Record:
     return Record(SCHEMA, "done", "a.png", "", outcome=outcome)
 
 
-def run(study: Study, gain: Callable[[Attempt, int], float]) -> Attempt:
+def run(study: Study, gain: Callable[[OpenTrial, int], float]) -> OpenTrial:
     """One trial, to its end."""
     attempt = study.ask()
-    while not study.note(attempt, case := attempt.todo.popleft(), record(gain(attempt, case))):
+    while not study.add_record(attempt, case := attempt.todo.popleft(), record(gain(attempt, case))):
         pass
     return attempt
 
 
-def peak(attempt: Attempt, case: int) -> float:
+def peak(attempt: OpenTrial, case: int) -> float:
     """Greatest at temperature_bits 1.5, other for each case."""
     return 5 - (1 + 0.03 * case) * (attempt.recipe.temperature_bits - 1.5) ** 2 + 0.3 * case
 
@@ -54,14 +55,14 @@ def test_the_search_finds_what_is_best_and_gives_up_what_is_not(folder: Path) ->
     runs = [run(study, peak) for _ in range(25)]
     trials, [best] = study.trials(), study.best()
     heats = [attempt.recipe.temperature_bits for attempt in runs]
-    assert abs(heats[best.number] - 1.5) < 0.2 and best.cases == CASES and best.values
+    assert abs(heats[best.number] - 1.5) < 0.2 and best.cases == CASES
     assert sum(len(attempt.records) for attempt in runs) < 0.75 * 25 * CASES
     pruned = [t for t in trials if t.state == "pruned"]
     assert len(pruned) > 5 and all(4 <= t.cases < CASES for t in pruned)
     for trial in pruned:
         truth = 5 - 1.165 * (heats[trial.number] - 1.5) ** 2 + 0.3 * 5.5  # the mean over all cases
-        assert trial.values and trial.values["gain_percent"] == pytest.approx(truth, abs=0.2)
-        assert trial.values["gain_percent"] < best.values["gain_percent"]
+        assert trial.gain_percent == pytest.approx(truth, abs=0.2)
+        assert trial.gain_percent < best.gain_percent
 
 
 def test_each_trial_has_an_order_of_its_own(folder: Path) -> None:
@@ -73,10 +74,10 @@ def test_each_trial_has_an_order_of_its_own(folder: Path) -> None:
 def test_a_failed_case_fails_the_trial_and_says_why(folder: Path) -> None:
     study = opened()
     attempt = study.ask()
-    assert study.note(attempt, 0, Record(SCHEMA, "failed", "a.png", "", error="out of memory"))
+    assert study.add_record(attempt, 0, Record(SCHEMA, "failed", "a.png", "", error="out of memory"))
     [trial] = study.trials()
-    assert (trial.state, trial.values, trial.error) == ("failed", None, "a.png: out of memory")
-    assert study.finished == 0 and study.best() == [] and "out of memory" in study.line(trial.number)
+    assert (trial.state, trial.gain_percent, trial.error) == ("failed", None, "a.png: out of memory")
+    assert study.finished == 0 and study.best() == [] and "out of memory" in study.describe(trial.number)
 
 
 @pytest.mark.parametrize("storage", ["s.journal", "sqlite:///s.db"])
@@ -98,9 +99,9 @@ def test_a_study_goes_on_and_what_was_left_running_is_tried_again(folder: Path, 
 def test_two_runs_of_a_study_leave_each_other_alone(folder: Path, storage: str) -> None:
     here = opened(storage)
     attempt = here.ask()
-    there = opened(storage, run="there")
+    there = opened(storage, driver="there")
     run(there, peak)
-    while not here.note(attempt, case := attempt.todo.popleft(), record(peak(attempt, case))):
+    while not here.add_record(attempt, case := attempt.todo.popleft(), record(peak(attempt, case))):
         pass
     assert here.finished == there.finished == 2
 
@@ -142,6 +143,26 @@ def test_a_study_that_was_begun_otherwise_is_refused_and_left_alone(folder: Path
     assert Path("s.journal").read_bytes() == before
 
 
+def test_a_study_of_an_earlier_release_resumes_under_its_stored_names(folder: Path) -> None:
+    """Optuna would not know a dimension again by another name."""
+    before = {"search": {"heat": {"low": 0.0, "high": 2.0}, "share_start": {}}, "photos": "1"}
+    study = optuna.create_study(storage="sqlite:///s.db", study_name="mine", direction="maximize")
+    study.set_user_attr("setup", before)
+    uniform = optuna.distributions.FloatDistribution
+    trial = study.ask({"heat": uniform(0.0, 2.0), "share_start": uniform(0.1, 0.9)})
+    trial.set_user_attr("cases", f"{CASES} of {CASES}")
+    for case in range(CASES):
+        trial.report(1.0, case)
+    study.tell(trial, 1.0)
+    now = {"search": {"temperature_bits": {"low": 0.0, "high": 2.0}, "move_fraction_start": {}}, "photos": "1"}
+    resumed = opened("sqlite:///s.db", setup=now)
+    attempt = run(resumed, peak)
+    assert set(attempt.trial.params) == {"heat", "share_start"}
+    assert all(set(t.params) == {"temperature_bits", "move_fraction_start"} for t in resumed.trials())
+    best = next(t for t in resumed.trials() if t.number == trial.number)
+    assert resumed.config.recipe(best.params).temperature_bits == pytest.approx(trial.params["heat"], rel=1e-3)
+
+
 def test_a_strangers_study_is_refused(folder: Path) -> None:
     study = optuna.create_study(storage="sqlite:///s.db", study_name="mine", direction="maximize")
     study.tell(study.ask(), 1.0)
@@ -178,14 +199,14 @@ def test_a_storage_that_cannot_be_is_a_line_within_seconds(folder: Path, storage
 
 
 def test_passwords_are_not_shown() -> None:
-    assert shown("mysql+pymysql://me:secret@host:3306/db") == "mysql+pymysql://host:3306/db"
-    assert shown("sqlite:///s.db") == "sqlite:///s.db" and shown("a/s.journal") == "a/s.journal"
+    assert without_password("mysql+pymysql://me:secret@host:3306/db") == "mysql+pymysql://host:3306/db"
+    assert without_password("sqlite:///s.db") == "sqlite:///s.db" and without_password("a/s.journal") == "a/s.journal"
 
 
 def test_a_front_holds_what_nothing_beats(folder: Path) -> None:
     study = opened(config=StudyConfig(SPACE.search, objectives=("gain_percent", "seconds")))
     for gain, seconds in [(1, 1), (3, 5), (2, 6), (2, 3), (2, 3)]:
         attempt = study.ask()
-        while not study.note(attempt, attempt.todo.popleft(), record(gain, seconds)):
+        while not study.add_record(attempt, attempt.todo.popleft(), record(gain, seconds)):
             pass
     assert [t.number for t in study.best()] == [1, 3, 0]

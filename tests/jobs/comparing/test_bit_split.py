@@ -11,7 +11,14 @@ from codec.coding import decode
 from codec.errors import ConfigError, ImageError
 from codec.images.read import STRICT, ImagePolicy, read_image
 from codec.model import Codec
-from jobs.comparing.details import append_split, measure_split, plain_latents, read_original, read_refined, read_splits
+from jobs.comparing.bit_split import (
+    append_split,
+    measure_split,
+    plain_latents,
+    read_original,
+    read_refined,
+    read_splits,
+)
 from jobs.comparing.points import load_records
 
 

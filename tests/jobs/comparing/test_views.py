@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import jobs.comparing.pictures
+import jobs.comparing.views
 from codec.coding import coding_arithmetic, encode
 from codec.images.pixels import Pixels
 from codec.images.read import STRICT, read_image
 from codec.interface import rate
 from codec.model import Codec
-from jobs.comparing.details import plain_latents
-from jobs.comparing.pictures import View, heat, quality_of_bits, store, stored, view
+from jobs.comparing.bit_split import plain_latents
+from jobs.comparing.colour_maps import colour_map
 from jobs.comparing.points import load_records
+from jobs.comparing.views import View, make_view, quality_at_bits, read_view, write_view
 
 
 def decoded(uri: str) -> Any:
@@ -28,7 +29,7 @@ def decoded(uri: str) -> Any:
 def shown(save_photo: Any, rdo_encode: Any, codec: Codec) -> View:
     save_photo("a.png", 70, 100)
     assert rdo_encode("--iters", 2, "--quality", 6, "a.png") == 0
-    return view(load_records(["rdo-out"])[0], codec, STRICT)
+    return make_view(load_records(["rdo-out"])[0], codec, STRICT)
 
 
 def test_layers_are_of_one_size_and_carry_their_figures(shown: View, codec: Codec) -> None:
@@ -49,10 +50,10 @@ def test_layers_are_of_one_size_and_carry_their_figures(shown: View, codec: Code
 def test_a_large_picture_shows_its_middle_on_whole_blocks(
     save_photo: Any, rdo_encode: Any, codec: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs.comparing.pictures, "SIDE_MAX", 64)
+    monkeypatch.setattr(jobs.comparing.views, "SIDE_MAX", 64)
     source = save_photo("a.png", 100, 130)
     assert rdo_encode("--iters", 0, "a.png") == 0
-    found = view(load_records(["rdo-out"])[0], codec, STRICT)
+    found = make_view(load_records(["rdo-out"])[0], codec, STRICT)
     assert (found.width, found.height, found.whole) == (64, 64, False)
     part = read_image(source).data[16:80, 32:96].astype(int)
     assert np.abs(decoded(found.layers[0].uri) - part).mean() < 4
@@ -60,10 +61,10 @@ def test_a_large_picture_shows_its_middle_on_whole_blocks(
 
 def test_a_view_is_kept(shown: View, tmp_path: Path) -> None:
     path = tmp_path / "look/a.json"
-    store(path, shown)
-    assert stored(path) == shown
+    write_view(path, shown)
+    assert read_view(path) == shown
     path.write_text('{"image": 1}')
-    assert stored(path) is None and stored(tmp_path / "none") is None
+    assert read_view(path) is None and read_view(tmp_path / "none") is None
 
 
 @pytest.mark.parametrize("quality", [2.5, 5.0, 7.5])
@@ -75,12 +76,12 @@ def test_a_quality_is_found_by_its_bits(photo: Any, codec: Codec, quality: float
         with coding_arithmetic():
             return float(sum(rate(codec, latents, level)))
 
-    found = quality_of_bits(codec, pixels, bits(quality), (5.0, bits(5.0)))
+    found = quality_at_bits(codec, pixels, bits(quality), (5.0, bits(5.0)))
     assert bits(found) == pytest.approx(bits(quality), rel=0.03)
-    assert quality_of_bits(codec, pixels, 1.0, (5.0, bits(5.0))) == 1.0
+    assert quality_at_bits(codec, pixels, 1.0, (5.0, bits(5.0))) == 1.0
 
 
-def test_heat_runs_between_its_ends() -> None:
+def test_a_colour_map_runs_between_its_ends() -> None:
     values = np.array([[0.0, 0.5, 1.0, 7.0]])
-    pixels = heat(values, 1.0, np.array([(0, 0, 0), (200, 100, 50)], float)).data[0]
+    pixels = colour_map(values, 1.0, np.array([(0, 0, 0), (200, 100, 50)], float)).data[0]
     assert pixels.tolist() == [[0, 0, 0], [100, 50, 25], [200, 100, 50], [200, 100, 50]]

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.comparing.figures import at_quality, compare, count
+from jobs.comparing.comparison import compare_codecs, count_wins
 from jobs.comparing.points import Series, series_of
+from jobs.comparing.savings import at_quality
 from jobs.record import Score
 
 QUALITIES = (1, 3, 5, 7)
@@ -20,7 +21,7 @@ def curves(make_record: Any, saved: dict[str, float], qualities: tuple[int, ...]
 
 def test_a_constant_saving_is_every_bd_rate(make_record: Any) -> None:
     series = curves(make_record, {"a": 0.05, "b": 0.05, "c": 0.05})
-    found = compare(series["refined"], series["plain"])
+    found = compare_codecs(series["refined"], series["plain"])
     for value in (found.averaged.pchip_percent, found.averaged.akima_percent, found.mean_percent):
         assert value == pytest.approx(-5.0)
     assert found.averaged_interval == pytest.approx((-5.0, -5.0)) and found.averaged.overlap == 1
@@ -30,7 +31,7 @@ def test_a_constant_saving_is_every_bd_rate(make_record: Any) -> None:
 
 def test_wins_ties_losses_and_the_mean_are_of_pictures(make_record: Any) -> None:
     series = curves(make_record, {"a": 0.10, "b": 0.0, "c": -0.04, "d": 0.02})
-    found = compare(series["refined"], series["plain"])
+    found = compare_codecs(series["refined"], series["plain"])
     assert found.count == (2, 1, 1)
     assert found.mean_percent == pytest.approx((-10 + 0 + 4 - 2) / 4)
     assert found.mean_interval is not None
@@ -40,7 +41,7 @@ def test_wins_ties_losses_and_the_mean_are_of_pictures(make_record: Any) -> None
 def test_pictures_that_one_side_lacks_are_left_out_and_named(make_record: Any) -> None:
     records = [make_record(image, q) for image in ("a", "b") for q in QUALITIES]
     series = series_of(records[:-1], [])
-    found = compare(series["refined"], series["plain"])
+    found = compare_codecs(series["refined"], series["plain"])
     assert (found.images, found.left_out) == (["a"], ["b"])
     assert found.per_image["b"].pchip_percent == pytest.approx(-5.0)  # over the qualities it has
 
@@ -55,7 +56,7 @@ def test_curves_without_a_shared_range_have_a_reason(make_record: Any, qualities
     plain = curves(make_record, {"a": 0.05, "b": 0.05})["plain"]
     records = [make_record(image, q) for image in ("a", "b") for q in qualities]
     moved = [replace(r, outcome=replace(r.outcome, refined=lowered(r.outcome.refined))) for r in records]
-    found = compare(series_of(moved, [])["refined"], plain)
+    found = compare_codecs(series_of(moved, [])["refined"], plain)
     assert found.averaged.pchip_percent is None and found.averaged.reason
     assert found.mean_percent is None and found.averaged_interval is None and found.compared == 0
 
@@ -90,4 +91,4 @@ def test_one_quality_has_a_gain_and_says_why_no_saving(make_record: Any) -> None
 
 
 def test_within_a_tie_nobody_wins() -> None:
-    assert count(np.array([0.04, -0.04, 0.06, -0.06, 0.0]), 0.05) == (1, 3, 1)
+    assert count_wins(np.array([0.04, -0.04, 0.06, -0.06, 0.0]), 0.05) == (1, 3, 1)

@@ -1,0 +1,166 @@
+"""Computation of a report from measurements alone."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from jobs.comparing.anchors import AnchorSet
+from jobs.comparing.bit_split import BitSplit
+from jobs.comparing.classical import LADDERS, ClassicalRecord, settings_text
+from jobs.comparing.comparison import Comparison, Published, bjontegaard_delta, compare_codecs
+from jobs.comparing.notes import curve_notes, effort_note, lesser_note, size_note
+from jobs.comparing.points import PLAIN, REFINED, Series, complete_images, group_by_effort, series_of
+from jobs.comparing.report import SCHEMA, CodecCurve, Effort, Failure, Picture, Report
+from jobs.comparing.savings import AtQuality, at_quality
+from jobs.record import Record
+
+
+def build_report(
+    records: list[Record],
+    *,
+    classical: list[ClassicalRecord],
+    splits: list[BitSplit],
+    anchors: AnchorSet | None,
+    notes: list[str],
+    settings: dict[str, str],
+) -> Report:
+    """Compute every figure; records of the greatest effort are the codec `refined`.
+
+    Args:
+        records: of one model, each picture at each quality and effort.
+        classical: points of classical codecs.
+        splits: bit splits of the greatest effort's files.
+        anchors: published curves to show.
+        notes: sentences that go before those found here.
+        settings: the command and the refinement's settings, as text.
+    """
+    by_effort = group_by_effort(records)
+    main = by_effort[-1] if by_effort else []
+    first = main[0] if main else None
+    series = series_of(main, classical)
+    images = complete_images(*series.values()) if series else []
+    comparisons = _comparisons(series)
+    curves = [_curve(s, images) for s in series.values()]
+    published = _published(curves, anchors) if images else []
+    run_notes = [*lesser_note(records, main), *size_note(main), *effort_note(main)]
+    figure_notes = curve_notes(series=series, images=images, comparisons=comparisons, published=published)
+    return Report(
+        schema=SCHEMA,
+        model=(first and first.model) or "",
+        model_id=(first and first.model_id) or "",
+        iters=max((float(r.measured.iters) for r in main), default=0.0),
+        averaged_over=images,
+        pictures=_pictures(main),
+        curves=curves,
+        comparisons=comparisons,
+        qualities=_qualities(main, series),
+        efforts=[e for group in by_effort for e in _efforts(group)],
+        splits=splits,
+        anchors=anchors,
+        published=published,
+        failures=_failures(records, classical),
+        notes=[*notes, *run_notes, *figure_notes],
+        settings={**settings, **{name: settings_text(name) for name in LADDERS if name in series}},
+        versions=_versions(),
+    )
+
+
+def _comparisons(series: dict[str, Series]) -> list[Comparison]:
+    """Compare refined with plain and every classical codec, then plain with those."""
+    if PLAIN not in series:
+        return []
+    others = [s for name, s in series.items() if name not in (PLAIN, REFINED)]
+    pairs = [(series[REFINED], series[PLAIN])]
+    pairs += [(series[ours], other) for ours in (REFINED, PLAIN) for other in others]
+    return [compare_codecs(codec, anchor, with_interval=codec.codec == REFINED) for codec, anchor in pairs]
+
+
+def _qualities(records: list[Record], series: dict[str, Series]) -> list[AtQuality]:
+    others = [s for name, s in series.items() if name not in (PLAIN, REFINED)]
+    return [at_quality(q, records, series[PLAIN], others) for q in sorted({r.quality for r in records if r.quality})]
+
+
+def _curve(series: Series, images: list[str]) -> CodecCurve:
+    means = series.means(images) if images else None
+    return CodecCurve(
+        codec=series.codec,
+        settings=series.settings,
+        bpp=[] if means is None else means.bpp.tolist(),
+        psnr_db=[] if means is None else means.psnr_db.tolist(),
+        ms_ssim=[] if means is None else means.ms_ssim,
+        points={
+            image: [(p.bpp, p.psnr_db, p.ms_ssim, p.seconds, p.bytes) if p else None for p in row]
+            for image, row in series.points.items()
+        },
+    )
+
+
+def _published(curves: list[CodecCurve], anchors: AnchorSet | None) -> list[Published]:
+    if anchors is None:
+        return []
+    anchor = anchors.curves[anchors.anchor]
+    return [
+        Published(
+            curve.codec,
+            anchors.anchor,
+            bjontegaard_delta(anchor_bpp=anchor.bpp, anchor_db=anchor.psnr_db, bpp=curve.bpp, psnr_db=curve.psnr_db),
+        )
+        for curve in curves
+    ]
+
+
+def _efforts(records: list[Record]) -> list[Effort]:
+    found = []
+    for quality in sorted({r.quality for r in records if r.quality is not None}):
+        runs = [r for r in records if r.quality == quality]
+        found.append(
+            Effort(
+                quality=quality,
+                iters=float(np.mean([r.measured.iters for r in runs])),
+                images=len(runs),
+                gain_percent=float(np.mean([r.measured.gain_percent for r in runs])),
+                seconds=float(np.mean([r.seconds or 0.0 for r in runs])),
+                megapixels=float(np.mean([r.measured.width * r.measured.height / 1e6 for r in runs])),
+            )
+        )
+    return found
+
+
+def _pictures(records: list[Record]) -> list[Picture]:
+    found: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda r: (r.input, r.quality or 0)):
+        found.setdefault(record.input, []).append(record)
+    return [
+        Picture(
+            image=image,
+            width=runs[0].measured.width,
+            height=runs[0].measured.height,
+            gain_percent={_key(r.quality): r.measured.gain_percent for r in runs},
+            seconds={_key(r.quality): r.seconds for r in runs if r.seconds is not None},
+        )
+        for image, runs in found.items()
+    ]
+
+
+def _key(quality: float | None) -> str:
+    """Format a quality as the page's JavaScript does: 2 and not 2.0."""
+    return repr(quality or 0.0).removesuffix(".0")
+
+
+def _failures(records: list[Record], classical: list[ClassicalRecord]) -> list[Failure]:
+    """Collect failures, once for each picture, codec and reason."""
+    ours = [(r.input, "rdo", r.error) for r in records if r.status == "failed" and r.error]
+    theirs = [(c.input, c.codec, c.error) for c in classical if c.error]
+    return [Failure(image, codec, error) for image, codec, error in dict.fromkeys(ours + theirs)]
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of Python, the machine and the libraries that results depend on."""
+    found = {"Python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
+    for name in ("rdo", "torch", "compressai", "constriction", "numpy", "scipy", "pillow"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found
