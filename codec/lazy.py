@@ -1,7 +1,6 @@
 """Public names of a package that are imported on first use."""
 
 import sys
-import warnings
 from importlib import import_module
 from typing import Any
 
@@ -17,8 +16,6 @@ def lazy_attribute(package: str, name: str, module_of: dict[str, str]) -> Any:
     """
     if name not in module_of:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
-    with warnings.catch_warnings():  # CompressAI imports what torch calls deprecated
-        warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
-        value = getattr(import_module(f"{package}.{module_of[name]}"), name)
+    value = getattr(import_module(f"{package}.{module_of[name]}"), name)
     setattr(sys.modules[package], name, value)
     return value

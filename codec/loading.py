@@ -1,17 +1,19 @@
 """Codecs by name: `load` finds an installed model, a checkpoint, one of CompressAI's models, or a codec of your own."""
 
 import re
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
 from codec.checkpoint import installed_models, load_own
-from codec.errors import CheckpointError, first_line
+from codec.errors import CheckpointError, ConfigError, first_line
 from codec.interface import AnyCodec
 from codec.zoo import COMPRESSAI
 
@@ -40,11 +42,26 @@ def load(model: str | Path = "small", device: str | torch.device = "cpu") -> Any
     """
     name = str(model)
     if name.startswith(COMPRESSAI):
-        from codec.zoo import loading as zoo_loading
-
-        return zoo_loading.load(name.removeprefix(COMPRESSAI), device)
+        return _zoo().load(name.removeprefix(COMPRESSAI), device)
     function = own_function(name)
     return load_own(model, device) if function is None else _own(name, _imported(name, function), device)
+
+
+def _zoo() -> ModuleType:
+    """Import what loads CompressAI's models, and CompressAI with it.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        with warnings.catch_warnings():  # CompressAI imports what torch calls deprecated
+            warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+            from codec.zoo import loading as zoo_loading
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{COMPRESSAI} CompressAI cannot be imported ({error}); it has wheels for Python 3.11 and 3.12"
+        ) from error
+    return zoo_loading
 
 
 def own_function(model: str) -> str | None:

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -121,10 +120,9 @@ def guarded(command: Callable[[], int]) -> int:
 
 
 def before_torch() -> None:
-    """Set the environment and the warning filters that take effect when torch is imported."""
+    """Set the environment that takes effect when torch is imported."""
     # spinning threads would take the cores from those of other processes
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
 
 
 def flag_on_signal() -> threading.Event:

@@ -46,7 +46,7 @@ def test_functions_are_no_modules_whatever_was_imported_before() -> None:
 import codec, rdo
 codec.load, rdo.refine
 import rdo.rd_curves, rdo.encoding, rdo.refinement
-print(rdo.refine.__name__, rdo.rd_curves.__name__, rdo.encode.__name__)
+print(rdo.refine.__name__, rdo.bd_rate.__name__, rdo.encode.__name__)
 """
     assert fresh(program) == "refine bd_rate encode"
 

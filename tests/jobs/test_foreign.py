@@ -9,6 +9,7 @@ import torch
 from codec.images.formats import write_png
 from codec.images.pixels import Pixels
 from codec.images.read import read_image
+from jobs.comparing import LADDER
 from jobs import compare, decode, encode, info
 
 
@@ -116,4 +117,4 @@ def test_compare_has_a_ladder_and_pictures_of_a_variable_rate(variable, photos, 
     assert compare.main([*line, "-o", str(tmp_path / "report")]) == 0
     shown = capsys.readouterr().out
     assert "One quality only" not in shown and "No pictures to look at" not in shown
-    assert len([*(tmp_path / "report").rglob("results.jsonl")]) == len(compare.LADDER.split(","))
+    assert len([*(tmp_path / "report").rglob("results.jsonl")]) == len(LADDER)
