@@ -68,8 +68,9 @@ def decode(codec: AnyCodec, data: bytes) -> Decoded:
         BitstreamError: the bytes are no intact file of this model.
     """
     header, latents = read(codec, data)
+    writer = codec.with_gain_profile(header.gain_profile)
     with coding_arithmetic():
-        x_hat = codec.synthesise(latents, codec.level(header.quality))
+        x_hat = writer.synthesise(latents, writer.level(header.quality))
     pixels = from_tensor(crop(x_hat, header.height, header.width).cpu(), header.grey)
     return Decoded(pixels, latents, header)
 
@@ -93,11 +94,15 @@ def write(codec: AnyCodec, latents: Latents, width: int, height: int, quality: f
     level = codec.level(quality)
     with coding_arithmetic():
         words, crc = codec.to_words(latents, level), _crc(codec, latents, level)
-    return pack(Header(model_id(codec), width, height, on_header_grid(quality), grey, crc), words)
+    header = Header(model_id(codec), width, height, on_header_grid(quality), grey, crc, codec.gain_profile)
+    return pack(header, words)
 
 
 def read(codec: AnyCodec, data: bytes) -> tuple[Header, Latents]:
     """Return the header and the rounded latents (batch 1) of a file's bytes, every check made.
+
+    The latents are in quantisation steps of `codec.with_gain_profile(header.gain_profile)`, whatever profile `codec`
+    has.
 
     Raises:
         BitstreamError: the bytes are no intact file of this model, or decode differently on this machine.
@@ -109,6 +114,10 @@ def read(codec: AnyCodec, data: bytes) -> tuple[Header, Latents]:
             f"written by model {header.model_id.hex()}, this is {codec.config.name} {model_id(codec).hex()}: "
             "name the model that wrote it with --model"
         )
+    try:
+        codec = codec.with_gain_profile(header.gain_profile)
+    except ConfigError as error:
+        raise BitstreamError(f"forged header: {error}") from error
     level = codec.level(header.quality)
     codec.check_stream_length(len(words), header.width, header.height)
     with coding_arithmetic():

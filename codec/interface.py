@@ -15,7 +15,7 @@ differs between codecs is a method or a property here, and no caller asks for a 
 """
 
 from abc import abstractmethod
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -146,6 +146,26 @@ class Refinable(Priced, Protocol):
         Default: 0.002 * 29^((quality - 1) / 7).
         """
         return lmbda_of(quality)
+
+    @property
+    def gain_profile(self) -> int:
+        """Which of its gain profiles the codec quantises by; 0 (default) is that of its training."""
+        return 0
+
+    @property
+    def gain_profiles(self) -> int:
+        """How many gain profiles there are: sets of quantisation steps that the same weights code. Default: 1."""
+        return 1
+
+    def with_gain_profile(self, profile: int) -> Self:
+        """Return the same codec with the quantisation steps of another profile. Default: there is none but 0.
+
+        Raises:
+            ConfigError: no such profile.
+        """
+        if profile:
+            raise ConfigError(f"gain profile {profile}: {self.config.name} has none")
+        return self
 
     @abstractmethod
     def latent_shapes(self, width: int, height: int) -> tuple[Shape, Shape]:

@@ -12,6 +12,7 @@ y_hat and z_hat are integers, and rounding y does not depend on its context: one
 gives the exact rate, which is what makes refinement cheap. `codec.bitstream.symbols` codes y_hat and z_hat.
 """
 
+import copy
 import math
 from typing import NamedTuple
 
@@ -23,12 +24,14 @@ from torch import Tensor, nn
 from codec.architecture import Metric, ModelConfig, Shape, latent_shapes, lmbda_of
 from codec.bitstream.symbols import read_symbols, write_symbols
 from codec.errors import BitstreamError, ConfigError
+from codec.gain_profiles import PROFILES, log_gain_offsets
 from codec.interface import AnyCodec, Latents, rate
 from codec.networks.baselines import make_context
 from codec.networks.context import Mixture, pick
 from codec.networks.lapped import KltAnalysis, KltSynthesis, SkipAnalysis, SkipSynthesis
 from codec.networks.likelihoods import FactorisedPrior, StepMixture, in_steps, mixture_bits
 from codec.networks.transforms import HyperAnalysis, HyperSynthesis, PaperAnalysis, PaperSynthesis, RateTable
+from codec.weight_cache import cached_by_weights
 
 TRANSFORMS: dict[str, tuple[type[nn.Module], type[nn.Module]]] = {
     "paper": (PaperAnalysis, PaperSynthesis),
@@ -50,6 +53,8 @@ class Codec(nn.Module, AnyCodec):
 
     variable_rate = True
     supports_bf16 = True
+    gain_profile = 0
+    gain_profiles = PROFILES
     slow_coder = True  # a step of the context model for each group, in double precision
 
     def __init__(self, config: ModelConfig) -> None:
@@ -63,6 +68,7 @@ class Codec(nn.Module, AnyCodec):
         self.context_rate = RateTable(config.levels, config.context_width)
         self.prior = FactorisedPrior(config.hyper_width)
         self.log_gain = RateTable(config.levels, config.latent)
+        self.register_buffer("gain_offsets", torch.zeros(config.latent), persistent=False)  # of the gain profile
         with torch.no_grad():
             self.log_gain.table.copy_(-torch.log(level_steps(config.levels))[:, None].expand(-1, config.latent))
 
@@ -85,9 +91,27 @@ class Codec(nn.Module, AnyCodec):
         """Return the shapes of y and z, batch 1, of a picture of width x height pixels."""
         return latent_shapes(self.config, width, height)
 
+    def with_gain_profile(self, profile: int) -> "Codec":
+        """Return this codec with the quantisation steps of a profile 0..7, sharing its networks.
+
+        Raises:
+            ConfigError: no such profile.
+        """
+        if not 0 <= profile < self.gain_profiles:
+            raise ConfigError(f"gain profile {profile}: must lie in 0..{self.gain_profiles - 1}")
+        if profile == self.gain_profile:
+            return self
+        copies = _profiled_codecs(self)
+        if profile not in copies:
+            copies[profile] = copy.copy(self)
+            offsets = log_gain_offsets(profile, self.log_gain.table.detach())
+            copies[profile]._buffers = {**self._buffers, "gain_offsets": offsets}
+            copies[profile].gain_profile = profile
+        return copies[profile]
+
     def gains(self, quality: Tensor) -> Tensor:
-        """Return the gains (B, M): quantisation steps for each unit of y."""
-        return self.log_gain(quality).exp()
+        """Return the gains (B, M): quantisation steps for each unit of y, those of the gain profile."""
+        return (self.log_gain(quality) + self.gain_offsets).exp()
 
     def analyse(self, x: Tensor, quality: Tensor) -> Latents:
         """Return the unrounded latents of x (B, 3, H, W) in [0, 1], sides multiples of 64."""
@@ -171,6 +195,12 @@ class Codec(nn.Module, AnyCodec):
             BitstreamError: the stream decodes differently on this machine.
         """
         return read_symbols(self, words, width, height, quality)
+
+
+@cached_by_weights
+def _profiled_codecs(codec: Codec) -> dict[int, Codec]:  # noqa: ARG001  (of whose weights it is the cache)
+    """Return the cache of a codec's copies for its other gain profiles, empty at first."""
+    return {}
 
 
 def level_steps(levels: int) -> Tensor:

@@ -118,7 +118,9 @@ def config_hash(config: "DataclassInstance") -> str:
 
 
 def to_stored_mapping(config: "DataclassInstance") -> dict[str, object]:
-    """Return `to_mapping` with renamed fields under their old keys, for comparison with what earlier releases stored.
+    """Return `to_mapping` as earlier releases stored it: renamed fields under their old keys, added ones left out.
+
+    Fields that a class lists in `ADDED` are left out where they have their default.
 
     Settings inside a dict or tuple keep their present keys: nothing stored has any there.
     """
@@ -139,6 +141,8 @@ def _with_old_keys(config: "DataclassInstance", mapping: Mapping[str, Any]) -> d
     found = dict[str, object]()
     for field in fields(config):
         value = getattr(config, field.name)
+        if field.name in getattr(config, "ADDED", ()) and value == field.default:
+            continue
         inner = is_dataclass(value) and not isinstance(value, type)
         there = mapping[field.name]
         found[old.get(field.name, field.name)] = _with_old_keys(value, there) if inner else there

@@ -68,8 +68,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     rate.add_argument("--target-bpp", type=float, help="file size in bits per pixel")
     rate.add_argument("--target-psnr", type=float, metavar="DB", help="PSNR, to 0.05 dB")
+    rate.add_argument("--target-ssimulacra2", type=float, metavar="POINTS", help="SSIMULACRA 2 score, to 0.5 points")
     rate.add_argument(
-        "--ms-ssim", type=float, metavar="SHARE", help="share of MS-SSIM in the distortion, 0 to 1; the rest is mse"
+        "--tune", metavar="NAME",
+        help="what the picture shall be good at: mse, ms-ssim, visual (what people see: SSIMULACRA 2) or visual:SHARE "
+        "(default: what the model was trained for)",
+    )  # fmt: skip
+    rate.add_argument(
+        "--ms-ssim",
+        type=float,
+        metavar="SHARE",
+        help="share of MS-SSIM in the distortion, 0 to 1; the rest is that of --tune",
     )
     rate.add_argument("--roi", type=Path, metavar="MASK", help="picture, white where errors matter most")
     rate.add_argument(
@@ -124,7 +133,7 @@ def settings_of(arguments: argparse.Namespace) -> EncodeRun:
         inputs=arguments.inputs,
         output=arguments.output,
         rate=cli.from_flags(RateFlags, arguments),
-        refine=refine_config(cli.from_flags(RefineFlags, arguments), arguments.model),
+        refine=refine_config(cli.from_flags(RefineFlags, arguments), arguments.model, arguments.tune),
         policy=cli.from_flags(ImagePolicy, arguments),
         pool=cli.from_flags(PoolSettings, arguments),
         overwrite=arguments.overwrite,

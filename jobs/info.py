@@ -100,7 +100,8 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
     y_bytes = z_bytes = None
     if known:
         _, latents = read(codec, data)
-        y_bytes, z_bytes = (bits / 8 for bits in estimate_bits(codec, latents, header.quality))
+        writer = codec.with_gain_profile(header.gain_profile)
+        y_bytes, z_bytes = (bits / 8 for bits in estimate_bits(writer, latents, header.quality))
     return Info(
         file=name,
         bytes=len(data),

@@ -1,18 +1,27 @@
-"""Distortion: the quality term of the objective of a refinement, a mix of weighted mse and MS-SSIM.
+"""Distortion: the quality term of the objective of a refinement, a mix of weighted mse, MS-SSIM and SSIMULACRA 2.
 
-    D = (1 - share) * mean(weight * (255 (x_hat - x))^2) + share * MS_SSIM_SCALE * (1 - MS-SSIM(x_hat, x))
+    D = (1 - m - v) mean(weight * (255 (x_hat - x))^2) + m MS_SSIM_SCALE (1 - MS-SSIM(x_hat, x)) + v k raw(x_hat, x)
 
-`weight` is a map of mean 1 of how much each pixel matters. MS-SSIM is that of `codec.metrics.distortion`, which pads
-the picture at its edges. The default is the distortion that the codec was trained for.
+with the shares m and v. `weight` is a map of mean 1 of how much each pixel matters, to the mse. MS-SSIM is that of
+`codec.metrics.ms_ssim`, which mirrors the picture at its edges, `raw` that of `codec.metrics.ssimulacra2`, 0 for
+identical pictures. k = VISUAL_WEIGHT * mse / raw of each picture's plain encoding, so that lambda and quality keep
+their meaning on pictures of every kind. The default is the distortion that the codec was trained for.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from codec.errors import ConfigError
 from codec.interface import Refinable
+from codec.metrics import ssimulacra2
 from codec.metrics.distortion import image_distortion
+from codec.metrics.ssimulacra2 import Planes
+
+VISUAL_WEIGHT = 1.4  # of SSIMULACRA 2 against the mse that it stands for; best of 0.7, 1, 1.4 and 2 on tuning photos
+RAW_MIN = 1e-4  # of plain encoding; below it the score is over 99.9 and nothing is left to gain
+SHARE_DIGITS = 9  # sums of shares are compared at
 
 
 @dataclass(frozen=True)
@@ -20,29 +29,72 @@ class Distortion:
     """Distortion of images in [0, 1], on the scale of mse over 0..255.
 
     Attributes:
-        ms_ssim_share: share of MS-SSIM in 0..1; 0 is the mse alone.
+        ms_ssim_share: share m of MS-SSIM in 0..1.
         weight: weights (1, 1, H, W) of the mse, of mean 1, on the images' device; None weighs all pixels alike.
+        visual_share: share v of SSIMULACRA 2 in 0..1; the rest is the mse.
+        visual_scale: k of each image, (B,); set by `fitted`.
+        reference: the originals as SSIMULACRA 2 sees them; set by `fitted`, else computed in every call.
     """
 
     ms_ssim_share: float = 0.0
     weight: Tensor | None = None
+    visual_share: float = 0.0
+    visual_scale: Tensor | None = None
+    reference: tuple[Planes, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.ms_ssim_share, self.visual_share, round(self.mse_share, SHARE_DIGITS)) < 0:
+            raise ConfigError(
+                f"shares of MS-SSIM {self.ms_ssim_share:g} and SSIMULACRA 2 {self.visual_share:g}: must lie in 0..1, "
+                "also in sum"
+            )
+
+    @property
+    def mse_share(self) -> float:
+        """Share of the mse in 0..1."""
+        return 1 - self.ms_ssim_share - self.visual_share
 
     @property
     def capturable(self) -> bool:
         """Whether a CUDA graph can hold it; not with MS-SSIM, which copies its window to the device in every call."""
         return self.ms_ssim_share == 0
 
+    def fitted(self, x: Tensor, x_plain: Tensor) -> "Distortion":
+        """Return the distortion to given originals x (B, 3, H, W), scaled by their plain encodings x_plain.
+
+        Raises:
+            ConfigError: the images are too small for SSIMULACRA 2.
+        """
+        if not self.visual_share:
+            return self
+        reference = ssimulacra2.prepare(x)
+        with torch.no_grad():
+            raw = ssimulacra2.raw(x_plain.clamp(0, 1), reference).clamp(min=RAW_MIN)
+            scale = image_distortion(x_plain.float().clamp(0, 1), x, "mse") / raw
+        return replace(self, visual_scale=VISUAL_WEIGHT * scale, reference=tuple(reference))
+
+    def of_images(self, chosen: list[int]) -> "Distortion":
+        """Return the distortion of some of the images that this one was fitted to."""
+        if self.visual_scale is None or self.reference is None:
+            return self
+        reference = tuple(Planes(*(planes[chosen] for planes in scale)) for scale in self.reference)
+        return replace(self, visual_scale=self.visual_scale[chosen], reference=reference)
+
     def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
         """Compute the distortion (B,) of x_hat (B, 3, H, W) against x, differentiable.
 
         Raises:
-            ConfigError: the images are too small for MS-SSIM, or not of the size of the weights.
+            ConfigError: the images are too small for MS-SSIM or SSIMULACRA 2, or not of the size of the weights.
         """
         total = x_hat.new_zeros(len(x))
-        if self.ms_ssim_share < 1:
-            total = total + (1 - self.ms_ssim_share) * self._squared(x_hat, x).mean((1, 2, 3))
-        if self.ms_ssim_share > 0:
+        if round(self.mse_share, SHARE_DIGITS):
+            total = total + self.mse_share * self._squared(x_hat, x).mean((1, 2, 3))
+        if self.ms_ssim_share:
             total = total + self.ms_ssim_share * image_distortion(x_hat, x, "ms_ssim")
+        if self.visual_share:
+            assert self.visual_scale is not None, "fit it first: k is a picture's own"
+            reference = ssimulacra2.prepare(x) if self.reference is None else list(self.reference)
+            total = total + self.visual_share * self.visual_scale * ssimulacra2.raw(x_hat, reference)
         return total
 
     def _squared(self, x_hat: Tensor, x: Tensor) -> Tensor:

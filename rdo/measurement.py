@@ -1,4 +1,4 @@
-"""Measurement of files against a goal: the written file's bytes, or the PSNR of its decoded 8-bit pixels."""
+"""Measurement of files against a goal: the written file's bytes, or the quality of its decoded 8-bit pixels."""
 
 import math
 from typing import NamedTuple
@@ -8,9 +8,11 @@ from torch import Tensor
 
 from codec.bitstream.container import HEADER_BYTES
 from codec.coding import plain_latents, write
+from codec.errors import ConfigError
 from codec.images.pixels import crop, from_tensor
 from codec.interface import AnyCodec, Latents, rate, rounded
 from codec.metrics.psnr import mse, psnr_db_of_mse
+from codec.metrics.ssimulacra2 import ssimulacra2
 from rdo.schedules import Clock
 from rdo.target import Goal
 
@@ -18,7 +20,7 @@ BISECTIONS_MAX = 8
 
 
 class Candidate(NamedTuple):
-    """Rounded latents, and what their file measures: log(bytes), or PSNR in dB."""
+    """Rounded latents, and what their file measures: log(bytes), dB or points."""
 
     latents: Latents
     measured: float
@@ -43,12 +45,17 @@ class Measurement(NamedTuple):
 
     @torch.no_grad()
     def measure(self, latents: Latents, quality: float) -> float:
-        """Write the file and return its log(bytes), or decode it and return its PSNR in dB."""
+        """Write the file and return its log(bytes), or decode it and return its PSNR in dB or its score."""
         height, width = self.x.shape[-2:]
         if self.goal.kind == "bytes":
             return math.log(len(write(self.codec, latents, width, height, quality, self.grey)))
         x_hat = crop(self.codec.synthesise(latents, self.codec.level(quality)), height, width)
         original, decoded = (from_tensor(x, self.grey) for x in (self.x, x_hat))
+        if self.goal.kind == "ssimulacra2":
+            score = ssimulacra2(original, decoded)
+            if score is None:
+                raise ConfigError(f"--target-ssimulacra2: {width}x{height} pixels are too small for SSIMULACRA 2")
+            return score
         return psnr_db_of_mse(max(1e-9, mse(original, decoded)))
 
     @torch.no_grad()
@@ -60,7 +67,7 @@ class Measurement(NamedTuple):
         """
         level = self.codec.level(quality)
         latents = plain_latents(self.codec, self.x, level)
-        if self.goal.kind == "psnr" or not self.codec.slow_coder:
+        if self.goal.kind != "bytes" or not self.codec.slow_coder:
             return self.measure(latents, quality)
         bits = sum(rate(self.codec, latents, level))
         return math.log(float(bits) / 8 + HEADER_BYTES)

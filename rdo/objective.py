@@ -59,8 +59,18 @@ class Problem(NamedTuple):
 
         Pixels are clamped to [0, 1], as in a decoder. Padding has no distortion, so that its rate is free to shrink.
         """
-        x_hat = crop(self.codec.synthesise(latents, self.quality), *self.x.shape[-2:]).float().clamp(0, 1)
-        return self.metric(x_hat, self.x)
+        return self.metric(self.picture(latents), self.x)
+
+    def picture(self, latents: Latents) -> Tensor:
+        """Decode latents to x_hat (B, 3, H, W) in [0, 1], differentiable, without the padding."""
+        return crop(self.codec.synthesise(latents, self.quality), *self.x.shape[-2:]).float().clamp(0, 1)
+
+    @torch.no_grad()
+    def fitted(self, plain: Latents) -> "Problem":
+        """Return the problem with its metric fitted to the images by their plain latents, unless it was before."""
+        if not self.metric.visual_share or self.metric.visual_scale is not None:
+            return self
+        return self._replace(metric=self.metric.fitted(self.x, self.picture(plain)))
 
     def price(self, latents: Latents, coded: Latents, grid_gradient: bool = False) -> tuple[Cost, Any, Latents]:
         """Compute the differentiable cost per image, the entropy parameters of y, and the bits of each latent.

@@ -3,7 +3,8 @@
     effort(level)    steps and schedules of configs/refine/effort-LEVEL.yaml
     recipe(iters)    schedules of the effort with the nearest number of steps
 
-All efforts use the discrete search (`rdo.rdoq`); the schedules of gradient descent are the defaults of `RefineConfig`.
+These use the discrete search (`rdo.rdoq`). Those of the tuning `visual`, configs/refine/visual-effort-LEVEL.yaml,
+descend (`rdo.descent`). The schedules of other descents are the defaults of `RefineConfig`.
 """
 
 import math
@@ -18,30 +19,35 @@ EFFORTS = tuple(range(1, 10))
 DEFAULT_EFFORT = 5
 
 
-def effort(level: int) -> RefineConfig:
+def effort(level: int, presets: str = "") -> RefineConfig:
     """Load the preset of an effort from 1 (a second or two a megapixel) to 9.
+
+    Args:
+        level: 1 to 9.
+        presets: prefix of a tuning's presets (`rdo.tune.presets_of`).
 
     Raises:
         ConfigError: no such effort.
     """
     if level not in EFFORTS:
         raise ConfigError(f"effort {level}: must be a whole number from {EFFORTS[0]} to {EFFORTS[-1]}")
-    path = config_folder() / "refine" / f"effort-{level}.yaml"
+    path = config_folder() / "refine" / f"{presets}effort-{level}.yaml"
     return build(RefineConfig, load_yaml(path), str(path))
 
 
-def recipe(iters: int, method: Method | None = None) -> RefineConfig:
+def recipe(iters: int, method: Method | None = None, presets: str = "") -> RefineConfig:
     """Return the best schedules known for a number of steps: those of the preset nearest in log(steps).
 
     Args:
         iters: number of steps, at least 0.
         method: of refinement; None takes that of the presets.
+        presets: prefix of a tuning's presets.
 
     Raises:
         ConfigError: a negative number.
     """
-    presets = (effort(level) for level in EFFORTS)
-    nearest = min(presets, key=lambda preset: abs(math.log(preset.iters / max(1, iters))))
+    efforts = (effort(level, presets) for level in EFFORTS)
+    nearest = min(efforts, key=lambda preset: abs(math.log(preset.iters / max(1, iters))))
     if method not in (None, nearest.method):
         return override(RefineConfig(), {"iters": iters, "method": method}, "")
     return override(nearest, {"iters": iters}, "--iters")

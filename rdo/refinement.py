@@ -39,6 +39,7 @@ class Refined:
         latents: rounded y (B, M, H/16, W/16) and z (B, N_h, H/64, W/64), ready to write.
         plain: rounded latents of plain encoding, of the same shapes.
         cost_est, plain_cost_est: cost of both, (B,) each, by the model's estimate of the rate and on unrounded pixels.
+        distortion: that was minimised, fitted to the images.
         method: method that was asked for.
         iters: steps done, those of the tail included.
         seconds: wall time of all B images together.
@@ -48,6 +49,7 @@ class Refined:
     plain: Latents
     cost_est: Cost
     plain_cost_est: Cost
+    distortion: Distortion
     method: Method
     iters: int
     seconds: float
@@ -72,7 +74,8 @@ def refine(
         lmbda: weight of the distortion (on the scale of the mse over 0..255) against bits per pixel; None takes that
             of the quality.
         progress: called with the number of each step.
-        distortion: to be minimised; None takes that which the codec was trained for.
+        distortion: to be minimised; None takes that which the codec was trained for. One that is not fitted to the
+            images is fitted to their plain encoding by this codec.
 
     Raises:
         ConfigError: quality outside 1..8, or a distortion that does not suit the size of the images.
@@ -85,16 +88,19 @@ def refine(
     # strips are chosen after the analysis, as the process keeps the memory that it took
     problem = Problem(within_memory(codec, x.shape, config), x, level, weight, distortion or distortion_of(codec))
     with coding_arithmetic():
-        plain = priced(problem, problem.rounded(start))
+        rounded = problem.rounded(start)
+        problem = problem.fitted(rounded)
+        plain = priced(problem, rounded)
+    metric = problem.metric
     if not config.iters:
-        return Refined(plain.latents, plain.latents, plain.cost, plain.cost, config.method, 0, clock.seconds)
+        return Refined(plain.latents, plain.latents, plain.cost, plain.cost, metric, config.method, 0, clock.seconds)
     with search_arithmetic(codec, config) as reduced:
         first = priced(problem, plain.latents) if reduced else plain
         best = _optimise(problem, start, first, config=config, clock=clock, progress=progress)
     if reduced:
         with coding_arithmetic():
             best = keep_if_better(problem, plain, best.latents)
-    return Refined(best.latents, plain.latents, best.cost, plain.cost, config.method, clock.step, clock.seconds)
+    return Refined(best.latents, plain.latents, best.cost, plain.cost, metric, config.method, clock.step, clock.seconds)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""Goals: a size in bytes or a PSNR that a refined file shall have. `rdo.target_search` finds the settings that meet it.
+"""Goals: a size in bytes, a PSNR or a SSIMULACRA 2 score that a refined file shall have. `rdo.target_search` meets it.
 
-Goals are compared on a scale that is near linear in quality and in log(lmbda): log(bytes), or PSNR in dB.
+Goals are compared on a scale that is near linear in quality and in log(lmbda): log(bytes), dB or points.
 """
 
 import math
@@ -9,9 +9,10 @@ from typing import Literal, NamedTuple
 
 from codec.errors import ConfigError
 
-Kind = Literal["bytes", "psnr"]
+Kind = Literal["bytes", "psnr", "ssimulacra2"]
 WORD_BYTES = 4  # a file grows by whole words
-PSNR_TOLERANCE_DB = 0.05
+TOLERANCES: dict[Kind, float] = {"psnr": 0.05, "ssimulacra2": 0.5}  # in dB; in points
+UNITS: dict[Kind, str] = {"bytes": "bytes", "psnr": "dB", "ssimulacra2": "points"}
 
 
 class Slopes(NamedTuple):
@@ -23,14 +24,14 @@ class Slopes(NamedTuple):
 
 @dataclass(frozen=True)
 class Goal:
-    """Goal of a file: a ceiling of `bytes`, filled to within 1 % or two words; or a `psnr` in dB, met to 0.05 dB.
+    """Goal of a file: a ceiling of `bytes`, filled to within 1 % or two words; or a quality met to its tolerance.
 
     A ceiling above the file of the highest quality gets that file. One latent of a small picture may be worth several
     words: where 1 % cannot be met, a file up to 5 % below the ceiling is acceptable.
 
     Attributes:
-        kind: unit of the goal.
-        value: bytes, or PSNR in dB.
+        kind: `bytes`; `psnr`, met to 0.05 dB; or `ssimulacra2`, met to 0.5 points.
+        value: bytes, dB or points.
     """
 
     kind: Kind
@@ -42,13 +43,13 @@ class Goal:
 
     @property
     def aim(self) -> float:
-        """Value that a search aims at, as log(bytes), a little below the ceiling, or in dB."""
+        """Value that a search aims at: log(bytes), a little below the ceiling, or the quality itself."""
         return math.log(max(0.995 * self.value - 2, 1)) if self.kind == "bytes" else self.value
 
     def met(self, measured: float) -> bool:
-        """Tell whether a file of this log(bytes) or dB meets the goal."""
-        if self.kind == "psnr":
-            return abs(measured - self.value) <= PSNR_TOLERANCE_DB
+        """Tell whether a file of this log(bytes) or quality meets the goal."""
+        if self.kind != "bytes":
+            return abs(measured - self.value) <= TOLERANCES[self.kind]
         words = self.value // WORD_BYTES  # of the largest file below the ceiling
         return min(0.99 * self.value, WORD_BYTES * (words - 2)) <= round(math.exp(measured)) <= self.value
 
@@ -63,10 +64,12 @@ class Goal:
     @property
     def slopes(self) -> Slopes:
         """Typical slopes, as the first guess of a secant search."""
-        return Slopes(0.24, 0.3) if self.kind == "bytes" else Slopes(1.2, 1.0)
+        slopes = {"bytes": Slopes(0.24, 0.3), "psnr": Slopes(1.2, 1.0), "ssimulacra2": Slopes(7.0, 6.0)}
+        return slopes[self.kind]
 
     def out_of_reach(self, measured: float, quality: float, what: str = "the nearest") -> ConfigError:
-        """Make the error that names the nearest file found, its size or PSNR, and its quality."""
-        near, unit = (f"{math.exp(measured):.0f}", "bytes") if self.kind == "bytes" else (f"{measured:.2f}", "dB")
+        """Make the error that names the nearest file found, its size or its measured quality, and its level."""
+        near = f"{math.exp(measured):.0f}" if self.kind == "bytes" else f"{measured:.2f}"
+        unit = UNITS[self.kind]
         text = f"target {self.value:g} {unit}: out of reach; {what} is {near} {unit}, at quality {quality:.2f}"
         return ConfigError(text)

@@ -33,8 +33,8 @@ from rdo.trim import OperatingPoint, Trimmed, trim
 
 PROBE_FRACTION = 0.25  # steps of the first, short refinement, as a fraction of those of one run
 TOTAL_FRACTION = 1.5  # steps of probe, run and trims together, likewise
-# distance from the goal of the nearest plain encoding, beyond which no lmbda leads there: log(bytes) above it, or dB
-PLAIN_DISTANCE_MAX = {"bytes": 0.7, "psnr": 2.0}
+# distance from the goal of the nearest plain encoding, beyond which no lmbda leads there; bytes: log, above it alone
+PLAIN_DISTANCE_MAX = {"bytes": 0.7, "psnr": 2.0, "ssimulacra2": 15.0}
 SECANTS_MAX = 8
 QUALITY_TOLERANCE = 0.01
 QUALITY_INITIAL = 4.0
@@ -83,7 +83,7 @@ def refine_to(
         refined = refined_at(quality, 1, 1 / (TOTAL_FRACTION - PROBE_FRACTION))
         start = OperatingPoint(refined, quality, codec.lmbda_of(quality))
         lmbda = torch.tensor([start.lmbda], device=x.device)
-        problem = Problem(within_memory(codec, x.shape, config), x, codec.level(quality), lmbda, distortion)
+        problem = Problem(within_memory(codec, x.shape, config), x, codec.level(quality), lmbda, refined.distortion)
         trimmed = trim(measurement, problem, start, config=config, counter=counter)
         if trimmed.reached:
             point = _operating_point(problem, start, trimmed)

@@ -25,7 +25,7 @@ FLOORS = (  # inside codec: each imports from its own floor and those before
     "images/ metrics/",
     "networks/",
     "bitstream/",
-    "model.py identity.py config_files.py shards.py checkpoint.py coding.py",
+    "gain_profiles.py model.py identity.py config_files.py shards.py checkpoint.py coding.py",
     "model_card.py zoo/ training/",
     "loading.py",
     "__init__.py",

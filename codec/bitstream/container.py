@@ -1,8 +1,8 @@
-"""Container of .rdo files, version 3: 24 bytes of header and checks, then the words of one range-coded stream.
+"""Container of .rdo files, versions 3 and 4: 24 bytes of header and checks, then the words of one range-coded stream.
 
     offset  bytes  content (little-endian)
     0       3      magic "RDO"
-    3       1      version (high 4 bits), flags (low 4 bits; 1 = grey)
+    3       1      version (high 4 bits), gain profile (3 bits), grey (lowest bit)
     4       4      model id
     8       2      width - 1, in pixels
     10      2      height - 1
@@ -11,6 +11,8 @@
     17      3      low 24 bits of the CRC-32 of the symbols (z, then y, as int32 in (channel, row, column) order)
     20      4      CRC-32 of every byte of the file but these four
     24      4n     the stream
+
+Version 3 has the gain profile 0, the model's own quantisation steps, version 4 another (`codec.gain_profiles`).
 
 The invariant: `unpack` returns only what `pack` made. It raises `BitstreamError` on anything else, before the entropy
 coder sees a byte or memory is taken for the picture; a header may ask for `PIXELS_MAX` pixels at most.
@@ -61,15 +63,16 @@ from numpy.typing import NDArray
 from codec.architecture import PIXELS_MAX, QUALITY_STEPS, SIDE_MAX
 from codec.errors import BitstreamError
 
-MAGIC, VERSION = b"RDO", 3
+MAGIC, VERSION, VERSION_PROFILES = b"RDO", 3, 4
 HEADER_BYTES = 24
 WORDS_MAX = 2**24 - 1
 _GREY = 1
+_PROFILE_SHIFT, _PROFILES = 1, 8
 _LAYOUT = struct.Struct("<3sB4sHHH3s3s")
 
 
 class Header(NamedTuple):
-    """Header of a file, its lengths and checks apart; `symbols_crc` is 24 bits."""
+    """Header of a file, its lengths and checks apart; `symbols_crc` is 24 bits, `gain_profile` 0..7."""
 
     model_id: bytes
     width: int
@@ -77,6 +80,7 @@ class Header(NamedTuple):
     quality: float
     grey: bool
     symbols_crc: int
+    gain_profile: int = 0
 
 
 def check_size(width: int, height: int) -> None:
@@ -109,7 +113,9 @@ def pack(header: Header, words: NDArray[np.uint32]) -> bytes:
         raise BitstreamError(f"{len(words)} words are more than a file holds: lower the quality, or cut the picture")
     head = _LAYOUT.pack(
         MAGIC,
-        VERSION << 4 | _GREY * header.grey,
+        (VERSION_PROFILES if header.gain_profile else VERSION) << 4
+        | header.gain_profile << _PROFILE_SHIFT
+        | _GREY * header.grey,
         header.model_id,
         header.width - 1,
         header.height - 1,
@@ -132,19 +138,20 @@ def unpack(data: bytes) -> tuple[Header, NDArray[np.uint32]]:
     if len(data) < HEADER_BYTES:
         raise BitstreamError(f"truncated: {len(data)} bytes, shorter than the header of {HEADER_BYTES}")
     _, kind, model_id, width, height, quality, length, symbols = _LAYOUT.unpack(data[: _LAYOUT.size])
-    if kind >> 4 != VERSION:
-        mend = "update it" if kind >> 4 > VERSION else "decode it with the release that wrote it"
-        raise BitstreamError(f"format version {kind >> 4}, this program reads version {VERSION}: {mend}")
+    version, profile, grey = kind >> 4, kind >> _PROFILE_SHIFT & _PROFILES - 1, bool(kind & _GREY)
+    if version not in (VERSION, VERSION_PROFILES):
+        mend = "update it" if version > VERSION_PROFILES else "decode it with the release that wrote it"
+        known = f"versions {VERSION} and {VERSION_PROFILES}"
+        raise BitstreamError(f"format version {version}, this program reads {known}: {mend}")
     expected = HEADER_BYTES + 4 * int.from_bytes(length, "little")
     if len(data) != expected:
         raise BitstreamError(f"truncated or extended: {len(data)} bytes, the header says {expected}")
     crc = zlib.crc32(data[HEADER_BYTES:], zlib.crc32(data[: _LAYOUT.size]))
     if crc.to_bytes(4, "little") != data[_LAYOUT.size : HEADER_BYTES]:
         raise BitstreamError("checksum mismatch: the file was altered or damaged")
-    header = Header(
-        model_id, width + 1, height + 1, quality / QUALITY_STEPS, bool(kind & _GREY), int.from_bytes(symbols, "little")
-    )
+    crc_of_symbols = int.from_bytes(symbols, "little")
+    header = Header(model_id, width + 1, height + 1, quality / QUALITY_STEPS, grey, crc_of_symbols, profile)
     check_size(header.width, header.height)
-    if not 1 <= header.quality <= 8 or kind & 0xF & ~_GREY:
+    if not 1 <= header.quality <= 8 or bool(profile) != (version == VERSION_PROFILES):
         raise BitstreamError(f"impossible header: quality {header.quality}, flags {kind & 0xF}")
     return header, np.frombuffer(data[HEADER_BYTES:], dtype="<u4").astype(np.uint32)

@@ -48,12 +48,12 @@ def measure_split(record: Record, codec: AnyCodec, policy: ImagePolicy) -> BitSp
         RdoError, OSError: the picture or the file is missing, unreadable or changed.
     """
     assert record.quality is not None
-    pixels, refined = read_original(record, policy), read_refined(record, codec)
+    pixels, (writer, refined) = read_original(record, policy), read_refined(record, codec)
     plain = plain_latents(codec, pixels, record.quality)
     return make_split(
         record,
         plain=estimate_bits(codec, plain, record.quality),
-        refined=estimate_bits(codec, refined, record.quality),
+        refined=estimate_bits(writer, refined, record.quality),
     )
 
 
@@ -90,14 +90,15 @@ def read_original(record: Record, policy: ImagePolicy) -> Pixels:
     return read_image(_unchanged(record.input_path, record.input_sha256), policy)
 
 
-def read_refined(record: Record, codec: AnyCodec) -> Latents:
-    """Read the refined latents from a record's file.
+def read_refined(record: Record, codec: AnyCodec) -> tuple[AnyCodec, Latents]:
+    """Read the refined latents from a record's file; return them with the codec of the file's gain profile.
 
     Raises:
         ConfigError: the file is missing, or has changed since.
         BitstreamError: another model wrote the file.
     """
-    return read(codec, _unchanged(record.output_path, record.measured.output_sha256))[1]
+    header, latents = read(codec, _unchanged(record.output_path, record.measured.output_sha256))
+    return codec.with_gain_profile(header.gain_profile), latents
 
 
 def plain_latents(codec: AnyCodec, pixels: Pixels, quality: float) -> Latents:

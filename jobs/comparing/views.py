@@ -95,9 +95,9 @@ def make_view(record: Record, codec: AnyCodec, policy: ImagePolicy) -> View:
     """
     assert record.outcome and record.quality is not None
     quality, outcome = record.quality, record.outcome
-    original, refined = read_original(record, policy), read_refined(record, codec)
+    original, (writer, refined) = read_original(record, policy), read_refined(record, codec)
     plain = plain_latents(codec, original, quality)
-    bits = {name: bits_per_pixel(codec, v, quality) for name, v in (("plain", plain), ("refined", refined))}
+    bits = {"plain": bits_per_pixel(codec, plain, quality), "refined": bits_per_pixel(writer, refined, quality)}
     plain_bits = float(bits["plain"].sum())
     equal_quality = quality_at_bits(
         codec, original, plain_bits * outcome.refined.bytes / outcome.plain.bytes, known=(quality, plain_bits)
@@ -110,7 +110,7 @@ def make_view(record: Record, codec: AnyCodec, policy: ImagePolicy) -> View:
             ("original", original),
             ("plain", _decode(codec, plain, quality, original)),
             ("equal", equal),
-            ("refined", _decode(codec, refined, quality, original)),
+            ("refined", _decode(writer, refined, quality, original)),
         )
     }
     files = (
@@ -134,7 +134,7 @@ def make_view(record: Record, codec: AnyCodec, policy: ImagePolicy) -> View:
         split=make_split(
             record,
             plain=_split_bits(codec, plain, quality, bits["plain"]),
-            refined=_split_bits(codec, refined, quality, bits["refined"]),
+            refined=_split_bits(writer, refined, quality, bits["refined"]),
         ),
     )
 

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from codec.bitstream.container import VERSION
 from codec.errors import ConfigError
@@ -13,8 +13,9 @@ from codec.images.read import STRICT, ImagePolicy, read_image
 from codec.interface import AnyCodec
 from codec.settings import config_hash
 from rdo.config import RefineConfig
-from rdo.distortion import Distortion, distortion_of, weight_of_mask
+from rdo.distortion import Distortion, weight_of_mask
 from rdo.target import Goal
+from rdo.tune import Tune, tune_of
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class EncodeConfig:
     Attributes:
         lmbda: weight of the distortion (mse on 0..255) against bpp; None is the one that `quality` was trained for.
         target_bytes, target_bpp, target_psnr: size of the file or PSNR in dB to reach; it replaces quality and lmbda.
-        ms_ssim: share of MS-SSIM in the distortion, 0..1, the rest is mse; None is that of the model's training.
+        target_ssimulacra2: SSIMULACRA 2 score to reach, likewise.
+        tune: what refinement is to be good at (`rdo.tune`); None is what the model was trained for.
+        ms_ssim: share of MS-SSIM in the distortion, 0..1, the rest is that of `tune`, else mse; None adds none.
         roi: mask image, white where errors matter most.
         roi_weight: weight of the mse under white relative to black.
 
@@ -43,13 +46,19 @@ class EncodeConfig:
     roi_weight: float = 8.0
     refine: RefineConfig = RefineConfig()
     policy: ImagePolicy = ImagePolicy()
+    tune: str | None = None
+    target_ssimulacra2: float | None = None
+
+    ADDED: ClassVar[tuple[str, ...]] = ("tune", "target_ssimulacra2")
 
     def __post_init__(self) -> None:
         if self.lmbda is not None and not 0 < self.lmbda < float("inf"):
             raise ConfigError(f"lmbda {self.lmbda}: must be positive; the range of quality 1..8 is 0.002..0.058")
-        targets = [t for t in (self.target_bytes, self.target_bpp, self.target_psnr) if t is not None]
+        given = (self.target_bytes, self.target_bpp, self.target_psnr, self.target_ssimulacra2)
+        targets = [target for target in given if target is not None]
         if len(targets) > 1 or (targets and self.lmbda is not None):
-            raise ConfigError("give one of target_bytes, target_bpp, target_psnr and lmbda: each settles the others")
+            names = "target_bytes, target_bpp, target_psnr, target_ssimulacra2 and lmbda"
+            raise ConfigError(f"give one of {names}: each settles the others")
         if any(not 0 < target < float("inf") for target in targets):
             raise ConfigError(f"target {targets[0]}: must be positive and finite")
         if self.ms_ssim is not None and not 0 <= self.ms_ssim <= 1:
@@ -66,6 +75,8 @@ class EncodeConfig:
         """Return the target of a file of `pixels` pixels, None if there is none."""
         if self.target_psnr is not None:
             return Goal("psnr", self.target_psnr)
+        if self.target_ssimulacra2 is not None:
+            return Goal("ssimulacra2", self.target_ssimulacra2)
         if self.target_bpp is not None:
             return Goal("bytes", self.target_bpp * pixels / 8)
         return None if self.target_bytes is None else Goal("bytes", self.target_bytes)
@@ -80,6 +91,8 @@ class RateFlags:
     target_bytes: int | None = None
     target_bpp: float | None = None
     target_psnr: float | None = None
+    target_ssimulacra2: float | None = None
+    tune: str | None = None
     ms_ssim: float | None = None
     roi: Path | None = None
     roi_weight: float | None = None
@@ -110,8 +123,8 @@ def encode_config(
         raise ConfigError("--roi-weight: of a mask: add --roi")
     given.setdefault("quality", codec.default_quality)
     config = EncodeConfig(**given, model=model, refine=refine, policy=policy)
-    if config.roi and ms_ssim_share(config, codec) == 1:
-        raise ConfigError("--roi: a mask weighs the mse, and all of the distortion is MS-SSIM: add --ms-ssim 0.8")
+    if config.roi and not distortion_for(replace(config, roi=None), codec).mse_share:
+        raise ConfigError("--roi: a mask weighs the mse, which has no share of the distortion: add --ms-ssim 0.8")
     codec.level(config.quality)  # raises where the quality is out of range
     distortion_for(config, codec)  # raises where the mask cannot be read
     return config
@@ -138,18 +151,27 @@ def without_effort(config: EncodeConfig) -> EncodeConfig:
 
 
 def distortion_for(config: EncodeConfig, codec: AnyCodec) -> Distortion:
-    """Return the distortion that the settings ask for.
+    """Return the distortion that the settings ask for, not yet fitted to an image.
 
     Raises:
+        ConfigError: no such tuning.
         ImageError: the mask is no readable image.
     """
     weight = None
     if config.roi:
         mask = read_image(config.roi, ImagePolicy("drop", 8, config.policy.first_frame), str(config.roi))
         weight = weight_of_mask(to_tensor(mask).mean(1, keepdim=True).to(codec.device), config.roi_weight)
-    return Distortion(ms_ssim_share(config, codec), weight)
+    tuned = tune_of(config.tune, codec).distortion
+    if config.ms_ssim is None:
+        return replace(tuned, weight=weight)
+    visual_share = (1 - config.ms_ssim) * tuned.visual_share
+    return Distortion(ms_ssim_share=config.ms_ssim, visual_share=visual_share, weight=weight)
 
 
-def ms_ssim_share(config: EncodeConfig, codec: AnyCodec) -> float:
-    """Return the share of MS-SSIM in the distortion, 0..1."""
-    return distortion_of(codec).ms_ssim_share if config.ms_ssim is None else config.ms_ssim
+def tune_for(config: EncodeConfig, codec: AnyCodec) -> Tune:
+    """Return the tuning that the settings ask for, with their distortion.
+
+    Raises:
+        ConfigError, ImageError: as in `distortion_for`.
+    """
+    return replace(tune_of(config.tune, codec), distortion=distortion_for(config, codec))

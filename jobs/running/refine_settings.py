@@ -6,6 +6,7 @@ from pathlib import Path
 from codec.settings import build, load_yaml, override
 from rdo.config import RefineConfig
 from rdo.presets import DEFAULT_EFFORT, effort, recipe, usual_method
+from rdo.tune import presets_of
 
 
 @dataclass(frozen=True)
@@ -30,22 +31,23 @@ class RefineFlags:
     memory_gib: float | None = None
 
 
-def refine_config(flags: RefineFlags, model: str) -> RefineConfig:
-    """Return the refinement settings that flags ask for; `model` decides the method where they name none.
+def refine_config(flags: RefineFlags, model: str, tune: str | None = None) -> RefineConfig:
+    """Return the refinement settings that flags ask for; tuning and model decide the method where they name none.
 
     Raises:
         ConfigError: a bad file or value.
     """
+    presets = presets_of(tune)
     if flags.config:
         config = build(RefineConfig, load_yaml(flags.config), str(flags.config))
     elif flags.iters is not None and flags.effort is None:
-        config = recipe(flags.iters)
+        config = recipe(flags.iters, presets=presets)
     else:
-        config = effort(DEFAULT_EFFORT if flags.effort is None else flags.effort)
+        config = effort(DEFAULT_EFFORT if flags.effort is None else flags.effort, presets)
     names = [f.name for f in fields(RefineFlags) if f.name not in ("config", "effort")]
     given = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
-    if (method := usual_method(model)) and not flags.config:
+    if (method := usual_method(model)) and not flags.config and not presets:
         given.setdefault("method", method)
     if given.get("method", config.method) != config.method and not flags.config:
-        config = recipe(config.iters, given["method"])
+        config = recipe(config.iters, given["method"], presets)
     return override(config, given, "")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import jobs.running.encode_pixels
+import rdo.encoding
 from codec.architecture import lmbda_of
 from codec.coding import decode, encode
 from codec.identity import model_id
@@ -94,13 +94,13 @@ def test_refining_with_its_own_lmbda_is_never_worse_in_true_cost(save_photo, rdo
 
 def test_refinement_that_loses_on_the_file_is_dropped(save_photo, rdo_encode, codec, records, monkeypatch) -> None:
     source = save_photo("a.png")
-    honest = jobs.running.encode_pixels.refine
+    honest = rdo.encoding.refine
 
     def refine(*args: Any) -> Any:
         refined = honest(*args)
         return replace(refined, latents=type(refined.plain)(*(t + 3 for t in refined.plain)))
 
-    monkeypatch.setattr(jobs.running.encode_pixels, "refine", refine)
+    monkeypatch.setattr(rdo.encoding, "refine", refine)
     assert rdo_encode("--iters", 1, source) == 0
     record = records()["rdo-out/a.png.rdo"]
     assert record["refined"] == record["plain"] and (record["gain_percent"], record["iters"]) == (0, 1)

@@ -13,7 +13,7 @@ import optuna
 import pytest
 
 import jobs.pools.in_process
-import jobs.running.encode_pixels
+import rdo.encoding
 from jobs.record import read_records
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.history import sole_writer
@@ -58,14 +58,14 @@ def test_what_fails_on_held_out_photos_is_told_and_counted(make_record: Any, cap
 def test_a_study_whose_held_out_photos_fail_is_no_success(tune: Tune, save_photo: Any, monkeypatch: Any) -> None:
     Path("mine.yaml").write_text(STUDY.replace("crop: 24\n", ""))
     save_photo("held/a.png", 48, 40, 9)
-    honest = jobs.running.encode_pixels.refine
+    honest = rdo.encoding.refine
 
     def refine(codec: Any, x: Any, *args: Any) -> Any:
         if x.shape[-2] == 48:
             raise RuntimeError("no luck")
         return honest(codec, x, *args)
 
-    monkeypatch.setattr(jobs.running.encode_pixels, "refine", refine)
+    monkeypatch.setattr(rdo.encoding, "refine", refine)
     assert tune("--trials", 1, "--holdout", "held") == 1
     [best] = json.loads(Path("study/summary.json").read_text())["best"]
     assert best["failures"] == 2 and best["held_out"] is None
@@ -206,7 +206,7 @@ def test_where_every_trial_fails_the_study_stops(tune: Tune, monkeypatch: Any, c
     def refine(*args: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr("jobs.running.encode_pixels.refine", refine)
+    monkeypatch.setattr("rdo.encoding.refine", refine)
     assert tune() == 2
     told = capsys.readouterr().err
     assert "3 trials in a row failed, the last on study/crops/" in told and "out of memory" in told

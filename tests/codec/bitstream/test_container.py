@@ -35,6 +35,7 @@ def with_checksum(data: bytes) -> bytes:
         quality=st.integers(QUALITY_STEPS, 8 * QUALITY_STEPS).map(lambda steps: steps / QUALITY_STEPS),
         grey=st.booleans(),
         symbols_crc=st.integers(0, 2**24 - 1),
+        gain_profile=st.integers(0, 7),
     ),
     words=st.lists(st.integers(0, 2**32 - 1), max_size=30),
     upright=st.booleans(),
@@ -93,11 +94,11 @@ def test_other_files_are_refused_by_name(data: bytes) -> None:
         unpack(data)
 
 
-@pytest.mark.parametrize("version", [0, 2, 4, 15])
+@pytest.mark.parametrize("version", [0, 2, 5, 15])
 def test_another_version_is_refused(version: int) -> None:
     data = with_checksum(FILE[:3] + bytes([version << 4]) + FILE[4:])
     mend = "update it" if version > VERSION else "decode it with the release that wrote it"
-    with pytest.raises(BitstreamError, match=f"format version {version}, .* reads version {VERSION}: {mend}"):
+    with pytest.raises(BitstreamError, match=f"format version {version}, .* reads versions {VERSION} and 4: {mend}"):
         unpack(data)
 
 
@@ -111,6 +112,7 @@ def test_another_version_is_refused(version: int) -> None:
         pytest.param(12, b"\0\0", "impossible header: quality 0", id="quality 0"),
         pytest.param(3, b"\x32", "flags 2", id="flag 2"),
         pytest.param(3, b"\x38", "flags 8", id="flag 8"),
+        pytest.param(3, b"\x40", "flags 0", id="version 4 without a profile"),
     ],
 )
 def test_an_impossible_header_is_refused_though_its_checksum_holds(at: int, value: bytes, message: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-import jobs.running.encode_pixels
+import rdo.encoding
 from codec.errors import ConfigError
 from codec.model import Codec
 from jobs.pools.base import Task, take_batch
@@ -266,7 +266,7 @@ def test_pictures_refined_together_are_each_judged_alone(codec: Codec, save_phot
 def test_what_fails_together_is_tried_in_smaller_company(
     error: Exception, expected: list[int], codec: Codec, save_photo: Callable[..., Path], monkeypatch: Any
 ) -> None:
-    honest, sizes = jobs.running.encode_pixels.refine, list[int]()
+    honest, sizes = rdo.encoding.refine, list[int]()
 
     def refine(codec: Codec, x: Tensor, *args: Any) -> Any:
         sizes.append(len(x))
@@ -274,7 +274,7 @@ def test_what_fails_together_is_tried_in_smaller_company(
             raise error
         return honest(codec, x, *args)
 
-    monkeypatch.setattr(jobs.running.encode_pixels, "refine", refine)
+    monkeypatch.setattr(rdo.encoding, "refine", refine)
     items = [Item(str(save_photo(f"{n}.png", 20, 20)), NOT_WRITTEN, 400) for n in range(4)]
     assert {record.status for record in encode(items, codec, PLAIN, lambda step: None)} == {"done"}
     assert sizes == expected

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-import jobs.running.encode_pixels
+import codec.coding
+import rdo.encoding
 from codec.errors import ConfigError
 from jobs.running.failures import explain, is_out_of_memory
 from rdo import RefineConfig
@@ -77,30 +78,30 @@ def test_ctrl_c_keeps_what_is_done(save_photo, rdo_encode, monkeypatch, folder: 
     save_photo("in/big.png", 30, 30)
     save_photo("in/mid.png", 25, 25)
     save_photo("in/small.png", 20, 20)
-    honest, calls = jobs.running.encode_pixels.refine, []
+    honest, calls = rdo.encoding.refine, []
 
     def refine(*args: Any) -> Any:
         calls.append(args)
         return honest(*args) if len(calls) == 1 else interrupt()
 
-    monkeypatch.setattr(jobs.running.encode_pixels, "refine", refine)
+    monkeypatch.setattr(rdo.encoding, "refine", refine)
     assert rdo_encode("--iters", 0, "in") == 130
     assert names(folder) == {"rdo-out/big.png.rdo"} == set(records()) and not leftovers(folder)
     assert "interrupted" in capsys.readouterr().err
-    monkeypatch.setattr(jobs.running.encode_pixels, "refine", honest)
+    monkeypatch.setattr(rdo.encoding, "refine", honest)
     assert rdo_encode("--iters", 0, "--json", "in") == 0
     assert statuses(capsys.readouterr().out) == ["skipped", "done", "done"]
 
 
 def test_a_file_that_decodes_to_others_symbols_is_not_written(save_photo, rdo_encode, monkeypatch, folder) -> None:
-    honest = jobs.running.encode_pixels.decode
+    honest = codec.coding.decode
 
     def decode_wrongly(*args: Any) -> Any:
         found = honest(*args)
         found.latents.y[0, 0, 0, 0] += 1
         return found
 
-    monkeypatch.setattr(jobs.running.encode_pixels, "decode", decode_wrongly)
+    monkeypatch.setattr(codec.coding, "decode", decode_wrongly)
     assert rdo_encode("--iters", 0, save_photo("a.png", 10, 10)) == 1
     assert not names(folder)
 
@@ -120,14 +121,14 @@ def test_errors_are_explained_in_a_line(error: Exception, text: str) -> None:
 def test_out_of_memory_is_that_pictures_verdict(save_photo, rdo_encode, monkeypatch, folder: Path) -> None:
     save_photo("in/big.png", 30, 30)
     save_photo("in/small.png", 20, 20)
-    honest = jobs.running.encode_pixels.refine
+    honest = rdo.encoding.refine
 
     def refine(codec: Any, x: Any, *args: Any) -> Any:
         if x.shape[-1] == 30:
             x.new_empty(10**15)  # what torch raises where a tensor does not fit
         return honest(codec, x, *args)
 
-    monkeypatch.setattr(jobs.running.encode_pixels, "refine", refine)
+    monkeypatch.setattr(rdo.encoding, "refine", refine)
     assert rdo_encode("--iters", 0, "in") == 1
     assert names(folder) == {"rdo-out/small.png.rdo"}
 
@@ -136,7 +137,7 @@ def test_out_of_memory_is_that_pictures_verdict(save_photo, rdo_encode, monkeypa
 def test_out_of_memory_is_tried_again_in_narrow_strips(
     iters: int, status: int, tried: list[int | None], save_photo, rdo_encode, monkeypatch
 ) -> None:
-    honest, strips = jobs.running.encode_pixels.refine, []
+    honest, strips = rdo.encoding.refine, []
 
     def refine(codec: Any, x: Any, quality: float, config: RefineConfig, *args: Any) -> Any:
         strips.append(config.strip_pixels)
@@ -144,7 +145,7 @@ def test_out_of_memory_is_tried_again_in_narrow_strips(
             x.new_empty(10**15)
         return honest(codec, x, quality, config, *args)
 
-    monkeypatch.setattr(jobs.running.encode_pixels, "refine", refine)
+    monkeypatch.setattr(rdo.encoding, "refine", refine)
     assert rdo_encode("--iters", iters, save_photo("a.png", 520, 520)) == status
     assert strips == tried
 
@@ -168,14 +169,14 @@ def test_memory_runs_out_in_many_words(text: str) -> None:
 def test_our_own_mistakes_are_that_pictures_verdict(save_photo, rdo_encode, monkeypatch, folder, capsys, error) -> None:
     save_photo("in/big.png", 30, 30)
     save_photo("in/small.png", 20, 20)
-    honest = jobs.running.encode_pixels.refine
+    honest = rdo.encoding.refine
 
     def refine(codec: Any, x: Any, *args: Any) -> Any:
         if x.shape[-1] == 30:
             raise error
         return honest(codec, x, *args)
 
-    monkeypatch.setattr(jobs.running.encode_pixels, "refine", refine)
+    monkeypatch.setattr(rdo.encoding, "refine", refine)
     assert rdo_encode("--iters", 0, "in") == 1
     assert f"in/big.png: {type(error).__name__}: {error}: please report" in capsys.readouterr().err
     assert names(folder) == {"rdo-out/small.png.rdo"}

@@ -60,9 +60,9 @@ def test_a_run_on_a_full_disk_is_resumed_to_the_same_bytes(trials: Callable[...,
 def test_a_picture_that_vanishes_meanwhile_is_its_own_verdict(
     save_photo: Any, rdo_encode: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    import jobs.running.encode_pixels
+    import rdo.encoding
 
-    honest = jobs.running.encode_pixels.refine
+    honest = rdo.encoding.refine
     gone = save_photo("in/small.png", 10, 10)
     save_photo("in/big.png", 30, 30)
 
@@ -70,7 +70,7 @@ def test_a_picture_that_vanishes_meanwhile_is_its_own_verdict(
         gone.unlink(missing_ok=True)
         return honest(*args)
 
-    monkeypatch.setattr(jobs.running.encode_pixels, "refine", refine)
+    monkeypatch.setattr(rdo.encoding, "refine", refine)
     assert rdo_encode("--iters", 0, "in") == 1
     assert "in/small.png: No such file or directory: check the path" in capsys.readouterr().err
     assert Path("rdo-out/big.png.rdo").is_file() and not Path("rdo-out/small.png.rdo").exists()

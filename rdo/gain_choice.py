@@ -1,0 +1,37 @@
+"""Choice of a gain profile for each picture: the one whose plain encoding has the lowest cost."""
+
+import torch
+from torch import Tensor
+
+from codec.coding import coding_arithmetic, plain_latents
+from codec.images.pixels import crop
+from codec.interface import Refinable, rate
+from rdo.distortion import Distortion
+
+
+@torch.no_grad()
+def choose_gain_profiles(
+    codec: Refinable, x: Tensor, quality: float, *, lmbda: float, distortion: Distortion, profiles: tuple[int, ...]
+) -> list[int]:
+    """Return the profile of each image, by bpp + lmbda * distortion of its plain encodings.
+
+    Args:
+        codec: frozen codec.
+        x: images (B, 3, H, W) in [0, 1], on the codec's device and unpadded.
+        quality: level in 1..8.
+        lmbda: weight of the distortion against bpp.
+        distortion: fitted to the images.
+        profiles: at least one.
+    """
+    if len(profiles) == 1:
+        return [profiles[0]] * len(x)
+    costs = []
+    with coding_arithmetic():
+        for profile in profiles:
+            profiled = codec.with_gain_profile(profile)
+            level = profiled.level(quality).expand(len(x))
+            latents = plain_latents(profiled, x, level)
+            bpp = sum(rate(profiled, latents, level)) / (x.shape[-2] * x.shape[-1])
+            x_hat = crop(profiled.synthesise(latents, level), *x.shape[-2:]).float().clamp(0, 1)
+            costs.append(bpp + lmbda * distortion(x_hat, x))
+    return [profiles[index] for index in torch.stack(costs).argmin(0).tolist()]

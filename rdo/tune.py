@@ -1,0 +1,64 @@
+"""Tunings: what refinement optimises a picture for, by name, with the quantisation steps and presets that suit it.
+
+mse           the mean squared error, as the paper does
+ms-ssim       MS-SSIM
+visual        the eye: SSIMULACRA 2, with a tenth of mse, and steps for the eye (`codec.gain_profiles`)
+visual:SHARE  the same with another share of SSIMULACRA 2, 0 to 1
+"""
+
+from dataclasses import dataclass
+
+from codec.errors import ConfigError
+from codec.interface import Refinable
+from rdo.distortion import Distortion, distortion_of
+
+VISUAL_SHARE = 0.9
+VISUAL_PROFILES = (2, 4, 5)  # tried by plain encoding, and the cheapest taken
+NAMES = "mse, ms-ssim, visual or visual:SHARE"
+
+
+@dataclass(frozen=True)
+class Tune:
+    """What refinement is to be good at.
+
+    Attributes:
+        distortion: to be minimised, not yet fitted to a picture.
+        gain_profiles: the codec's gain profiles to choose from for each picture; (0,) are its own steps.
+        presets: prefix of the efforts' names in configs/refine.
+    """
+
+    distortion: Distortion
+    gain_profiles: tuple[int, ...] = (0,)
+    presets: str = ""
+
+
+def tune_of(name: str | None, codec: Refinable) -> Tune:
+    """Return the tuning of a name; None is what the codec was trained for.
+
+    Raises:
+        ConfigError: no such tuning, or a share outside 0..1.
+    """
+    if name is None:
+        return Tune(distortion_of(codec))
+    kind, _, share = name.partition(":")
+    if kind == "visual":
+        profiles = tuple(profile for profile in VISUAL_PROFILES if profile < codec.gain_profiles) or (0,)
+        return Tune(Distortion(visual_share=_share(name, share)), profiles, presets_of(name))
+    if share or kind not in ("mse", "ms-ssim"):
+        raise ConfigError(f"tune {name}: must be one of {NAMES}")
+    return Tune(Distortion(ms_ssim_share=float(kind == "ms-ssim")))
+
+
+def presets_of(name: str | None) -> str:
+    """Return the prefix of the names of a tuning's presets in configs/refine."""
+    return "visual-" if name is not None and name.partition(":")[0] == "visual" else ""
+
+
+def _share(name: str, text: str) -> float:
+    try:
+        share = float(text or VISUAL_SHARE)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ConfigError(f"tune {name}: write visual:SHARE with a share of 0 to 1")
+    return share
