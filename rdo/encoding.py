@@ -1,4 +1,4 @@
-"""One picture to the bytes of a refined file: plain encoding, refinement, both decoded and compared.
+"""Encoding of a picture to the bytes of a refined file: plain encoding, refinement, both decoded and compared.
 
 The invariant: the file decodes to the latents it was written from, and without a target it costs no more than the file
 of plain encoding: bytes as written, distortion of the decoded 8-bit pixels.
@@ -40,7 +40,7 @@ def encode(
             the best quality fills it; settles quality and lmbda.
         target_psnr_db: PSNR of the decoded picture in dB, met to 0.05 dB; settles quality and lmbda.
         config: settings of the refinement in place of `iters`.
-        distortion: None takes what the codec was trained for.
+        distortion: to be minimised; None takes the training objective of the codec.
         progress: called with the number of each step.
 
     Raises:
@@ -66,7 +66,7 @@ def encode(
 
 
 def _goal(pixels: Pixels, size: int | None, bpp: float | None, psnr_db: float | None) -> Goal | None:
-    """Return the one target that is given, as a goal; None where none is.
+    """Return the given target as a goal; None where no target is given.
 
     Raises:
         ConfigError: more than one, or one that is not positive and finite.
@@ -86,7 +86,7 @@ def _goal(pixels: Pixels, size: int | None, bpp: float | None, psnr_db: float | 
 def _cheaper(
     codec: AnyCodec, pixels: Pixels, refined: Refined, quality: float, lmbda: float, measure: Distortion
 ) -> Verified:
-    """Write the refined and the plain file, and return the cheaper: 8-bit rounding can tip a tie of estimates."""
+    """Write the refined and the plain file, and return the one of lower cost in bytes and decoded 8-bit pixels."""
 
     def cost(file: Verified) -> float:
         x_hat, x = (to_tensor(picture).to(codec.device) for picture in (file.pixels, pixels))
