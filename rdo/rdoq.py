@@ -3,7 +3,7 @@
 The cost is total_bits = bits + lmbda * distortion * pixels of one image. For a rounded latent v and a neighbour
 k = v + 1 or v - 1, a Taylor expansion predicts the change of cost that the move makes if all others stay, in bits:
 
-    delta(k) = r(k) - r(v) + g (k - v) + h / 2        (h (k - v)^2 / 2, as k - v is 1 or -1)
+    delta(k) = r(k) - r(v) + g (k - v) + h / 2        (h / 2 is h (k - v)^2 / 2, as k - v is 1 or -1)
 
     r  bits of the latent itself under its current entropy parameters, exact
     g  gradient of all other terms: the distortion, and the bits of those latents whose entropy parameters depend on v
