@@ -46,7 +46,7 @@ _MODULES = {
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-# read by torch while it is imported: threads that wait by spinning starve others that share the cores
+# read by torch while it is imported: threads that spin while they wait take the cores from other processes
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 

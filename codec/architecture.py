@@ -19,6 +19,7 @@ SIDE_MAX = 65_536  # pixels along a side of an image
 PIXELS_MAX = 100_000_000  # of an image; reading one takes 30 GB with the model `small`, 300 bytes a pixel
 Y_PIXELS = 16  # side, in pixels, of the square that one position of y covers
 STRIDE = 64  # side, in pixels, of the square that one position of z covers; images are padded to multiples of it
+Y_PER_Z = STRIDE // Y_PIXELS  # positions of y along a side of the square that one position of z covers
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 MS_SSIM_SIDE_MIN = 161  # pixels; four halvings must leave a window of 11
 
@@ -40,16 +41,17 @@ class ModelConfig:
         analysis_blocks, synthesis_blocks: residual blocks of the `klt` transforms; the paper's are fixed.
         latent: M, channels of y; a multiple of `segments`.
         hyper_width: channels of z and inside `h_a`, `h_s`.
-        hyper_features: channels that `h_s` hands to the entropy parameters (the paper: 2M).
+        hyper_features: channels of the output of `h_s` (the paper: 2M).
         segments: N_cs, channel segments of y.
-        order: `sfo` walks segments first, `cfo` checkerboard colours first.
+        order: `sfo` codes both checkerboard colours of a segment before the next segment, `cfo` all segments of one
+            colour before the other colour.
         skip_first: SFG, the first group is coded from the hyperprior alone.
         mixtures: k, Gaussians of the mixture.
         context_width, context_depth, heads, mlp_ratio: d_e, L and the shape of a transformer block.
         window: K, side of an attention window in latents; even.
         head_width: hidden units of the entropy-parameter MLP.
         levels: rate levels with gains of their own, spread evenly over quality 1..8 (1 = a fixed-rate model).
-        context: the context model; the last two are the paper's baselines, see `codec.networks.baselines`.
+        context: the context model; the last two are the paper's baselines (`codec.networks.baselines`).
         rearranged: EGR, checkerboards are squeezed so that no attention is spent on empty positions.
         cached: keys and values of coded groups are kept; without, every step computes them again.
         stride: latents that a window of `pcontextformer` is moved by.
@@ -121,8 +123,7 @@ def trained_for(config: ModelConfig, distortion: Metric) -> ModelConfig:
 def latent_shapes(config: ModelConfig, width: int, height: int, images: int = 1) -> tuple[Shape, Shape]:
     """Return the shapes of y (B, M, H/16, W/16) and z (B, N_h, H/64, W/64) of images of width x height pixels."""
     rows, columns = -(-height // STRIDE), -(-width // STRIDE)
-    scale = STRIDE // Y_PIXELS
-    return (images, config.latent, scale * rows, scale * columns), (images, config.hyper_width, rows, columns)
+    return (images, config.latent, Y_PER_Z * rows, Y_PER_Z * columns), (images, config.hyper_width, rows, columns)
 
 
 def lmbda_of(quality: float) -> float:

@@ -59,7 +59,7 @@ def check_sha256(path: Path, expected: str) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, 64 hex digits; that of a manifest stands for its shards, whose hashes it lists."""
+    """Return the SHA-256 of a file, 64 hex digits; a manifest's covers its shards, as it lists their hashes."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

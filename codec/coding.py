@@ -1,10 +1,10 @@
-"""Pixels or latents to a file's bytes and back, with every check, for any codec of `codec.interface`.
+"""Coding: pixels or latents to the bytes of a file and back, with every check, for any codec of `codec.interface`.
 
     encode: pixels -> latents -> write        write: header, the codec's stream and a checksum of its symbols
-    decode: read -> latents -> pixels         read: the same latents, or an error
+    decode: read -> latents -> pixels         read: the latents that were written, or an error
 
-The invariant: `read` returns the latents that `write` was given, on the writer's grid, or raises. Entropy parameters
-are computed as the codec's coder asks; pixels are made in fp32.
+The invariant: `read` returns the latents that `write` was given, on the writer's grid, or raises. The decoder network
+runs in fp32; the codec itself decides in what precision its entropy parameters are computed.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from codec.identity import model_id
 from codec.images.pixels import Pixels, crop, from_tensor, pad, to_tensor
 from codec.interface import AnyCodec, Latents, Refinable, rounded
 
-SAME = 0.25  # steps: latents nearer than this are one symbol, on grids that differ by rounding errors
+SYMBOL_TOLERANCE = 0.25  # quantisation steps: nearer latents are one symbol, as their grids differ by rounding errors
 
 
 class Decoded(NamedTuple):
@@ -44,7 +44,7 @@ class Verified(NamedTuple):
 
 
 def encode(codec: AnyCodec, pixels: Pixels, quality: float | None = None) -> bytes:
-    """Encode an 8-bit picture plainly: one pass, no refinement; `decode` gives its pixels back.
+    """Encode an 8-bit picture plainly, in one forward pass and without refinement, and return the file's bytes.
 
     Args:
         quality: None takes the codec's default.
@@ -62,7 +62,7 @@ def encode(codec: AnyCodec, pixels: Pixels, quality: float | None = None) -> byt
 
 
 def decode(codec: AnyCodec, data: bytes) -> Decoded:
-    """Decode the pixels of a file's bytes.
+    """Decode the bytes of a file to pixels.
 
     Raises:
         BitstreamError: the bytes are no intact file of this model.
@@ -76,7 +76,7 @@ def decode(codec: AnyCodec, data: bytes) -> Decoded:
 
 
 def write(codec: AnyCodec, latents: Latents, width: int, height: int, quality: float, grey: bool) -> bytes:
-    """Return the file of rounded latents (batch 1) of a picture of width x height pixels.
+    """Encode rounded latents (batch 1) of a picture of width x height pixels, and return the file's bytes.
 
     Raises:
         ConfigError: a quality that the codec does not have, or latents that are not of this size.
@@ -99,7 +99,7 @@ def write(codec: AnyCodec, latents: Latents, width: int, height: int, quality: f
 
 
 def read(codec: AnyCodec, data: bytes) -> tuple[Header, Latents]:
-    """Return the header and the rounded latents (batch 1) of a file's bytes, every check made.
+    """Decode the bytes of a file to its header and its rounded latents (batch 1), after every check.
 
     The latents are in quantisation steps of `codec.with_gain_profile(header.gain_profile)`, whatever profile `codec`
     has.
@@ -132,7 +132,7 @@ def write_verified(codec: AnyCodec, latents: Latents, pixels: Pixels, quality: f
 
     Raises:
         ConfigError: a quality that the codec does not have.
-        BitstreamError: it does not give back the very latents.
+        BitstreamError: decoding gives other latents.
     """
     data = write(codec, latents, pixels.width, pixels.height, quality, pixels.grey)
     decoded = decode(codec, data)
@@ -142,19 +142,19 @@ def write_verified(codec: AnyCodec, latents: Latents, pixels: Pixels, quality: f
 
 
 def plain_latents(codec: Refinable, x: Tensor, level: Tensor) -> Latents:
-    """Return the rounded latents of plain encoding of unpadded images x (B, 3, H, W) in [0, 1] at qualities (B,)."""
+    """Return the rounded latents of plain encoding of unpadded images x (B, 3, H, W) in [0, 1] at `level` (B,)."""
     latents = codec.analyse(pad(x, codec.stride), level)
     return rounded(latents, codec.grid(latents, level))
 
 
 def same_symbols(a: Latents, b: Latents) -> bool:
-    """Tell whether two rounded latents are of one file: equal but for rounding errors of the grid they lie on."""
-    return all(u.shape == v.shape and bool(((u - v).abs() < SAME).all()) for u, v in zip(a, b, strict=True))
+    """Tell whether two rounded latents have the same symbols: they may differ by rounding errors of their grids."""
+    return all(u.shape == v.shape and bool(((u - v).abs() < SYMBOL_TOLERANCE).all()) for u, v in zip(a, b, strict=True))
 
 
 @contextmanager
 def coding_arithmetic() -> Iterator[None]:
-    """Switch off autocast, TF32, bfloat16 products and gradients: arithmetic that writer and reader share."""
+    """Switch off autocast, TF32 and gradients, so that writer and reader compute alike."""
     off = torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False)
     with products("ieee"), torch.no_grad(), off[0], off[1]:
         yield
@@ -162,7 +162,7 @@ def coding_arithmetic() -> Iterator[None]:
 
 @contextmanager
 def products(precision: str) -> Iterator[None]:
-    """Compute matrix products and convolutions of fp32 numbers in a precision, "ieee" or "tf32"."""
+    """Set the precision of fp32 matrix products and convolutions, "ieee" or "tf32", and restore it at the end."""
     backends = torch.backends
     kinds = [backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv]  # type: ignore[attr-defined]
     before = [kind.fp32_precision for kind in kinds]
@@ -176,7 +176,7 @@ def products(precision: str) -> Iterator[None]:
 
 
 def _crc(codec: AnyCodec, latents: Latents, level: Tensor) -> int:
-    """Return the checksum of the symbols, z then y: the integers of latents on a grid that may be of floats."""
+    """Return the checksum of the symbols of z, then of y: the integers round(latent - grid)."""
     y, z = (_symbols(v - g) for v, g in zip(latents, codec.grid(latents, level), strict=True))
     return symbols_crc(z, y)
 

@@ -1,7 +1,7 @@
 """Errors that a user's input can cause, in one tree, so that a caller catches those it can handle.
 
     RdoError
-    |-- ConfigError       a configuration file, flag or value that makes no sense
+    |-- ConfigError       a configuration file, flag or value that is not valid
     |-- ImageError        a picture that cannot be read, or not without a decision by the user
     |-- BitstreamError    bytes that are no valid .rdo file for this model
     `-- CheckpointError   weights that are missing, altered or of another model
@@ -27,9 +27,9 @@ class BitstreamError(RdoError):
 
 
 class CheckpointError(RdoError):
-    """A checkpoint is missing, corrupt, or does not fit its configuration."""
+    """Checkpoint that is missing, corrupt, or does not fit its configuration."""
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its type's name: messages of torch go on for pages."""
+    """Return the first line of an error's message, as torch's are pages long, or its type's name if that is empty."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__

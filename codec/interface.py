@@ -1,17 +1,17 @@
-"""Protocol of a codec whose latents can be refined: all that `rdo` and `codec.coding` know of any codec.
+"""Protocol of a codec whose latents can be refined and written: all members that `rdo` and `codec.coding` use.
 
     x --analyse--> y, z --round on the grid--> y_hat, z_hat --synthesise--> x_hat
                                                     |
                                                  mixture --> y_bits, z_bits
 
-The writer codes the integers round(v - grid), the reader finds v_hat = round(v - grid) + grid. Our own codec rounds to
-integers: its grid is zero. Others shift the grid by the medians of z and by the means predicted for y, so that it moves
-with z and with the latents decoded before; `grid` follows the decoder and gives that shift.
+The writer codes the symbols round(v - grid), integers, and the reader returns v_hat = round(v - grid) + grid. Our own
+codec rounds to integers: its grid is zero. In others `grid` is the medians of z and the means predicted for y, so that
+it moves with z and with the latents decoded before; `grid` runs as the decoder does and returns that shift.
 
 Three layers: `Priced` decodes and prices latents, `Refinable` adds the analysis and the scale of quality, `AnyCodec`
 adds the bitstream. A codec of your own subclasses `AnyCodec` (and `torch.nn.Module`), defines what is abstract, and
 overrides the defaults that do not suit it; `codec.load("package.module:function")` then loads it. The invariant: what
-differs between codecs is a method or a property here, and no caller asks for a codec's type.
+differs between codecs is a method or a property here, and no caller tests the type of a codec.
 """
 
 from abc import abstractmethod
@@ -22,12 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from codec.architecture import QUALITY_FIRST, QUALITY_LAST, STRIDE, Metric, Shape, lmbda_of, on_header_grid
+from codec.architecture import QUALITY_FIRST, QUALITY_LAST, STRIDE, Y_PER_Z, Metric, Shape, lmbda_of, on_header_grid
 from codec.errors import ConfigError
 
 
 class Latents(NamedTuple):
-    """y (B, M, H/16, W/16) and z (B, N_h, H/64, W/64) in quantisation steps; on the writer's grid once rounded."""
+    """Latents y (B, M, H/16, W/16) and z (B, N_h, H/64, W/64), in quantisation steps; once rounded, on the grid."""
 
     y: Tensor
     z: Tensor
@@ -41,7 +41,7 @@ class Priced(Protocol):
         """Whether the picture depends on z too: z moves the grid of y, or takes part in synthesis. Default: no."""
         return False
 
-    def grid(self, latents: Latents, quality: Tensor) -> Latents:  # noqa: ARG002  (grids of others move)
+    def grid(self, latents: Latents, quality: Tensor) -> Latents:  # noqa: ARG002  (arguments are for overriding methods)
         """Return the grid's shift when these latents are coded, broadcastable to their shapes and without gradient.
 
         Default: zero, for rounding to integers.
@@ -56,7 +56,7 @@ class Priced(Protocol):
     def mixture(self, y_hat: Tensor, z_hat: Tensor, quality: Tensor) -> Any:
         """Return the entropy parameters of all y in one differentiable pass: a NamedTuple of tensors, for `y_bits`."""
 
-    def shift(self, mixture: Any) -> Tensor:  # noqa: ARG002  (means of others lie in it)
+    def shift(self, mixture: Any) -> Tensor:  # noqa: ARG002  (for overriding methods)
         """Return the shift of y's grid under these parameters, differentiable; used only where `depends_on_z`.
 
         Default: zero.
@@ -107,15 +107,15 @@ class Refinable(Priced, Protocol):
 
     @property
     def default_quality(self) -> float:
-        """Quality taken where none is asked for; of a fixed-rate codec its only one. Default: 4."""
+        """Quality used where a caller gives none; the only quality of a fixed-rate codec. Default: 4."""
         return 4.0
 
     @property
     def strip_rows(self) -> int:
         """Rows of y in a multiple of which `rdo.strips` may cut a picture to save memory; 0 (default) forbids it.
 
-        Strips promise that a latent is predicted from, and decodes to, a bounded neighbourhood, and that rows are
-        dimension 2 of every tensor of `mixture`.
+        It must be 0 unless a latent is predicted from, and decodes to, a bounded neighbourhood, and rows are dimension
+        2 of every tensor of `mixture`.
         """
         return 0
 
@@ -222,8 +222,8 @@ def rate(codec: Priced, latents: Latents, quality: Tensor) -> tuple[Tensor, Tens
 def bit_map(codec: Priced, latents: Latents, quality: Tensor) -> Tensor:
     """Return the bits spent on each 16x16 pixels, (B, H/16, W/16); those of a z are spread evenly over its 64x64."""
     y_bits = codec.y_bits(latents.y, codec.mixture(latents.y, latents.z, quality)).sum(1)
-    z_bits = codec.z_bits(latents.z, quality).sum(1).repeat_interleave(4, 1).repeat_interleave(4, 2)
-    return y_bits + z_bits / 16
+    z_bits = codec.z_bits(latents.z, quality).sum(1).repeat_interleave(Y_PER_Z, 1).repeat_interleave(Y_PER_Z, 2)
+    return y_bits + z_bits / Y_PER_Z**2
 
 
 def rounded(latents: Latents, grid: Latents) -> Latents:

@@ -48,7 +48,7 @@ def load(model: str | Path = "small", device: str | torch.device = "cpu") -> Any
 
 
 def _zoo() -> ModuleType:
-    """Import what loads CompressAI's models, and CompressAI with it.
+    """Import the loader of CompressAI's models, and with it CompressAI.
 
     Raises:
         ConfigError: it is not installed.
@@ -65,9 +65,9 @@ def _zoo() -> ModuleType:
 
 
 def own_function(model: str) -> str | None:
-    """Return the `package.module:function` that a model's name is or, by an entry point, stands for.
+    """Return the `package.module:function` of a model's name: itself, or the value of the entry point so named.
 
-    None where it names one of our models, one of CompressAI's, or a file.
+    None for the name of one of our models, of one of CompressAI's, or of a file.
     """
     if model.startswith(COMPRESSAI) or model in installed_models() or Path(model).exists():
         return None
@@ -93,10 +93,10 @@ def _imported(name: str, function: str) -> Callable[[], Any]:
 
 
 def _own(name: str, make: Callable[[], Any], device: str | torch.device) -> AnyCodec:
-    """Make a codec by a function, freeze it and check that it has all members of the protocol.
+    """Call the function `make`, freeze the codec it returns, and check that this has all members of the protocol.
 
     Raises:
-        CheckpointError: it lacks some.
+        CheckpointError: it lacks some of them.
     """
     codec = make()
     if isinstance(codec, nn.Module):

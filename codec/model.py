@@ -172,7 +172,7 @@ class Codec(nn.Module, AnyCodec):
             raise ConfigError("this codec has no rows for p(z) yet: call codec.prior.freeze() after training")
 
     def check_stream_length(self, words: int, width: int, height: int) -> None:
-        """Raise where the words are fewer than the likeliest z of a picture of this size fills.
+        """Raise where the words are too few even for the likeliest z of a picture of this size.
 
         Raises:
             BitstreamError: the stream is too short.

@@ -151,7 +151,7 @@ def say(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    r"""Escape control characters as \n, \x1b, ...: a terminal would obey those in names of files."""
+    r"""Escape control characters as \n, \x1b, ...: as a terminal would execute those in file names."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -171,8 +171,8 @@ def keep_memory() -> None:
 def check_device(device: str) -> str:
     """Return `device` if torch can use it; to be called before torch starts its threads.
 
-    Also flushes denormal numbers (below 1e-38) to zero on the CPU: Adam's averages of vanished gradients are such, and
-    slow.
+    Also flushes denormal numbers (below 1e-38) to zero on the CPU: Adam's averages of vanished gradients become
+    denormal, and arithmetic with them is slow.
 
     Raises:
         ConfigError: unknown or absent device.

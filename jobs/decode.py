@@ -52,7 +52,7 @@ class DecodeRun:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; return its exit status, see `cli`."""
+    """Run the command and return its exit status."""
     arguments = build_parser().parse_args(argv)
     return cli.guarded(lambda: decode_all(cli.from_flags(DecodeRun, arguments)))
 

@@ -114,7 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; return its exit status, see `cli`."""
+    """Run the command and return its exit status."""
     arguments = build_parser().parse_args(argv)
     return cli.guarded(lambda: encode(settings_of(arguments)))
 

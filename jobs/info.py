@@ -19,7 +19,7 @@ EXAMPLES = """\
 
 @dataclass(frozen=True)
 class Info:
-    """Header of a file and the split of its bytes, which is None where the file's model is not at hand.
+    """Header of a file and the split of its bytes, which is None where the file's model is not installed.
 
     `y_bytes_est` and `z_bytes_est` are the model's estimates for the decoded symbols; `overhead_bytes` is the rest of
     the file: header, rounding of entropy parameters, escapes and the coder's last word.

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def read(path: Path, parse: Callable[[Any], T]) -> list[T]:
-    """Return what `parse` makes of each line's JSON value, in order; nothing where there is no file.
+    """Read a log and return `parse` of each line's JSON value, in order; an empty list where there is no file.
 
     Args:
         parse: raises ValueError, TypeError, AttributeError or LookupError for values that are not of its form; their

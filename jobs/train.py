@@ -112,7 +112,7 @@ def settings_of(arguments: argparse.Namespace) -> TrainRun:
     """Build the settings of a run from parsed flags, those of the schedule put over the file of `--schedule`.
 
     Raises:
-        ConfigError: unknown schedule, or a value that makes no sense.
+        ConfigError: unknown schedule, or a value out of range.
     """
     from codec.settings import override
     from codec.training.schedule import TrainConfig, named_schedule, with_crop_and_batch

@@ -131,6 +131,6 @@ class TrainingMonitor:
 
 
 def finished_step(folder: Path) -> int | None:
-    """The step whose weights were published last as those of a finished schedule; a line cut off counts for nothing."""
+    """Return the step whose weights were published last after a finished schedule; incomplete lines are ignored."""
     steps = jsonl.read(folder / LOG, lambda found: int(found["step"]) if found["finished"] else None)
     return next((step for step in reversed(steps) if step is not None), None)

@@ -48,7 +48,7 @@ class RefineConfig:
             of arXiv:2306.14287.
         temperature_start, temperature_end: of descent: temperature of the relaxation, no unit; lower is nearer to
             rounding.
-        beta1, beta2: of descent: Adam's averages; short runs want a beta2 that warms up within them.
+        beta1, beta2: of descent: Adam's averages; short runs need a beta2 that warms up within them.
         ste_tail: of descent: fraction of its steps, at their end, with straight-through rounding.
         tail: of descent: fraction of the budget, at its end, that goes to `rdoq` at temperature 0.
         checks: of descent: number of times that the rounded latents are priced in the second half of the run.

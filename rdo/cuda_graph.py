@@ -1,4 +1,4 @@
-"""Repeated steps; on a GPU, a step is captured once as a CUDA graph and replayed.
+"""CUDA graphs: a repeated step, captured once on a GPU and then replayed.
 
 A step of refinement launches thousands of small kernels, which takes the host longer than running them takes the
 device. A replay launches them as one.

@@ -1,6 +1,8 @@
-"""Curvature of the objective by Hutchinson's estimator: the second-order term of the discrete search (`rdo.rdoq`).
+"""Curvature of the objective by Hutchinson's estimator: the second-order term h of the discrete search (`rdo.rdoq`).
 
     diag(H) = E[v * (H v)],  v of random signs;    H v ~ (grad f(at + s v) - grad f(at - s v)) / (2 s)
+
+One v is a probe; it costs two gradients.
 
 Source: Hutchinson, "A stochastic estimator of the trace of the influence matrix", 1989; Bekas, Kokiopoulou and Saad,
 "An estimator for the diagonal of a matrix", 2007. H v is a central difference of gradients with a step s of the size
@@ -20,24 +22,31 @@ from rdo.relaxations import uniform
 from rdo.schedules import Clock
 
 PROBE_STEP_COARSE, PROBE_STEP_FINE, PROBE_STEP_Z = 1 / 4, 1 / 64, 1 / 2  # s, in quantisation steps
-PROBES_MAX = 8  # vectors v for each s
-POSITIONS_MIN = 96  # positions to average over, of all probes together: one probe does for an image that has as many
-PROBE_TIME_FRACTION = 0.25  # of the seconds left: beyond it, time gains more when spent on steps of the search
-RATIO_MIN, RATIO_MAX = 0.1, 10.0  # curvature of a position against the mean of the image
+PROBES_MAX = 8  # probes for each s
+POSITIONS_MIN = 96  # least number of positions times probes to average over: large images need one probe
+PROBE_TIME_FRACTION = 0.25  # of the seconds left, for probes: more time gains more in steps of the search
+RATIO_MIN, RATIO_MAX = 0.1, 10.0  # curvature of a position, as a multiple of the mean of the image
 
 
 @torch.enable_grad()
 def curvature_of(problem: Problem, latents: Latents, *, generator: torch.Generator, clock: Clock) -> Latents:
-    """Estimate the diagonal curvature of the objective: for y of the distortion, for z of the rate of y.
+    """Estimate the diagonal of the Hessian: for y that of the distortion, for z that of the bits of y.
 
-    Where z moves the grid of y, the curvature for z is that of rate and distortion together.
+    Where the picture depends on z too, as it does where z shifts the grid of y, that for z includes the distortion.
+
+    Args:
+        problem: objective.
+        latents: rounded latents to evaluate at.
+        generator: source of the probes' signs.
+        clock: budget of the search; probes take PROBE_TIME_FRACTION of its seconds at most.
 
     Returns:
         Second derivatives in bits of the image per squared quantisation step, at least 0, of the shapes of `latents`.
-        Where too few seconds are left on the clock, y's come of one probe, and z's are infinite: z does not move.
+        Where the time runs out, y has a single probe, and the curvature of z is infinite, so that z never moves.
     """
     y, z = latents
-    clock = Clock(1, clock.left and PROBE_TIME_FRACTION * clock.left, clock.device)
+    seconds = None if clock.left is None else PROBE_TIME_FRACTION * clock.left
+    clock = Clock(1, seconds, clock.device)  # t reaches 1 when the seconds are spent
 
     def distortion_bits(y: Tensor, z: Tensor) -> Tensor:
         return problem.lmbda * problem.distortion(Latents(y, z)) * problem.pixels
@@ -51,7 +60,7 @@ def curvature_of(problem: Problem, latents: Latents, *, generator: torch.Generat
         bits = problem.codec.y_bits(on_grid, mixture).sum((1, 2, 3))
         return bits + distortion_bits(on_grid, at) if problem.codec.depends_on_z else bits
 
-    # coarse steps measure latents that move together, fine ones each latent alone: a move is priced by the steeper
+    # coarse steps show what many latents do that move together, fine ones what each does alone; the larger counts
     y_diagonal = partial(
         hessian_diagonal, bits_of_y, y, generator=generator, clock=clock, position_weights=problem.position_weights(y)
     )
@@ -72,16 +81,18 @@ def hessian_diagonal(
     clock: Clock,
     position_weights: Tensor | float = 1.0,
 ) -> Tensor:
-    """Estimate the diagonal of the Hessian of `function`, (B, C, h, w) -> (B,), clamped to at least 0.
+    """Estimate the diagonal (B, C, h, w) of the Hessian of `function`, clamped to at least 0.
 
     The noise of few probes is averaged out by a model of rank one for each image: diagonal = (mean of the channel) *
     (mean of the position) / mean, with the ratio of a position to the mean clamped to RATIO_MIN..RATIO_MAX.
 
     Args:
+        function: differentiable, (B, C, h, w) -> (B,).
         at: point (B, C, h, w) of evaluation.
         step: finite-difference step s, in quantisation steps.
-        clock: limit of time; ends the probes after the first.
-        position_weights: (1, 1, h, w) of mean 1, the part of the ratio that is known and not clamped.
+        generator: source of the probes' signs.
+        clock: time limit; once spent, no further probe is begun, but the first is always made.
+        position_weights: (1, 1, h, w) of mean 1, a known factor of the ratio, which is not clamped.
     """
     if not at.numel():  # z of a codec without a hyperprior
         return at

@@ -4,7 +4,7 @@
              y, z   <- Adam step on  R(y~, z~) + lmbda * D(g_s(y~), x)
     keep the rounded y, z of the lowest true cost
 
-The literature's way of refining latents. In few steps the discrete search (`rdo.rdoq`) gains much more; with some
+This is how the literature refines latents. In few steps the discrete search (`rdo.rdoq`) gains much more; with some
 hundreds, a descent whose last tenth is that search (`tail`) gains nearly as much.
 """
 
@@ -32,7 +32,7 @@ def descend(
     clock: Clock,
     progress: Callable[[int], None],
 ) -> Best:
-    """Descend until the clock reaches the tail or patience is spent, and return the best latents seen.
+    """Descend until the clock reaches the tail or early stopping ends it, and return the best latents seen.
 
     Args:
         start: unrounded latents to start from.

@@ -20,21 +20,21 @@ BISECTIONS_MAX = 8
 
 
 class Candidate(NamedTuple):
-    """Rounded latents, and what their file measures: log(bytes), dB or points."""
+    """Rounded latents, and the measured value of their file: log(bytes), dB or points."""
 
     latents: Latents
     measured: float
 
 
 class Measurement(NamedTuple):
-    """Inputs that stay fixed while a goal is sought.
+    """Measurement of files of one image, in the unit of a goal; its fields stay fixed during a target search.
 
     Attributes:
         codec: frozen codec.
         x: one image (1, 3, H, W) in [0, 1].
-        goal: whose unit is measured.
+        goal: bytes or PSNR; its kind decides what is measured.
         grey: whether the file holds a grey picture.
-        clock: time since the search began, against the budget of all its runs.
+        clock: seconds since the target search began, and the budget of all its runs.
     """
 
     codec: AnyCodec
@@ -60,10 +60,10 @@ class Measurement(NamedTuple):
 
     @torch.no_grad()
     def measure_plain(self, quality: float) -> float:
-        """Measure plain encoding at a quality.
+        """Return log(bytes) or PSNR of plain encoding at a quality.
 
-        Bytes of our own models are the model's estimate, which is close and much quicker than their entropy coder;
-        other models' coders are quick, and take more bytes than estimated.
+        Where the entropy coder is slow, as our own is, bytes are the model's estimate, which is close to them; a codec
+        with a quick coder writes the file.
         """
         level = self.codec.level(quality)
         latents = plain_latents(self.codec, self.x, level)
@@ -73,24 +73,28 @@ class Measurement(NamedTuple):
         return math.log(float(bits) / 8 + HEADER_BYTES)
 
     def candidate(self, latents: Latents, quality: float) -> Candidate:
-        """Pair latents with what their file measures."""
+        """Measure latents; return both."""
         return Candidate(latents, self.measure(latents, quality))
 
     def interpolate(self, before: Candidate, after: Candidate, quality: float) -> Candidate:
-        """Mix two candidates on either side of the goal: a fraction of the latents of one, found by bisection.
+        """Interpolate between two candidates on either side of the goal.
+
+        A fraction of the latents, at random places, comes from `after`, the others from `before`; bisection finds the
+        fraction.
 
         Returns:
-            A mix that meets the goal; where none of BISECTIONS_MAX does, the last that measures less than is aimed at.
+            The first mix that meets the goal; if BISECTIONS_MAX mixes do not, the last one that measures below the aim.
         """
         generator = torch.Generator(self.x.device).manual_seed(0)
-        order = Latents(*(torch.rand(v.shape, generator=generator, device=v.device) for v in before.latents))
-        rising = after.measured > self.goal.aim
+        # a latent comes from `after` where its threshold is below the fraction
+        thresholds = Latents(*(torch.rand(v.shape, generator=generator, device=v.device) for v in before.latents))
+        rising = after.measured > self.goal.aim  # whether the measured value rises with the fraction
         low, high = 0.0, 1.0
         below = before if rising else after
         for _ in range(BISECTIONS_MAX):
             fraction = (low + high) / 2
-            pairs = zip(order, after.latents, before.latents, strict=True)
-            mixed = Latents(*(torch.where(o < fraction, a, b) for o, a, b in pairs))
+            terms = zip(thresholds, after.latents, before.latents, strict=True)
+            mixed = Latents(*(torch.where(t < fraction, a, b) for t, a, b in terms))
             mixed = rounded(mixed, self.codec.grid(mixed, self.codec.level(quality)))  # z may move the grid of y
             candidate = self.candidate(mixed, quality)
             if self.goal.met(candidate.measured):

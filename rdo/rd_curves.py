@@ -1,4 +1,4 @@
-"""Rate-distortion curves compared, with confidence intervals.
+"""Comparison of rate-distortion curves, with confidence intervals.
 
 Two measures, never mixed: `bd_rate_percent`, mean change of rate at equal quality over a range (negative is better),
 and `gain_percent`, a saving at one point (positive is better). The invariant: each is a finite number taken over a

@@ -1,25 +1,27 @@
-"""RDOQ: annealed discrete search over rounded latents, of which many move by +1 or -1 in each step.
+"""RDOQ: annealed discrete search over rounded latents; in each step many of them move at once, by +1 or -1 each.
 
-For a latent v and a neighbour k = v + 1 or v - 1, the change of the image's cost, in bits, is predicted as
+The cost is total_bits = bits + lmbda * distortion * pixels of one image. For a rounded latent v and a neighbour
+k = v + 1 or v - 1, a Taylor expansion predicts the change of cost that the move makes if all others stay, in bits:
 
-    delta(k) = r(k) - r(v) + g (k - v) + h / 2
+    delta(k) = r(k) - r(v) + g (k - v) + h / 2        (h / 2 is h (k - v)^2 / 2, as k - v is 1 or -1)
 
-    r  bits of the latent itself, exact
-    g  gradient of all other terms: the distortion, and the bits of the latents whose entropy parameters v enters
+    r  bits of the latent itself under its current entropy parameters, exact
+    g  gradient of all other terms: the distortion, and the bits of those latents whose entropy parameters depend on v
     h  curvature of those terms (`rdo.curvature`): of the distortion for y, of the bits of y for z
 
-and the better neighbour is taken with the probability
+The neighbour of the lower delta is proposed, and taken with the probability
 
     P(move) = move_fraction * sigmoid(-delta / temperature)
 
 The temperature lets the search leave poor minima, and falls to zero. A move fraction below 1 keeps latents that would
-correct the same error from moving together. All z at one position change the bits of the same y, so only the best of
-them may move. Every iterate is on the writer's integer grid, so the forward pass of each step gives its true cost:
-nothing is relaxed, and nothing is lost on the way to the file.
+correct the same error from moving together. All channels of z at one position change the bits of the same y, so at most
+one of them, that of the lowest delta, moves in a step. Every iterate is a set of symbols that a file can hold, so the
+forward pass of each step gives its true cost: no relaxation, hence no gap between the latents optimised and written.
 
-Source: ours. It is the rate-distortion optimised quantisation of video encoders as parallel heat-bath updates of a
-Gibbs field, with a second-order expansion in place of the exact energies of neighbours. Its limit at temperature 0 is
-the iterated conditional modes of Besag, "On the statistical analysis of dirty pictures", 1986.
+Source: ours. It is the rate-distortion optimised quantisation of video encoders, done for all coefficients in parallel
+as heat-bath (Gibbs sampling) updates of a random field, with a second-order expansion in place of the exact energies of
+neighbours. Its limit at temperature 0 is the iterated conditional modes of Besag, "On the statistical analysis of dirty
+pictures", 1986.
 """
 
 from collections.abc import Callable
@@ -41,18 +43,22 @@ from rdo.schedules import Clock, geometric, quadratic
 COST_RATIO_MAX = 1.1  # maximum cost during annealing, as a multiple of the starting cost
 CURVATURE_GROWTH = 1.2  # factor on the curvature of y after each rejected step of annealing
 ANNEALING_FRACTION = 0.9  # of the budget; the rest is descent at temperature 0
-Z_MOVE_FRACTION = 0.5  # of y's move fraction: one z moves the bits of many y, and its neighbours move some of the same
+# move fraction of z, as a multiple of that of y: one z changes the bits of many y, and neighbours share some of these
+Z_MOVE_FRACTION = 0.5
 
 
 class MoveCosts(NamedTuple):
-    """Rounded latents, and delta of moving each by +1 (`up`) and -1 (`down`) without the curvature term, in bits."""
+    """Rounded latents, and the predicted change of cost of moving each by +1 (`up`) and by -1 (`down`), in bits.
+
+    The curvature term h / 2 is left out, as its scale changes from step to step; `with_curvature` adds it.
+    """
 
     latents: Latents
     up: Latents
     down: Latents
 
     def with_curvature(self, curvature: Latents) -> "MoveCosts":
-        """Add h / 2 to the delta of every move."""
+        """Return the costs with h / 2 added to the delta of every move."""
         up, down = (Latents(*(d + h / 2 for d, h in zip(both, curvature, strict=True))) for both in self[1:])
         return MoveCosts(self.latents, up, down)
 
@@ -65,9 +71,9 @@ class State(NamedTuple):
     """State of the search between two steps, for B images.
 
     Attributes:
-        moves: the current latents and the costs of their moves.
-        cost: (B,), true cost of the current latents.
-        best: the best latents seen.
+        moves: the current latents, and delta of each of their moves without the curvature term.
+        cost: (B,), true cost of the current latents, bpp + lmbda * distortion.
+        best: the latents of the lowest cost seen, and that cost.
         move_fraction: (B,), factor on the scheduled move fraction, halved by each rejected step.
         curvature_scale: (B,), factor on the measured curvature of y.
     """
@@ -89,16 +95,21 @@ def search(
     progress: Callable[[int], None],
     curvature: Latents | None = None,
 ) -> Best:
-    """Search from `best` until the clock runs out or, at temperature 0, patience is spent.
+    """Search from `best` until the clock runs out or, at temperature 0, early stopping ends it.
 
-    An image whose cost is above that of the start when annealing ends returns to the start, to descend from there.
+    Annealing comes first, then descent at temperature 0. An image that annealing left at a higher cost than that of the
+    start descends from the start instead.
 
     Args:
+        problem: objective.
         best: rounded latents to start from, and their cost.
         config: temperature, move fractions, patience and seed are used.
-        clock: budget, whose steps are counted.
+        clock: budget; each step advances it.
         progress: called with the number of each step.
-        curvature: of the objective at `best`, as from `curvature_of`; None measures it.
+        curvature: h at `best`, as `curvature_of` returns it; None estimates it here.
+
+    Returns:
+        The latents of the lowest true cost seen, never above that of `best`.
     """
     if clock.t >= 1:
         return best
@@ -109,10 +120,10 @@ def search(
     ones = torch.ones_like(cost.total)
     state = start = State(moves, cost.total, keep_better(best, moves.latents, cost), ones, ones)
     sampler = _Sampler(problem, curvature, COST_RATIO_MAX * start.cost, generator)
-    step = GraphedStep(sampler.step, generator, problem.metric.capturable)
-    patience = None
+    step = GraphedStep(sampler.step, generator, problem.metric.capturable)  # replayed on a GPU, else `sampler.step`
+    patience = None  # counts once the temperature is 0
     while True:
-        t = clock.t
+        t = clock.t  # fraction of the budget that is spent
         temperature_bits = quadratic(config.temperature_bits, t / ANNEALING_FRACTION)
         move_fraction = geometric(config.move_fraction_start, config.move_fraction_end, t)
         if temperature_bits == 0:
@@ -129,11 +140,11 @@ def search(
 
 @dataclass(frozen=True)
 class _Sampler:
-    """Sampler of the search's steps: proposes moves, prices where they lead, accepts or rejects them per image.
+    """Sampler of one step: proposes moves, computes the true cost of the moved latents, accepts or rejects per image.
 
     Attributes:
         problem: objective.
-        curvature: h, of the shapes of the latents.
+        curvature: h at the start of the search, of the shapes of the latents.
         cost_max: (B,), cost up to which steps are accepted during annealing.
         generator: source of all noise.
     """
@@ -144,11 +155,11 @@ class _Sampler:
     generator: torch.Generator
 
     def step(self, state: State, temperature_bits: Tensor, move_fraction: Tensor) -> State:
-        """Make one round of moves, without waiting for the device.
+        """Move many latents at once and return the next state, without synchronising with the GPU.
 
-        During annealing an image accepts what costs no more than `cost_max`, so that the search may wander; at
-        temperature 0, what costs no more than its current latents. A rejection keeps the latents and halves the
-        image's move fraction; during annealing it also raises the curvature that moves of y are priced with.
+        During annealing the moves of an image are accepted up to a cost of `cost_max`, so that the search may climb; at
+        temperature 0, up to the cost of its current latents. A rejection keeps the latents and halves the image's move
+        fraction; during annealing it also raises the curvature in delta of y, so that fewer moves look good.
         """
         latents = self.problem.rounded(self.propose(state, temperature_bits, move_fraction))
         cost, moves = price_moves(self.problem, latents)
@@ -163,7 +174,7 @@ class _Sampler:
         )
 
     def propose(self, state: State, temperature_bits: Tensor | float, move_fraction: Tensor | float) -> Latents:
-        """Sample one round of moves; the result is to be rounded, as a move of z may shift the grid of y."""
+        """Sample the moves of one step; round the result, as a move of z may shift the grid of y off integers."""
         scale = state.curvature_scale[:, None, None, None]
         curvature = self.curvature._replace(y=scale * self.curvature.y)
         (y, z), up, down = state.moves.with_curvature(curvature)
@@ -177,7 +188,7 @@ class _Sampler:
 
 
 def _descent_start(state: State, start: State) -> State:
-    """Choose, per image, the cheaper of the current and the first latents, all of which may move again."""
+    """Return the state that descent begins from: per image the cheaper of `state` and `start`, move fractions reset."""
     better = state.cost <= start.cost
     moves = state.moves.select(better, start.moves)
     cost = torch.where(better, state.cost, start.cost)
@@ -194,16 +205,17 @@ def sample_moves(
     generator: torch.Generator,
     one_per_position: bool = False,
 ) -> Tensor:
-    """Move each latent to the better of its neighbours with probability P(move).
+    """Move each latent to its neighbour of the lower delta with probability P(move).
 
     Args:
         v: latents (B, C, h, w).
-        up: delta of v + 1, of the shape of v.
+        up: delta of v + 1, in bits, of the shape of v.
         down: delta of v - 1.
-        temperature_bits: 0 makes exactly the moves of negative delta.
-        move_fraction: (B,), in 0..1.
-        one_per_position: whether at most one of the C latents of a position moves, that of the least delta, noise
-            included.
+        temperature_bits: 0 makes only moves of negative delta.
+        move_fraction: (B,), in 0..1; 1 makes all moves that the temperature allows.
+        generator: source of the noise, on the device of v.
+        one_per_position: whether at most one of the C latents of a position moves, that of the lowest delta after the
+            noise is added.
     """
     # delta / T + logistic noise < 0 has the probability sigmoid(-delta / T)
     delta = torch.minimum(up, down) + temperature_bits * uniform(v, generator).clamp(1e-6, 1 - 1e-6).logit()
@@ -215,18 +227,19 @@ def sample_moves(
 
 @torch.no_grad()
 def follow_grid(problem: Problem, before: Latents, after: Latents) -> Latents:
-    """Shift y with its grid, so that it keeps its symbol where a move of z shifted the grid."""
+    """Shift y by as much as a move of z shifted its grid, so that the symbols round(y - grid) stay."""
     codec = problem.codec
     if not codec.depends_on_z:
         return after
-    there, here = (codec.shift(codec.mixture(before.y, z, problem.quality)) for z in (after.z, before.z))
-    return after._replace(y=after.y + (there - here))
+    shift_after, shift_before = (codec.shift(codec.mixture(before.y, z, problem.quality)) for z in (after.z, before.z))
+    return after._replace(y=after.y + (shift_after - shift_before))
 
 
 def price_moves(problem: Problem, latents: Latents) -> tuple[Cost, MoveCosts]:
-    """Compute the true cost of rounded latents and delta of all their moves, in one forward and one backward pass.
+    """Compute the true cost of rounded latents, and delta of all their moves, in one forward and one backward pass.
 
-    The pass takes the latents twice: `free` ones, whose gradient is g, and the constants whose own bits r are counted.
+    The latents enter twice: as `free`, the input of the decoder and of the entropy model, whose gradient is g; and as
+    constants, whose bits r are counted, so that g holds no derivative of a latent's own bits.
     """
     free = Latents(*(t.clone().requires_grad_() for t in latents))
     cost, mixture, bits = problem.price(free, latents, grid_gradient=True)
@@ -234,13 +247,13 @@ def price_moves(problem: Problem, latents: Latents) -> tuple[Cost, MoveCosts]:
     mixture = type(mixture)(*(t.detach() for t in mixture))
     deltas = []
     for sign in (1, -1):
-        bits_there = _own_bits(problem, Latents(*(v + sign for v in latents)), mixture)
-        terms = zip(bits_there, bits, gradient, strict=True)
-        deltas.append(Latents(*(there - here.detach() + sign * g for there, here, g in terms)))
+        moved_bits = _own_bits(problem, Latents(*(v + sign for v in latents)), mixture)
+        terms = zip(moved_bits, bits, gradient, strict=True)
+        deltas.append(Latents(*(r_moved - r.detach() + sign * g for r_moved, r, g in terms)))
     return Cost(*(t.detach() for t in cost)), MoveCosts(latents, *deltas)
 
 
 @torch.no_grad()
 def _own_bits(problem: Problem, latents: Latents, mixture: Any) -> Latents:
-    """Compute the bits of each latent under given entropy parameters."""
+    """Compute the bits r of each latent under given entropy parameters."""
     return Latents(problem.codec.y_bits(latents.y, mixture), problem.codec.z_bits(latents.z, problem.quality))

@@ -107,8 +107,8 @@ def _recomputed(function: Callable[..., Any], *inputs: Any) -> Any:
 def halo_rows(codec: Refinable) -> int:
     """Measure how many rows of y away a latent affects a reconstruction or a prediction, rounded up to whole windows.
 
-    The gradient of random latents decides: rows where it is zero have no effect. The receptive field is looked for
-    in ever higher pictures, until it ends inside.
+    The gradient of random latents decides: rows where it is zero have no effect. The receptive field is measured
+    in ever higher pictures, until it ends inside one.
     """
     window = codec.strip_rows
     reach = window

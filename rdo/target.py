@@ -1,6 +1,6 @@
-"""Goals: a size in bytes, a PSNR or a SSIMULACRA 2 score that a refined file shall have. `rdo.target_search` meets it.
+"""Goals of a file: a size in bytes, a PSNR or a SSIMULACRA 2 score; `rdo.target_search` finds settings that meet one.
 
-Goals are compared on a scale that is near linear in quality and in log(lmbda): log(bytes), dB or points.
+Files are measured on a scale that is almost linear in quality and in log(lmbda): log(bytes), dB or points.
 """
 
 import math
@@ -43,7 +43,7 @@ class Goal:
 
     @property
     def aim(self) -> float:
-        """Value that a search aims at: log(bytes), a little below the ceiling, or the quality itself."""
+        """Measured value that a search aims at: log(bytes), a little below the ceiling, or the quality itself."""
         return math.log(max(0.995 * self.value - 2, 1)) if self.kind == "bytes" else self.value
 
     def met(self, measured: float) -> bool:
@@ -58,12 +58,12 @@ class Goal:
         return self.kind == "bytes" and 0.95 * self.value <= round(math.exp(measured)) <= self.value
 
     def between(self, a: float, b: float) -> bool:
-        """Tell whether what is aimed at lies strictly between two measured values."""
+        """Tell whether the aim lies strictly between two measured values."""
         return (a - self.aim) * (b - self.aim) < 0
 
     @property
     def slopes(self) -> Slopes:
-        """Typical slopes, as the first guess of a secant search."""
+        """Typical slopes, the first guess of the secant method."""
         slopes = {"bytes": Slopes(0.24, 0.3), "psnr": Slopes(1.2, 1.0), "ssimulacra2": Slopes(7.0, 6.0)}
         return slopes[self.kind]
 

@@ -1,11 +1,13 @@
-"""Trims: short searches under another lmbda at a fixed quality, until a refined file meets its goal.
+"""Trims: short further searches under another lmbda, at a fixed quality, until a refined file meets its goal.
 
-    lmbda *= exp(gain * (aim - measured) / slope);  search on for a few steps at temperature 0;  measure the file
-    where the goal lies between the last two files, mix them
-    after the last trim, mix with the plain file where the goal lies between the two
+A trim is a few steps of the discrete search (`rdo.rdoq`) at temperature 0 that start from the latents at hand:
 
-Near the goal the measured value is almost linear in log(lmbda), hence the secant; the gain doubles with each trim, as
-few steps realise only a part of what a change of lmbda asks for.
+    lmbda *= exp(gain * (aim - measured) / slope);  search;  measure the file
+    where the goal lies between the last two files, take some latents from one and some from the other
+    after the last trim, do the same with the plain file where the goal lies between the two
+
+Near the goal the measured value, log(bytes) or PSNR, is almost linear in log(lmbda), hence the division by a slope. The
+gain doubles with each trim, as few steps make only a part of the change that a change of lmbda calls for.
 """
 
 import math
@@ -25,11 +27,11 @@ from rdo.refinement import Refined, search_arithmetic
 from rdo.schedules import Clock, StepCounter
 from rdo.target import Goal
 
-TRIM_GAINS = (1.5, 3.0, 6.0, 12.0, 24.0)
-LOG_LMBDA_STEP_MAX = 0.7
+TRIM_GAINS = (1.5, 3.0, 6.0, 12.0, 24.0)  # one for each trim
+LOG_LMBDA_STEP_MAX = 0.7  # largest change of log(lmbda) in one trim
 TRIM_FRACTION = 0.125  # steps of a trim, as a fraction of those of the refinement
 TRIM_STEPS_MIN = 5
-TRIM_MOVE_FRACTION = 0.25  # a trim has few steps, and none to spare for rejected ones
+TRIM_MOVE_FRACTION = 0.25  # low, so that steps are seldom rejected: a trim has few
 
 
 class OperatingPoint(NamedTuple):
@@ -45,8 +47,8 @@ class Trimmed(NamedTuple):
 
     Attributes:
         candidate: latents to write if `reached`, else the last ones tried.
-        lmbda: of the last trim.
-        reached: whether the file meets the goal, or is acceptable where none meets it.
+        lmbda: weight of the distortion in the last trim.
+        reached: whether the file meets the goal, or is acceptable though no file tried meets it.
     """
 
     candidate: Candidate
@@ -57,24 +59,26 @@ class Trimmed(NamedTuple):
 def trim(
     measurement: Measurement, problem: Problem, start: OperatingPoint, *, config: RefineConfig, counter: StepCounter
 ) -> Trimmed:
-    """Search on from a refinement under other lmbdas, and mix latents, until the file meets the goal.
+    """Continue a refinement under other lmbdas, and interpolate between files, until one meets the goal.
 
     Args:
-        problem: of the refinement at `start`.
-        config: of the refinement at `start`.
-        counter: of the steps of all runs.
+        measurement: goal, picture and codec.
+        problem: objective of the refinement `start`.
+        start: refinement to continue.
+        config: settings of that refinement.
+        counter: counter of steps, shared by all runs.
 
     Returns:
-        The first file that meets the goal; where none does, the largest acceptable one; else a miss.
+        The first file that meets the goal; else the largest acceptable one; else the last, with `reached` False.
     """
     goal, quality, plain = measurement.goal, start.quality, start.refined.plain
     candidate = measurement.candidate(start.refined.latents, quality)
     at_top = goal.kind == "bytes" and quality == QUALITY_LAST
-    # a ceiling that not even plain encoding fills at the highest quality is met by any file below it
-    unfillable = at_top and measurement.measure(plain, quality) < goal.aim
+    # where even plain encoding at the highest quality stays below the ceiling of bytes, any file below it will do
+    ceiling_above_scale = at_top and measurement.measure(plain, quality) < goal.aim
 
     def done() -> bool:
-        return goal.met(candidate.measured) or (unfillable and candidate.measured < goal.aim)
+        return goal.met(candidate.measured) or (ceiling_above_scale and candidate.measured < goal.aim)
 
     trimmer, fallback = _Trimmer(measurement, problem, start, config, counter), None
     for gain in TRIM_GAINS:
@@ -85,9 +89,9 @@ def trim(
             candidate = measurement.interpolate(previous, candidate, quality)
         fallback = _larger_acceptable(goal, fallback, candidate)
     if not done():
-        of_plain = measurement.candidate(plain, quality)
-        if goal.between(of_plain.measured, candidate.measured):
-            candidate = measurement.interpolate(candidate, of_plain, quality)
+        plain_candidate = measurement.candidate(plain, quality)
+        if goal.between(plain_candidate.measured, candidate.measured):
+            candidate = measurement.interpolate(candidate, plain_candidate, quality)
         fallback = _larger_acceptable(goal, fallback, candidate)
     if not done() and fallback is not None:
         return Trimmed(fallback, trimmer.lmbda, True)
@@ -95,14 +99,19 @@ def trim(
 
 
 def _larger_acceptable(goal: Goal, fallback: Candidate | None, candidate: Candidate) -> Candidate | None:
-    """Choose the larger of two files, if the candidate is acceptable though it misses the goal."""
+    """Return the larger of `fallback` and an acceptable candidate; a candidate that is not acceptable is ignored."""
     if not goal.acceptable(candidate.measured):
         return fallback
     return candidate if fallback is None or candidate.measured > fallback.measured else fallback
 
 
 class _Trimmer:
-    """Trims in a row, each under the lmbda that the one before arrived at."""
+    """Successive trims: each changes the lmbda of the previous one; `step` makes one.
+
+    Attributes:
+        lmbda: of the last trim, at first that of the refinement.
+        curvature: of the objective under the lmbda of the refinement; None before the first trim.
+    """
 
     def __init__(
         self,
@@ -115,16 +124,17 @@ class _Trimmer:
         self.measurement, self.problem, self.start = measurement, problem, start
         self.config, self.counter = config, counter
         self.lmbda = start.lmbda
-        self.curvature: Latents | None = None  # under the lmbda of the start, measured by the first trim
+        self.curvature: Latents | None = None
 
     def step(self, candidate: Candidate, gain: float) -> Candidate:
-        """Change lmbda towards the goal, and search on for a few steps at temperature 0."""
+        """Change lmbda towards the goal, then search from the candidate for a few steps at temperature 0."""
         if self.curvature is None:
-            self.curvature = self._measured_curvature(candidate.latents)
+            self.curvature = self._estimate_curvature(candidate.latents)
         goal = self.measurement.goal
         change = gain * (goal.aim - candidate.measured) / goal.slopes.log_lmbda
         self.lmbda *= math.exp(max(-LOG_LMBDA_STEP_MAX, min(LOG_LMBDA_STEP_MAX, change)))
         problem = self.problem._replace(lmbda=torch.full_like(self.problem.lmbda, self.lmbda))
+        # of y it is the curvature of lmbda * distortion
         curvature = self.curvature._replace(y=self.curvature.y * (self.lmbda / self.start.lmbda))
         config = replace(
             self.config,
@@ -139,14 +149,14 @@ class _Trimmer:
             found = search(problem, best, config, clock=clock, progress=progress, curvature=curvature)
         return self.measurement.candidate(found.latents, self.start.quality)
 
-    def _measured_curvature(self, latents: Latents) -> Latents:
+    def _estimate_curvature(self, latents: Latents) -> Latents:
         device = self.problem.x.device
         generator = torch.Generator(device).manual_seed(self.config.seed)
         clock = Clock(1, self.measurement.clock.left, device)
         return curvature_of(self.problem, latents, generator=generator, clock=clock)
 
     def _steps(self) -> int:
-        """Return the steps of the next trim: a few at least, as the goal is to be met even when no time is left."""
+        """Return the steps of the next trim, at least TRIM_STEPS_MIN: the goal is to be met even with no time left."""
         steps, left = math.ceil(TRIM_FRACTION * self.config.iters), self.measurement.clock.left
         if left is not None:
             step_seconds = self.start.refined.seconds / max(1, self.start.refined.iters)

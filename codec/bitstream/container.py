@@ -14,31 +14,34 @@
 
 Version 3 has the gain profile 0, the model's own quantisation steps, version 4 another (`codec.gain_profiles`).
 
-The invariant: `unpack` returns only what `pack` made. It raises `BitstreamError` on anything else, before the entropy
-coder sees a byte or memory is taken for the picture; a header may ask for `PIXELS_MAX` pixels at most.
+The invariant: `unpack` returns only what `pack` made. It raises `BitstreamError` on anything else, before any entropy
+decoding and before memory is taken for the picture; a header may ask for `PIXELS_MAX` pixels at most.
 
-What the stream codes, in this order. With h = ceil(height / 64), w = ceil(width / 64):
+The rest of this text specifies the stream of our own models. Each decision of the coder picks a column of a row: the
+row lists the frequencies (unnormalised probabilities) of the columns. With h = ceil(height / 64), w = ceil(width / 64)
+the stream codes, in this order:
 
 1. z, (hyper_width, h, w) integers in (channel, row, column) order, each with its channel's row from the checkpoint
-   (`prior.rows`), which covers -24..24: first all columns, then the numbers of the escapes.
+   (`prior.rows`), which covers -24..24: first a column for every z, then a number for every z that was escaped.
 2. y, (latent, 4h, 4w) integers, group by group in the order of `codec.networks.groups`; in a group by (row, column,
    channel). The networks turn z and the groups before into a mixture of Gaussians for each symbol
    (`codec.networks.context`, in double precision, batch 1, quality as in the header). A group is cut into blocks of
-   65,536 symbols. A block is
+   65,536 symbols. Coded for a block are
    - the index s of its shift, with the one row of 32 columns max(1, 4^(11 - s));
    - its symbols. Their parameters, in grid steps, are rounded to floor(parameter + s / 65536 + 1/2) and give each
-     symbol a function F by the integer arithmetic of `codec.bitstream.probability_tables`. All symbols go first, in
-     order, each with a row of three columns: below its centre (the rounded mean), at it, above it.
-   - the distances d >= 1 of those beside it. With T(x) the mass further out than x on the symbol's side, one question
-     has two columns, d <= m and d > m, of masses T(low) - T(m) and T(m) - T(high); at first low = 0, high = 2^31 and
-     T(high) = 0. m is 1 for all of them, in order, then 2 for those with d > 1, then 4 and so on up to 2^30, while any
-     are left; then all with high - low > 1, in order, ask once with m = floor((low + high) / 2), and so on. An
-     answer makes m the new high or the new low.
+     symbol a distribution function F by the integer arithmetic of `codec.bitstream.probability_tables`. First comes,
+     for every symbol in order, a row of three columns: below its centre (the rounded mean), at it, above it.
+   - the distances d >= 1 from the centre of the symbols that are not at it. An interval low < d <= high is narrowed by
+     decisions: with T(x) the mass further out than x on the symbol's side, one decision has two columns, d <= m and
+     d > m, of masses T(low) - T(m) and T(m) - T(high), and makes m the new high or the new low. At first low = 0,
+     high = 2^31 and T(high) = 0. m is 1 for all of them, in order, then 2 for those with d > 1, then 4 and so on up to
+     2^30, while any are left; then every symbol with high - low > 1, in order, has one decision with
+     m = floor((low + high) / 2), and so on until none is left.
 
-F is in 2^-22, and frequencies are masses plus 1: 3 columns have F(centre - 1), F(centre) - F(centre - 1) and
-2^22 - F(centre), where F(n) is the mass of all integers up to n.
+F(n) is the mass of all integers up to n, a mass being a probability in units of 2^-22. Frequencies are masses plus 1:
+the three columns have F(centre - 1), F(centre) - F(centre - 1) and 2^22 - F(centre), each plus 1.
 
-A row of z is a list of frequencies whose last column is the escape. An escaped symbol d follows as a number: with
+The last column of a row of z is the escape. An escaped symbol d is coded as a number, an Elias-gamma code: with
 f = 2d + 1 for d >= 0, else -2d, which is 1 bit and then L bits long, L is coded as a column of 32 equal ones, then the
 low L bits of f in parts of up to 16, the low part first, each of b bits as a column of 2^b equal ones.
 
@@ -60,7 +63,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from codec.architecture import PIXELS_MAX, QUALITY_STEPS, SIDE_MAX
+from codec.architecture import PIXELS_MAX, QUALITY_FIRST, QUALITY_LAST, QUALITY_STEPS, SIDE_MAX
 from codec.errors import BitstreamError
 
 MAGIC, VERSION, VERSION_PROFILES = b"RDO", 3, 4
@@ -72,7 +75,10 @@ _LAYOUT = struct.Struct("<3sB4sHHH3s3s")
 
 
 class Header(NamedTuple):
-    """Header of a file, its lengths and checks apart; `symbols_crc` is 24 bits, `gain_profile` 0..7."""
+    """Header fields of a file, those apart that `pack` and `unpack` compute.
+
+    `symbols_crc` has 24 bits, `gain_profile` is 0..7.
+    """
 
     model_id: bytes
     width: int
@@ -103,7 +109,7 @@ def symbols_crc(*arrays: NDArray[np.int32]) -> int:
 
 
 def pack(header: Header, words: NDArray[np.uint32]) -> bytes:
-    """Return the bytes of a file.
+    """Return the bytes of a file: the header, its checks and the words of the stream.
 
     Raises:
         BitstreamError: a side or the stream is longer than the format holds.
@@ -128,7 +134,7 @@ def pack(header: Header, words: NDArray[np.uint32]) -> bytes:
 
 
 def unpack(data: bytes) -> tuple[Header, NDArray[np.uint32]]:
-    """Return the header and the words of a file's bytes.
+    """Return the header and the stream's words of a file's bytes, after every check that needs no model.
 
     Raises:
         BitstreamError: not an .rdo file, of another version, truncated, extended or altered.
@@ -152,6 +158,6 @@ def unpack(data: bytes) -> tuple[Header, NDArray[np.uint32]]:
     crc_of_symbols = int.from_bytes(symbols, "little")
     header = Header(model_id, width + 1, height + 1, quality / QUALITY_STEPS, grey, crc_of_symbols, profile)
     check_size(header.width, header.height)
-    if not 1 <= header.quality <= 8 or bool(profile) != (version == VERSION_PROFILES):
+    if not QUALITY_FIRST <= header.quality <= QUALITY_LAST or bool(profile) != (version == VERSION_PROFILES):
         raise BitstreamError(f"impossible header: quality {header.quality}, flags {kind & 0xF}")
     return header, np.frombuffer(data[HEADER_BYTES:], dtype="<u4").astype(np.uint32)

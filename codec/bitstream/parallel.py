@@ -10,7 +10,7 @@ from functools import cache
 
 import torch
 
-CHUNK = 1 << 15  # symbols: work on them outlasts the switch between threads, and their arrays stay in the L2 cache
+CHUNK = 1 << 15  # symbols: large enough to pay for the switch between threads, small enough for the L2 cache
 
 
 def parallel_for(work: Callable[[slice], None], count: int) -> None:

@@ -1,14 +1,16 @@
 """Probability tables of y: entropy parameters rounded to a grid, and integer arithmetic from grid to probability.
 
-Floating point ends at `on_grid`: weights in 1/64 (summing to 64), means in 1/64 step, scales in eighths of an octave.
-From there each probability is computed in integers, so machines that agree on the grid indices agree on every bit of
-the file; `codec.bitstream.rounding` makes them agree.
+The entropy parameters of a symbol are the weights, means and scales of a mixture of Gaussians. `on_grid` rounds them
+to a grid: weights in 1/64 (summing to 64), means in 1/64 of a quantisation step, scales in eighths of an octave. From
+there each probability is computed in integers, so machines that agree on the grid indices agree on every bit of the
+file; `codec.bitstream.rounding` makes them agree.
 
     t = (edge - mean) / scale       in 2^-12, rounded, from a table of reciprocals
     Phi(t)                          in 2^-24, linear between entries 1/256 apart
     F(edge) = sum_i w_i Phi(t_i)    in 2^-22, rounded down
 
-N counts symbols and k components of the mixture throughout.
+`edge` is the upper boundary n + 1/2 of an integer n. A `mass` is a probability in units of 2^-22. Grid steps are the
+units of each parameter's own grid. N counts symbols and k components of the mixture throughout.
 """
 
 from functools import cache
@@ -22,13 +24,15 @@ from torch import Tensor
 from codec.bitstream.parallel import parallel_for
 from codec.networks.likelihoods import LOG2_SCALE_MAX, LOG2_SCALE_MIN, StepMixture
 
-WEIGHT_STEPS = 64
-MEAN_STEPS = 64
-SCALE_STEPS = 8  # per octave
+_WEIGHT_BITS = 6
+WEIGHT_STEPS = 1 << _WEIGHT_BITS  # grid steps from weight 0 to 1
+MEAN_STEPS = 64  # grid steps in one quantisation step
+SCALE_STEPS = 8  # grid steps in one octave
 MEAN_MAX = 1 << 24  # grid steps, 262144 integers: means beyond +-MEAN_MAX are clamped
-_F_BITS = 22
-MASS = 1 << _F_BITS  # what the probabilities of a mixture sum to
-_PHI_BITS, _T_BITS, _T_MAX, _CELL_BITS = 24, 12, 8, 8
+_F_BITS = 22  # of the fraction of F
+MASS = 1 << _F_BITS  # total mass of a mixture
+_PHI_BITS, _T_BITS, _CELL_BITS = 24, 12, 8  # of the fractions of Phi, of t, and of t at the entries of Phi's table
+_T_MAX = 8  # Phi is 0 below -_T_MAX and 1 above it
 _RECIPROCAL_BITS = 24
 
 Ints = NDArray[np.int64]
@@ -38,7 +42,7 @@ class GridPositions(NamedTuple):
     """Entropy parameters of N symbols in grid steps, before rounding; each (N, k) float64.
 
     Attributes:
-        weights: cumulative over k, the last one exactly `WEIGHT_STEPS`.
+        weights: cumulative sums over k, the last one exactly `WEIGHT_STEPS`.
         means: clamped to +-`MEAN_MAX`.
         scales: on a logarithmic axis, 0 at the smallest scale.
     """
@@ -52,7 +56,7 @@ class GridMixture(NamedTuple):
     """Grid indices of N symbols, each (N, k) int64.
 
     Attributes:
-        weights: of each component alone, summing to `WEIGHT_STEPS`.
+        weights: of each component, not cumulative, summing to `WEIGHT_STEPS`.
         means: in 1/`MEAN_STEPS` of an integer.
         scales: index of the scale, `SCALE_STEPS` an octave.
     """
@@ -63,12 +67,12 @@ class GridMixture(NamedTuple):
 
 
 def select(grid: GridMixture, at: NDArray[np.intp]) -> GridMixture:
-    """Select the grid indices of the symbols whose places are `at` (n,)."""
+    """Select the grid indices of the symbols at indices `at` (n,)."""
     return GridMixture(*(g.T.take(at, axis=1).T for g in grid))
 
 
 def positions(mixture: StepMixture) -> GridPositions:
-    """Convert parameters, each (..., k, p), to grid steps; symbols are flattened in the order (..., p)."""
+    """Convert entropy parameters, each (..., k, p), to grid steps; symbols are flattened in the order (..., p)."""
     cumulative, means, levels = (_columns(t) for t in mixture)
     for component, before in zip(cumulative[1:], cumulative[:-1], strict=True):
         component += before
@@ -115,13 +119,13 @@ def sign_tables(grid: GridMixture) -> tuple[Ints, NDArray[np.float32]]:
 
 
 def fill_frequencies(table: NDArray[np.float32], *masses: Ints) -> None:
-    """Fill `table` (N, columns) with frequencies: each column's mass (N,) plus 1, so that none is zero."""
+    """Fill `table` (N, columns) with frequencies: the mass (N,) of each column plus 1, so that none is zero."""
     for column, mass in zip(table.T, masses, strict=True):
         np.add(mass, 1, out=column, casting="unsafe")
 
 
 def cdf(grid: GridMixture, integers: Ints) -> Ints:
-    """Return F at integers + 1/2, the mass of symbols no greater: integers (E, N) for N mixtures give (E, N)."""
+    """Return F at integers + 1/2, the mass of all symbols up to each integer (E, N), under N mixtures."""
     edges = MEAN_STEPS * integers + MEAN_STEPS // 2
     mass = np.zeros_like(edges)
     for weights, means, scales in zip(*(g.T for g in grid), strict=True):
@@ -132,7 +136,7 @@ def cdf(grid: GridMixture, integers: Ints) -> Ints:
         _phi().take(t, out=t, mode="clip")
         t *= weights
         mass += t
-    mass >>= _PHI_BITS + 6 - _F_BITS
+    mass >>= _PHI_BITS + _WEIGHT_BITS - _F_BITS
     return mass
 
 
@@ -147,7 +151,7 @@ def _rounded_means(grid: GridMixture) -> Ints:
 
 @cache
 def _scales() -> list[float]:
-    """Return every scale of the grid, in integer steps."""
+    """Return every scale of the grid, in quantisation steps."""
     levels = int((LOG2_SCALE_MAX - LOG2_SCALE_MIN) * SCALE_STEPS) + 1
     return [2.0 ** (LOG2_SCALE_MIN + i / SCALE_STEPS) for i in range(levels)]
 

@@ -1,9 +1,11 @@
-"""Range coder: integer symbols and rows of frequencies to 32-bit words and back, by the library constriction.
+"""Range coder: integer symbols and their probabilities to 32-bit words and back, by the library constriction.
 
-`SymbolWriter` and `SymbolReader` share the interface `RowCoder`, so that one schedule (`codec.bitstream.symbols`) runs
-both and cannot differ between them. Any int32 can be coded: under a mixture by halving an interval of distances, with a
-given row by an escape and an Elias-gamma number. The invariant: a reader is only given words whose checksum was
-verified.
+A row holds the frequencies (unnormalised probabilities) of one decision, and what is coded is the index of one of its
+columns. `transfer_mixture` and `transfer_table` turn symbols into such decisions. Each is one function for both
+directions, so that writer and reader cannot differ: given a `SymbolWriter` it encodes, given a `SymbolReader` it
+decodes; both have the interface `RowCoder`. Any int32 can be coded: under a mixture by halving an interval of
+distances, with a given row by an escape and an Elias-gamma number. The invariant: a reader is only given words whose
+checksum was verified.
 
 Source of the library: Bamler, "Understanding entropy coding with asymmetric numeral systems", arXiv:2201.01741.
 """
@@ -28,20 +30,20 @@ class RowCoder(Protocol):
     """Interface of writer and reader: a writer encodes and returns its argument, a reader takes None and decodes."""
 
     def code(self, indices: NDArray[np.int32] | None, table: NDArray[np.float32]) -> NDArray[np.int32]:
-        """Code one column index for each row: `indices` (N,), `table` (N, bins) of frequencies, each at least 1."""
+        """Code and return one column index (N,) for each row of `table` (N, columns), frequencies of at least 1."""
 
     def number(self, value: int | None) -> int:
-        """Code one integer between -2^31 and 2^31, both excluded."""
+        """Code and return one integer between -2^31 and 2^31, both excluded."""
 
 
 class SymbolWriter:
-    """Encoder; `finish` returns the words."""
+    """Range encoder; `finish` returns the words."""
 
     def __init__(self) -> None:
         self._encoder = constriction.stream.queue.RangeEncoder()
 
     def code(self, indices: NDArray[np.int32] | None, table: NDArray[np.float32]) -> NDArray[np.int32]:
-        """Encode column `indices` (N,) of rows of frequencies (N, bins)."""
+        """Encode one column index (N,) for each row of frequencies (N, columns); return the indices."""
         assert indices is not None
         self._encoder.encode(indices, _ROW, table)
         return indices
@@ -62,7 +64,7 @@ class SymbolWriter:
 
 
 class SymbolReader:
-    """Decoder of the words that a `SymbolWriter` returned.
+    """Range decoder of the words that a `SymbolWriter` returned.
 
     Raises:
         BitstreamError: from `code` and `number`, where the words are none that a writer could have written.
@@ -72,7 +74,7 @@ class SymbolReader:
         self._decoder = constriction.stream.queue.RangeDecoder(words)
 
     def code(self, indices: NDArray[np.int32] | None, table: NDArray[np.float32]) -> NDArray[np.int32]:
-        """Decode one column index (N,) for each row of frequencies (N, bins); `indices` is ignored."""
+        """Decode one column index (N,) for each row of frequencies (N, columns); `indices` is ignored."""
         try:
             decoded: NDArray[np.int32] = self._decoder.decode(_ROW, table)
         except (AssertionError, ValueError) as error:
@@ -102,9 +104,10 @@ def _bits(count: int) -> object:
 
 
 def transfer_mixture(coder: RowCoder, grid: GridMixture, symbols: Ints | None) -> Ints:
-    """Code N symbols, each under its own mixture (N, k), and return them; `symbols` (N,) is None when reading.
+    """Encode or decode N symbols, each under its own mixture, and return them; `symbols` (N,) is None when decoding.
 
-    Code whether each symbol is below, at or above its rounded mean; then the distance of those that differ.
+    First comes, for every symbol, whether it lies below, at or above its rounded mean; then, for those not at it, their
+    distance.
     """
     values, table = sign_tables(grid)
     if not len(values):
@@ -119,21 +122,29 @@ def transfer_mixture(coder: RowCoder, grid: GridMixture, symbols: Ints | None) -
 
 
 class _DistanceIntervals:
-    """Distances of N symbols from their centres, on a known side, as intervals low < distance <= high.
+    """Intervals low < distance <= high, of the distances of N symbols from their centres on a known side.
 
-    Each interval is halved by a coded decision until one distance is left. `beyond_low` and `beyond_high` (N,) are the
-    masses of the symbols further out than low and high; their difference is the mass of the interval.
+    A coded decision splits an interval in two, until one distance is left in it.
+
+    Attributes:
+        grid: mixtures of the symbols.
+        centre: (N,), rounded means.
+        above: (N,), whether the symbol lies above its centre.
+        low, high: (N,), bounds of the intervals.
+        beyond_low, beyond_high: (N,), masses of all symbols further out than low and high; their difference is the mass
+            of the interval.
     """
 
     def __init__(self, grid: GridMixture, centre: Ints, *, above: NDArray[np.bool_], outside: Ints) -> None:
+        """Begin with all distances from 1 on, whose mass is `outside` (N,)."""
         self.grid, self.centre, self.above = grid, centre, above
         self.low, self.high = np.zeros_like(centre), np.full_like(centre, DISTANCE_MAX)
         self.beyond_low, self.beyond_high = outside, np.zeros_like(centre)
 
     def transfer(self, coder: RowCoder, distances: Ints | None) -> Ints:
-        """Code the distances (N,) and return them; None when reading.
+        """Encode or decode the distances (N,) and return them; None when decoding.
 
-        The first decisions split at 1, 2, 4, ... until a distance is not beyond; the rest halve what is left.
+        The first decisions split at 1, 2, 4, ... until a distance is not beyond the split; the rest halve the interval.
         """
         at, middle = np.arange(len(self.centre)), 1
         while len(at) and middle < DISTANCE_MAX:
@@ -144,7 +155,7 @@ class _DistanceIntervals:
         return self.high
 
     def _split(self, coder: RowCoder, at: Ints, middle: Ints, distances: Ints | None) -> None:
-        """Code whether each symbol `at` (n,) lies beyond the distance `middle` (n,), and narrow its interval."""
+        """Code whether symbols `at` (n,) lie beyond the distances `middle` (n,), and narrow their intervals."""
         mass, table = np.empty_like(middle), np.empty((len(at), 2), dtype=np.float32)
 
         def fill(chunk: slice) -> None:
@@ -163,24 +174,24 @@ class _DistanceIntervals:
             bound[moved], masses[moved] = middle[chosen], mass[chosen]
 
     def _mass_beyond(self, at: Ints, distance: Ints) -> Ints:
-        """Return the mass (n,) further from the centre than `distance` (n,), on each symbol's side."""
+        """Return the mass (n,) further from the centre than `distance` (n,), on the known side of each symbol."""
         above, centre = self.above.take(at), self.centre.take(at)
         (mass,) = cdf(select(self.grid, at), np.where(above, centre + distance, centre - distance - 1)[None])
         return np.where(above, MASS - mass, mass)
 
 
 def _indices(columns: NDArray[Any]) -> NDArray[np.int32]:
-    """Convert to the integers that the entropy coder takes."""
+    """Convert column indices to int32, which the library takes."""
     return columns.astype(np.int32)
 
 
 def transfer_table(coder: RowCoder, table: NDArray[np.float32], reach: int, symbols: Ints | None) -> Ints:
-    """Code N symbols with given rows and return them; `symbols` (N,) is None when reading.
+    """Encode or decode N symbols with given rows and return them; `symbols` (N,) is None when decoding.
 
     Args:
-        coder: a writer, or a reader.
-        table: frequencies (N, 2 * reach + 2) of the symbols -reach..reach; the last column is the escape.
-        reach: largest magnitude with a column of its own; symbols beyond it are escaped and follow as numbers.
+        coder: writer or reader.
+        table: frequencies (N, 2 * reach + 2) of the symbols -reach..reach, and of the escape in the last column.
+        reach: largest magnitude with a column of its own; larger symbols are escaped, their numbers coded at the end.
         symbols: integers (N,).
     """
     escape = 2 * reach + 1

@@ -1,15 +1,16 @@
-"""Portable rounding: entropy parameters that every machine rounds to the same indices of the grid.
+"""Portable rounding: every machine rounds the entropy parameters to the same indices of the grid.
 
-Two machines compute the same network with different last digits. One parameter on the other side of a rounding boundary
-changes a probability table, and everything after it decodes to noise. Two measures prevent it:
+Two machines compute the same network with different last digits (drift). One parameter that falls on the other side of
+a rounding boundary changes a probability table, and all that follows decodes to noise. Two measures prevent it:
 
 - The networks that feed the entropy coder run in double precision (`in_double`).
 - Each block of symbols is rounded on a grid shifted by a small multiple of `SHIFT_STEP`. The writer chooses the first
   shift that keeps every parameter of the block at least `margin` away from the nearest boundary, and codes its index
   ahead of the block (`transfer_shift`), which costs a fraction of a bit.
 
-The invariant: a reader whose parameters differ from the writer's by less than `margin` rounds every one alike. Every
-shift fails only where each has a parameter of the block at a boundary; then the one with the widest distance is taken.
+The invariant: a reader whose parameters differ from the writer's by less than `margin` rounds all of them to the
+writer's indices. The exception is a block in which every shift leaves some parameter within its margin; the shift that
+leaves the largest part of the margin is taken there.
 """
 
 from copy import deepcopy
@@ -45,7 +46,7 @@ def in_double(codec: "Codec") -> "Codec":
 
 
 def margin(positions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the drift, in grid steps, that parameters at these positions (any shape, in grid steps) must tolerate.
+    """Return the drift that rounding must tolerate, in grid steps, of parameters at these positions of the same unit.
 
     It grows with the position: rounding errors of floating point are relative.
     """
@@ -55,7 +56,7 @@ def margin(positions: NDArray[np.float64]) -> NDArray[np.float64]:
 def safe_shift(positions: GridPositions) -> int:
     """Return the index, 0..SHIFTS - 1, of the first shift that keeps every position `margin` away from a boundary.
 
-    Where no shift does, return the one whose nearest position has the largest share of its margin.
+    Where no shift does, return the one whose least distance, as a fraction of the margin, is largest.
     """
     found = list[tuple[NDArray[np.float64], NDArray[np.float64]]]()  # appended to by several threads, in any order
     widest = max((float(margin(np.array([p.max(), p.min()])).max()) for p in positions if p.size), default=0.0)
@@ -64,12 +65,12 @@ def safe_shift(positions: GridPositions) -> int:
         lambda chunk: found.extend(_near_boundaries(p[chunk].T, window) for p in positions), len(positions.means)
     )
     above, needed = (np.concatenate([pair[i] for pair in found] or [np.zeros(0)]) for i in (0, 1))
-    slack = [float(np.min(np.abs(above + i * SHIFT_STEP) / needed, initial=np.inf)) for i in range(SHIFTS)]
-    return next((i for i, room in enumerate(slack) if room > 1), int(np.argmax(slack)))
+    distance_ratio = [float(np.min(np.abs(above + i * SHIFT_STEP) / needed, initial=np.inf)) for i in range(SHIFTS)]
+    return next((i for i, ratio in enumerate(distance_ratio) if ratio > 1), int(np.argmax(distance_ratio)))
 
 
 def _near_boundaries(values: NDArray[np.float64], window: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return signed distances above the boundary (n,), and margins (n,), of the values within `window` of one."""
+    """Return signed distances (n,) from the boundary, and margins (n,), of the values within `window` of one."""
     offset = np.rint(values)
     np.subtract(values, offset, out=offset)  # from the nearest integer; boundaries lie at +-1/2
     near = np.flatnonzero(np.abs(offset) >= 0.5 - window)
@@ -78,7 +79,7 @@ def _near_boundaries(values: NDArray[np.float64], window: float) -> tuple[NDArra
 
 
 def transfer_shift(coder: RowCoder, index: int | None) -> int:
-    """Code the index of a shift, 0..SHIFTS - 1, and return it; None when reading."""
+    """Encode or decode the index of a shift, 0..SHIFTS - 1, and return it; None when decoding."""
     indices = None if index is None else np.array([index], dtype=np.int32)
     return int(coder.code(indices, _shift_row())[0])
 

@@ -1,8 +1,9 @@
-"""Symbols of a picture through the entropy coder: the decoder's schedule, which the writer replays.
+"""Coding schedule of our own codec: the order in which the entropy model and the range coder take turns.
 
-    z symbols -> h_s features -> for each group: mixture -> grid -> rows -> symbols -> next context
+    z symbols -> h_s features -> for each group of y: mixture -> grid -> rows -> symbols -> context of the next group
 
-`transfer` is that loop, once, for both directions: batch 1, double precision, cached steps. Only the coder differs.
+`transfer` is that loop for both directions: the writer replays what the reader will do, with the symbols known, and
+only the coder differs. It runs at batch 1 in double precision.
 """
 
 import math
@@ -68,13 +69,17 @@ def transfer(
     quality: Tensor,
     latents: Latents | None,
 ) -> Latents:
-    """Move every symbol of a picture through `coder` in coding order; `latents` is None when reading.
+    """Encode or decode every symbol of a picture in coding order; `latents` is None when decoding.
 
     Args:
-        codec: computes in double (`codec.bitstream.rounding.in_double`).
+        codec: in double precision, from `codec.bitstream.rounding.in_double`.
+        coder: a writer with latents, or a reader.
         shapes: of y and z, batch 1.
         quality: (1,).
-        latents: integers, fp32; returned as they are.
+        latents: integers, fp32.
+
+    Returns:
+        The latents, integers in fp32.
 
     Raises:
         BitstreamError: entropy parameters that are not finite, or words that no writer could have written.
@@ -98,14 +103,14 @@ def transfer(
 
 
 def code_z(codec: "Codec", coder: RowCoder, shape: Shape | torch.Size, z: Tensor | None) -> Tensor:
-    """Code z (1, C, h, w), every channel with its own fixed row of frequencies; None reads it."""
+    """Encode or decode z (1, C, h, w), each channel with a fixed row of frequencies; None when decoding."""
     table = codec.prior.rows.cpu().numpy().astype(np.float32).repeat(shape[2] * shape[3], axis=0)
     symbols = transfer_table(coder, table, Z_REACH, None if z is None else _symbols(z))
     return torch.from_numpy(symbols).float().reshape(shape)
 
 
 def code_group(coder: RowCoder, mixture: StepMixture, token: Tensor | None) -> Tensor:
-    """Code one group of y (1, 1, h, w, p), in blocks that share a shift of the grid; None reads it.
+    """Encode or decode one group of y, a token (1, 1, h, w, p), in blocks that share a shift; None when decoding.
 
     Raises:
         BitstreamError: entropy parameters that are not finite.
@@ -123,7 +128,7 @@ def code_group(coder: RowCoder, mixture: StepMixture, token: Tensor | None) -> T
 
 
 def _code_block(coder: RowCoder, at: GridPositions, symbols: Ints | None) -> Ints:
-    """Code the shift of a block's grid, then its symbols (N,)."""
+    """Encode or decode the shift of a block's grid, then its symbols (N,); None when decoding."""
     shift = transfer_shift(coder, None if symbols is None else safe_shift(at))
     return transfer_mixture(coder, on_grid(at, shift * SHIFT_STEP), symbols)
 

@@ -23,7 +23,7 @@ def unread_format(data: bytes) -> str | None:
 def bits_per_sample(image: ImageFile.ImageFile, data: bytes) -> int:
     """Return the bits per sample of the file `data`, which Pillow opened as `image`.
 
-    Read from the file itself, because Pillow hands over 16-bit colour as plain RGB, cut to 8 bits.
+    They are read from the file itself, because Pillow returns 16-bit colour as RGB of 8 bits.
     """
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return int(max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))))

@@ -29,7 +29,7 @@ class ImagePolicy:
     Attributes:
         alpha: where a picture is not opaque: `refuse`, `drop` (bares hidden colours) or `blend` (over white).
         depth: None refuses more than 8 bits a sample; 8 rounds to 8 bits, exactly for grey, while of 16-bit colour
-            Pillow hands over the high byte only, up to one level from the nearest.
+            Pillow returns the high byte only, up to one level from the nearest.
         first_frame: take the first frame of an animation, or page of a document, instead of refusing it.
 
     Raises:
@@ -82,10 +82,10 @@ def read_image(
 
 
 def is_image(path: Path) -> bool:
-    """Return whether the header of `path` is that of a picture, so that a walk of folders skips what is none.
+    """Return whether the header of `path` is that of a picture; other files found in folders are skipped.
 
-    True also for what is to be reported, not skipped: a picture over the size limit, a file that may not be opened, a
-    damaged one that still bears the signature of PNG, JPEG, GIF, TIFF or WebP.
+    True also for files that are to be reported as failures: a picture over the size limit, a file that may not be
+    opened, a damaged one with the signature of PNG, JPEG, GIF, TIFF or WebP.
     """
     try:
         with pillow_guard():
@@ -167,7 +167,7 @@ def _decode(data: bytes, policy: ImagePolicy) -> Pixels:
 
 
 def _settle_alpha(rgb: Samples, alpha: Samples, policy: ImagePolicy) -> Samples:
-    """Return opaque samples (H, W, 3), as the policy on alpha (H, W) has it."""
+    """Return opaque samples (H, W, 3): drop or blend alpha (H, W), or refuse, as the policy says."""
     if policy.alpha == "drop" or alpha.min() == 255:
         return rgb
     if policy.alpha == "refuse":

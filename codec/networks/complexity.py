@@ -28,7 +28,7 @@ class Area(NamedTuple):
 
 
 class ContextMacs(NamedTuple):
-    """MACs of one run of the context model by part: `products` are attention's two, all others are linear layers."""
+    """MACs of one run of the context model by part: `products` are attention's two, the others linear layers."""
 
     embed: int = 0
     projections: int = 0
@@ -131,7 +131,7 @@ def group_by_group(config: ModelConfig, size: Area) -> ContextMacs:
 
 
 def _planes(config: ModelConfig) -> int:
-    """Return the number of planes that run in all."""
+    """Return the number of planes of all coding groups that run through the blocks."""
     return 2 * config.segments - config.skip_first
 
 
@@ -143,7 +143,7 @@ def _planes_run(config: ModelConfig, planes: int) -> int:
 
 
 def _pointwise(config: ModelConfig, size: Area) -> ContextMacs:
-    """Return the MACs of embedding and head, which each token passes once in whatever way the blocks are run."""
+    """Return the MACs of embedding and head, which run once for each token, however the blocks are run."""
     groups = 2 * config.segments
     tokens = size.at(BLOCK) // 2  # of a group; latents come in multiples of four
     with_context = groups - config.skip_first

@@ -59,7 +59,7 @@ class CodingState:
 
 
 def pick(x: Tensor, places: list[int], dim: int) -> Tensor:
-    """Select the slices `places` of x along `dim`, without the copy to the device that an index list would wait for."""
+    """Select the slices `places` of x along `dim`, without copying a list of indices to the device, which blocks."""
     slices = x.unbind(dim)
     return torch.stack([slices[place] for place in places], dim)
 

@@ -77,7 +77,7 @@ class KltAnalysis(LappedAnalysis):
         self.out = _zeroed(nn.Conv2d(4 * n, config.latent, 1))
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        """x (B, 3, H, W) in [0, 1] -> y (B, M, H/16, W/16) in units of deviation."""
+        """Map x (B, 3, H, W) in [0, 1] to y (B, M, H/16, W/16) in units of deviation."""
         centred = x - 0.5
         cells = self.cells(F.pixel_unshuffle(centred, CELL)) + self.rate(quality)[..., None, None]
         return self.lapped(centred) + self.out(F.pixel_unshuffle(self.blocks(cells), BLOCK // CELL))
@@ -96,7 +96,7 @@ class KltSynthesis(LappedSynthesis):
         self.out = _zeroed(nn.Conv2d(n, 3 * CELL * CELL, 3, padding=1))
 
     def forward(self, y: Tensor, quality: Tensor) -> Tensor:
-        """y (B, M, h, w) in units of deviation -> x_hat (B, 3, 16h, 16w), not clamped."""
+        """Map y (B, M, h, w) in units of deviation to x_hat (B, 3, 16h, 16w), not clamped."""
         linear = self.unlapped(y)
         cells = F.pixel_shuffle(self.latents(y), BLOCK // CELL) + self.picture(F.pixel_unshuffle(linear, CELL))
         cells = cells + self.rate(quality)[..., None, None]
@@ -113,7 +113,7 @@ class SkipAnalysis(LappedAnalysis):
         _zeroed(self.network.tail[-1])
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        """x (B, 3, H, W) in [0, 1] -> y (B, M, H/16, W/16) in units of deviation."""
+        """Map x (B, 3, H, W) in [0, 1] to y (B, M, H/16, W/16) in units of deviation."""
         return self.lapped(x - 0.5) + self.network(x, quality)
 
 
@@ -126,7 +126,7 @@ class SkipSynthesis(LappedSynthesis):
         _zeroed(self.network.up[-1])
 
     def forward(self, y: Tensor, quality: Tensor) -> Tensor:
-        """y (B, M, h, w) in units of deviation -> x_hat (B, 3, 16h, 16w), not clamped."""
+        """Map y (B, M, h, w) in units of deviation to x_hat (B, 3, 16h, 16w), not clamped."""
         return self.unlapped(y) + 0.5 + self.network(y, quality)
 
 

@@ -26,7 +26,7 @@ def lower_bound(x: Tensor, bound: float) -> Tensor:
 
 
 class LowerBound(nn.Module):
-    """Module form of `lower_bound`, with the bound kept in the state dict as `bound` (1,)."""
+    """Lower bound max(x, bound) as a module; the state dict keeps the bound as `bound` (1,)."""
 
     bound: Tensor
 
@@ -72,18 +72,18 @@ class NonNegative(nn.Module):
         self.lower_bound = LowerBound((minimum + PEDESTAL) ** 0.5)
 
     def invert(self, values: Tensor) -> Tensor:
-        """Return the parameters that stand for non-negative `values`, of any shape."""
+        """Return the free parameters p of non-negative `values` v, of any shape."""
         return (values + self.pedestal).clamp(min=PEDESTAL).sqrt()
 
     def forward(self, parameters: Tensor) -> Tensor:
-        """Return the values, at least the minimum, that `parameters` of any shape stand for."""
+        """Return the values v, at least the minimum, of free `parameters` p of any shape."""
         return self.lower_bound(parameters).square() - self.pedestal
 
 
 class GDN(nn.Module):
     """Generalised divisive normalisation: y_i = x_i / sqrt(beta_i + sum_j gamma_ij x_j^2), over channels j.
 
-    The inverse multiplies by the same root instead. Both run in the parameters' precision whatever autocast asks for:
+    The inverse multiplies by the same root instead. Both run in the parameters' precision, under autocast too:
     in bfloat16 the squares would lose half their digits.
 
     Source: Ballé et al., arXiv:1511.06281, with exponents fixed at 2 and 1/2; the approximate inverse is that of Ballé
@@ -108,7 +108,7 @@ class GDN(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, each with a leaky ReLU, beside an identity, or a 1x1 convolution where the width changes.
+    """Residual block: x, by a 1x1 convolution where the width changes, plus two 3x3 convolutions with leaky ReLUs.
 
     Source: Cheng et al., arXiv:2001.01568, figure of the network.
     """

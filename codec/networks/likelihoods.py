@@ -85,7 +85,7 @@ class FactorisedPrior(nn.Module):
         self.register_buffer("rows", torch.zeros(channels, 2 * Z_REACH + 2, dtype=torch.int32))
 
     def _register_unused(self) -> None:
-        """Register what only CompressAI's own entropy coder reads: published state dicts and model ids include it."""
+        """Register tensors that only CompressAI's entropy coder uses: state dicts and model ids include them."""
         quantiles = torch.tensor([-PRIOR_SPREAD, 0, PRIOR_SPREAD]).repeat(self.channels, 1, 1)
         self.quantiles = nn.Parameter(quantiles, requires_grad=False)
         tail = math.log(2 / 1e-9 - 1)
@@ -96,7 +96,7 @@ class FactorisedPrior(nn.Module):
 
     @torch.no_grad()
     def freeze(self) -> None:
-        """Compute the integer rows of the present weights: every frequency at least 1, in sum about 2^22."""
+        """Compute the coding tables `rows` from the present weights: frequencies >= 1 that sum to about 2^22."""
         support = torch.arange(-Z_REACH, Z_REACH + 1.0, device=self.rows.device).expand(self.channels, 1, -1)
         inside = self.likelihood(support).squeeze(1).double()
         outside = (1 - inside.sum(1, keepdim=True)).clamp(min=0)

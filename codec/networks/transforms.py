@@ -1,4 +1,4 @@
-"""Transforms of the paper, `g_a g_s h_a h_s`, and the vector by which any of them follows the quality (`RateTable`).
+"""Transforms of the paper, `g_a g_s h_a h_s`, and the vectors that adapt any of them to the quality (`RateTable`).
 
     x (B, 3, H, W) --g_a--> y (B, M, H/16, W/16) --h_a--> z (B, N_h, H/64, W/64) --h_s--> features (B, F, H/16, W/16)
 

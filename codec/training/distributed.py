@@ -1,8 +1,8 @@
-"""Parallel training: this process's rank, and values that all processes must agree on.
+"""Parallel training: the rank of this process, and values that must be equal in all processes.
 
 Processes are started by `torchrun`, which sets their ranks in the environment. Gradients are averaged by torch's DDP;
-what may differ between processes, elapsed time and the wish to stop, is agreed on here. With one process, nothing is
-exchanged.
+elapsed time and the request to stop, which may differ between processes, are made equal here. With one process, nothing
+is exchanged.
 """
 
 import os
@@ -48,7 +48,7 @@ def this_process() -> Process:
 
 
 def agree_on_pause(elapsed_s: float, stop: bool, device: torch.device) -> tuple[float, bool]:
-    """Return rank 0's `elapsed_s`, and whether any process wants to stop; waits for all processes.
+    """Return rank 0's `elapsed_s`, and whether `stop` is true in any process; waits for all processes.
 
     Elapsed times of the other ranks include waiting for rank 0 while it validates.
     """

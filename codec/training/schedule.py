@@ -129,7 +129,7 @@ def with_crop_and_batch(config: TrainConfig, crop: int | None, batch: int | None
     """Return `config` with crop and batch, where not None, set in every phase, as the flags --crop and --batch do.
 
     Raises:
-        ConfigError: a value that makes no sense.
+        ConfigError: a value out of range.
     """
     given = {name: value for name, value in (("crop", crop), ("batch", batch)) if value is not None}
     try:
@@ -163,7 +163,7 @@ def _resolved_phases(config: TrainConfig) -> tuple[Phase, ...]:
 
 
 def _check_phase(phase: Phase) -> None:
-    """Raise ValueError for a resolved phase whose values make no sense."""
+    """Raise ValueError for a resolved phase with values out of range."""
     crop, batch = phase.crop or 0, phase.batch or 0
     if crop % STRIDE or crop < STRIDE:
         raise ValueError(f"crop {crop} is no multiple of {STRIDE}")

@@ -43,7 +43,7 @@ class Trainer:
 
     Raises:
         CheckpointError: the saved state cannot be resumed.
-        ConfigError: several processes cannot share the batches evenly.
+        ConfigError: a batch is no multiple of the number of processes.
     """
 
     def __init__(self, codec: Codec, source: CropSource, config: TrainConfig, folder: Path) -> None:
@@ -79,7 +79,7 @@ class Trainer:
 
         Args:
             report: called after each step.
-            pause: asked after each step; with several processes, every `CHECK_EVERY` steps.
+            pause: called after each step; with several processes, every `CHECK_EVERY` steps.
         """
         if not (self.folder / STATE_FILE).is_file():
             self.save()

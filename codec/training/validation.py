@@ -19,7 +19,7 @@ MSE_MIN = 1e-12  # keeps the PSNR of an identical image finite, so that means ar
 class Validation(NamedTuple):
     """Means over images at one quality: rate and cost as the model estimates them, PSNR of 8-bit pixels.
 
-    `cost_est` is bpp + lmbda * distortion, of the metric that the codec was trained for.
+    `cost_est` is bpp + lmbda * distortion, of the training objective's metric.
     """
 
     quality: float

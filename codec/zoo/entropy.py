@@ -2,8 +2,8 @@
 
     y_hat = round(y - means) + means        means from z_hat and, where there is a context model, from the y_hat before
 
-Given y_hat, one pass over all of it gives the parameters of each latent exactly. Given only y, a decoder has to be
-followed, as each mean waits for the latents before it: `entropy` does either.
+Given y_hat, one pass over all of it gives the parameters of each latent exactly. Given only y, the latents are rounded
+one after another as in a decoder, since each mean depends on the latents before it. `entropy` does either.
 """
 
 from typing import Any, NamedTuple
@@ -58,7 +58,7 @@ def _aggregate(model: CompressionModel, context: Tensor, side: Tensor) -> Gaussi
 
 
 def _raster(model: CompressionModel, y: Tensor, side: Tensor) -> Gaussian:
-    """Follow a decoder in raster order: the context of (i, j) is two rows above, 2 to each side, and 2 before it.
+    """Predict and round y in raster order: the context of (i, j) is two rows above, 2 to each side, and 2 before it.
 
     All positions of one j + 3 i depend on earlier ones only, and are done at once.
     """
@@ -81,7 +81,7 @@ def _raster(model: CompressionModel, y: Tensor, side: Tensor) -> Gaussian:
 
 
 def _checkerboard(coder: CheckerboardLatentCodec, y: Tensor, side: Tensor, follow: bool) -> Gaussian:
-    """Predict the anchors without context, then the others from them."""
+    """Predict the anchors without context, then the non-anchors from them."""
 
     def once(y_hat: Tensor) -> Gaussian:
         context = coder.context_prediction(coder._keep_only(y_hat, "anchor"))
@@ -92,7 +92,7 @@ def _checkerboard(coder: CheckerboardLatentCodec, y: Tensor, side: Tensor, follo
 
 
 def _grouped(coder: ChannelGroupsLatentCodec, y: Tensor, side: Tensor, follow: bool) -> Gaussian:
-    """Predict group by group, each from those before."""
+    """Predict the channel groups in order, each from the groups before it."""
     done: list[Tensor] = []
     found = []
     for k, part in enumerate(y.split(coder.groups, 1)):

@@ -3,9 +3,9 @@
     z_hat = round(z - medians) + medians
     y_hat = round(y - means) + means        of the scale hyperprior, round(y)
 
-The factorised prior has no z; its y is coded as others code z. Each model has a rate of its own, so a quality of its
-own, CompressAI's. Rates are estimated by its own likelihoods on its own grid, and files hold the strings that its own
-`compress` makes of the refined latents.
+The factorised-prior model has no z; its y is coded with the factorised prior that others have for z. Each model has one
+rate, named by CompressAI's quality. Rates are estimated by the model's own likelihoods on its own grid, and files hold
+the strings that its own `compress` makes of the refined latents.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from compressai.models import (
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from codec.architecture import STRIDE, Y_PIXELS, Shape
+from codec.architecture import STRIDE, Y_PER_Z, Shape
 from codec.interface import AnyCodec, Latents
 from codec.zoo import COMPRESSAI, streams
 from codec.zoo.entropy import Gaussian, entropy, has_means, hyper_module
@@ -53,7 +53,7 @@ LMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483, 0.0932, 0.1800)  # of 
 
 @dataclass(frozen=True)
 class ZooConfig:
-    """Identity of one of CompressAI's models, with its weights; `quality` is 0 where the rate is variable."""
+    """Identity of a CompressAI model, together with its weights; `quality` is 0 where the rate is variable."""
 
     architecture: str
     quality: int = 0
@@ -65,7 +65,7 @@ class ZooConfig:
 
 
 class ZooCodec(nn.Module, AnyCodec):
-    """One of CompressAI's fixed-rate models, frozen, with its coding tables; `quality` is (B,), all alike."""
+    """Fixed-rate model of CompressAI, frozen, with its coding tables; `quality` is (B,), all equal."""
 
     def __init__(self, model: CompressionModel, config: ZooConfig) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class ZooCodec(nn.Module, AnyCodec):
 
     @property
     def conditional(self) -> Any:
-        """Gaussian p(y) given scales and means, None where there is no z; ELIC has one for each group, all alike."""
+        """Gaussian p(y) given scales and means, None where there is no z; ELIC's groups have equal ones."""
         return next((m for m in self.model.modules() if isinstance(m, GaussianConditional)), None)
 
     @property
@@ -102,8 +102,7 @@ class ZooCodec(nn.Module, AnyCodec):
     def latent_shapes(self, width: int, height: int) -> tuple[Shape, Shape]:
         """Return the shapes of y and z, batch 1, of a picture of width x height pixels."""
         rows, columns = -(-height // STRIDE), -(-width // STRIDE)
-        scale = STRIDE // Y_PIXELS
-        y = 1, streams.y_channels(self.model), scale * rows, scale * columns
+        y = 1, streams.y_channels(self.model), Y_PER_Z * rows, Y_PER_Z * columns
         return y, (1, 0, 1, 1) if self.conditional is None else (1, self.bottleneck.channels, rows, columns)
 
     def lmbda_of(self, quality: float) -> float:
@@ -119,7 +118,7 @@ class ZooCodec(nn.Module, AnyCodec):
 
     @torch.no_grad()
     def grid(self, latents: Latents, quality: Tensor) -> Latents:
-        """Return the means of y that a decoder finds on its way through these latents, and the medians of z."""
+        """Return the means of y that a decoder predicts while it decodes these latents, and the medians of z."""
         y, z = latents
         medians = self.bottleneck.quantiles[:, 0, 1].reshape(-1, 1, 1)
         if self.conditional is None:
@@ -178,8 +177,8 @@ class ZooCodec(nn.Module, AnyCodec):
 def _fold_masks(model: CompressionModel) -> None:
     """Turn masked convolutions into plain ones of masked weights.
 
-    CompressAI's put other weights in the place of theirs at every pass: a model's id would change with its first, and a
-    recorded pass (`rdo.cuda_graph`) would read memory that was freed.
+    CompressAI's masked convolutions replace their weights in every forward pass: the first pass would change the id of
+    the model, and a captured pass (`rdo.cuda_graph`) would read freed memory.
     """
     for part in model.modules():
         if isinstance(part, MaskedConv2d):

@@ -1,6 +1,6 @@
 """CompressAI's models by name: `load("mbt2018-mean:3:weights.pth.tar")`, `load("mbt2018-mean-vbr:weights.pth.tar")`.
 
-The name of a fixed-rate model contains its quality, 1 to 8, that of a variable-rate one none.
+The name of a fixed-rate model contains its quality, 1 to 8; that of a variable-rate model contains none.
 """
 
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def parse(spec: str) -> tuple[ZooConfig, str]:
 
 
 def _read(source: str, read: Callable[[], Any]) -> dict[str, Tensor]:
-    """Read weights, renamed as this version of CompressAI names them."""
+    """Read weights, with the state-dict keys of this version of CompressAI."""
     from compressai.zoo import load_state_dict
 
     try:

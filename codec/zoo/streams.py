@@ -16,6 +16,7 @@ from compressai.models import CompressionModel, FactorizedPrior, SimpleVAECompre
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from codec.architecture import Y_PER_Z
 from codec.errors import BitstreamError
 from codec.interface import Latents
 from codec.zoo.entropy import hyper_module
@@ -27,11 +28,11 @@ _STRING_BYTES_MIN = 4  # the coder's library reads beyond the end of shorter one
 def compress(
     model: CompressionModel, latents: Latents, extra: Sequence[Replacement] = (), arguments: tuple[Any, ...] = ()
 ) -> list[bytes]:
-    """Return the strings of the model's own `compress` for latents (batch 1) in place of those of a picture.
+    """Compress given latents (batch 1) by the model's own `compress`, and return its strings.
 
     Args:
         extra: further replacements.
-        arguments: further ones of the model's `compress`.
+        arguments: further arguments of the model's `compress`.
     """
     replacements: list[Replacement] = [(model, "g_a", _Given(latents.y)), *extra]
     if not isinstance(model, FactorizedPrior):
@@ -47,7 +48,7 @@ def decompress(
     extra: Sequence[Replacement] = (),
     arguments: tuple[Any, ...] = (),
 ) -> Latents:
-    """Return the latents that the model's own `decompress` finds; `hyper` is (H/64, W/64), also without z."""
+    """Decompress strings by the model's own `decompress` to latents; `hyper` is (H/64, W/64), also without z."""
     y, z = _Kept(), _Kept()
     replacements: list[Replacement] = [(model, "g_s", y), *extra]
     if isinstance(model, FactorizedPrior):
@@ -93,7 +94,7 @@ def from_words(words: NDArray[np.uint32], count: int) -> list[bytes]:
 
 def _shape(model: CompressionModel, hyper: tuple[int, int]) -> Any:
     """Return the argument `shape` of the model's `decompress`."""
-    y = 4 * hyper[0], 4 * hyper[1]
+    y = Y_PER_Z * hyper[0], Y_PER_Z * hyper[1]
     if isinstance(model, FactorizedPrior):
         return y
     if not isinstance(model, SimpleVAECompressionModel):

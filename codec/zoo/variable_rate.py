@@ -4,9 +4,10 @@
     y = gain g_a(x)                     z = h_a(g_a(x)) / step
     symbols = round(y - gain means)     x_hat = g_s((y_hat - clamp(symbols, -1, 1) QuantABCD(gain scales, gain)) / gain)
 
-Latents are in quantisation steps, not in the model's units. Reconstruction is drawn towards the means by an offset that
-follows the scales, hence z; a symbol of 0 has none, and what is relaxed has the share between. Between two of the
-model's 8 levels, gain and lambda are interpolated geometrically, and its own functions take the gain as `inputscale`.
+Latents are in quantisation steps, not in the model's units. An offset that depends on the scales, hence on z, moves
+reconstructions towards the means; it is 0 for a symbol of 0, and proportional to a relaxed symbol in -1..1. Between
+two of the model's 8 levels, gain and lambda are interpolated geometrically; the model's own functions take the gain as
+`inputscale`.
 
 The rate of z is that of the coder's tables. The `forward` of a model whose step varies gives another: it prices
 intervals of 1, whatever the step.
@@ -47,7 +48,7 @@ class Units(NamedTuple):
 
 
 class VbrCodec(ZooCodec):
-    """One of CompressAI's variable-rate models, frozen; `quality` is (B,) in 1..8."""
+    """Variable-rate model of CompressAI, frozen; `quality` is (B,) in 1..8."""
 
     variable_rate = True
     default_quality = 4.0
@@ -85,7 +86,7 @@ class VbrCodec(ZooCodec):
 
     @torch.no_grad()
     def grid(self, latents: Latents, quality: Tensor) -> Latents:
-        """Return the means of y that a decoder finds from z, and the medians of z."""
+        """Return the means of y that a decoder predicts from z, and the medians of z."""
         medians = self.bottleneck.quantiles[:, 0, 1].reshape(-1, 1, 1) / self.units(quality).step
         z_hat = (latents.z - medians).round() + medians
         return Latents(self.mixture(latents.y, z_hat, quality).means, medians)

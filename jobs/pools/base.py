@@ -1,7 +1,9 @@
-"""Pools: encoders of many images that take tasks and return records.
+"""Pool: interface of all that encode many images, here or in workers; it takes tasks and returns records.
 
-The invariant: a pool holds each task until it has a record for it. Whatever becomes of an image, its worker or a
-machine, the task comes back from `Pool.wait`; no exception is raised for a single image.
+    pool.submit(task), ...;  for task, record in pool.wait(): ...;  pool.close()
+
+The invariant: until it is closed, a pool returns each submitted task from `wait` once, with a record. That an image
+failed, or its worker or machine died, is an error in that record; no exception is raised for a single image.
 """
 
 from collections import deque
@@ -16,7 +18,7 @@ from rdo.memory import strip_pixels
 
 
 class Task(NamedTuple):
-    """One image to encode; `key` is an identifier of the caller's, returned unchanged."""
+    """Image to encode and the settings to encode it with; `key` is any text of the caller, returned unchanged."""
 
     item: Item
     config: EncodeConfig
@@ -27,14 +29,14 @@ class Pool(Protocol):
     """Encoder of many images, in this process or in workers.
 
     Attributes:
-        on_step: called with a task after each of its refinement steps, where the pool is told of them.
+        on_step: called with a task after each of its refinement steps, by pools whose workers report steps.
     """
 
     on_step: Callable[[Task], None]
 
     @property
     def slots(self) -> int:
-        """Number of tasks that run at the same time; further ones are queued, in order."""
+        """Most tasks that run at the same time; further ones are queued, in order."""
 
     @property
     def prefetch(self) -> int:
@@ -44,7 +46,7 @@ class Pool(Protocol):
         """Queue a task; returns at once."""
 
     def wait(self, timeout: float | None = None) -> list[tuple[Task, Record]]:
-        """Return finished tasks, at least one; none after `timeout` seconds or where none is under way.
+        """Wait for finished tasks and return them, at least one; none if `timeout` seconds pass or no task is left.
 
         A failure is a record with its error, never an exception.
 
@@ -53,36 +55,38 @@ class Pool(Protocol):
         """
 
     def close(self) -> None:
-        """Kill all workers, drop all tasks and free everything; a second call does nothing."""
+        """Kill all workers, drop all tasks and free their resources; a second call does nothing."""
 
 
 def take_batch(
     queue: deque[Task], batch_max: int, device: str, deaths: Mapping[Task, int] = MappingProxyType({})
 ) -> list[Task]:
-    """Remove and return the first task and those that can be refined together with it.
+    """Remove the first task from the queue, and those that can be refined together with it, and return this batch.
 
-    A batch has one config and one number of pixels. It stays below the pixels of one strip on `device`, so that
-    batching never slows an image down.
+    All tasks of a batch have one config and one number of pixels. The batch has no more pixels than are refined whole
+    (`rdo.memory.strip_pixels`), as strips would slow each image down.
 
     Args:
+        queue: tasks in order.
         batch_max: most tasks in a batch.
         device: device of the worker.
-        deaths: number of workers that died at a task; such a task goes alone, as does one with a rate target.
+        deaths: number of workers that died while they ran a task; such a task is returned alone, as is one whose config
+            sets a target.
     """
     first = queue.popleft()
     fitting = strip_pixels(first.config.refine, device) / max(1, first.item.pixels)
     alone = deaths.get(first) or first.config.targeted
-    alike = [
+    same_kind = [
         task
         for task in queue
         if task.item.pixels == first.item.pixels and task.config == first.config and not deaths.get(task)
     ]
-    chosen = [] if alone else alike[: int(max(1, min(batch_max, fitting))) - 1]
+    chosen = [] if alone else same_kind[: int(max(1, min(batch_max, fitting))) - 1]
     for task in chosen:
         queue.remove(task)
     return [first, *chosen]
 
 
 def failure(task: Task, error: str) -> Record:
-    """Return the record of a task whose worker died or was killed."""
+    """Return the failed record of a task whose worker died or was killed."""
     return Record(schema=SCHEMA, status="failed", input=task.item.input, output=task.item.output, error=error)

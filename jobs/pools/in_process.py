@@ -1,4 +1,4 @@
-"""Pool without workers: this process encodes, inside `InProcess.wait`."""
+"""Pool without workers: `InProcess.wait` encodes in the calling process."""
 
 from collections import deque
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class InProcess:
         self.queue.append(task)
 
     def wait(self, timeout: float | None = None) -> list[tuple[Task, Record]]:  # noqa: ARG002  (of the protocol)
-        """Encode and return one batch, however long it takes; nothing where the queue is empty."""
+        """Encode one batch to its end, whatever the timeout, and return it; nothing where the queue is empty."""
         if not self.queue:
             return []
         tasks = take_batch(self.queue, self.slots, str(self.codec.device))

@@ -14,11 +14,11 @@ from jobs.pools.base import Task
 from jobs.pools.worker import serve
 from jobs.pools.worker_pool import Answer, Died, WorkerPool
 
-GRACE_S = 2.0  # for a terminated worker to remove its temporary files
+GRACE_S = 2.0  # for a terminated worker to remove its temporary files, before it is killed
 
 
 class Process(NamedTuple):
-    """Worker process and our end of the pipe to it."""
+    """Worker process and the parent's end of the pipe to it."""
 
     process: SpawnProcess
     pipe: "Connection[list[Task], Answer]"
@@ -81,12 +81,12 @@ class ProcessPool(WorkerPool[Process]):
     def close(self) -> None:
         """Kill all workers and drop all tasks."""
         for worker in self.workers:
-            worker.handle.process.terminate()  # all at once, so that they share the grace
+            worker.handle.process.terminate()  # all at once, so that GRACE_S passes once for all
         super().close()
 
 
 def _drain(handle: Process) -> Iterator[Answer]:
-    """Yield all answers in the pipe of a worker: its time limit may be checked only after the last."""
+    """Yield all answers in the pipe of a worker, so that no time limit is checked while its records lie unread."""
     while True:
         answer = _receive_one(handle)
         yield answer

@@ -1,7 +1,7 @@
 """Worker pool on a Ray cluster: `rdo-encode --ray`; Ray is imported here alone, and only when asked for.
 
-The invariant: paths and settings go through Ray, never images. All machines see the same folders under the same
-names, and each worker checks that before it gets a task.
+The invariant: Ray carries paths and settings, never images. All machines mount the same folders under the same names,
+and each worker checks that before it gets a task.
 """
 
 import logging
@@ -29,12 +29,12 @@ from jobs.running.failures import explain
 from jobs.running.worklist import NOT_WRITTEN
 
 CONNECT_S = 5.0  # time limit for the machine behind an address to answer
-MEND = "give the path of a folder that all machines share"
+REMEDY = "give the path of a folder that all machines share"
 
 
 @dataclass(eq=False)
 class Actor:
-    """Ray actor of a worker, and the reference of its pending answer, if any."""
+    """Ray actor that is a worker, and the object reference of its pending answer, if any."""
 
     remote: Any
     pending: Any = None
@@ -48,9 +48,9 @@ class RayPool(WorkerPool[Actor]):
         device: device of each worker.
         address: `host:port`, or `auto` for a cluster of this machine; None takes RAY_ADDRESS, else starts one.
         workers: most workers at a time; None is as many as fit the cluster.
-        gpus_per_worker: share of a GPU for each worker.
-        shared: output folder that all workers must see.
-        sources: files that all workers must see.
+        gpus_per_worker: GPUs of each worker, in fractions too; 0 runs workers on CPUs.
+        shared: output folder, which must exist on the machine of every worker.
+        sources: input files, which must exist there too.
         seconds_max: time limit for an image.
         threads: torch threads of each worker.
         batch_max: images of one size that a worker refines together.
@@ -87,9 +87,9 @@ class RayPool(WorkerPool[Actor]):
         """Start an actor that loads the model."""
         import ray
 
-        quiet_waits = {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}}
+        environment = {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}}  # idle threads of torch sleep instead of spinning
         kind = ray.remote(
-            num_cpus=1, num_gpus=self.gpus_per_worker, scheduling_strategy="SPREAD", runtime_env=quiet_waits
+            num_cpus=1, num_gpus=self.gpus_per_worker, scheduling_strategy="SPREAD", runtime_env=environment
         )(Encoder)
         remote: Any = kind.remote()
         return Actor(remote, remote.ready.remote(*self.worker_arguments, self.shared_paths))
@@ -134,19 +134,19 @@ class RayPool(WorkerPool[Actor]):
 
 
 class Encoder:
-    """Class of the actors: an encoder with one model."""
+    """Class of the Ray actors: a worker with one loaded model."""
 
     codec: AnyCodec
 
     def ready(self, model: str, device: str, threads: int, shared_paths: list[str]) -> Answer:
         """Check that the shared paths exist on this machine, then load the model."""
-        unseen = [path for path in shared_paths if not Path(path).exists()]
-        if unseen:
-            where = Path(unseen[0]).parent
-            return Died(f"{where}: not the same folder on {socket.gethostname()} as here: {MEND}", permanent=True)
+        missing = [path for path in shared_paths if not Path(path).exists()]
+        if missing:
+            folder = Path(missing[0]).parent
+            return Died(f"{folder}: not the same folder on {socket.gethostname()} as here: {REMEDY}", permanent=True)
         try:
             self.codec = set_up(model, device, threads)
-        except Exception as error:  # of any kind: a replacement would meet it too
+        except Exception as error:  # of any kind: a replacement would fail alike
             return Died(explain(error), permanent=True)
         return Ready()
 
@@ -156,7 +156,7 @@ class Encoder:
 
 
 def connect(address: str | None) -> bool:
-    """Join or start a cluster; return whether this call did, so that `close` undoes it.
+    """Join or start a cluster; return whether this call did, in which case `RayPool.close` leaves or ends it.
 
     Raises:
         ConfigError: Ray is not installed, or the address does not answer.
@@ -189,8 +189,10 @@ def check_reachable(address: str) -> None:
     Raises:
         ConfigError: `address` is malformed or does not answer within CONNECT_S.
     """
-    note = Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster"  # read by Ray for `auto`
-    found = note.read_text(encoding="utf-8").strip() if address == "auto" and note.is_file() else address
+    address_file = Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster"  # read by Ray for `auto`
+    found = (
+        address_file.read_text(encoding="utf-8").strip() if address == "auto" and address_file.is_file() else address
+    )
     if found in ("auto", "local"):
         return
     host, _, port = found.removeprefix("ray://").rpartition(":")
@@ -201,7 +203,7 @@ def check_reachable(address: str) -> None:
 
 
 def worker_capacity(gpus_per_worker: float, threads: int) -> int:
-    """Return how many workers fit the cluster, by GPUs if each has a share of one, else by CPU threads.
+    """Return how many workers fit the cluster: by its GPUs if each takes a fraction of one, else by its CPU threads.
 
     Raises:
         ConfigError: its GPUs do not suffice for one worker.
@@ -230,7 +232,7 @@ def absolute_model(model: str) -> str:
 
 
 def with_absolute_paths(task: Task) -> Task:
-    """Return a task whose paths do not depend on the working directory."""
+    """Return a task with absolute paths, as workers have other working directories."""
     item, config = task.item, task.config
     output = item.output if item.output == NOT_WRITTEN else str(Path(item.output).absolute())
     item = replace(item, input=str(Path(item.input).absolute()), output=output)

@@ -25,7 +25,7 @@ class PoolSettings:
         ray: whether workers are on a Ray cluster.
         address: `host:port` of its head node, or `auto`; None starts a local cluster.
         workers: most workers of the cluster; None is as many as fit.
-        gpus_per_worker: share of a GPU for each worker of the cluster.
+        gpus_per_worker: GPUs of each worker of the cluster, in fractions too; None is none.
 
     Raises:
         ConfigError: a value is not positive, or two do not go together.
@@ -57,12 +57,12 @@ class PoolSettings:
 
     @property
     def in_workers(self) -> bool:
-        """Whether other processes encode; a time limit needs one, as only a process can be stopped."""
+        """Whether other processes encode: asked for, or needed by a time limit, as only a process can be stopped."""
         return self.ray or self.jobs > 1 or self.max_seconds_per_image is not None
 
     @property
     def worker_device(self) -> str:
-        """Device of the process that encodes: `device`, or cuda where that is cpu and a share of a GPU is given."""
+        """Device of the processes that encode: cuda if workers have GPUs and `device` is cpu, else `device`."""
         return "cuda" if self.gpus_per_worker and self.device == "cpu" else self.device
 
 
@@ -110,9 +110,9 @@ def make_pool(
 
     Args:
         codec: codec of `load_driver_codec`, which encodes where no workers do.
-        tasks: number of tasks to come; no more worker processes are started.
-        shared: output folder, which workers on other machines must see.
-        sources: some input files, which they must see too.
+        tasks: number of tasks to come, and so the most worker processes to start.
+        shared: output folder, which must exist on the machine of every worker.
+        sources: some input files, which must exist there too.
 
     Raises:
         ConfigError: the cluster cannot be joined.

@@ -1,4 +1,4 @@
-"""Main loop of a worker process of `jobs.pools.process`; torch is imported only after its environment is set.
+"""Worker process of `jobs.pools.process`: its main loop, which imports torch only after setting its environment.
 
 The invariant: a worker ends with the process that started it, however that ends. One that outlived it could overwrite
 the files of a later run.
@@ -33,7 +33,7 @@ def serve(pipe: "Connection[Answer, list[Task]]", model: str, device: str, threa
     with suppress(EOFError, OSError):  # the parent has closed the pipe
         try:
             codec = set_up(model, device, threads)
-        except Exception as error:  # of any kind: a replacement would meet it too
+        except Exception as error:  # of any kind: a replacement would fail alike
             pipe.send(Died(explain(error), permanent=True))
             return
         pipe.send(Ready())

@@ -1,4 +1,7 @@
-"""Worker pools: scheduling, retries and time limits, without how workers are started or reached.
+"""Worker pool: scheduling, retries and time limits; subclasses start workers and exchange messages with them.
+
+    submit -> queue -> dispatched to an idle worker -> answer: Step ..., then records -> finished -> returned by wait
+                 ^------------------------------------ the worker died: at most RETRIES times
 
 The invariant: every task is in exactly one place: the queue, one worker's `tasks`, or `finished`.
 """
@@ -17,32 +20,39 @@ from jobs.pools.base import Task, failure, take_batch
 from jobs.record import Record
 
 RETRIES = 2  # of a task whose worker died
-FAILED_STARTS_MAX = 3  # in a row, of workers that died before they were ready
-START_WARNING_S = 60.0  # without any ready worker
+FAILED_STARTS_MAX = 3  # workers in a row that died before they were ready
+START_WARNING_S = 60.0  # without any ready worker, until a warning
 
 
 class Ready(NamedTuple):
-    """Message of a worker: the model is loaded."""
+    """Answer of a worker: the model is loaded, tasks may be sent."""
 
 
 class Step(NamedTuple):
-    """Message of a worker: one refinement step of its tasks is finished."""
+    """Answer of a worker: one refinement step of its tasks is finished."""
 
 
 class Died(NamedTuple):
-    """End of a worker; `permanent` where a replacement would end the same way."""
+    """End of a worker, as an answer; `permanent` where a replacement would end for the same reason."""
 
     reason: str
     permanent: bool = False
 
 
-Answer = Ready | Step | list[Record] | Died
-Handle = TypeVar("Handle")
+Answer = Ready | Step | list[Record] | Died  # records are those of all tasks of the worker, in order
+Handle = TypeVar("Handle")  # a subclass's reference to one worker
 
 
 @dataclass
 class _Worker(Generic[Handle]):
-    """State of one worker: starting until `ready`, then idle while it has no `tasks`; `deadline` by time.monotonic."""
+    """State of one worker: starting until `ready`, then idle while it has no `tasks`.
+
+    Attributes:
+        handle: reference of the subclass to it.
+        ready: whether its model is loaded.
+        tasks: batch that it was sent last, until its records come.
+        deadline: time, by time.monotonic, at which it is killed.
+    """
 
     handle: Handle
     ready: bool = False
@@ -53,8 +63,8 @@ class _Worker(Generic[Handle]):
 class WorkerPool(ABC, Generic[Handle]):
     """Worker pool that restarts dead workers and retries their tasks up to RETRIES times.
 
-    Ready workers are sent batches of tasks. A task whose worker died is retried alone, so that a second death is its
-    own. Subclasses start, reach and kill workers; `Handle` is their reference to one.
+    Idle workers are sent batches of tasks. A task whose worker died is retried alone, so that a further death is due to
+    that task and not to others of its batch. Subclasses implement `start`, `send`, `receive` and `kill`.
     """
 
     def __init__(self, workers_max: int, seconds_max: float, batch_max: int = 1, device: str = "cpu") -> None:
@@ -62,7 +72,7 @@ class WorkerPool(ABC, Generic[Handle]):
 
         Args:
             workers_max: most workers at a time; lowered by those that cannot start.
-            seconds_max: time limit for an image, on average over its batch; its worker is killed then.
+            seconds_max: time limit for an image, on average over its batch; after it the worker is killed.
             batch_max: images of one size that a worker refines together.
             device: device of each worker.
         """
@@ -77,15 +87,15 @@ class WorkerPool(ABC, Generic[Handle]):
 
     @abstractmethod
     def start(self) -> Handle:
-        """Start a worker, which answers Ready or Died in time."""
+        """Start a worker without waiting for it; its first answer is Ready or Died."""
 
     @abstractmethod
     def send(self, handle: Handle, tasks: list[Task]) -> None:
-        """Send tasks of one config to an idle worker, which answers with their records or Died."""
+        """Send tasks of one config to an idle worker, which answers with their records, or with Died."""
 
     @abstractmethod
     def receive(self, timeout: float | None) -> list[tuple[Handle, Answer]]:
-        """Return answers of workers, at least one unless `timeout` seconds pass."""
+        """Wait for answers of workers and return them, at least one unless `timeout` seconds pass."""
 
     @abstractmethod
     def kill(self, handle: Handle) -> None:
@@ -107,7 +117,7 @@ class WorkerPool(ABC, Generic[Handle]):
         self._dispatch()
 
     def wait(self, timeout: float | None = None) -> list[tuple[Task, Record]]:
-        """Return finished tasks, at least one; none after `timeout` seconds or where none is under way.
+        """Wait for finished tasks and return them, at least one; none if `timeout` seconds pass or no task is left.
 
         Raises:
             ConfigError: no worker can start.
@@ -156,7 +166,7 @@ class WorkerPool(ABC, Generic[Handle]):
                 self.on_step(task)
         else:
             for task, record in zip(worker.tasks, answer, strict=True):
-                item = task.item  # a worker may have been sent other spellings of its paths
+                item = task.item  # the worker may have been sent its paths made absolute
                 self._finish(task, replace(record, input=item.input, output=item.output))
             worker.tasks, worker.deadline = [], math.inf
 
@@ -164,7 +174,7 @@ class WorkerPool(ABC, Generic[Handle]):
         """Remove a dead worker; queue its tasks again behind all others, RETRIES times, then fail them.
 
         Raises:
-            ConfigError: the last worker failed to start for good.
+            ConfigError: no worker is left, and no further one is expected to start.
         """
         self._remove(worker)
         for task in worker.tasks:
@@ -177,7 +187,7 @@ class WorkerPool(ABC, Generic[Handle]):
         if not worker.ready:
             self.failed_starts += 1
             if death.permanent or self.failed_starts >= FAILED_STARTS_MAX:
-                if not self.workers:  # others that are starting may succeed
+                if not self.workers:  # else those that are starting may succeed
                     raise ConfigError(f"no worker can start: {death.reason}")
                 self.workers_max -= 1
 

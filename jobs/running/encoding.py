@@ -33,8 +33,8 @@ def set_up(model: str, device: str, threads: int = THREADS) -> AnyCodec:
     """Configure this process for encoding and load its model.
 
     Args:
-        model: name, as `codec.load` takes it.
-        threads: of torch.
+        model: name for `codec.load`.
+        threads: number of torch threads.
 
     Raises:
         RdoError: no such model or device.

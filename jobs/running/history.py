@@ -1,7 +1,7 @@
 """History of an output folder: which images need no encoding, and which files must not be replaced.
 
 An image is done if image, settings and file match a record by hash. Not replaced are files that no record of this
-folder names, files of other images, and files with the same aim that took more steps than now asked for.
+folder names, files of other images, and files with the same aim that took more steps than this run would.
 
 Hashing ten thousand photographs takes minutes, so an image whose size and times are those of its record is taken to
 be the same; its .rdo file, small, is always read.
@@ -96,7 +96,7 @@ class History:
         return (stamp and self.hashes.get((canonical_path(path), stamp))) or _sha256(path)
 
     def _took_more(self, before: Record) -> bool:
-        """Return whether a file with the same aim took more steps or seconds than are now asked for."""
+        """Return whether a file with the same aim took more steps or seconds than this run would."""
         done, seconds = before.measured.iters, before.measured.refine_seconds or 0.0
         asked = self.config.refine
         longer = min(done, before.iters_asked or done) > asked.iters

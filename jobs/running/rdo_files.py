@@ -41,7 +41,7 @@ def codec_loader(model: str | None, device: str) -> Callable[[bytes], AnyCodec]:
 
     Args:
         model: name of the one model to use; None is the installed model whose id is in the file. Where no model has
-            that id, the first is returned, whose refusal of the file tells what to do.
+            that id, the first is returned, which then refuses the file with a message of what to do.
     """
     loaded = {} if model is None else {model: load(model, device)}
     names = [model] if model is not None else [MODEL, *(name for name in installed_models() if name != MODEL)]

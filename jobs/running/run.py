@@ -103,7 +103,7 @@ def _encode_all(
     """Yield each item and its record, in the order in which they finish.
 
     `pool.prefetch` tasks are submitted beyond those that run, so that no worker waits while `find_done` hashes files.
-    Tasks that ran out of memory beside others are retried alone, after all others.
+    Tasks that ran out of memory in a batch, or with other workers busy, are retried alone, after all others.
     """
     todo, retries = deque(items), list[Task]()
     under_way = 0

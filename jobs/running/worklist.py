@@ -13,7 +13,7 @@ NOT_WRITTEN = ""
 
 @dataclass(frozen=True)
 class Item:
-    """One image to encode.
+    """Image to encode and the file to write.
 
     Attributes:
         input: path of the image, `-` for standard input.

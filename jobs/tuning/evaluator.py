@@ -69,5 +69,5 @@ class Evaluator:
 
 
 def _kind(device: str) -> str:
-    """Return cuda for cuda:0."""
+    """Return the type of a device without its index: cuda for cuda:0."""
     return device.partition(":")[0]

@@ -41,7 +41,7 @@ def open_study(
     Args:
         config: search space and objectives.
         setup: everything that values of trials depend on; a stored study with another setup is refused.
-        storage: database URL that Optuna knows, redis://..., or the path of a journal file.
+        storage: database URL of a kind that Optuna supports, redis://..., or the path of a journal file.
         name: name of the study in its storage.
         cases: number of cases of a whole trial.
         seed: seed of the sampler.

@@ -27,7 +27,7 @@ class Search:
     The pool is kept full with open cases of the oldest trial first, then with those of a new trial.
 
     Attributes:
-        study: asked for recipes and told their gains.
+        study: samples the recipes and stores their gains.
         evaluator: encodes the cases.
         cases: photos and qualities to tune on.
         deadline: time after which no trial is begun.

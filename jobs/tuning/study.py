@@ -1,4 +1,4 @@
-"""Study in Optuna: recipes are asked of it, gains told to it.
+"""Study in Optuna, by its ask-and-tell interface: recipes to try, and their gains.
 
 No other file but `open_study` imports Optuna, and only a driver calls the two. The invariant: a trial has a value in
 the storage only if every value behind it was measured with the setup that the study was begun with.
@@ -49,7 +49,7 @@ class Study:
         config: search space and objectives.
         study: Optuna's handle.
         cases: number of cases of a whole trial.
-        driver: name of this run, which the trials it has under way carry in the storage.
+        driver: name of this run, stored with the trials that it has under way.
         setup: everything that values of trials depend on.
     """
 
@@ -83,7 +83,7 @@ class Study:
         return OpenTrial(trial, self.config.recipe(current_names(trial.params)), deque(order))
 
     def add_record(self, trial: OpenTrial, case: int, record: Record) -> bool:
-        """Add the record of one case; return True if that ends the trial, which is then told to Optuna.
+        """Add the record of one case; return True if that ends the trial, whose values are then stored.
 
         A trial ends with its last case, with a case that fails, or when it is pruned: as soon as it is significantly
         worse than the best, by a Wilcoxon test over the cases that both have. The value of a pruned trial is an

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import codec
 import rdo
-from codec.architecture import Y_PIXELS, Shape
+from codec.architecture import Y_PER_Z, Y_PIXELS, Shape
 from codec.bitstream.range_coder import RowCoder, SymbolReader, SymbolWriter, transfer_table
 
 
@@ -35,7 +35,7 @@ class BlockDct(nn.Module, codec.AnyCodec):
         self.register_buffer("scales", scales.repeat(3)[:, None, None])  # (768, 1, 1), of the prior, in steps
 
     def latent_shapes(self, width: int, height: int) -> tuple[Shape, Shape]:
-        return (1, 768, 4 * -(-height // self.stride), 4 * -(-width // self.stride)), (1, 0, 1, 1)
+        return (1, 768, Y_PER_Z * -(-height // self.stride), Y_PER_Z * -(-width // self.stride)), (1, 0, 1, 1)
 
     def analyse(self, x: Tensor, quality: Tensor) -> codec.Latents:
         y = nn.functional.conv2d(x - 0.5, self.kernel, stride=Y_PIXELS, groups=3) / self.config.step
