@@ -104,7 +104,7 @@ def tune(settings: TuneSettings) -> int:
             evaluator = Evaluator(
                 pool,
                 codec,
-                config=EncodeConfig(settings.pool.model, policy=settings.policy),
+                config=EncodeConfig(settings.pool.model, policy=settings.policy, tune=settings.config.tune),
                 folder=folder,
                 device=settings.pool.worker_device,
             )

@@ -7,7 +7,7 @@ checked at both ends of each range and at each choice before anything is encoded
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_type_hints
+from typing import ClassVar, Literal, get_type_hints
 
 from codec.config_files import config_file
 from codec.errors import ConfigError
@@ -66,7 +66,10 @@ class StudyConfig:
         crop: side in pixels of the central crop that is encoded in place of each photo; None takes whole photos.
         holdout: share of the photos kept out of the search for the final comparison, in [0, 1).
         trials: number of trials with a result.
+        tune: what the files are to be good at (`rdo.tune`); None is what the model was trained for.
     """
+
+    ADDED: ClassVar[tuple[str, ...]] = ("tune",)
 
     search: dict[str, Dimension]
     fixed: RefineConfig = RefineConfig()
@@ -75,6 +78,7 @@ class StudyConfig:
     crop: int | None = None
     holdout: float = 0.25
     trials: int = 50
+    tune: str | None = None
 
     def __post_init__(self) -> None:
         if not self.search:
