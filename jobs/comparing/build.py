@@ -89,8 +89,9 @@ def _curve(series: Series, images: list[str]) -> CodecCurve:
         bpp=[] if means is None else means.bpp.tolist(),
         psnr_db=[] if means is None else means.psnr_db.tolist(),
         ms_ssim=[] if means is None else means.ms_ssim,
+        ssimulacra2=[] if means is None else means.ssimulacra2,
         points={
-            image: [(p.bpp, p.psnr_db, p.ms_ssim, p.seconds, p.bytes) if p else None for p in row]
+            image: [(p.bpp, p.psnr_db, p.ms_ssim, p.seconds, p.bytes, p.ssimulacra2) if p else None for p in row]
             for image, row in series.points.items()
         },
     )

@@ -91,6 +91,7 @@ class ClassicalRecord:
     bpp: float | None = None
     psnr_db: float | None = None
     ms_ssim: float | None = None
+    ssimulacra2: float | None = None
     seconds: float | None = None
     error: str | None = None
 
@@ -189,6 +190,7 @@ def encode_setting(task: ClassicalRecord, pixels: Pixels) -> ClassicalRecord:
         bpp=measured.bpp,
         psnr_db=measured.psnr_db,
         ms_ssim=measured.ms_ssim,
+        ssimulacra2=measured.ssimulacra2,
         seconds=seconds,
     )
 

@@ -10,7 +10,7 @@ from jobs.comparing.report import Report
 from jobs.comparing.savings import Saving
 from rdo.rd_curves import Interval
 
-COLUMNS = ("image", "codec", "setting", "bytes", "bpp", "psnr_db", "ms_ssim", "seconds")
+COLUMNS = ("image", "codec", "setting", "bytes", "bpp", "psnr_db", "ms_ssim", "ssimulacra2", "seconds")
 
 
 def as_csv(report: Report) -> str:
@@ -22,8 +22,9 @@ def as_csv(report: Report) -> str:
         for image, row in sorted(curve.points.items()):
             for setting, point in zip(curve.settings, row, strict=True):
                 if point is not None:
-                    bpp, psnr_db, ms_ssim, seconds, size = point
-                    writer.writerow((_cell(image), curve.codec, setting, size, bpp, psnr_db, ms_ssim, seconds))
+                    bpp, psnr_db, ms_ssim, seconds, size, ssimulacra2 = point
+                    scores = psnr_db, ms_ssim, ssimulacra2
+                    writer.writerow((_cell(image), curve.codec, setting, size, bpp, *scores, seconds))
     return text.getvalue()
 
 

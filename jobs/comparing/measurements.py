@@ -16,6 +16,7 @@ from codec.errors import RdoError
 from codec.identity import model_id
 from codec.images.read import ImagePolicy
 from codec.interface import AnyCodec
+from codec.metrics.ssimulacra2 import SIDE_MIN
 from jobs.cli import say
 from jobs.comparing import classical
 from jobs.comparing.anchors import AnchorSet, match_anchors, pixels_hash
@@ -124,10 +125,12 @@ def encode_classical(records: list[Record], names: list[str], policy: ImagePolic
             except (RdoError, OSError) as error:
                 notes.append(f"Classical codecs did not get {record.input}: {explain(error)}.")
                 continue
+            small = min(pixels.width, pixels.height) < SIDE_MIN
+            known = {k: p for k, p in done.items() if small or p.ssimulacra2 is not None}  # not of earlier releases
             for point in classical.encode_ladders(
-                name=record.input, pixels=pixels, pixels_sha256=pixels_hash(pixels), codecs=names, done=done
+                name=record.input, pixels=pixels, pixels_sha256=pixels_hash(pixels), codecs=names, done=known
             ):
-                if point.key not in done:
+                if point.key not in known:
                     classical.append_point(path, point)
                 points.append(point)
                 bar.update()

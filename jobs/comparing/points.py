@@ -26,7 +26,8 @@ Floats = NDArray[np.float64]
 class Point:
     """Measurement of one file: its bytes, and its decoded 8-bit pixels against the original.
 
-    `psnr_db` is None for identical pixels, `ms_ssim` for pictures too small for it; `seconds` is the encoding time.
+    `psnr_db` is None for identical pixels, `ms_ssim` and `ssimulacra2` for pictures too small for them, the latter for
+    records of earlier releases too; `seconds` is the encoding time.
     """
 
     image: str
@@ -36,6 +37,7 @@ class Point:
     bpp: float
     psnr_db: float | None
     ms_ssim: float | None
+    ssimulacra2: float | None
     seconds: float | None
 
 
@@ -54,11 +56,12 @@ class Table(NamedTuple):
 
 
 class Means(NamedTuple):
-    """Averaged curve, a value for each setting; `ms_ssim` is None where a picture is too small for it."""
+    """Averaged curve, a value for each setting; `ms_ssim` and `ssimulacra2` are None where a picture has none."""
 
     bpp: Floats
     psnr_db: Floats
     ms_ssim: list[float | None]
+    ssimulacra2: list[float | None]
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,19 @@ class Series:
     def means(self, images: list[str]) -> Means:
         """Average the curves of complete pictures: mean bpp and mean of the PSNRs in dB at each setting."""
         bpp, psnr_db = self.table(images)
-        ssim = [[p and p.ms_ssim for p in column] for column in zip(*(self.points[i] for i in images), strict=True)]
+        columns = list(zip(*(self.points[image] for image in images), strict=True))
         return Means(
             bpp.mean(0),
             psnr_db.mean(0),
-            [None if None in column else sum(s for s in column if s is not None) / len(column) for column in ssim],
+            ms_ssim=[_mean_of_all([p and p.ms_ssim for p in column]) for column in columns],
+            ssimulacra2=[_mean_of_all([p and p.ssimulacra2 for p in column]) for column in columns],
         )
+
+
+def _mean_of_all(values: list[float | None]) -> float | None:
+    """Average the values, or return None where one of them is None."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
 
 
 def load_records(names: list[str]) -> list[Record]:
@@ -188,7 +198,15 @@ def complete_images(*series: Series) -> list[str]:
 def _record_points(record: Record) -> list[Point]:
     def point(codec: str, found: Score, seconds: float | None) -> Point:
         return Point(
-            record.input, codec, _quality(record), found.bytes, found.bpp, found.psnr_db, found.ms_ssim, seconds
+            image=record.input,
+            codec=codec,
+            setting=_quality(record),
+            bytes=found.bytes,
+            bpp=found.bpp,
+            psnr_db=found.psnr_db,
+            ms_ssim=found.ms_ssim,
+            ssimulacra2=found.ssimulacra2,
+            seconds=seconds,
         )
 
     if record.outcome is None:
@@ -202,4 +220,14 @@ def _quality(record: Record) -> str:
 
 def _classical_point(c: ClassicalRecord) -> Point:
     assert c.bytes is not None and c.bpp is not None
-    return Point(c.input, c.codec, c.setting, c.bytes, c.bpp, c.psnr_db, c.ms_ssim, c.seconds)
+    return Point(
+        image=c.input,
+        codec=c.codec,
+        setting=c.setting,
+        bytes=c.bytes,
+        bpp=c.bpp,
+        psnr_db=c.psnr_db,
+        ms_ssim=c.ms_ssim,
+        ssimulacra2=c.ssimulacra2,
+        seconds=c.seconds,
+    )

@@ -19,7 +19,7 @@ SCHEMA = "rdo-report-1"
 class CodecCurve:
     """Averaged curve of one codec, over the pictures that every codec encoded at every setting, and each picture's own.
 
-    `points` holds (bpp, psnr_db, ms_ssim, seconds, bytes) of each setting, or None.
+    `points` holds (bpp, psnr_db, ms_ssim, seconds, bytes, ssimulacra2) of each setting, or None.
     """
 
     codec: str
@@ -27,7 +27,8 @@ class CodecCurve:
     bpp: list[float]
     psnr_db: list[float]
     ms_ssim: list[float | None]
-    points: dict[str, list[tuple[float, float | None, float | None, float | None, int] | None]]
+    ssimulacra2: list[float | None]
+    points: dict[str, list[tuple[float, float | None, float | None, float | None, int, float | None] | None]]
 
 
 @dataclass(frozen=True)

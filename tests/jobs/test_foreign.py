@@ -9,8 +9,8 @@ import torch
 from codec.images.formats import write_png
 from codec.images.pixels import Pixels
 from codec.images.read import read_image
-from jobs.comparing import LADDER
 from jobs import compare, decode, encode, info
+from jobs.comparing import LADDER
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,12 @@ function number(value, digits = 2, signed = false) {
 const percent = (value, digits = 1, signed = true) => value === null || value === undefined ? "\u2013" : `${number(value, digits, signed)} %`;
 const interval = (pair, digits = 1) => pair ? `${number(pair[0], digits)} to ${number(pair[1], digits)}` : "\u2013";
 const bytes = (value) => value.toLocaleString("en").replaceAll(",", "\u2009");
+/** The scores of a file that are known, each with its unit; identical pictures have no PSNR. */
+function scoreTexts(psnr, ssim, ssimulacra2) {
+  const known = (value) => value !== null && value !== undefined;
+  return [known(psnr) ? `${number(psnr)} dB` : "exact", ...(known(ssim) ? [`MS-SSIM ${number(ssim, 4)}`] : []), ...(known(ssimulacra2) ? [`SSIMULACRA 2 ${number(ssimulacra2, 1)}`] : [])];
+}
+
 const fileName = (path) => path.split(/[\\/]/).pop();
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 

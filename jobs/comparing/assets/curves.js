@@ -1,16 +1,21 @@
 // The two charts: rate against distortion with its controls, and gain against time.
 
-const MEASURES = { psnr: "PSNR, dB", ssim: "MS-SSIM, dB: \u221210 log10(1 \u2212 MS-SSIM)" };
+const METRICS = [
+  { key: "psnr", name: "PSNR", label: "PSNR, dB", room: 1, of: (p) => p.psnr },
+  { key: "ms_ssim", name: "MS-SSIM", label: "MS-SSIM, dB: \u221210 log10(1 \u2212 MS-SSIM)", room: 1, of: (p) => p.ssim === null || p.ssim >= 1 ? null : -10 * Math.log10(1 - p.ssim) },
+  { key: "ssimulacra2", name: "SSIMULACRA 2", label: "SSIMULACRA 2: 50 medium, 70 high, 90 visually lossless", room: 5, of: (p) => p.psnr === null ? null : p.ssimulacra2 },
+];
+const metric = (key) => METRICS.find((m) => m.key === key);
 
 /** Points of one codec: averaged, or of one picture. */
 function curvePoints(curve, image, measure) {
   const rows = image
-    ? (curve.points[image] ?? []).map((p, i) => p && [p[0], p[1], p[2], curve.settings[i]])
-    : curve.bpp.map((bpp, i) => [bpp, curve.psnr_db[i], curve.ms_ssim[i], curve.settings[i]]);
-  return rows.filter((r) => r && r[measure === "psnr" ? 1 : 2] !== null && !(measure === "ssim" && r[2] >= 1)).map(([bpp, psnr, ssim, setting]) => ({
-    x: bpp,
-    y: measure === "psnr" ? psnr : -10 * Math.log10(1 - ssim),
-    text: `${curve.codec}, ${setting}\n${number(bpp, 4)} bpp, ${number(psnr)} dB${ssim === null ? "" : `\nMS-SSIM ${number(ssim, 4)}`}`,
+    ? (curve.points[image] ?? []).map((p, i) => p && { bpp: p[0], psnr: p[1], ssim: p[2], ssimulacra2: p[5], setting: curve.settings[i] })
+    : curve.bpp.map((bpp, i) => ({ bpp, psnr: curve.psnr_db[i], ssim: curve.ms_ssim[i], ssimulacra2: curve.ssimulacra2[i], setting: curve.settings[i] }));
+  return rows.filter((p) => p && metric(measure).of(p) !== null).map((p) => ({
+    x: p.bpp,
+    y: metric(measure).of(p),
+    text: [`${curve.codec}, ${p.setting}`, `${number(p.bpp, 4)} bpp`, ...scoreTexts(p.psnr, p.ssim, p.ssimulacra2)].join("\n"),
   })).sort((a, b) => a.x - b.x);
 }
 
@@ -34,10 +39,11 @@ function startCurves() {
     const beside = report.anchors && !state.image && state.measure === "psnr";
     const theirs = beside ? Object.keys(report.anchors.curves).filter((n) => shown.has(publishedKey(n))).map(publishedSeries) : [];
     const near = report.curves.filter((c) => CODECS.indexOf(c.codec) < 2).flatMap((c) => curvePoints(c, state.image, state.measure));
-    const within = state.near && near.length > 2 ? near.flatMap((p) => [p, { x: p.x * 1.15, y: p.y + 1 }, { x: p.x * 0.75, y: p.y - 0.5 }]) : null;
+    const { room, label: yLabel } = metric(state.measure);
+    const within = state.near && near.length > 2 ? near.flatMap((p) => [p, { x: p.x * 1.15, y: p.y + room }, { x: p.x * 0.75, y: p.y - room / 2 }]) : null;
     chart(find("rd-chart"), [...theirs, ...ours], {
       within,
-      xLabel: "bits per pixel", yLabel: MEASURES[state.measure], logX: state.log, label: "Rate and distortion of every codec; arrow keys walk over the points",
+      xLabel: "bits per pixel", yLabel, logX: state.log, label: "Rate and distortion of every codec; arrow keys walk over the points",
     });
   };
   const set = (key) => (value) => { state[key] = value; redraw(); };
@@ -45,7 +51,7 @@ function startCurves() {
   const average = report.averaged_over.length ? [["", `average of ${report.averaged_over.length}`]] : [];
   find("curve-controls").append(
     select("Picture", [...average, ...names], state.image, set("image")),
-    choice("Measure", [["psnr", "PSNR"], ["ssim", "MS-SSIM"]], state.measure, set("measure")),
+    choice("Measure", METRICS.map((m) => [m.key, m.name]), state.measure, set("measure")),
     choice("Range", [[true, "ours"], [false, "all"]], state.near, set("near")),
     choice("Rate", [[false, "linear"], [true, "log"]], state.log, set("log")),
   );

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from PIL import Image
 
 import jobs.comparing.classical
 from codec.images.pixels import Pixels
+from codec.images.read import STRICT
+from codec.metrics.ssimulacra2 import ssimulacra2
 from jobs.comparing.classical import (
     LADDERS,
     ClassicalRecord,
@@ -20,6 +23,7 @@ from jobs.comparing.classical import (
     read_points,
     settings_text,
 )
+from jobs.comparing.measurements import encode_classical
 
 
 def need(name: str) -> None:
@@ -55,6 +59,7 @@ def test_figures_are_of_the_file(pixels: Pixels) -> None:
     decoded = np.asarray(Image.open(file)).astype(float)
     mse = ((decoded - pixels.data) ** 2).mean()
     assert found.bytes == len(file.getvalue()) and found.psnr_db == pytest.approx(10 * np.log10(255**2 / mse))
+    assert found.ssimulacra2 == ssimulacra2(pixels, Pixels(decoded.astype(np.uint8), False))
 
 
 @pytest.mark.parametrize("name", ["JPEG", "AVIF", "JPEG XL", "HEIC"])
@@ -113,3 +118,18 @@ def test_a_record_is_a_line_of_json(tmp_path: Path) -> None:
     append_point(tmp_path / "c.jsonl", record)
     assert json.loads((tmp_path / "c.jsonl").read_text())["error"] == "broken"
     assert read_points(tmp_path / "c.jsonl") == [record]
+
+
+def test_points_of_earlier_releases_are_measured_again(pixels: Pixels, save_photo: Any, make_record: Any) -> None:
+    save_photo("a.png", 48, 64)
+    record = replace(make_record("a.png", 4), input_sha256=None)
+    path = Path("classical.jsonl")
+    first = encode_classical([record], ["JPEG"], STRICT, path).points
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines[:2]:
+        del line["ssimulacra2"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert [p.ssimulacra2 for p in read_points(path)[:2]] == [None, None]
+    again = encode_classical([record], ["JPEG"], STRICT, path).points
+    assert {(p.setting, p.bytes, p.ssimulacra2) for p in again} == {(p.setting, p.bytes, p.ssimulacra2) for p in first}
+    assert len(read_points(path)) == len(first) + 2, "the others are kept"

@@ -110,7 +110,9 @@ def test_layers_and_pictures_can_be_chosen(opened: Any) -> None:
     buttons["bits"].click()
     assert opened.execute_script(source).startswith("data:image/png") and opened.execute_script(source) != first
     assert "bpp" in opened.find_element("id", "left-caption").text
+    assert "SSIMULACRA 2" not in opened.find_element("id", "left-caption").text
     buttons["equal bytes"].click()
+    assert "SSIMULACRA 2" in opened.find_element("id", "left-caption").text
     assert opened.execute_script(source) == first
     opened.find_elements("css selector", "#thumbs button")[1].click()
     assert opened.execute_script(source) != first
@@ -137,9 +139,11 @@ def test_curves_can_be_hidden_and_walked(opened: Any) -> None:
     chart = opened.find_element("css selector", "#rd-chart svg")
     opened.execute_script("arguments[0].focus()", chart)
     chart.send_keys(Keys.ARROW_RIGHT)
-    assert "bpp" in opened.find_element("id", "tip").text
-    for label in ("MS-SSIM", "log", "all"):
+    assert "bpp" in opened.find_element("id", "tip").text and "SSIMULACRA 2 " in opened.find_element("id", "tip").text
+    for label in ("MS-SSIM", "log", "all", "SSIMULACRA 2"):
         next(b for b in opened.find_elements("css selector", "#curve-controls button") if b.text == label).click()
+    assert opened.find_elements("css selector", "#rd-chart .axis")[1].text.startswith("SSIMULACRA 2")
+    assert len(opened.find_elements("css selector", "#rd-chart path")) >= 3
 
 
 def test_two_themes_and_a_phone(opened: Any, tmp_path: Path) -> None:
