@@ -33,8 +33,8 @@ FLAT = {
     "device": "cpu",
     "plain": {"bytes": 120, "bpp": 1.5, "psnr_db": 30.25, "ms_ssim": None, "ssimulacra2": None, "cost": 2.5},
     "refined": {"bytes": 100, "bpp": 1.25, "psnr_db": 30.0, "ms_ssim": 0.97, "ssimulacra2": 61.5, "cost": 2.0},
-    "gain_percent": 20.0, "verified": True, "error": None, "refine_seconds": None, "input_stamp": None, "method": None, "cwd": None,
-    "aim_hash": None, "iters_asked": None, "policy": None,
+    "gain_percent": 20.0, "verified": True, "error": None, "refine_seconds": None, "input_stamp": None,
+    "method": None, "cwd": None, "aim_hash": None, "iters_asked": None, "policy": None,
 }  # fmt: skip
 
 
