@@ -93,7 +93,7 @@ def bjontegaard_delta(*, anchor_bpp: ArrayLike, anchor_db: ArrayLike, bpp: Array
     except ConfigError as error:
         return Delta(reason=str(error))
     return Delta(
-        pchip.bd_rate_percent, akima.bd_rate_percent, pchip.psnr_low_db, pchip.psnr_high_db, overlap=pchip.overlap
+        pchip.bd_rate_percent, akima.bd_rate_percent, pchip.metric_low, pchip.metric_high, overlap=pchip.overlap
     )
 
 
