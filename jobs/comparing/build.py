@@ -7,8 +7,9 @@ import numpy as np
 
 from jobs.comparing.anchors import AnchorSet
 from jobs.comparing.bit_split import BitSplit
-from jobs.comparing.classical import LADDERS, ClassicalRecord, settings_text
+from jobs.comparing.classical import ClassicalRecord
 from jobs.comparing.comparison import Comparison, Published, bjontegaard_delta, compare_codecs
+from jobs.comparing.ladders import LADDERS, settings_text
 from jobs.comparing.notes import curve_notes, effort_note, lesser_note, size_note
 from jobs.comparing.points import PLAIN, REFINED, Series, complete_images, group_by_effort, series_of
 from jobs.comparing.report import SCHEMA, CodecCurve, Effort, Failure, Picture, Report

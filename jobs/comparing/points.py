@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.errors import ConfigError
-from jobs.comparing.classical import LADDERS, ClassicalRecord
+from jobs.comparing.classical import ClassicalRecord
+from jobs.comparing.ladders import LADDERS
 from jobs.record import Record, Score, read_records
 from jobs.running.run import RESULTS
 
