@@ -53,6 +53,22 @@ const shortName = (() => {
 const CODECS = ["plain", "refined", "JPEG", "JPEG 2000", "WebP", "AVIF", "JPEG XL", "HEIC"];
 const colour = (codec) => CODECS.includes(codec) ? `var(--k${CODECS.indexOf(codec)})` : "var(--published)";
 
+/** Metrics of curves and tables; `of` gives the value of a point of a curve, `room` what lies beyond a chart's points. */
+const METRICS = [
+  { key: "psnr", name: "PSNR", unit: "dB", label: "PSNR, dB", room: 1, of: (p) => p.psnr },
+  { key: "ms_ssim", name: "MS-SSIM", unit: "dB", label: "MS-SSIM, dB: \u221210 log10(1 \u2212 MS-SSIM)", room: 1, of: (p) => p.ssimDb ?? (p.ssim === null || p.ssim >= 1 ? null : -10 * Math.log10(1 - p.ssim)) },
+  { key: "ssimulacra2", name: "SSIMULACRA 2", unit: "points", label: "SSIMULACRA 2: 50 medium, 70 high, 90 visually lossless", room: 5, of: (p) => p.psnr === null ? null : p.ssimulacra2 },
+];
+const metric = (key) => METRICS.find((m) => m.key === key);
+
+/** Metrics that figures exist of. */
+const measured = METRICS.filter((m) => report.comparisons.some((c) => c.metric === m.key));
+
+/** Buttons that choose the metric of a table; nothing where there is one metric alone. */
+function metricChoice(element, change) {
+  if (measured.length > 1) element.append(choice("Metric", measured.map((m) => [m.key, m.name]), measured[0].key, change));
+}
+
 function showTip(text, x, y) {
   const tip = find("tip");
   tip.textContent = text;

@@ -1,17 +1,10 @@
 // The two charts: rate against distortion with its controls, and gain against time.
 
-const METRICS = [
-  { key: "psnr", name: "PSNR", label: "PSNR, dB", room: 1, of: (p) => p.psnr },
-  { key: "ms_ssim", name: "MS-SSIM", label: "MS-SSIM, dB: \u221210 log10(1 \u2212 MS-SSIM)", room: 1, of: (p) => p.ssim === null || p.ssim >= 1 ? null : -10 * Math.log10(1 - p.ssim) },
-  { key: "ssimulacra2", name: "SSIMULACRA 2", label: "SSIMULACRA 2: 50 medium, 70 high, 90 visually lossless", room: 5, of: (p) => p.psnr === null ? null : p.ssimulacra2 },
-];
-const metric = (key) => METRICS.find((m) => m.key === key);
-
 /** Points of one codec: averaged, or of one picture. */
 function curvePoints(curve, image, measure) {
   const rows = image
     ? (curve.points[image] ?? []).map((p, i) => p && { bpp: p[0], psnr: p[1], ssim: p[2], ssimulacra2: p[5], setting: curve.settings[i] })
-    : curve.bpp.map((bpp, i) => ({ bpp, psnr: curve.psnr_db[i], ssim: curve.ms_ssim[i], ssimulacra2: curve.ssimulacra2[i], setting: curve.settings[i] }));
+    : curve.bpp.map((bpp, i) => ({ bpp, psnr: curve.psnr_db[i], ssim: curve.ms_ssim[i], ssimDb: curve.ms_ssim_db[i], ssimulacra2: curve.ssimulacra2[i], setting: curve.settings[i] }));
   return rows.filter((p) => p && metric(measure).of(p) !== null).map((p) => ({
     x: p.bpp,
     y: metric(measure).of(p),
@@ -31,14 +24,17 @@ function publishedSeries(name) {
 
 function startCurves() {
   const state = { measure: "psnr", image: report.averaged_over.length ? "" : report.pictures[0]?.image ?? "", log: false, near: true };
-  const shown = new Set([...report.curves.map((c) => c.codec), ...(report.anchors?.drawn ?? []).map(publishedKey)]);
+  const shown = new Set([...report.curves.map((c) => c.family), ...(report.anchors?.drawn ?? []).map(publishedKey)]);
+  // Of a codec with several ladders the best on the metric is drawn.
+  const drawn = () => report.curves.filter((c) => CODECS.indexOf(c.family) < 2 && c.codec === c.family || (report.best[state.measure] ?? report.best.psnr ?? {})[c.family] === c.codec);
   const redraw = () => {
-    const ours = report.curves.filter((c) => shown.has(c.codec)).map((c) => ({
-      name: c.codec, color: colour(c.codec), width: CODECS.indexOf(c.codec) < 2 ? 3 : 2, points: curvePoints(c, state.image, state.measure),
+    const ours = drawn().filter((c) => shown.has(c.family)).map((c) => ({
+      name: c.codec, color: colour(c.family), width: CODECS.indexOf(c.family) < 2 ? 3 : 2, points: curvePoints(c, state.image, state.measure),
     })).reverse();
     const beside = report.anchors && !state.image && state.measure === "psnr";
     const theirs = beside ? Object.keys(report.anchors.curves).filter((n) => shown.has(publishedKey(n))).map(publishedSeries) : [];
     const near = report.curves.filter((c) => CODECS.indexOf(c.codec) < 2).flatMap((c) => curvePoints(c, state.image, state.measure));
+    legend(find("rd-legend"), drawn().map((c) => ({ key: c.family, name: c.codec, color: colour(c.family) })), shown, redraw);
     const { room, label: yLabel } = metric(state.measure);
     const within = state.near && near.length > 2 ? near.flatMap((p) => [p, { x: p.x * 1.15, y: p.y + room }, { x: p.x * 0.75, y: p.y - room / 2 }]) : null;
     chart(find("rd-chart"), [...theirs, ...ours], {
@@ -55,7 +51,6 @@ function startCurves() {
     choice("Range", [[true, "ours"], [false, "all"]], state.near, set("near")),
     choice("Rate", [[false, "linear"], [true, "log"]], state.log, set("log")),
   );
-  legend(find("rd-legend"), report.curves.map((c) => ({ key: c.codec, name: c.codec, color: colour(c.codec) })), shown, redraw);
   if (report.anchors) startPublished(shown, redraw);
   return redraw;
 }

@@ -146,6 +146,20 @@ def test_curves_can_be_hidden_and_walked(opened: Any) -> None:
     assert len(opened.find_elements("css selector", "#rd-chart path")) >= 3
 
 
+def test_tables_follow_the_metric(opened: Any) -> None:
+    for section, head in (("rate", "Shared range"), ("quality", "Saved at equal"), ("picture", "Against plain")):
+        table = f"#{section}-table"
+        before = opened.find_element("css selector", table).text
+        buttons = {b.text: b for b in opened.find_elements("css selector", f"#{section}-controls button")}
+        assert set(buttons) == {"PSNR", "SSIMULACRA 2"}, "the pictures are too small for MS-SSIM"
+        buttons["SSIMULACRA 2"].click()
+        after = opened.find_element("css selector", table).text
+        assert head in after
+        assert section == "picture" or after != before  # where an untrained codec has no figures for a picture
+        buttons["PSNR"].click()
+        assert opened.find_element("css selector", table).text == before
+
+
 def test_two_themes_and_a_phone(opened: Any, tmp_path: Path) -> None:
     background = "return getComputedStyle(document.body).backgroundColor"
     light = opened.execute_script(background)
