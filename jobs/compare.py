@@ -72,7 +72,7 @@ def parse(arguments: argparse.Namespace, command: str) -> "CompareSettings":
     from codec.errors import ConfigError
     from codec.images.read import ImagePolicy
     from jobs.comparing.anchors import load_anchors
-    from jobs.comparing.classical import choose_codecs
+    from jobs.comparing.ladders import choose_codecs
     from jobs.comparing.run import CompareSettings, parse_recipes
     from jobs.running.refine_settings import RefineFlags
 

@@ -49,7 +49,7 @@ def parse(arguments: argparse.Namespace) -> "CompareSettings":
     """
     from codec.images.read import ImagePolicy
     from codec.zoo import COMPRESSAI
-    from jobs.comparing.classical import choose_codecs
+    from jobs.comparing.ladders import choose_codecs
     from jobs.comparing.run import CompareSettings, parse_recipes
     from jobs.pools.selection import PoolSettings
     from jobs.running.refine_settings import RefineFlags

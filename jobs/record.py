@@ -9,6 +9,7 @@ from typing import Any, Literal
 from codec.images.pixels import Pixels
 from codec.metrics.ms_ssim import ms_ssim
 from codec.metrics.psnr import mse, psnr_db
+from codec.metrics.ssimulacra2 import ssimulacra2
 from jobs import jsonl
 
 SCHEMA = "rdo-record-1"
@@ -28,6 +29,7 @@ class Score:
         bpp: bits per pixel of the original.
         psnr_db: None for identical images.
         ms_ssim: as published; None where a side is below 161 pixels.
+        ssimulacra2: at most 100; None where a side is below 8 pixels, and in records of earlier releases.
         cost: bpp + lmbda * distortion, by the distortion that was optimised: mse on 0..255, the MS-SSIM of
             `codec.metrics.distortion`, or a mixture.
     """
@@ -36,6 +38,7 @@ class Score:
     bpp: float
     psnr_db: float | None
     ms_ssim: float | None
+    ssimulacra2: float | None
     cost: float
 
 
@@ -136,7 +139,14 @@ def score(original: Pixels, decoded: Pixels, size_bytes: int, lmbda: float, dist
     """Return the measurements of a file of `size_bytes`; `distortion` None counts the mse in its cost."""
     bpp = 8 * size_bytes / (original.width * original.height)
     cost = bpp + lmbda * (mse(original, decoded) if distortion is None else distortion)
-    return Score(size_bytes, bpp, psnr_db(original, decoded), ms_ssim(original, decoded), cost)
+    return Score(
+        bytes=size_bytes,
+        bpp=bpp,
+        psnr_db=psnr_db(original, decoded),
+        ms_ssim=ms_ssim(original, decoded),
+        ssimulacra2=ssimulacra2(original, decoded),
+        cost=cost,
+    )
 
 
 def append_record(path: Path, record: Record) -> None:
@@ -160,5 +170,5 @@ def from_mapping(found: Mapping[str, Any]) -> Record:
     if found.get("plain") is None:
         return Record(**header)
     values: dict[str, Any] = {f.name: found.get(f.name) for f in fields(Outcome)}
-    values |= {name: Score(**found[name]) for name in ("plain", "refined")}
+    values |= {name: Score(**{"ssimulacra2": None, **found[name]}) for name in ("plain", "refined")}
     return Record(**header, outcome=Outcome(**values))

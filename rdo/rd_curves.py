@@ -1,8 +1,9 @@
 """Comparison of rate-distortion curves, with confidence intervals.
 
-Two measures, never mixed: `bd_rate_percent`, mean change of rate at equal quality over a range (negative is better),
-and `gain_percent`, a saving at one point (positive is better). The invariant: each is a finite number taken over a
-range that both curves reach, or a `ConfigError` that says why there is none.
+Curves give a metric that rises with quality (PSNR or MS-SSIM in dB, SSIMULACRA 2 in points) at each rate. Two measures,
+never mixed: `bd_rate_percent`, mean change of rate at equal metric over a range (negative is better), and
+`gain_percent`, a saving at one point (positive is better). The invariant: each is a finite number taken over a range
+that both curves reach, or a `ConfigError` that says why there is none.
 """
 
 import math
@@ -20,15 +21,19 @@ _SPLINES = {"pchip": PchipInterpolator, "akima": Akima1DInterpolator}
 
 
 class BdRate(NamedTuple):
-    """Mean change of rate at equal quality in percent, negative is better, and the range of PSNR it was taken over.
+    """Mean change of rate at equal metric in percent, negative is better, and the metric's range it was taken over.
 
     `overlap` is that range as a fraction of the narrower curve's own, in 0..1.
     """
 
     bd_rate_percent: float
-    psnr_low_db: float
-    psnr_high_db: float
+    metric_low: float
+    metric_high: float
     overlap: float
+
+
+class NotMonotoneError(ConfigError):
+    """Curve whose metric falls somewhere as the rate grows: it has several rates at one quality."""
 
 
 class Interval(NamedTuple):
@@ -40,42 +45,67 @@ class Interval(NamedTuple):
 
 def bd_rate(
     anchor_bpp: ArrayLike,
-    anchor_db: ArrayLike,
+    anchor_metric: ArrayLike,
     test_bpp: ArrayLike,
-    test_db: ArrayLike,
+    test_metric: ArrayLike,
     interpolation: Interpolation = "pchip",
+    *,
+    unit: str = "dB",
+    names: tuple[str, str] = ("the anchor's curve", "the tested curve"),
 ) -> BdRate:
-    """Return the rate of `test` against `anchor` over the range both reach: log rate, interpolated, averaged over dB.
+    """Return the rate of `test` against `anchor` over the range both reach: log rate, interpolated, averaged over it.
+
+    Args:
+        anchor_bpp, test_bpp: rates, in any order.
+        anchor_metric, test_metric: PSNR, or another metric that rises with quality, at each rate.
+        interpolation: piecewise cubic interpolation of the logarithm of the rate.
+        unit: unit of the metric, for messages.
+        names: names of the two curves, for messages.
 
     Source: Bjontegaard, VCEG-M33, 2001, with the piecewise cubic interpolation of JCTVC-L1100 (`pchip`), or Akima's,
     which keeps closer to curves of few points (Herglotz et al., arXiv:2202.12565).
 
     Raises:
+        NotMonotoneError: a curve falls as its rate grows.
         ConfigError: a curve has fewer than two points or repeats a quality, or the curves share no range of quality.
     """
-    curves = [_curve(anchor_bpp, anchor_db, interpolation), _curve(test_bpp, test_db, interpolation)]
+    curves = [
+        _curve(bpp, metric, interpolation, unit=unit, name=name)
+        for bpp, metric, name in zip((anchor_bpp, test_bpp), (anchor_metric, test_metric), names, strict=True)
+    ]
     low = max(float(c.x[0]) for c in curves)
     high = min(float(c.x[-1]) for c in curves)
     if high <= low:
         raise ConfigError(
-            f"the curves share no quality: one begins at {low:.2f} dB where the other ends at {high:.2f} dB"
+            f"the curves share no quality: one begins at {low:.2f} {unit} where the other ends at {high:.2f} {unit}"
         )
     anchor, test = (float(c.integrate(low, high)) / (high - low) for c in curves)
     narrower = min(float(c.x[-1] - c.x[0]) for c in curves)
     return BdRate(100 * math.expm1(test - anchor), low, high, (high - low) / narrower)
 
 
-def saving_at_equal_quality(anchor_bpp: ArrayLike, anchor_db: ArrayLike, bpp: float, psnr_db: float) -> float:
-    """Return `gain_percent` of one point: bits saved against the anchor's curve (PCHIP, log rate) at the point's PSNR.
+def saving_at_equal_quality(
+    anchor_bpp: ArrayLike,
+    anchor_metric: ArrayLike,
+    bpp: float,
+    metric: float,
+    *,
+    unit: str = "dB",
+    name: str = "the anchor's curve",
+) -> float:
+    """Return `gain_percent` of one point: bits saved against the anchor's curve (PCHIP, log rate) at equal metric.
+
+    `unit` of the metric and `name` of the curve are for messages.
 
     Raises:
-        ConfigError: the anchor has fewer than two points, or none on one side of this PSNR.
+        NotMonotoneError: the anchor falls as its rate grows.
+        ConfigError: the anchor has fewer than two points, or none on one side of this quality.
     """
-    curve = _curve(anchor_bpp, anchor_db, "pchip")
+    curve = _curve(anchor_bpp, anchor_metric, "pchip", unit=unit, name=name)
     low, high = float(curve.x[0]), float(curve.x[-1])
-    if not low <= psnr_db <= high:
-        raise ConfigError(f"{psnr_db:.2f} dB lies outside the other curve, {low:.2f} to {high:.2f} dB")
-    return -100 * math.expm1(math.log(bpp) - float(curve(psnr_db)))
+    if not low <= metric <= high:
+        raise ConfigError(f"{metric:.2f} {unit} lies outside the other curve, {low:.2f} to {high:.2f} {unit}")
+    return -100 * math.expm1(math.log(bpp) - float(curve(metric)))
 
 
 def paired_bootstrap(
@@ -109,12 +139,25 @@ def paired_bootstrap(
     return Interval(float(low), float(high))
 
 
-def _curve(bpp: ArrayLike, psnr_db: ArrayLike, interpolation: Interpolation) -> PchipInterpolator:
-    """Interpolate log(bpp) as a function of dB."""
-    rate, quality = np.asarray(bpp, dtype=float), np.asarray(psnr_db, dtype=float)
-    order = np.argsort(quality)
-    quality = quality[order]
-    if len(quality) < 2 or bool((np.diff(quality) <= 0).any()):
+def _curve(
+    bpp: ArrayLike, metric: ArrayLike, interpolation: Interpolation, *, unit: str, name: str
+) -> PchipInterpolator:
+    """Interpolate log(bpp) as a function of the metric."""
+    rate, quality = np.asarray(bpp, dtype=float), np.asarray(metric, dtype=float)
+    order = np.lexsort((quality, rate))
+    rate, quality = rate[order], quality[order]
+    steps = np.diff(quality)
+    falls = np.flatnonzero(steps < 0)
+    if len(falls):
+        at, digits = falls[0], _digits(steps[falls[0]])
+        pair = [f"{quality[i]:.{digits}f} {unit} at {rate[i]:.4g} bpp" for i in (at, at + 1)]
+        raise NotMonotoneError(f"{name} is not monotone: {', '.join(pair)}")
+    if len(quality) < 2 or bool((steps == 0).any()):
         found = np.round(quality, 2).tolist()
-        raise ConfigError(f"a curve needs two or more points of different quality, got {found} dB")
-    return _SPLINES[interpolation](quality, np.log(rate[order]))
+        raise ConfigError(f"a curve needs two or more points of different quality, got {found} {unit}")
+    return _SPLINES[interpolation](quality, np.log(rate))
+
+
+def _digits(step: float) -> int:
+    """Return how many decimals show a step: one where they do, and at most six."""
+    return min(6, max(1, math.ceil(-math.log10(abs(step)))))

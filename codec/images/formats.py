@@ -54,4 +54,9 @@ def library_versions() -> dict[str, str]:
     for name in ("libjpeg_turbo", "jpg_2000", "webp", "avif"):
         version = features.version(name)
         found |= {name: str(version)} if version else {}
+    if "avif" in found:  # libavif, which encodes through others
+        from PIL.AvifImagePlugin import get_codec_version
+
+        version = get_codec_version("aom")
+        found |= {"aom": version} if version else {}
     return found

@@ -98,12 +98,12 @@ def score_of(raw: Tensor) -> Tensor:
 def raw(x_hat: Tensor, reference: list[Planes]) -> Tensor:
     """Return the weighted sum of error norms (B,) that a score is made of: 0 for identical pictures, without a bound.
 
-    Differentiable in x_hat, sRGB (B, 3, H, W) in [0, 1], computed in single precision; `reference` is what `prepare`
-    made of the original.
+    Differentiable in x_hat, sRGB (B, 3, H, W) in [0, 1], computed in single precision unless x_hat is double;
+    `reference` is what `prepare` made of the original, in the same precision.
     """
     with torch.autocast(x_hat.device.type, enabled=False):  # variances are differences of near equals
-        light = linear_light(x_hat.float())
-        total = x_hat.new_zeros(len(x_hat), dtype=torch.float32)
+        light = linear_light(_at_least_single(x_hat))
+        total = light.new_zeros(len(x_hat))
         for scale, own in enumerate(reference):
             light = halve(light) if scale else light
             if weights := weights_at(scale, len(reference)):
@@ -121,7 +121,7 @@ def prepare(x: Tensor) -> list[Planes]:
     scales = scale_count(*x.shape[-2:])
     found = []
     with torch.autocast(x.device.type, enabled=False):
-        light = linear_light(x.float())
+        light = linear_light(_at_least_single(x))
         for scale in range(scales):
             light = halve(light) if scale else light
             chosen = weights_at(scale, scales)
@@ -129,6 +129,11 @@ def prepare(x: Tensor) -> list[Planes]:
             means, squares = window_mean(torch.cat([values, values.square()], 1)).chunk(2, 1)
             found.append(Planes(values, means, squares - means.square()))
     return found
+
+
+def _at_least_single(x: Tensor) -> Tensor:
+    """Return x in single precision, or in double where it is."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def _error(values: Tensor, reference: Planes, weights: list[tuple[Triple, Triple]]) -> Tensor:

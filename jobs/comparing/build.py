@@ -7,10 +7,13 @@ import numpy as np
 
 from jobs.comparing.anchors import AnchorSet
 from jobs.comparing.bit_split import BitSplit
-from jobs.comparing.classical import LADDERS, ClassicalRecord, settings_text
+from jobs.comparing.classical import ClassicalRecord
 from jobs.comparing.comparison import Comparison, Published, bjontegaard_delta, compare_codecs
+from jobs.comparing.ladders import LADDERS, codec_of, settings_text
+from jobs.comparing.metrics import METRICS, PSNR, Metric
 from jobs.comparing.notes import curve_notes, effort_note, lesser_note, size_note
-from jobs.comparing.points import PLAIN, REFINED, Series, complete_images, group_by_effort, series_of
+from jobs.comparing.peers import best_ladders
+from jobs.comparing.points import PLAIN, REFINED, Curve, Series, complete_images, group_by_effort, series_of
 from jobs.comparing.report import SCHEMA, CodecCurve, Effort, Failure, Picture, Report
 from jobs.comparing.savings import AtQuality, at_quality
 from jobs.record import Record
@@ -40,11 +43,14 @@ def build_report(
     first = main[0] if main else None
     series = series_of(main, classical)
     images = complete_images(*series.values()) if series else []
-    comparisons = _comparisons(series)
+    peers = {metric.name: best_ladders(series, metric) for metric in METRICS if _is_measured(series, metric)}
+    best = {name: found.best for name, found in peers.items()}
+    comparisons = _comparisons(series, best)
     curves = [_curve(s, images) for s in series.values()]
     published = _published(curves, anchors) if images else []
     run_notes = [*lesser_note(records, main), *size_note(main), *effort_note(main)]
     figure_notes = curve_notes(series=series, images=images, comparisons=comparisons, published=published)
+    rank_notes = [note for found in peers.values() for note in found.notes]
     return Report(
         schema=SCHEMA,
         model=(first and first.model) or "",
@@ -54,31 +60,41 @@ def build_report(
         pictures=_pictures(main),
         curves=curves,
         comparisons=comparisons,
-        qualities=_qualities(main, series),
+        qualities=_qualities(main, series, best),
         efforts=[e for group in by_effort for e in _efforts(group)],
         splits=splits,
         anchors=anchors,
         published=published,
         failures=_failures(records, classical),
-        notes=[*notes, *run_notes, *figure_notes],
+        notes=[*notes, *run_notes, *figure_notes, *rank_notes],
         settings={**settings, **{name: settings_text(name) for name in LADDERS if name in series}},
         versions=_versions(),
+        best={name: {codec: s.codec for codec, s in found.items()} for name, found in best.items()},
     )
 
 
-def _comparisons(series: dict[str, Series]) -> list[Comparison]:
-    """Compare refined with plain and every classical codec, then plain with those."""
+def _is_measured(series: dict[str, Series], metric: Metric) -> bool:
+    """Return whether any plain file has the metric; PSNR counts always, its absence is explained for each figure."""
+    return metric == PSNR or (
+        PLAIN in series and any(len(series[PLAIN].curve(i, metric).bpp) for i in series[PLAIN].points)
+    )
+
+
+def _comparisons(series: dict[str, Series], best: dict[str, dict[str, Series]]) -> list[Comparison]:
+    """On each metric compare refined with plain and every classical codec's best, then plain with those."""
     if PLAIN not in series:
         return []
-    others = [s for name, s in series.items() if name not in (PLAIN, REFINED)]
-    pairs = [(series[REFINED], series[PLAIN])]
-    pairs += [(series[ours], other) for ours in (REFINED, PLAIN) for other in others]
-    return [compare_codecs(codec, anchor, with_interval=codec.codec == REFINED) for codec, anchor in pairs]
+    found = []
+    for metric in (m for m in METRICS if m.name in best):
+        peers = best[metric.name].values()
+        pairs = [(series[REFINED], series[PLAIN])]
+        pairs += [(series[ours], peer) for ours in (REFINED, PLAIN) for peer in peers]
+        found += [compare_codecs(ours, peer, metric, with_interval=ours.codec == REFINED) for ours, peer in pairs]
+    return found
 
 
-def _qualities(records: list[Record], series: dict[str, Series]) -> list[AtQuality]:
-    others = [s for name, s in series.items() if name not in (PLAIN, REFINED)]
-    return [at_quality(q, records, series[PLAIN], others) for q in sorted({r.quality for r in records if r.quality})]
+def _qualities(records: list[Record], series: dict[str, Series], best: dict[str, dict[str, Series]]) -> list[AtQuality]:
+    return [at_quality(q, records, series[PLAIN], best) for q in sorted({r.quality for r in records if r.quality})]
 
 
 def _curve(series: Series, images: list[str]) -> CodecCurve:
@@ -89,10 +105,13 @@ def _curve(series: Series, images: list[str]) -> CodecCurve:
         bpp=[] if means is None else means.bpp.tolist(),
         psnr_db=[] if means is None else means.psnr_db.tolist(),
         ms_ssim=[] if means is None else means.ms_ssim,
+        ms_ssim_db=[] if means is None else means.ms_ssim_db,
+        ssimulacra2=[] if means is None else means.ssimulacra2,
         points={
-            image: [(p.bpp, p.psnr_db, p.ms_ssim, p.seconds, p.bytes) if p else None for p in row]
+            image: [(p.bpp, p.psnr_db, p.ms_ssim, p.seconds, p.bytes, p.ssimulacra2) if p else None for p in row]
             for image, row in series.points.items()
         },
+        family=codec_of(series.codec),
     )
 
 
@@ -104,7 +123,11 @@ def _published(curves: list[CodecCurve], anchors: AnchorSet | None) -> list[Publ
         Published(
             curve.codec,
             anchors.anchor,
-            bjontegaard_delta(anchor_bpp=anchor.bpp, anchor_db=anchor.psnr_db, bpp=curve.bpp, psnr_db=curve.psnr_db),
+            bjontegaard_delta(
+                Curve(np.array(anchor.bpp), np.array(anchor.psnr_db)),
+                Curve(np.array(curve.bpp), np.array(curve.psnr_db)),
+                names=(anchors.anchor, curve.codec),
+            ),
         )
         for curve in curves
     ]

@@ -5,12 +5,13 @@ import io
 
 from jobs.cli import printable
 from jobs.comparing.comparison import Comparison, Published
+from jobs.comparing.metrics import METRICS, MS_SSIM, PSNR, Metric
 from jobs.comparing.points import PLAIN, REFINED
 from jobs.comparing.report import Report
 from jobs.comparing.savings import Saving
 from rdo.rd_curves import Interval
 
-COLUMNS = ("image", "codec", "setting", "bytes", "bpp", "psnr_db", "ms_ssim", "seconds")
+COLUMNS = ("image", "codec", "setting", "bytes", "bpp", "psnr_db", "ms_ssim", "ssimulacra2", "seconds")
 
 
 def as_csv(report: Report) -> str:
@@ -22,14 +23,17 @@ def as_csv(report: Report) -> str:
         for image, row in sorted(curve.points.items()):
             for setting, point in zip(curve.settings, row, strict=True):
                 if point is not None:
-                    bpp, psnr_db, ms_ssim, seconds, size = point
-                    writer.writerow((_cell(image), curve.codec, setting, size, bpp, psnr_db, ms_ssim, seconds))
+                    bpp, psnr_db, ms_ssim, seconds, size, ssimulacra2 = point
+                    scores = psnr_db, ms_ssim, ssimulacra2
+                    writer.writerow((_cell(image), curve.codec, setting, size, bpp, *scores, seconds))
     return text.getvalue()
 
 
 def as_markdown(report: Report) -> str:
-    """Write tables of BD-rates and of the gain at each quality, then the notes."""
-    parts = [_bd_rates(report), _qualities(report), "\n".join(f"- {_escape(note)}" for note in report.notes)]
+    """Write tables of BD-rates on each metric and of the gain at each quality, then the notes."""
+    parts = [_bd_rates(report, metric) for metric in METRICS]
+    parts += [_qualities(report), *(_qualities_on(report, metric) for metric in METRICS if metric != PSNR)]
+    parts.append("\n".join(f"- {_escape(note)}" for note in report.notes))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -49,18 +53,24 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{value:+.1f} %"
 
 
-def _bd_rates(report: Report) -> str:
-    refined = {c.anchor: c for c in report.comparisons if c.codec == REFINED}
-    plain = {c.anchor: c for c in report.comparisons if c.codec == PLAIN}
-    published = {p.codec: p for p in report.published}
+def _bd_rates(report: Report, metric: Metric) -> str:
+    refined = {c.anchor: c for c in report.comparisons if c.codec == REFINED and c.metric == metric.name}
+    plain = {c.anchor: c for c in report.comparisons if c.codec == PLAIN and c.metric == metric.name}
+    published = {p.codec: p for p in report.published} if metric == PSNR else {}
     if not refined:
         return ""
+    explained = (
+        ": curves averaged over so many pictures, PCHIP (Akima), 95 % interval over pictures; then the mean of each "
+        "picture's own and its wins, ties and losses. The shared range is given in its unit and as part of the "
+        "narrower curve's own. A codec with several tunings or efforts is shown with the best on this metric."
+    )
+    scale = ", as -10 log10(1 - MS-SSIM)" if metric == MS_SSIM else ""
     lines = [
-        "BD-rate, negative is smaller at equal PSNR: curves averaged over so many pictures, PCHIP (Akima), 95 % "
-        "interval over pictures; then the mean of each picture's own and its wins, ties and losses. The shared range "
-        "is given in dB and as part of the narrower curve's own.",
+        f"BD-rate on {metric.title}{scale}, negative is smaller at equal {metric.title}"
+        + (explained if metric == PSNR else "."),
         "",
-        "| against (pictures) | refined | 95 % | mean of pictures | wins, ties, losses | shared range, dB | plain |",
+        "| against (pictures) | refined | 95 % | mean of pictures | wins, ties, losses | "
+        f"shared range, {metric.unit} | plain |",
         "|---|---|---|---|---|---|---|",
     ]
     lines += [_row(c, plain.get(c.anchor)) for c in refined.values()]
@@ -74,7 +84,7 @@ def _row(c: Comparison, plain: Comparison | None) -> str:
     both = "-" if d.pchip_percent is None else f"{percent(d.pchip_percent)} ({percent(d.akima_percent)})"
     count = f"{c.count.wins}, {c.count.ties}, {c.count.losses}"
     before = "" if plain is None else percent(plain.averaged.pchip_percent)
-    name, own = f"{c.anchor} ({len(c.images)})", percent(c.mean_percent)
+    name, own = f"{c.ladder} ({len(c.images)})", percent(c.mean_percent)
     return f"| {name} | {both} | {_interval(c.averaged_interval)} | {own} | {count} | {_range(c)} | {before} |"
 
 
@@ -88,9 +98,9 @@ def _published_row(refined: Published, plain: Published | None) -> str:
 
 def _range(c: Comparison) -> str:
     d = c.averaged
-    if d.psnr_low_db is None or d.overlap is None:
+    if d.metric_low is None or d.overlap is None:
         return "none"
-    return f"{d.psnr_low_db:.1f} to {d.psnr_high_db:.1f} ({100 * d.overlap:.0f} %)"
+    return f"{d.metric_low:.1f} to {d.metric_high:.1f} ({100 * d.overlap:.0f} %)"
 
 
 def _qualities(report: Report) -> str:
@@ -103,7 +113,7 @@ def _qualities(report: Report) -> str:
         + ("; then bits at equal PSNR against other codecs." if others else "."),
         "",
         "| quality | pictures | fall of cost | 95 % | least, most | saved at equal PSNR | 95 % | bytes | PSNR |"
-        + "".join(f" {name} |" for name in others),
+        + "".join(f" {report.best[PSNR.name][name]} |" for name in others),
         "|---|---|---|---|---|---|---|---|---|" + "---|" * len(others),
     ]
     for q in report.qualities:
@@ -114,6 +124,27 @@ def _qualities(report: Report) -> str:
             f"{q.gain_least_percent:.2f} %, {q.gain_most_percent:.2f} % | {saving} | {_interval(q.saving_interval)} | "
             f"{percent(q.bytes_percent)} | {change} |" + "".join(f" {_against(q.against[name])} |" for name in others)
         )
+    return "\n".join(lines)
+
+
+def _qualities_on(report: Report, metric: Metric) -> str:
+    if not any(q.saved[metric.name].images or q.change[metric.name] is not None for q in report.qualities):
+        return ""
+    others = report.best.get(metric.name, {})
+    lines = [
+        f"Refined against plain on {metric.title}: its change, and bits saved at equal {metric.title} (over so many "
+        "pictures)" + ("; then bits against other codecs." if others else "."),
+        "",
+        f"| quality | {metric.title} | saved at equal {metric.title} |"
+        + "".join(f" {ladder} |" for ladder in others.values()),
+        "|---|---|---|" + "---|" * len(others),
+    ]
+    for q in report.qualities:
+        change, saving = q.change[metric.name], q.saved[metric.name]
+        moved = "-" if change is None else f"{change:+z.2f} {metric.unit}"
+        saved = "-" if saving.saving_percent is None else f"{saving.saving_percent:.2f} % ({saving.images})"
+        cells = "".join(f" {_against(q.against_on[metric.name][codec])} |" for codec in others)
+        lines.append(f"| {q.quality:g} | {moved} | {saved} |{cells}")
     return "\n".join(lines)
 
 

@@ -16,11 +16,13 @@ from codec.errors import RdoError
 from codec.identity import model_id
 from codec.images.read import ImagePolicy
 from codec.interface import AnyCodec
+from codec.metrics.ssimulacra2 import SIDE_MIN
 from jobs.cli import say
 from jobs.comparing import classical
 from jobs.comparing.anchors import AnchorSet, match_anchors, pixels_hash
 from jobs.comparing.bit_split import BitSplit, append_split, measure_split, read_original, read_splits
-from jobs.comparing.classical import LADDERS, ClassicalRecord
+from jobs.comparing.classical import ClassicalRecord
+from jobs.comparing.ladders import LADDERS, codec_of
 from jobs.comparing.points import group_by_effort
 from jobs.comparing.views import View, choose_records, make_view, read_view, write_view
 from jobs.pools.base import Pool
@@ -112,7 +114,7 @@ def known_splits(records: list[Record], views: list[View], path: Path) -> list[B
 
 
 def encode_classical(records: list[Record], names: list[str], policy: ImagePolicy, path: Path) -> ClassicalPoints:
-    """Encode every picture of the records with the named codecs, but for the points that the file `path` holds."""
+    """Encode every picture of the records with the named ladders, but for the points that the file `path` holds."""
     pictures = {r.input: r for r in records if r.outcome}
     done = {r.key: r for r in classical.read_points(path) if not r.error}
     total = len(pictures) * sum(len(LADDERS[name].values) for name in names)
@@ -124,10 +126,12 @@ def encode_classical(records: list[Record], names: list[str], policy: ImagePolic
             except (RdoError, OSError) as error:
                 notes.append(f"Classical codecs did not get {record.input}: {explain(error)}.")
                 continue
+            small = min(pixels.width, pixels.height) < SIDE_MIN
+            known = {k: p for k, p in done.items() if small or p.ssimulacra2 is not None}  # not of earlier releases
             for point in classical.encode_ladders(
-                name=record.input, pixels=pixels, pixels_sha256=pixels_hash(pixels), codecs=names, done=done
+                name=record.input, pixels=pixels, pixels_sha256=pixels_hash(pixels), ladders=names, done=known
             ):
-                if point.key not in done:
+                if point.key not in known:
                     classical.append_point(path, point)
                 points.append(point)
                 bar.update()
@@ -137,11 +141,13 @@ def encode_classical(records: list[Record], names: list[str], policy: ImagePolic
 def known_classical(records: list[Record], policy: ImagePolicy, path: Path) -> list[ClassicalRecord]:
     """Return the points that the file `path` holds of the records' pictures; of several alike the last.
 
-    Pictures are identified by their pixels, or by their names where they cannot be read any more.
+    Pictures are identified by their pixels, or by their names where they cannot be read any more. Points of earlier
+    releases bear a codec's name instead of a ladder's.
     """
+    codecs = {ladder.codec for ladder in LADDERS.values()}
     by_picture: dict[str, dict[tuple[str, str], ClassicalRecord]] = defaultdict(dict)
     for point in classical.read_points(path):
-        if point.codec in LADDERS:
+        if codec_of(point.codec) in codecs:
             for key in (point.pixels_sha256, point.input):
                 by_picture[key][point.codec, point.setting] = point
     found = []

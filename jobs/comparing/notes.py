@@ -1,6 +1,7 @@
 """Notes of a report: sentences on missing figures, small overlaps, few pictures, and what was left out."""
 
 from jobs.comparing.comparison import OVERLAP_MIN, Comparison, Published
+from jobs.comparing.metrics import METRICS, PSNR
 from jobs.comparing.points import PLAIN, Series
 from jobs.record import Record
 
@@ -38,25 +39,38 @@ def curve_notes(
     if len(series[PLAIN].settings) < 2:
         text = "One quality only: a BD-rate needs two or more. Compare the fall of cost, and bits at equal PSNR."
         return [*notes, text]
+    on = {c.metric for c in comparisons}
+    notes += [f"No figures on {m.title}: {m.lacking}." for m in METRICS if m.name not in on]
     notes += [note for comparison in comparisons for note in _overlap_notes(comparison)]
     notes += [f"{p.codec} against {p.anchor}: {p.delta.reason}." for p in published if p.delta.reason]
     return notes
 
 
 def _overlap_notes(c: Comparison) -> list[str]:
+    who = f"{c.codec} against {c.ladder}" + ("" if c.metric == PSNR.name else f" on {_title(c.metric)}")
     notes = []
     if c.averaged.reason:
-        notes.append(f"{c.codec} against {c.anchor}: {c.averaged.reason}.")
+        notes.append(f"{who}: {c.averaged.reason}.")
     elif c.averaged.overlap is not None and c.averaged.overlap < OVERLAP_MIN:
+        notes.append(f"{who}: they share only {100 * c.averaged.overlap:.0f} % of the narrower range.")
+    falling = {image: delta.reason for image, delta in c.per_image.items() if not delta.monotone}
+    if falling:
+        image, reason = next(iter(falling.items()))
         notes.append(
-            f"{c.codec} against {c.anchor}: they share only {100 * c.averaged.overlap:.0f} % of the narrower range."
+            f"{who}: {len(falling)} of {len(c.per_image)} pictures are left out of what is counted by picture, as a "
+            f"curve of theirs falls ({image}: {reason})."
         )
-    if len(c.per_image) > c.compared and not c.averaged.reason:
+    apart = len(c.per_image) - c.compared - len(falling)
+    if apart and not c.averaged.reason:
         notes.append(
-            f"{c.codec} against {c.anchor}: {len(c.per_image) - c.compared} of {len(c.per_image)} pictures have no "
-            "BD-rate of their own, as their curves share no quality or have too few points."
+            f"{who}: {apart} of {len(c.per_image)} pictures have no BD-rate of their own, as their curves share no "
+            "quality or have too few points."
         )
     return notes
+
+
+def _title(metric: str) -> str:
+    return next(m.title for m in METRICS if m.name == metric)
 
 
 def effort_note(records: list[Record]) -> list[str]:

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.errors import ConfigError
-from jobs.comparing.classical import LADDERS, ClassicalRecord
+from jobs.comparing.classical import ClassicalRecord
+from jobs.comparing.ladders import LADDERS
+from jobs.comparing.metrics import MS_SSIM, PSNR, Metric
 from jobs.record import Record, Score, read_records
 from jobs.running.run import RESULTS
 
@@ -26,7 +28,8 @@ Floats = NDArray[np.float64]
 class Point:
     """Measurement of one file: its bytes, and its decoded 8-bit pixels against the original.
 
-    `psnr_db` is None for identical pixels, `ms_ssim` for pictures too small for it; `seconds` is the encoding time.
+    `psnr_db` is None for identical pixels, `ms_ssim` and `ssimulacra2` for pictures too small for them, the latter for
+    records of earlier releases too; `seconds` is the encoding time.
     """
 
     image: str
@@ -36,29 +39,32 @@ class Point:
     bpp: float
     psnr_db: float | None
     ms_ssim: float | None
+    ssimulacra2: float | None
     seconds: float | None
 
 
 class Curve(NamedTuple):
-    """Rate-distortion curve: bpp and PSNR in dB, an entry for each setting."""
+    """Rate-distortion curve: bpp and the values of a metric, an entry for each setting."""
 
     bpp: Floats
-    psnr_db: Floats
+    values: Floats
 
 
 class Table(NamedTuple):
-    """Rates and PSNRs (pictures, settings)."""
+    """Rates, and values of a metric (pictures, settings)."""
 
     bpp: Floats
-    psnr_db: Floats
+    values: Floats
 
 
 class Means(NamedTuple):
-    """Averaged curve, a value for each setting; `ms_ssim` is None where a picture is too small for it."""
+    """Averaged curve, a value for each setting; None where a picture has none. `ms_ssim_db` is the mean of decibels."""
 
     bpp: Floats
     psnr_db: Floats
     ms_ssim: list[float | None]
+    ms_ssim_db: list[float | None]
+    ssimulacra2: list[float | None]
 
 
 @dataclass(frozen=True)
@@ -69,32 +75,48 @@ class Series:
     settings: tuple[str, ...]
     points: dict[str, tuple[Point | None, ...]]
 
-    def curve(self, image: str) -> Curve:
+    def curve(self, image: str, metric: Metric = PSNR) -> Curve:
         """Return the curve of a picture, without settings that failed or reproduced it exactly."""
-        found = [p for p in self.points.get(image, ()) if p is not None and p.psnr_db is not None]
-        return Curve(np.array([p.bpp for p in found]), np.array([p.psnr_db for p in found], dtype=float))
+        points = [(p.bpp, metric.of(p)) for p in self.points.get(image, ()) if p is not None]
+        found = [(bpp, value) for bpp, value in points if value is not None]
+        return Curve(np.array([bpp for bpp, _ in found]), np.array([value for _, value in found], dtype=float))
 
-    def complete(self) -> set[str]:
-        """Return the pictures that have a point at every setting, none of them exact."""
-        return {i for i, row in self.points.items() if all(p is not None and p.psnr_db is not None for p in row)}
+    def complete(self, metric: Metric = PSNR) -> set[str]:
+        """Return the pictures that have a value at every setting, none of them exact."""
+        return {
+            image for image, row in self.points.items() if all(p is not None and metric.of(p) is not None for p in row)
+        }
 
-    def table(self, images: list[str]) -> Table:
+    def table(self, images: list[str], metric: Metric = PSNR) -> Table:
         """Return the points of complete pictures, a row for each picture and a column for each setting."""
         rows = [[p for p in self.points[image] if p is not None] for image in images]
         return Table(
             bpp=np.array([[p.bpp for p in row] for row in rows]),
-            psnr_db=np.array([[p.psnr_db for p in row] for row in rows], float),
+            values=np.array([[metric.of(p) for p in row] for row in rows], float),
         )
 
+    def average(self, images: list[str], metric: Metric = PSNR) -> Curve:
+        """Average the curves of complete pictures: mean bpp and mean value at each setting."""
+        table = self.table(images, metric)
+        return Curve(table.bpp.mean(0), table.values.mean(0))
+
     def means(self, images: list[str]) -> Means:
-        """Average the curves of complete pictures: mean bpp and mean of the PSNRs in dB at each setting."""
-        bpp, psnr_db = self.table(images)
-        ssim = [[p and p.ms_ssim for p in column] for column in zip(*(self.points[i] for i in images), strict=True)]
+        """Average all scores of pictures that are complete in PSNR."""
+        bpp, psnr_db = self.average(images)
+        columns = list(zip(*(self.points[image] for image in images), strict=True))
         return Means(
-            bpp.mean(0),
-            psnr_db.mean(0),
-            [None if None in column else sum(s for s in column if s is not None) / len(column) for column in ssim],
+            bpp,
+            psnr_db,
+            ms_ssim_db=[_mean_of_all([p and MS_SSIM.of(p) for p in column]) for column in columns],
+            ms_ssim=[_mean_of_all([p and p.ms_ssim for p in column]) for column in columns],
+            ssimulacra2=[_mean_of_all([p and p.ssimulacra2 for p in column]) for column in columns],
         )
+
+
+def _mean_of_all(values: list[float | None]) -> float | None:
+    """Average the values, or return None where one of them is None."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
 
 
 def load_records(names: list[str]) -> list[Record]:
@@ -180,15 +202,23 @@ def series_of(records: list[Record], classical: list[ClassicalRecord]) -> dict[s
     }
 
 
-def complete_images(*series: Series) -> list[str]:
-    """Return the pictures that have every setting of all these codecs, sorted."""
-    return sorted(set.intersection(*(s.complete() for s in series)))
+def complete_images(*series: Series, metric: Metric = PSNR) -> list[str]:
+    """Return the pictures that have a value at every setting of all these codecs, sorted."""
+    return sorted(set.intersection(*(s.complete(metric) for s in series)))
 
 
 def _record_points(record: Record) -> list[Point]:
     def point(codec: str, found: Score, seconds: float | None) -> Point:
         return Point(
-            record.input, codec, _quality(record), found.bytes, found.bpp, found.psnr_db, found.ms_ssim, seconds
+            image=record.input,
+            codec=codec,
+            setting=_quality(record),
+            bytes=found.bytes,
+            bpp=found.bpp,
+            psnr_db=found.psnr_db,
+            ms_ssim=found.ms_ssim,
+            ssimulacra2=found.ssimulacra2,
+            seconds=seconds,
         )
 
     if record.outcome is None:
@@ -202,4 +232,14 @@ def _quality(record: Record) -> str:
 
 def _classical_point(c: ClassicalRecord) -> Point:
     assert c.bytes is not None and c.bpp is not None
-    return Point(c.input, c.codec, c.setting, c.bytes, c.bpp, c.psnr_db, c.ms_ssim, c.seconds)
+    return Point(
+        image=c.input,
+        codec=c.codec,
+        setting=c.setting,
+        bytes=c.bytes,
+        bpp=c.bpp,
+        psnr_db=c.psnr_db,
+        ms_ssim=c.ms_ssim,
+        ssimulacra2=c.ssimulacra2,
+        seconds=c.seconds,
+    )

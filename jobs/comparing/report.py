@@ -19,7 +19,8 @@ SCHEMA = "rdo-report-1"
 class CodecCurve:
     """Averaged curve of one codec, over the pictures that every codec encoded at every setting, and each picture's own.
 
-    `points` holds (bpp, psnr_db, ms_ssim, seconds, bytes) of each setting, or None.
+    `family` is the codec of a ladder named `codec`, `ms_ssim_db` the mean over pictures of -10 log10(1 - MS-SSIM);
+    `points` holds (bpp, psnr_db, ms_ssim, seconds, bytes, ssimulacra2) of each setting, or None.
     """
 
     codec: str
@@ -27,7 +28,10 @@ class CodecCurve:
     bpp: list[float]
     psnr_db: list[float]
     ms_ssim: list[float | None]
-    points: dict[str, list[tuple[float, float | None, float | None, float | None, int] | None]]
+    ms_ssim_db: list[float | None]
+    ssimulacra2: list[float | None]
+    points: dict[str, list[tuple[float, float | None, float | None, float | None, int, float | None] | None]]
+    family: str
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Report:
         averaged_over: pictures of the averaged curves.
         pictures: every picture of the greatest effort.
         curves: curves of every codec.
-        comparisons: refined against plain and classical codecs, then plain against classical codecs.
+        comparisons: refined against plain and classical codecs, then plain against classical codecs, on each metric.
         qualities: effect of refinement at each quality.
         efforts: gain against time at each quality and effort.
         splits: bytes of y, z and overhead.
@@ -84,6 +88,7 @@ class Report:
         notes: sentences on what the figures do not tell.
         settings: the command, and the settings of each codec.
         versions: versions of libraries and the machine.
+        best: metric -> classical codec -> its best ladder on that metric, which `comparisons` and `qualities` take.
     """
 
     schema: str
@@ -103,6 +108,7 @@ class Report:
     notes: list[str]
     settings: dict[str, str]
     versions: dict[str, str]
+    best: dict[str, dict[str, str]]
 
     def to_json(self) -> str:
         """Return the report as JSON; raise ValueError where a number is not finite."""

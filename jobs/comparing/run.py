@@ -13,8 +13,8 @@ from jobs import cli
 from jobs.comparing import LADDER, measurements
 from jobs.comparing.anchors import AnchorSet
 from jobs.comparing.build import build_report
-from jobs.comparing.classical import Available
 from jobs.comparing.export import as_csv, as_markdown
+from jobs.comparing.ladders import Available
 from jobs.comparing.page import render
 from jobs.comparing.points import load_records
 from jobs.comparing.report import Report
@@ -37,7 +37,7 @@ class CompareSettings:
         output: folder of the report.
         qualities: ladder of quality levels; None takes LADDER, or a fixed-rate model's only one.
         recipes: refinements; the one of most steps is reported as `refined`.
-        codecs: classical codecs to encode with, and notes on those that cannot be run.
+        codecs: ladders of classical codecs to encode with, and notes on those that cannot be run.
         anchors: published curves asked for.
         find_anchors: whether to look for published curves of the very pictures.
         views: number of pictures to show on the page.
@@ -105,9 +105,9 @@ def measure(settings: CompareSettings) -> MeasuredReport:
         described["refinement"] = "; ".join(describe_recipe(recipe) for recipe in settings.recipes)
     folder.mkdir(parents=True, exist_ok=True)
     points, unread = measurements.encode_classical(
-        records, settings.codecs.codecs, policy, folder / measurements.CLASSICAL
+        records, settings.codecs.ladders, policy, folder / measurements.CLASSICAL
     )
-    if settings.records and not settings.codecs.codecs:
+    if settings.records and not settings.codecs.ladders:
         points = measurements.known_classical(records, policy, folder / measurements.CLASSICAL)
     anchors, doubts = (
         measurements.find_anchors(records)

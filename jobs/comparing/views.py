@@ -17,7 +17,6 @@ from codec.files import write_atomically
 from codec.images.pixels import Pixels, crop, from_tensor
 from codec.images.read import ImagePolicy
 from codec.interface import AnyCodec, Latents
-from codec.metrics.psnr import psnr_db
 from jobs.comparing.bit_split import (
     Bits,
     BitSplit,
@@ -37,7 +36,7 @@ from jobs.comparing.colour_maps import (
     jpeg_uri,
     png_uri,
 )
-from jobs.record import Record, Score
+from jobs.record import Record, Score, score
 
 SIDE_MAX = 1024  # px shown; a multiple of Y_PIXELS
 _LOG_BITS_PER_QUALITY = 0.24  # slope over the range 1..8, where the search begins
@@ -46,7 +45,7 @@ _SEARCH_STEPS, _LOG_RATIO_CLOSE = 3, 0.003  # at most, and a tolerance in nats o
 
 @dataclass(frozen=True)
 class Layer:
-    """Picture or map inside a page, as a data URI; maps have neither bytes nor PSNR."""
+    """Picture or map inside a page, as a data URI; maps have neither bytes nor scores."""
 
     name: str
     title: str
@@ -54,6 +53,8 @@ class Layer:
     bytes: int | None = None
     bpp: float | None = None
     psnr_db: float | None = None
+    ms_ssim: float | None = None
+    ssimulacra2: float | None = None
 
 
 @dataclass(frozen=True)
@@ -172,12 +173,11 @@ def read_view(path: Path) -> View | None:
 
 
 def _encode_plainly(codec: AnyCodec, original: Pixels, quality: float) -> tuple[Pixels, Score]:
-    """Encode without refinement; return the decoded picture and its score, of which MS-SSIM and cost are left out."""
+    """Encode without refinement; return the decoded picture and its score, whose cost is the rate alone."""
     latents = plain_latents(codec, original, quality)
     decoded = _decode(codec, latents, quality, original)
     size_bytes = len(write(codec, latents, original.width, original.height, quality, original.grey))
-    bpp = 8 * size_bytes / (original.width * original.height)
-    return decoded, Score(size_bytes, bpp, psnr_db(original, decoded), ms_ssim=None, cost=0.0)
+    return decoded, score(original, decoded, size_bytes, lmbda=0.0)
 
 
 def _decode(codec: AnyCodec, latents: Latents, quality: float, original: Pixels) -> Pixels:
@@ -193,8 +193,17 @@ def _split_bits(codec: AnyCodec, latents: Latents, quality: float, padded: Plane
     return Bits(float(padded.sum()) - z_bits, z_bits)
 
 
-def _file_layer(name: str, title: str, pixels: Pixels, score: Score) -> Layer:
-    return Layer(name, title, jpeg_uri(pixels), score.bytes, score.bpp, score.psnr_db)
+def _file_layer(name: str, title: str, pixels: Pixels, found: Score) -> Layer:
+    return Layer(
+        name=name,
+        title=title,
+        uri=jpeg_uri(pixels),
+        bytes=found.bytes,
+        bpp=found.bpp,
+        psnr_db=found.psnr_db,
+        ms_ssim=found.ms_ssim,
+        ssimulacra2=found.ssimulacra2,
+    )
 
 
 def _map_layers(bits: dict[str, Plane], shown: dict[str, Pixels]) -> tuple[list[Layer], dict[str, str]]:

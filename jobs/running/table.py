@@ -6,8 +6,9 @@ from jobs.cli import printable
 from jobs.record import Outcome, Record, Score
 
 NAME_WIDTH = 24  # characters
-_PLAIN = f"{'picture':{NAME_WIDTH}} {'quality':>7} {'bytes':>9} {'PSNR':>6} {'MS-SSIM':>7}"
-_COLUMNS = f"{'quality':>7} {'plain':>9} {'refined':>9} {'bytes':>7} {'PSNR':>14} {'MS-SSIM':>14} {'cost':>7}"
+_PLAIN = f"{'picture':{NAME_WIDTH}} {'quality':>7} {'bytes':>9} {'PSNR':>6} {'MS-SSIM':>7} {'SSIMULACRA 2':>12}"
+_SCORES = f"{'PSNR':>14} {'MS-SSIM':>14} {'SSIMULACRA 2':>14}"  # before -> after
+_COLUMNS = f"{'quality':>7} {'plain':>9} {'refined':>9} {'bytes':>7} {_SCORES} {'cost':>7}"
 _HEAD = f"{'picture':{NAME_WIDTH}} {_COLUMNS}"
 
 
@@ -30,7 +31,8 @@ def summary(records: list[Record], folder: Path | None = None) -> str:
 
 
 def _plain_line(record: Record, plain: Score) -> str:
-    return f"{_name_and_quality(record)} {plain.bytes:>9} {_db(plain.psnr_db):>6} {_ms_ssim(plain):>7}"
+    scores = f"{_db(plain.psnr_db):>6} {_ms_ssim(plain):>7} {_ssimulacra2(plain):>12}"
+    return f"{_name_and_quality(record)} {plain.bytes:>9} {scores}"
 
 
 def _line(record: Record, outcome: Outcome) -> str:
@@ -39,14 +41,15 @@ def _line(record: Record, outcome: Outcome) -> str:
     change = _percent(plain.bytes, refined.bytes)
     cost = 0.0 - outcome.gain_percent  # never -0.00
     sizes = f"{_name_and_quality(record)} {plain.bytes:>9} {refined.bytes:>9} {change}"
-    return f"{sizes} {psnr:>14} {_ms_ssim(plain, refined):>14} {cost:>+6.2f}%"
+    scores = f"{psnr:>14} {_ms_ssim(plain, refined):>14} {_ssimulacra2(plain, refined):>14}"
+    return f"{sizes} {scores} {cost:>+6.2f}%"
 
 
 def _total(scored: list[Outcome]) -> str:
     plain, refined = sum(found.plain.bytes for found in scored), sum(found.refined.bytes for found in scored)
     gain = sum(found.gain_percent for found in scored) / len(scored)
     sizes = f"{'all, mean cost':{NAME_WIDTH + 8}} {plain:>9} {refined:>9} {_percent(plain, refined)}"
-    return f"{sizes} {'':29} {0.0 - gain:>+6.2f}%"
+    return f"{sizes} {'':{len(_SCORES)}} {0.0 - gain:>+6.2f}%"
 
 
 def _name_and_quality(record: Record) -> str:
@@ -68,3 +71,7 @@ def _db(value: float | None) -> str:
 
 def _ms_ssim(*scores: Score) -> str:
     return " -> ".join(f"{s.ms_ssim:.4f}".lstrip("0") for s in scores if s.ms_ssim is not None)
+
+
+def _ssimulacra2(*scores: Score) -> str:
+    return " -> ".join(f"{s.ssimulacra2:.1f}" for s in scores if s.ssimulacra2 is not None)

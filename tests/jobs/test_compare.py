@@ -16,6 +16,7 @@ from codec.images.read import read_image
 from jobs.cli import numbers
 from jobs.compare import main
 from jobs.comparing.anchors import AnchorCurve, AnchorSet, pixels_hash
+from jobs.comparing.ladders import LADDERS
 from jobs.comparing.views import choose_records
 
 LADDER = ("--qualities", "2,5,8", "--iters", 2, "--codecs", "jpeg,webp", "--pictures", 1)
@@ -50,7 +51,7 @@ def test_a_folder_becomes_a_report_from_real_files(photos: str, rdo_compare: Any
     assert Path("rdo-compare/report.md").read_text() == table
     with open("rdo-compare/report.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 3 * (3 + 3 + 6 + 6) and {r["image"] for r in rows} == {"in/a.png", "in/b.png", "in/c.png"}
+    assert len(rows) == 3 * (3 + 3 + 7 + 8) and {r["image"] for r in rows} == {"in/a.png", "in/b.png", "in/c.png"}
     assert all(float(r["bpp"]) == pytest.approx(8 * int(r["bytes"]) / (48 * 64)) for r in rows)
 
 
@@ -107,7 +108,9 @@ def test_pictures_of_a_known_set_bring_their_published_curves(
     assert rdo_compare(*LADDER, photos) == 0
     found = report()
     assert found["anchors"]["title"] == "Own" and [p["codec"] for p in found["published"]][:2] == ["plain", "refined"]
-    assert all(p["delta"]["pchip_percent"] is not None for p in found["published"][:2])
+    plain, refined = (p["delta"] for p in found["published"][:2])
+    assert refined["pchip_percent"] is not None
+    assert "plain is not monotone" in plain["reason"], "the plain curve of an untrained codec falls"
     assert any("3 of the 4 pictures of Own" in note for note in found["notes"])
     assert rdo_compare(*LADDER, "--anchors", "own", photos) == 0
     assert any("3 of the 4 pictures of Own" in note for note in report()["notes"])
@@ -170,8 +173,8 @@ def test_pictures_of_different_sizes_are_noted(photos: str, save_photo: Any, rdo
 
 
 def test_a_missing_codec_is_noted(photos: str, rdo_compare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    ladder = jobs.comparing.classical.LADDERS["JPEG XL"]._replace(plugin="no_such_module")
-    monkeypatch.setitem(jobs.comparing.classical.LADDERS, "JPEG XL", ladder)
+    for name in ("JPEG XL effort 7", "JPEG XL effort 9"):
+        monkeypatch.setitem(LADDERS, name, LADDERS[name]._replace(plugin="no_such_module"))
     assert rdo_compare("--qualities", "3,6", "--iters", 0, "--codecs", "jpegxl", photos) == 0
     assert any("JPEG XL is left out: not installed" in note for note in report()["notes"])
 

@@ -12,6 +12,7 @@ import pytest
 from pytorch_msssim import ms_ssim
 
 from codec.images.pixels import Pixels, to_tensor
+from codec.metrics.ssimulacra2 import ssimulacra2
 from jobs.record import SCHEMA, Outcome, Record, Score, append_record, read_records, score
 
 CONTRACT = {
@@ -19,7 +20,7 @@ CONTRACT = {
     "iters", "seconds", "device", "plain", "refined", "gain_percent", "verified", "error",
 }  # fmt: skip
 FAILED = Record(SCHEMA, "failed", "a.png", "out/a.png.rdo", error="truncated: copy it again")
-PLAIN, BEST = Score(120, 1.5, 30.25, None, 2.5), Score(100, 1.25, 30.0, 0.97, 2.0)
+PLAIN, BEST = Score(120, 1.5, 30.25, None, None, 2.5), Score(100, 1.25, 30.0, 0.97, 61.5, 2.0)
 OUTCOME = Outcome("ff00", 32, 20, PLAIN, BEST, 20.0, True, 8)
 DONE = Record(
     SCHEMA, "done", "é \u2603/a.png", "out/a.png.rdo", "00ff", "tiny", "01020304", "aa", 4.0, 0.01, 0.5, "cpu",
@@ -29,10 +30,11 @@ FLAT = {
     "schema": "rdo-record-1", "status": "done", "input": "é \u2603/a.png", "output": "out/a.png.rdo",
     "input_sha256": "00ff", "output_sha256": "ff00", "width": 32, "height": 20, "model": "tiny",
     "model_id": "01020304", "config_hash": "aa", "quality": 4.0, "lmbda": 0.01, "iters": 8, "seconds": 0.5,
-    "device": "cpu", "plain": {"bytes": 120, "bpp": 1.5, "psnr_db": 30.25, "ms_ssim": None, "cost": 2.5},
-    "refined": {"bytes": 100, "bpp": 1.25, "psnr_db": 30.0, "ms_ssim": 0.97, "cost": 2.0}, "gain_percent": 20.0,
-    "verified": True, "error": None, "refine_seconds": None, "input_stamp": None, "method": None, "cwd": None,
-    "aim_hash": None, "iters_asked": None, "policy": None,
+    "device": "cpu",
+    "plain": {"bytes": 120, "bpp": 1.5, "psnr_db": 30.25, "ms_ssim": None, "ssimulacra2": None, "cost": 2.5},
+    "refined": {"bytes": 100, "bpp": 1.25, "psnr_db": 30.0, "ms_ssim": 0.97, "ssimulacra2": 61.5, "cost": 2.0},
+    "gain_percent": 20.0, "verified": True, "error": None, "refine_seconds": None, "input_stamp": None,
+    "method": None, "cwd": None, "aim_hash": None, "iters_asked": None, "policy": None,
 }  # fmt: skip
 
 
@@ -47,7 +49,7 @@ def test_json_has_every_field_of_the_contract_in_one_line(record: Record) -> Non
     found = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert "\n" not in line and set(found) >= CONTRACT
     for name in ("plain", "refined"):
-        assert found[name] is None or set(found[name]) == {"bytes", "bpp", "psnr_db", "ms_ssim", "cost"}
+        assert found[name] is None or set(found[name]) == {"bytes", "bpp", "psnr_db", "ms_ssim", "ssimulacra2", "cost"}
 
 
 def test_json_is_flat_and_in_order() -> None:
@@ -91,6 +93,15 @@ def test_a_field_that_a_later_version_adds_is_passed_over(tmp_path: Path) -> Non
     path = tmp_path / "results.jsonl"
     path.write_text(json.dumps({**json.loads(DONE.to_json()), "joules": 3}) + "\n")
     assert read_records(path) == [DONE]
+
+
+def test_records_of_earlier_releases_have_no_ssimulacra2(tmp_path: Path) -> None:
+    found = json.loads(DONE.to_json())
+    for name in ("plain", "refined"):
+        del found[name]["ssimulacra2"]
+    path = tmp_path / "results.jsonl"
+    path.write_text(json.dumps(found) + "\n")
+    assert read_records(path) == [replace(DONE, outcome=replace(OUTCOME, refined=replace(BEST, ssimulacra2=None)))]
 
 
 def test_a_record_after_a_line_cut_short_is_kept(tmp_path: Path) -> None:
@@ -151,6 +162,16 @@ def test_ms_ssim_is_that_of_all_channels_together(photo: Callable[..., Any]) -> 
     decoded = noisy(original)
     whole = ms_ssim(to_tensor(original), to_tensor(decoded), data_range=1.0)
     assert score(original, decoded, 10, 0.02).ms_ssim == pytest.approx(float(whole), abs=1e-6)
+
+
+@pytest.mark.parametrize(("height", "width", "given"), [(7, 300, False), (8, 8, True), (300, 7, False), (40, 33, True)])
+def test_ssimulacra2_needs_8_pixels_a_side(photo: Callable[..., Any], height: int, width: int, given: bool) -> None:
+    original = Pixels(photo(height, width), grey=False)
+    decoded = noisy(original)
+    found = score(original, decoded, 10, 0.02).ssimulacra2
+    assert found == ssimulacra2(original, decoded) and (found is not None) == given
+    assert found is None or 0 < found < 100
+    assert score(original, original, 10, 0.02).ssimulacra2 == (100 if given else None)
 
 
 def test_scores_are_finite_or_null(photo: Callable[..., Any]) -> None:

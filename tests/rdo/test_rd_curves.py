@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from codec.errors import ConfigError
-from rdo.rd_curves import Interpolation, bd_rate, paired_bootstrap, saving_at_equal_quality
+from rdo.rd_curves import Interpolation, NotMonotoneError, bd_rate, paired_bootstrap, saving_at_equal_quality
 
 DB = np.array([28.0, 30.0, 32.5, 35.0, 38.0])
 BPP = np.array([0.1, 0.2, 0.4, 0.7, 1.3])
@@ -23,7 +23,7 @@ KODAK = Path(__file__).parents[2] / "configs/anchors/kodak.json"
 def test_constant_factor_of_rate_is_its_own_percentage(factor: float, interpolation: Interpolation) -> None:
     result = bd_rate(BPP, DB, BPP * factor, DB, interpolation)
     assert result.bd_rate_percent == pytest.approx(100 * (factor - 1))
-    assert (result.psnr_low_db, result.psnr_high_db, result.overlap) == (28.0, 38.0, 1.0)
+    assert (result.metric_low, result.metric_high, result.overlap) == (28.0, 38.0, 1.0)
 
 
 @BOTH
@@ -32,7 +32,7 @@ def test_exponential_curves_shifted_in_quality_have_a_closed_form(interpolation:
     rate = np.exp(0.2 * db)  # straight in log rate: both interpolations are exact
     result = bd_rate(rate, db, rate, db + 1.0, interpolation)
     assert result.bd_rate_percent == pytest.approx(100 * (np.exp(-0.2) - 1))
-    assert (result.psnr_low_db, result.psnr_high_db) == (31.0, 40.0)
+    assert (result.metric_low, result.metric_high) == (31.0, 40.0)
     assert result.overlap == pytest.approx(0.9)
 
 
@@ -73,6 +73,32 @@ def test_published_curves_give_the_figures_they_are_known_for(curve: str, expect
 def test_curves_that_cannot_be_compared_are_refused(bpp: list[float], db: list[float]) -> None:
     with pytest.raises(ConfigError, match=r"quality|points"):
         bd_rate(BPP, DB, bpp, db)
+
+
+@BOTH
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [4, 2, 0, 3, 1]])
+def test_a_curve_that_falls_is_refused_and_named(interpolation: Interpolation, order: list[int]) -> None:
+    rates, db = np.array([0.2, 0.5, 0.7, 1.0, 1.5]), np.array([28, 36.9, 36.8, 37, 40])
+    rising = np.array([28, 34, 36, 38, 40.0])
+    where = r"is not monotone: 36\.9 dB at 0\.5 bpp, 36\.8 dB at 0\.7 bpp$"
+    with pytest.raises(NotMonotoneError, match="^the tested curve " + where):
+        bd_rate(rates, rising, rates[order], db[order], interpolation)
+    with pytest.raises(NotMonotoneError, match="^plain " + where):
+        bd_rate(rates[order], db[order], rates, rising, interpolation, names=("plain", "refined"))
+    with pytest.raises(NotMonotoneError, match=r"^AVIF is not monotone: 36\.9 points"):
+        saving_at_equal_quality(rates, db, 0.5, 30.0, unit="points", name="AVIF")
+
+
+def test_a_fall_too_small_for_one_decimal_is_shown() -> None:
+    with pytest.raises(NotMonotoneError, match=r"30\.1234 dB at 0\.2 bpp, 30\.1231 dB at 0\.3 bpp"):
+        bd_rate(BPP, DB, [0.1, 0.2, 0.3], [30, 30.1234, 30.1231])
+
+
+def test_messages_have_the_metrics_unit() -> None:
+    with pytest.raises(ConfigError, match=r"begins at 88\.00 points where the other ends at 38\.00 points"):
+        bd_rate(BPP, DB, BPP, DB + 60, unit="points")
+    with pytest.raises(ConfigError, match=r"90\.00 points lies outside the other curve, 28\.00 to 38\.00 points"):
+        saving_at_equal_quality(BPP, DB, 0.4, 90.0, unit="points")
 
 
 def test_saving_is_taken_at_the_points_own_psnr() -> None:

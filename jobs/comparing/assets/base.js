@@ -32,6 +32,12 @@ function number(value, digits = 2, signed = false) {
 const percent = (value, digits = 1, signed = true) => value === null || value === undefined ? "\u2013" : `${number(value, digits, signed)} %`;
 const interval = (pair, digits = 1) => pair ? `${number(pair[0], digits)} to ${number(pair[1], digits)}` : "\u2013";
 const bytes = (value) => value.toLocaleString("en").replaceAll(",", "\u2009");
+/** The scores of a file that are known, each with its unit; identical pictures have no PSNR. */
+function scoreTexts(psnr, ssim, ssimulacra2) {
+  const known = (value) => value !== null && value !== undefined;
+  return [known(psnr) ? `${number(psnr)} dB` : "exact", ...(known(ssim) ? [`MS-SSIM ${number(ssim, 4)}`] : []), ...(known(ssimulacra2) ? [`SSIMULACRA 2 ${number(ssimulacra2, 1)}`] : [])];
+}
+
 const fileName = (path) => path.split(/[\\/]/).pop();
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
@@ -46,6 +52,22 @@ const shortName = (() => {
 /** A codec's colour, the same in every chart. */
 const CODECS = ["plain", "refined", "JPEG", "JPEG 2000", "WebP", "AVIF", "JPEG XL", "HEIC"];
 const colour = (codec) => CODECS.includes(codec) ? `var(--k${CODECS.indexOf(codec)})` : "var(--published)";
+
+/** Metrics of curves and tables; `of` gives the value of a point of a curve, `room` what lies beyond a chart's points. */
+const METRICS = [
+  { key: "psnr", name: "PSNR", unit: "dB", label: "PSNR, dB", room: 1, of: (p) => p.psnr },
+  { key: "ms_ssim", name: "MS-SSIM", unit: "dB", label: "MS-SSIM, dB: \u221210 log10(1 \u2212 MS-SSIM)", room: 1, of: (p) => p.ssimDb ?? (p.ssim === null || p.ssim >= 1 ? null : -10 * Math.log10(1 - p.ssim)) },
+  { key: "ssimulacra2", name: "SSIMULACRA 2", unit: "points", label: "SSIMULACRA 2: 50 medium, 70 high, 90 visually lossless", room: 5, of: (p) => p.psnr === null ? null : p.ssimulacra2 },
+];
+const metric = (key) => METRICS.find((m) => m.key === key);
+
+/** Metrics that figures exist of. */
+const measured = METRICS.filter((m) => report.comparisons.some((c) => c.metric === m.key));
+
+/** Buttons that choose the metric of a table; nothing where there is one metric alone. */
+function metricChoice(element, change) {
+  if (measured.length > 1) element.append(choice("Metric", measured.map((m) => [m.key, m.name]), measured[0].key, change));
+}
 
 function showTip(text, x, y) {
   const tip = find("tip");

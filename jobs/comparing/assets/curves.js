@@ -1,16 +1,14 @@
 // The two charts: rate against distortion with its controls, and gain against time.
 
-const MEASURES = { psnr: "PSNR, dB", ssim: "MS-SSIM, dB: \u221210 log10(1 \u2212 MS-SSIM)" };
-
 /** Points of one codec: averaged, or of one picture. */
 function curvePoints(curve, image, measure) {
   const rows = image
-    ? (curve.points[image] ?? []).map((p, i) => p && [p[0], p[1], p[2], curve.settings[i]])
-    : curve.bpp.map((bpp, i) => [bpp, curve.psnr_db[i], curve.ms_ssim[i], curve.settings[i]]);
-  return rows.filter((r) => r && r[measure === "psnr" ? 1 : 2] !== null && !(measure === "ssim" && r[2] >= 1)).map(([bpp, psnr, ssim, setting]) => ({
-    x: bpp,
-    y: measure === "psnr" ? psnr : -10 * Math.log10(1 - ssim),
-    text: `${curve.codec}, ${setting}\n${number(bpp, 4)} bpp, ${number(psnr)} dB${ssim === null ? "" : `\nMS-SSIM ${number(ssim, 4)}`}`,
+    ? (curve.points[image] ?? []).map((p, i) => p && { bpp: p[0], psnr: p[1], ssim: p[2], ssimulacra2: p[5], setting: curve.settings[i] })
+    : curve.bpp.map((bpp, i) => ({ bpp, psnr: curve.psnr_db[i], ssim: curve.ms_ssim[i], ssimDb: curve.ms_ssim_db[i], ssimulacra2: curve.ssimulacra2[i], setting: curve.settings[i] }));
+  return rows.filter((p) => p && metric(measure).of(p) !== null).map((p) => ({
+    x: p.bpp,
+    y: metric(measure).of(p),
+    text: [`${curve.codec}, ${p.setting}`, `${number(p.bpp, 4)} bpp`, ...scoreTexts(p.psnr, p.ssim, p.ssimulacra2)].join("\n"),
   })).sort((a, b) => a.x - b.x);
 }
 
@@ -26,18 +24,22 @@ function publishedSeries(name) {
 
 function startCurves() {
   const state = { measure: "psnr", image: report.averaged_over.length ? "" : report.pictures[0]?.image ?? "", log: false, near: true };
-  const shown = new Set([...report.curves.map((c) => c.codec), ...(report.anchors?.drawn ?? []).map(publishedKey)]);
+  const shown = new Set([...report.curves.map((c) => c.family), ...(report.anchors?.drawn ?? []).map(publishedKey)]);
+  // Of a codec with several ladders the best on the metric is drawn.
+  const drawn = () => report.curves.filter((c) => CODECS.indexOf(c.family) < 2 && c.codec === c.family || (report.best[state.measure] ?? report.best.psnr ?? {})[c.family] === c.codec);
   const redraw = () => {
-    const ours = report.curves.filter((c) => shown.has(c.codec)).map((c) => ({
-      name: c.codec, color: colour(c.codec), width: CODECS.indexOf(c.codec) < 2 ? 3 : 2, points: curvePoints(c, state.image, state.measure),
+    const ours = drawn().filter((c) => shown.has(c.family)).map((c) => ({
+      name: c.codec, color: colour(c.family), width: CODECS.indexOf(c.family) < 2 ? 3 : 2, points: curvePoints(c, state.image, state.measure),
     })).reverse();
     const beside = report.anchors && !state.image && state.measure === "psnr";
     const theirs = beside ? Object.keys(report.anchors.curves).filter((n) => shown.has(publishedKey(n))).map(publishedSeries) : [];
     const near = report.curves.filter((c) => CODECS.indexOf(c.codec) < 2).flatMap((c) => curvePoints(c, state.image, state.measure));
-    const within = state.near && near.length > 2 ? near.flatMap((p) => [p, { x: p.x * 1.15, y: p.y + 1 }, { x: p.x * 0.75, y: p.y - 0.5 }]) : null;
+    legend(find("rd-legend"), drawn().map((c) => ({ key: c.family, name: c.codec, color: colour(c.family) })), shown, redraw);
+    const { room, label: yLabel } = metric(state.measure);
+    const within = state.near && near.length > 2 ? near.flatMap((p) => [p, { x: p.x * 1.15, y: p.y + room }, { x: p.x * 0.75, y: p.y - room / 2 }]) : null;
     chart(find("rd-chart"), [...theirs, ...ours], {
       within,
-      xLabel: "bits per pixel", yLabel: MEASURES[state.measure], logX: state.log, label: "Rate and distortion of every codec; arrow keys walk over the points",
+      xLabel: "bits per pixel", yLabel, logX: state.log, label: "Rate and distortion of every codec; arrow keys walk over the points",
     });
   };
   const set = (key) => (value) => { state[key] = value; redraw(); };
@@ -45,11 +47,10 @@ function startCurves() {
   const average = report.averaged_over.length ? [["", `average of ${report.averaged_over.length}`]] : [];
   find("curve-controls").append(
     select("Picture", [...average, ...names], state.image, set("image")),
-    choice("Measure", [["psnr", "PSNR"], ["ssim", "MS-SSIM"]], state.measure, set("measure")),
+    choice("Measure", METRICS.map((m) => [m.key, m.name]), state.measure, set("measure")),
     choice("Range", [[true, "ours"], [false, "all"]], state.near, set("near")),
     choice("Rate", [[false, "linear"], [true, "log"]], state.log, set("log")),
   );
-  legend(find("rd-legend"), report.curves.map((c) => ({ key: c.codec, name: c.codec, color: colour(c.codec) })), shown, redraw);
   if (report.anchors) startPublished(shown, redraw);
   return redraw;
 }

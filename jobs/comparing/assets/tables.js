@@ -39,8 +39,9 @@ function startHead() {
   if (middle) {
     tiles.append(tile(percent(-middle.gain_percent), `cost at quality ${middle.quality}; ${middle.count[0]} better, ${middle.count[1]} equal, ${middle.count[2]} worse`, main?.averaged.pchip_percent === null ? "main" : ""));
   }
-  const others = report.comparisons.filter((c) => c.codec === "refined" && c.anchor !== "plain" && c.averaged.pchip_percent !== null);
-  for (const c of others.filter((c) => ["JPEG", "WebP"].includes(c.anchor))) tiles.append(tile(percent(c.averaged.pchip_percent), `bits against ${c.anchor}`));
+  const others = report.comparisons.filter((c) => c.codec === "refined" && c.averaged.pchip_percent !== null);
+  for (const c of others.filter((c) => c.metric === "psnr" && ["JPEG", "WebP"].includes(c.anchor))) tiles.append(tile(percent(c.averaged.pchip_percent), `bits against ${c.anchor}`));
+  for (const c of others.filter((c) => c.metric === "ssimulacra2" && ["plain", "AVIF", "JPEG XL"].includes(c.anchor))) tiles.append(tile(percent(c.averaged.pchip_percent), `bits against ${c.ladder} at equal SSIMULACRA 2`));
   const published = report.published.find((p) => p.codec === "refined" && p.delta.pchip_percent !== null);
   if (published) tiles.append(tile(percent(published.delta.pchip_percent), `bits against ${published.anchor}, published`));
 }
@@ -66,18 +67,26 @@ function forest(refined, plain, span) {
 }
 
 function startRates() {
-  const plainOf = (anchor) => report.comparisons.find((c) => c.codec === "plain" && c.anchor === anchor)?.averaged.pchip_percent ?? null;
-  const rows = report.comparisons.filter((c) => c.codec === "refined").map((c) => ({
-    name: c.anchor, delta: c.averaged, interval: c.averaged_interval, plain: plainOf(c.anchor), own: c.mean_percent, akima: c.akima_mean_percent, ownInterval: c.mean_interval,
+  metricChoice(find("rate-controls"), fillRates);
+  fillRates("psnr");
+  const none = report.comparisons.every((c) => c.averaged.pchip_percent === null && c.mean_percent === null) && report.published.every((p) => p.delta.pchip_percent === null);
+  find("rates").hidden = none; // the notes say why
+}
+
+function fillRates(key) {
+  const { unit } = metric(key);
+  const comparisons = report.comparisons.filter((c) => c.metric === key);
+  const plainOf = (anchor) => comparisons.find((c) => c.codec === "plain" && c.anchor === anchor)?.averaged.pchip_percent ?? null;
+  const rows = comparisons.filter((c) => c.codec === "refined").map((c) => ({
+    name: c.ladder, delta: c.averaged, interval: c.averaged_interval, plain: plainOf(c.anchor), own: c.mean_percent, akima: c.akima_mean_percent, ownInterval: c.mean_interval,
     count: c.count.join(" \u00b7 "), compared: `${c.compared} ${c.compared === 1 ? "picture" : "pictures"}`,
   }));
   const published = Object.fromEntries(report.published.map((p) => [p.codec, p]));
-  if (published.refined) rows.push({ name: `${published.refined.anchor}, published`, delta: published.refined.delta, interval: null, plain: published.plain.delta.pchip_percent, own: null, akima: null, ownInterval: null, count: "\u2013", compared: "" });
-  find("rates").hidden = rows.every((r) => r.delta.pchip_percent === null && r.own === null); // the notes say why
+  if (key === "psnr" && published.refined) rows.push({ name: `${published.refined.anchor}, published`, delta: published.refined.delta, interval: null, plain: published.plain.delta.pchip_percent, own: null, akima: null, ownInterval: null, count: "\u2013", compared: "" });
   const values = rows.flatMap((r) => [r.delta.pchip_percent, r.plain, ...(r.interval ?? [])]).filter((v) => v !== null);
   const span = [Math.min(0, ...values), Math.max(0, ...values)];
   if (span[0] === span[1]) span[1] = 1;
-  const shared = (d) => d.psnr_low_db === null ? make("span", { title: d.reason ?? "" }, "none") : stacked(`${number(d.psnr_low_db, 1)} to ${number(d.psnr_high_db, 1)} dB`, `${number(100 * d.overlap, 0)} % of the narrower`);
+  const shared = (d) => d.metric_low === null ? make("span", { title: d.reason ?? "" }, "none") : stacked(`${number(d.metric_low, 1)} to ${number(d.metric_high, 1)} ${unit}`, `${number(100 * d.overlap, 0)} % of the narrower`);
   fillTable(find("rate-table"),
     ["Against", "\u25cf refined, \u25cb plain", "Refined, PCHIP, 95 %", "Refined, Akima", "Plain, PCHIP", "Shared range", "Mean of own, PCHIP, 95 %", "Mean of own, Akima", "Win \u00b7 tie \u00b7 loss"],
     rows.map((r) => [r.name, forest({ value: r.delta.pchip_percent, interval: r.interval }, r.plain, span), stacked(tinted(r.delta.pchip_percent, -1), interval(r.interval)), percent(r.delta.akima_percent), percent(r.plain),
@@ -85,27 +94,41 @@ function startRates() {
 }
 
 function startQualities() {
+  metricChoice(find("quality-controls"), fillQualities);
+  fillQualities("psnr");
+}
+
+function fillQualities(key) {
+  const { name: title, unit } = metric(key);
+  const savedPlainly = (q) => {
+    const [saving, images] = q.saved[key];
+    return stacked(percent(saving, 2, false), saving !== null && images < q.images ? `(${images} of ${q.images})` : "");
+  };
   const saved = (q) => {
+    if (key !== "psnr") return savedPlainly(q);
     const cell = stacked(q.saving_percent === null ? "\u2013" : percent(q.saving_percent, 2, false), q.saving_percent === null ? "" : `${q.saving_interval ? interval(q.saving_interval, 2) : ""}${q.saving_images < q.images ? ` (${q.saving_images} of ${q.images})` : ""}`);
     if (q.reason) cell.title = q.reason;
     return cell;
   };
-  const others = Object.keys(report.qualities[0]?.against ?? {});
-  const against = (q, name) => q.against[name][0] === null ? "\u2013" : stacked(tinted(-q.against[name][0], -1), q.against[name][1] < q.images ? `${q.against[name][1]} of ${q.images}` : "");
+  const others = Object.keys(report.qualities[0]?.against_on[key] ?? {});
+  const against = (q, name) => {
+    const [saving, images] = q.against_on[key][name];
+    return saving === null ? "\u2013" : stacked(tinted(-saving, -1), images < q.images ? `${images} of ${q.images}` : "");
+  };
   fillTable(find("quality-table"),
-    ["Quality", "Fall of cost, 95 %", "Least to most", "Saved at equal PSNR, 95 %", "Bytes", "PSNR", "Win \u00b7 tie \u00b7 loss", ...others.map((name) => `Against ${name}`)],
+    ["Quality", "Fall of cost, 95 %", "Least to most", `Saved at equal ${title}${key === "psnr" ? ", 95 %" : ""}`, "Bytes", title, "Win \u00b7 tie \u00b7 loss", ...others.map((name) => `Against ${report.best[key][name]}`)],
     report.qualities.map((q) => [String(q.quality), stacked(percent(q.gain_percent, 2, false), interval(q.gain_interval, 2)), `${number(q.gain_least_percent)} to ${number(q.gain_most_percent)} %`, saved(q),
-      percent(q.bytes_percent), q.psnr_change_db === null ? "\u2013" : `${number(q.psnr_change_db, 2, true)} dB`, stacked(q.count.join(" \u00b7 "), `${q.images} ${q.images === 1 ? "picture" : "pictures"}`), ...others.map((name) => against(q, name))]));
+      percent(q.bytes_percent), q.change[key] === null ? "\u2013" : `${number(q.change[key], 2, true)} ${unit}`, stacked(q.count.join(" \u00b7 "), `${q.images} ${q.images === 1 ? "picture" : "pictures"}`), ...others.map((name) => against(q, name))]));
 }
 
 /** Columns of the table by picture: [heading, value for sorting, cell]. */
-function pictureColumns() {
-  const deltas = report.comparisons.filter((c) => c.codec === "refined");
+function pictureColumns(key) {
+  const deltas = report.comparisons.filter((c) => c.codec === "refined" && c.metric === key);
   return [
     ["Picture", (p) => shortName(p.image), (p) => shortName(p.image)],
     ["Size", (p) => p.width * p.height, (p) => p.width === null ? "\u2013" : `${p.width} \u00d7 ${p.height}`],
     ...report.qualities.map((q) => [`Cost, ${q.quality}`, (p) => p.gain_percent[q.quality] ?? null, (p) => tinted(p.gain_percent[q.quality] === undefined ? null : -p.gain_percent[q.quality], -1, 2)]),
-    ...deltas.map((c) => [`Against ${c.anchor}`, (p) => c.per_image[p.image]?.pchip_percent ?? null, (p) => {
+    ...deltas.map((c) => [`Against ${c.ladder}`, (p) => c.per_image[p.image]?.pchip_percent ?? null, (p) => {
       const delta = c.per_image[p.image];
       const cell = tinted(delta?.pchip_percent ?? null, -1);
       if (delta?.reason) cell.title = delta.reason;
@@ -117,8 +140,13 @@ function pictureColumns() {
 
 /** A table that its headings sort: ascending, then descending; what has no value stays last. */
 function startPictures() {
+  metricChoice(find("picture-controls"), fillPictures);
+  fillPictures("psnr");
+}
+
+function fillPictures(key) {
   const table = find("picture-table");
-  const columns = pictureColumns();
+  const columns = pictureColumns(key);
   let order = { column: 0, down: false };
   const body = make("tbody");
   const heads = columns.map(([name], i) => {
@@ -134,6 +162,6 @@ function startPictures() {
     body.replaceChildren(...rows.map((p) => make("tr", {}, ...columns.map(([, , cell]) => make("td", {}, cell(p))))));
     heads.forEach((head, i) => head.setAttribute("aria-sort", i !== order.column ? "none" : order.down ? "descending" : "ascending"));
   };
-  table.append(make("thead", {}, make("tr", {}, ...heads)), body);
+  table.replaceChildren(make("thead", {}, make("tr", {}, ...heads)), body);
   sort();
 }

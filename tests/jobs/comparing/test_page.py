@@ -110,7 +110,9 @@ def test_layers_and_pictures_can_be_chosen(opened: Any) -> None:
     buttons["bits"].click()
     assert opened.execute_script(source).startswith("data:image/png") and opened.execute_script(source) != first
     assert "bpp" in opened.find_element("id", "left-caption").text
+    assert "SSIMULACRA 2" not in opened.find_element("id", "left-caption").text
     buttons["equal bytes"].click()
+    assert "SSIMULACRA 2" in opened.find_element("id", "left-caption").text
     assert opened.execute_script(source) == first
     opened.find_elements("css selector", "#thumbs button")[1].click()
     assert opened.execute_script(source) != first
@@ -137,9 +139,25 @@ def test_curves_can_be_hidden_and_walked(opened: Any) -> None:
     chart = opened.find_element("css selector", "#rd-chart svg")
     opened.execute_script("arguments[0].focus()", chart)
     chart.send_keys(Keys.ARROW_RIGHT)
-    assert "bpp" in opened.find_element("id", "tip").text
-    for label in ("MS-SSIM", "log", "all"):
+    assert "bpp" in opened.find_element("id", "tip").text and "SSIMULACRA 2 " in opened.find_element("id", "tip").text
+    for label in ("MS-SSIM", "log", "all", "SSIMULACRA 2"):
         next(b for b in opened.find_elements("css selector", "#curve-controls button") if b.text == label).click()
+    assert opened.find_elements("css selector", "#rd-chart .axis")[1].text.startswith("SSIMULACRA 2")
+    assert len(opened.find_elements("css selector", "#rd-chart path")) >= 3
+
+
+def test_tables_follow_the_metric(opened: Any) -> None:
+    for section, head in (("rate", "Shared range"), ("quality", "Saved at equal"), ("picture", "Against plain")):
+        table = f"#{section}-table"
+        before = opened.find_element("css selector", table).text
+        buttons = {b.text: b for b in opened.find_elements("css selector", f"#{section}-controls button")}
+        assert set(buttons) == {"PSNR", "SSIMULACRA 2"}, "the pictures are too small for MS-SSIM"
+        buttons["SSIMULACRA 2"].click()
+        after = opened.find_element("css selector", table).text
+        assert head in after
+        assert section == "picture" or after != before  # where an untrained codec has no figures for a picture
+        buttons["PSNR"].click()
+        assert opened.find_element("css selector", table).text == before
 
 
 def test_two_themes_and_a_phone(opened: Any, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from jobs.record import append_record
 
 
 def jpeg(image: str, quality: int, bpp: float, psnr_db: float | None) -> ClassicalRecord:
-    return ClassicalRecord(image, image, "JPEG", f"quality {quality}", "", int(bpp * 1000), bpp, psnr_db, 0.9, 0.1)
+    return ClassicalRecord(
+        image, image, "JPEG", f"quality {quality}", "", int(bpp * 1000), bpp, psnr_db, 0.9, 50.0 * bpp, 0.1
+    )
 
 
 def test_a_series_has_an_entry_for_each_setting(make_record: Any) -> None:
@@ -26,6 +28,13 @@ def test_a_series_has_an_entry_for_each_setting(make_record: Any) -> None:
     assert complete_images(series["plain"]) == ["a.png"] and complete_images(series["JPEG"]) == ["a.png", "b.png"]
     means = series["JPEG"].means(["a.png", "b.png"])
     assert means.bpp == pytest.approx([0.4]) and means.psnr_db == pytest.approx([27.5]) and means.ms_ssim == [0.9]
+    assert means.ssimulacra2 == pytest.approx([20.0])
+
+
+def test_a_picture_without_a_score_leaves_the_average_without_one(make_record: Any) -> None:
+    jpegs = [jpeg("a.png", 10, 0.3, 28.0), replace(jpeg("b.png", 10, 0.5, 27.0), ssimulacra2=None, ms_ssim=None)]
+    means = series_of([], jpegs)["JPEG"].means(["a.png", "b.png"])
+    assert means.psnr_db == pytest.approx([27.5]) and means.ms_ssim == means.ssimulacra2 == [None]
 
 
 def test_an_exact_picture_is_in_no_average(make_record: Any) -> None:

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 import jobs.comparing.views
-from codec.coding import coding_arithmetic, encode
+from codec.coding import coding_arithmetic, decode, encode
 from codec.images.pixels import Pixels
 from codec.images.read import STRICT, read_image
 from codec.interface import rate
+from codec.metrics.ssimulacra2 import ssimulacra2
 from codec.model import Codec
 from jobs.comparing.bit_split import plain_latents
 from jobs.comparing.colour_maps import colour_map
@@ -41,9 +42,14 @@ def test_layers_are_of_one_size_and_carry_their_figures(shown: View, codec: Code
         record.outcome.refined.bytes,
         record.outcome.plain.bytes,
     )
+    for name in ("plain", "refined"):
+        assert layers[name].ssimulacra2 == getattr(record.outcome, name).ssimulacra2 is not None
     original = read_image(Path("a.png"))
     assert np.abs(decoded(layers["original"].uri).astype(int) - original.data).mean() < 4
     equal = encode(codec, original, shown.equal_quality)
+    assert layers["equal"].ssimulacra2 == ssimulacra2(
+        original, decode(codec, encode(codec, original, shown.equal_quality)).pixels
+    )
     assert layers["equal"].bytes == len(equal) == pytest.approx(record.outcome.refined.bytes, rel=0.05)
 
 

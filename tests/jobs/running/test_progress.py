@@ -17,7 +17,7 @@ ITEMS = [Item(f"in/{i}.png", f"{i}.rdo", 2_000_000) for i in range(4)]
 def record(status: Any, gain: float | None = None) -> Record:
     if gain is None:
         return Record(SCHEMA, status, "", "")
-    score = Score(1, 1.0, None, None, 1.0)
+    score = Score(1, 1.0, None, None, None, 1.0)
     return Record(SCHEMA, status, "", "", outcome=Outcome("", 1, 1, score, score, gain, verified=True, iters=10))
 
 

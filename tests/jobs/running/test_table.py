@@ -6,7 +6,7 @@ from pathlib import Path
 from jobs.record import SCHEMA, Outcome, Record, Score
 from jobs.running.table import summary
 
-PLAIN, REFINED = Score(1000, 8.0, 30.0, None, 10.0), Score(900, 7.2, 31.5, None, 9.0)
+PLAIN, REFINED = Score(1000, 8.0, 30.0, None, 61.25, 10.0), Score(900, 7.2, 31.5, None, 64.5, 9.0)
 OUTCOME = Outcome("ff00", 40, 25, PLAIN, REFINED, gain_percent=10.0, verified=True, iters=40)
 DONE = Record(SCHEMA, "done", "a.png", "a.png.rdo", quality=4.5, outcome=OUTCOME)
 FAILED = Record(SCHEMA, "failed", "b.png", "b.png.rdo", error="truncated: copy it again")
@@ -15,8 +15,8 @@ EXACT = replace(
     input="c.png",
     outcome=replace(
         OUTCOME,
-        plain=Score(500, 4.0, None, None, 5.0),
-        refined=Score(450, 3.6, None, None, 4.0),
+        plain=Score(500, 4.0, None, None, 100.0, 5.0),
+        refined=Score(450, 3.6, None, None, 100.0, 4.0),
         gain_percent=20.0,
     ),
 )
@@ -24,8 +24,21 @@ EXACT = replace(
 
 def test_a_picture_is_a_line_of_plain_against_refined() -> None:
     head, line = summary([DONE]).splitlines()
-    assert line.split() == ["a.png", "4.50", "1000", "900", "-10.0%", "30.00", "->", "31.50", "-10.00%"]
-    assert len(head) <= len(line) < 100
+    assert line.split() == [
+        "a.png",
+        "4.50",
+        "1000",
+        "900",
+        "-10.0%",
+        "30.00",
+        "->",
+        "31.50",
+        "61.2",
+        "->",
+        "64.5",
+        "-10.00%",
+    ]
+    assert len(head) <= len(line) <= 113
 
 
 def test_ms_ssim_is_told_where_it_was_measured() -> None:
@@ -33,6 +46,14 @@ def test_ms_ssim_is_told_where_it_was_measured() -> None:
     head, line = summary([replace(DONE, outcome=outcome)]).splitlines()
     assert line.split()[8:11] == [".9252", "->", ".9300"]
     assert len(head) == len(line) == len(summary([DONE]).splitlines()[1])
+
+
+def test_ssimulacra2_of_both_files_or_of_none() -> None:
+    worst = replace(OUTCOME, plain=replace(PLAIN, ssimulacra2=-123.45), refined=replace(REFINED, ssimulacra2=-23.45))
+    head, line = summary([replace(DONE, outcome=worst)]).splitlines()
+    assert line.split()[8:11] == ["-123.5", "->", "-23.4"] and line.index("-123.5") > head.index("MS-SSIM")
+    old = replace(OUTCOME, plain=replace(PLAIN, ssimulacra2=None), refined=replace(REFINED, ssimulacra2=None))
+    assert summary([replace(DONE, outcome=old)]).splitlines()[1].split()[8:] == ["-10.00%"]
 
 
 def test_totals_failures_and_pictures_done_before() -> None:
@@ -62,8 +83,8 @@ def test_plain_encoding_has_a_table_of_its_own() -> None:
     outcome = replace(OUTCOME, refined=PLAIN, gain_percent=0.0, iters=0)
     plain = replace(DONE, outcome=outcome)
     head, line = summary([plain]).splitlines()
-    assert head.split() == ["picture", "quality", "bytes", "PSNR", "MS-SSIM"]
-    assert line.split() == ["a.png", "4.50", "1000", "30.00"]
+    assert head.split() == ["picture", "quality", "bytes", "PSNR", "MS-SSIM", "SSIMULACRA", "2"]
+    assert line.split() == ["a.png", "4.50", "1000", "30.00", "61.2"]
     assert len(head) == len(line)
     assert "refined" in summary([plain, DONE])  # of two runs
     assert "refined" in summary(

@@ -32,7 +32,7 @@ def opened(
 
 
 def record(gain: float, seconds: float = 1.0) -> Record:
-    score = Score(1, 1.0, None, None, 1.0)
+    score = Score(1, 1.0, None, None, None, 1.0)
     outcome = Outcome("", 1, 1, score, score, gain, verified=True, iters=10, refine_seconds=seconds)
     return Record(SCHEMA, "done", "a.png", "", outcome=outcome)
 
