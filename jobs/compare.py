@@ -37,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--anchors", help="published curves: kodak, tecnick, clic or none (default: by the pictures)")
     what.add_argument("--pictures", type=int, default=4, help="pictures shown on the page")
     search = flags.add_argument_group("refinement")
+    search.add_argument("--tune", metavar="NAME", help="mse, ms-ssim, visual or visual:SHARE, as of rdo-encode")
     search.add_argument("--iters", help="steps; several, as 10,40,160, show gain against time (default: effort 5, 40)")
     search.add_argument("--method", help="rdoq, or a relaxation: ste, sga, ... (default rdoq)")
     search.add_argument("--time-budget", type=float, metavar="S", help="about S seconds of refinement per picture")
@@ -84,7 +85,7 @@ def parse(arguments: argparse.Namespace, command: str) -> "CompareSettings":
         records=tuple(arguments.records or ()),
         output=output_folder(arguments.output, arguments.records),
         qualities=tuple(cli.numbers(arguments.qualities, "--qualities")) if arguments.qualities else None,
-        recipes=parse_recipes(arguments.iters, refine_flags, arguments.model),
+        recipes=parse_recipes(arguments.iters, refine_flags, arguments.model, arguments.tune),
         codecs=choose_codecs(arguments.codecs, all_by_default=not arguments.records),
         anchors=load_anchors(arguments.anchors) if arguments.anchors not in (None, "none") else None,
         find_anchors=not arguments.anchors,
@@ -93,6 +94,7 @@ def parse(arguments: argparse.Namespace, command: str) -> "CompareSettings":
         pool=cli.from_flags(PoolSettings, arguments),
         command=command,
         json=arguments.json,
+        tune=arguments.tune,
     )
 
 

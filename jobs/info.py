@@ -31,6 +31,7 @@ class Info:
     height: int
     bpp: float
     quality: float
+    gain_profile: int
     grey: bool
     model_id: str
     model: str | None
@@ -109,6 +110,7 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
         height=header.height,
         bpp=8 * len(data) / (header.width * header.height),
         quality=header.quality,
+        gain_profile=header.gain_profile,
         grey=header.grey,
         model_id=header.model_id.hex(),
         model=codec.config.name if known else None,

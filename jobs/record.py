@@ -18,6 +18,7 @@ KEYS = (
     "schema", "status", "input", "output", "input_sha256", "output_sha256", "width", "height", "model", "model_id",
     "config_hash", "quality", "lmbda", "iters", "seconds", "device", "plain", "refined", "gain_percent", "verified",
     "error", "refine_seconds", "input_stamp", "method", "cwd", "aim_hash", "iters_asked", "policy",
+    "tune", "gain_profile",
 )  # fmt: skip  # of a record in JSON, in this order
 
 
@@ -56,6 +57,7 @@ class Outcome:
         iters: refinement steps taken; 0 is plain encoding.
         method: search or relaxation that took them; None for plain encoding.
         refine_seconds: wall time of refinement, a part of `Record.seconds`.
+        gain_profile: quantisation steps of the written file, 0 are the model's own (`codec.gain_profiles`).
     """
 
     output_sha256: str
@@ -68,6 +70,7 @@ class Outcome:
     iters: int
     method: str | None = None
     refine_seconds: float | None = None
+    gain_profile: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class Record:
         aim_hash: hash of all settings but the image policy and the effort.
         iters_asked: steps in the settings; a search for a target may take more.
         policy: those decisions of the image policy that this image could not be read without.
+        tune: what the file is to be good at (`rdo.tune`); None is what the model was trained for.
     """
 
     schema: str
@@ -104,6 +108,7 @@ class Record:
     aim_hash: str | None = None
     iters_asked: int | None = None
     policy: dict[str, str | int | bool] | None = None
+    tune: str | None = None
     outcome: Outcome | None = None
 
     @property
@@ -170,5 +175,6 @@ def from_mapping(found: Mapping[str, Any]) -> Record:
     if found.get("plain") is None:
         return Record(**header)
     values: dict[str, Any] = {f.name: found.get(f.name) for f in fields(Outcome)}
+    values["gain_profile"] = found.get("gain_profile") or 0
     values |= {name: Score(**{"ssimulacra2": None, **found[name]}) for name in ("plain", "refined")}
     return Record(**header, outcome=Outcome(**values))

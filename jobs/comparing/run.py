@@ -45,6 +45,7 @@ class CompareSettings:
         pool: model, device and workers.
         command: command line, for the report.
         json: whether to print the report as JSON instead of its tables.
+        tune: what the refined files are to be good at (`rdo.tune`); None is what the model was trained for.
     """
 
     inputs: tuple[str, ...]
@@ -60,6 +61,7 @@ class CompareSettings:
     pool: PoolSettings
     command: str
     json: bool
+    tune: str | None = None
 
 
 class MeasuredReport(NamedTuple):
@@ -69,14 +71,16 @@ class MeasuredReport(NamedTuple):
     views: list[View]
 
 
-def parse_recipes(iters: str | None, flags: RefineFlags, model: str) -> tuple[RefineConfig, ...]:
+def parse_recipes(
+    iters: str | None, flags: RefineFlags, model: str, tune: str | None = None
+) -> tuple[RefineConfig, ...]:
     """Return a recipe for each number of steps between commas; None takes the number of --config or the default effort.
 
     Raises:
         ConfigError: no whole number of steps, or a bad file or value in the flags.
     """
     steps = [cli.whole(value) for value in cli.numbers(iters, "--iters")] if iters else [None]
-    return tuple(refine_config(replace(flags, effort=None, iters=count), model) for count in steps)
+    return tuple(refine_config(replace(flags, effort=None, iters=count), model, tune) for count in steps)
 
 
 def compare(settings: CompareSettings) -> int:
@@ -166,7 +170,7 @@ def _encode_ladder(settings: CompareSettings, codec: AnyCodec) -> list[Record]:
             inputs=list(settings.inputs),
             folder=settings.output,
             codec=codec,
-            config=EncodeConfig(settings.pool.model, policy=settings.policy),
+            config=EncodeConfig(settings.pool.model, policy=settings.policy, tune=settings.tune),
             qualities=list(qualities),
             recipes=list(settings.recipes),
             pool=pool,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
+from codec.bitstream.container import unpack
 from codec.images.pixels import Pixels
 from codec.interface import AnyCodec
 from jobs.record import Outcome, score
@@ -87,5 +88,6 @@ def _measured(encoded: EncodedPicture, pixels: Pixels) -> Encoded:
         iters=refined.iters,
         method=refined.method if refined.iters else None,
         refine_seconds=refined.seconds / len(refined.plain.y),
+        gain_profile=unpack(encoded.file.data)[0].gain_profile,
     )
     return Encoded(encoded.file.data, encoded.quality, encoded.lmbda, outcome)

@@ -144,6 +144,7 @@ def _header(item: Item, codec: AnyCodec, config: EncodeConfig) -> Record:
         quality=config.quality,
         lmbda=config.lmbda if config.lmbda is not None else codec.lmbda_of(config.quality),
         device=str(codec.device),
+        tune=config.tune,
     )
 
 
