@@ -128,7 +128,7 @@ def as_text(info: Info) -> str:
         cli.printable(info.file),
         f"  size      {info.width} x {info.height}{', grey' if info.grey else ''}",
         f"  bytes     {info.bytes} ({info.bpp:.4f} bpp)",
-        f"  quality   {info.quality:g}",
+        f"  quality   {info.quality:g}{f', gain profile {info.gain_profile}' if info.gain_profile else ''}",
         f"  model     {model}",
     ]
     if info.y_bytes_est is not None and info.z_bytes_est is not None and info.overhead_bytes is not None:

@@ -17,6 +17,7 @@ from rdo.schedules import Clock
 from rdo.target import Goal
 
 BISECTIONS_MAX = 8
+WRITTEN_PIXELS_MAX = 1 << 16  # of pictures so small that a file is written quickly, and estimates may be off by 15 %
 
 
 class Candidate(NamedTuple):
@@ -65,9 +66,9 @@ class Measurement(NamedTuple):
         Where the entropy coder is slow, as our own is, bytes are the model's estimate, which is close to them; a codec
         with a quick coder writes the file.
         """
-        level = self.codec.level(quality)
+        level, pixels = self.codec.level(quality), self.x.shape[-2] * self.x.shape[-1]
         latents = plain_latents(self.codec, self.x, level)
-        if self.goal.kind != "bytes" or not self.codec.slow_coder:
+        if self.goal.kind != "bytes" or not self.codec.slow_coder or pixels <= WRITTEN_PIXELS_MAX:
             return self.measure(latents, quality)
         bits = sum(rate(self.codec, latents, level))
         return math.log(float(bits) / 8 + HEADER_BYTES)

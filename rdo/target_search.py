@@ -18,7 +18,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from codec.architecture import QUALITY_FIRST, QUALITY_LAST, on_header_grid
+from codec.architecture import on_header_grid
 from codec.coding import coding_arithmetic
 from codec.interface import AnyCodec
 from rdo.config import RefineConfig
@@ -26,6 +26,7 @@ from rdo.distortion import Distortion, distortion_of
 from rdo.measurement import Measurement
 from rdo.memory import within_memory
 from rdo.objective import Problem, priced
+from rdo.plain_quality import clamp_quality, find_plain_quality
 from rdo.refinement import Progress, Refined, refine
 from rdo.schedules import Clock, StepCounter
 from rdo.target import Goal
@@ -36,9 +37,6 @@ TOTAL_FRACTION = 1.5  # steps of the short refinement, one run and its trims tog
 # largest distance between the goal and the nearest plain encoding that refinement and lmbda can bridge: of log(bytes),
 # where plain files are too large, of dB, or of points
 PLAIN_DISTANCE_MAX = {"bytes": 0.7, "psnr": 2.0, "ssimulacra2": 15.0}
-SECANTS_MAX = 8
-QUALITY_TOLERANCE = 0.01
-QUALITY_INITIAL = 4.0
 RUNS_MAX = 3  # each at another quality; most pictures need one
 
 
@@ -83,6 +81,7 @@ def refine_to(
         short = refined_at(quality, PROBE_FRACTION, PROBE_FRACTION / TOTAL_FRACTION)
         change = measurement.measure(short.latents, quality) - measurement.measure(short.plain, quality)
         quality, _ = find_plain_quality(measurement, goal.aim - change)
+    missed = list[tuple[float, float]]()  # (measured value, quality) of runs
     for _ in range(RUNS_MAX):
         refined = refined_at(quality, 1, 1 / (TOTAL_FRACTION - PROBE_FRACTION))  # leaves seconds for the trims
         start = OperatingPoint(refined, quality, codec.lmbda_of(quality))
@@ -93,34 +92,12 @@ def refine_to(
             point = _operating_point(problem, start, trimmed)
             refined = replace(point.refined, iters=counter.total, seconds=measurement.clock.seconds)
             return point._replace(refined=refined)
-        measured = trimmed.candidate.measured
-        error, before = goal.out_of_reach(measured, quality), quality
-        quality = on_header_grid(_clamp_quality(quality + (goal.aim - measured) / goal.slopes.quality))
+        measured, before = trimmed.candidate.measured, quality
+        missed.append((measured, quality))
+        quality = on_header_grid(clamp_quality(quality + (goal.aim - measured) / goal.slopes.quality))
         if quality == before:  # an end of the scale
             break
-    raise error
-
-
-def find_plain_quality(measurement: Measurement, aim: float) -> tuple[float, float]:
-    """Find the quality in 1..8 at which the measured value of plain encoding is nearest to `aim`, by the secant method.
-
-    Args:
-        aim: log(bytes), or PSNR in dB.
-
-    Returns:
-        The quality, on the grid that a file's header holds, and the measured value there.
-    """
-    quality, slope, points = QUALITY_INITIAL, measurement.goal.slopes.quality, list[tuple[float, float]]()
-    while True:
-        measured = measurement.measure_plain(quality)
-        if points and abs(quality - points[-1][0]) > 1e-3:
-            rise = (measured - points[-1][1]) / (quality - points[-1][0])
-            slope = rise if rise > 0 else slope
-        points.append((quality, measured))
-        wanted = _clamp_quality(quality + (aim - measured) / slope)
-        if abs(wanted - quality) < QUALITY_TOLERANCE or len(points) == SECANTS_MAX:
-            return on_header_grid(quality), measured
-        quality = wanted
+    raise goal.out_of_reach(*min(missed, key=lambda point: abs(point[0] - goal.aim)))
 
 
 def _operating_point(problem: Problem, start: OperatingPoint, trimmed: Trimmed) -> OperatingPoint:
@@ -152,7 +129,3 @@ def _check_attainable(goal: Goal, measured: float, quality: float) -> None:
     distance = measured - goal.aim if goal.kind == "bytes" else abs(measured - goal.aim)
     if distance > PLAIN_DISTANCE_MAX[goal.kind]:
         raise goal.out_of_reach(measured, quality, "plain encoding's nearest")
-
-
-def _clamp_quality(quality: float) -> float:
-    return min(QUALITY_LAST, max(QUALITY_FIRST, quality))

@@ -13,7 +13,7 @@ from codec.interface import Refinable
 from rdo.distortion import Distortion, distortion_of
 
 VISUAL_SHARE = 0.9
-VISUAL_PROFILES = (2, 4, 5)  # tried by plain encoding, and the cheapest taken
+VISUAL_PROFILES = (3, 4)  # tried by plain encoding, and the cheaper taken
 NAMES = "mse, ms-ssim, visual or visual:SHARE"
 
 

@@ -35,6 +35,7 @@ FLAT = {
     "refined": {"bytes": 100, "bpp": 1.25, "psnr_db": 30.0, "ms_ssim": 0.97, "ssimulacra2": 61.5, "cost": 2.0},
     "gain_percent": 20.0, "verified": True, "error": None, "refine_seconds": None, "input_stamp": None,
     "method": None, "cwd": None, "aim_hash": None, "iters_asked": None, "policy": None,
+    "tune": None, "gain_profile": 0,
 }  # fmt: skip
 
 
@@ -55,7 +56,7 @@ def test_json_has_every_field_of_the_contract_in_one_line(record: Record) -> Non
 def test_json_is_flat_and_in_order() -> None:
     assert DONE.to_json() == json.dumps(FLAT)
     found = json.loads(FAILED.to_json())
-    assert list(found) == list(FLAT) and found["verified"] is False
+    assert list(found) == list(FLAT) and found["verified"] is False and found["gain_profile"] is None
     assert found["error"] == FAILED.error and found["width"] is found["plain"] is found["refine_seconds"] is None
 
 
