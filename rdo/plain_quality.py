@@ -1,8 +1,8 @@
 """Quality at which plain encoding measures what is aimed at: the first guess of a target search.
 
 Measured values rise with quality on photographs, almost linearly, so secants find it in a few passes. On drawings and
-flat colours they may fall; then whole qualities are tried, and the interval that holds the aim is halved. The
-invariant: what is returned is the nearest of all that was measured.
+flat colours they may fall; then whole qualities are tried, and the lowest interval that holds the aim is halved. The
+invariant: nothing that was measured is nearer than what is returned, but for a tie, which the lower quality wins.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from rdo.measurement import Measurement
 
 SECANTS_MAX, HALVINGS_MAX = 8, 8
 QUALITY_TOLERANCE = 0.01
+TIE_LEVELS = 0.25  # of a typical level's rise
 CLOSE_LEVELS = 0.03  # of a typical level's rise: a refinement's own change and its trims are larger
 QUALITY_INITIAL = 4.0
 
@@ -35,10 +36,13 @@ def find_plain_quality(measurement: Measurement, aim: float) -> tuple[float, flo
         return seen[quality]
 
     def nearest() -> tuple[float, float]:
-        return min(seen.items(), key=lambda point: abs(point[1] - aim))
+        least = min(abs(measured - aim) for measured in seen.values())
+        most = close if least <= close else least + tie
+        return min(point for point in seen.items() if abs(point[1] - aim) <= most)
 
-    close = CLOSE_LEVELS * measurement.goal.slopes.quality
-    _follow_secants(measure, aim, measurement.goal.slopes.quality)
+    rise = measurement.goal.slopes.quality
+    close, tie = CLOSE_LEVELS * rise, TIE_LEVELS * rise
+    _follow_secants(measure, aim, rise)
     quality, measured = nearest()
     beyond = measurement.goal.kind == "bytes" and quality in (QUALITY_FIRST, QUALITY_LAST) and _rises(seen)
     if abs(measured - aim) <= close or beyond:  # sizes hardly ever fall: a ceiling above the scale needs no more passes
@@ -47,7 +51,7 @@ def find_plain_quality(measurement: Measurement, aim: float) -> tuple[float, flo
         measure(level)
     brackets = [(a, b) for a, b in pairwise(sorted(seen)) if (seen[a] - aim) * (seen[b] - aim) <= 0]
     if brackets:
-        low, high = min(brackets, key=lambda ends: abs(seen[ends[0]] - seen[ends[1]]))
+        low, high = brackets[0]
         for _ in range(HALVINGS_MAX):
             if abs(nearest()[1] - aim) <= close:
                 break

@@ -52,3 +52,11 @@ def test_a_curve_that_falls_is_searched_too(curve: Curve, aim: float) -> None:
 @pytest.mark.parametrize(("curve", "aim", "best"), [(straight, 60.0, 8.0), (straight, 20.0, 1.0), (hill, 55.0, 1.0)])
 def test_out_of_reach_gives_the_nearest_there_is(curve: Curve, aim: float, best: float) -> None:
     assert find_plain_quality(Measured(curve), aim)[0] == best  # type: ignore[arg-type]
+
+
+def test_of_two_that_are_nearly_as_near_the_lower_quality_is_taken() -> None:
+    def bridge(quality: float) -> float:  # 38.6 at quality 1, 41 in the middle, 38.5 at 8
+        return 41 - 0.195 * (quality - 4.5) ** 2 - 0.01 * quality
+
+    quality, value = find_plain_quality(Measured(bridge), 38.0)  # type: ignore[arg-type]
+    assert quality == 1 and value == pytest.approx(bridge(1))
