@@ -38,7 +38,7 @@ class Priced(Protocol):
 
     @property
     def depends_on_z(self) -> bool:
-        """Whether the picture depends on z too: z moves the grid of y, or takes part in synthesis. Default: no."""
+        """Tell whether the picture depends on z too: z moves the grid of y, or takes part in synthesis. Default: no."""
         return False
 
     def grid(self, latents: Latents, quality: Tensor) -> Latents:  # noqa: ARG002  (arguments are for overriding methods)
@@ -102,7 +102,7 @@ class Refinable(Priced, Protocol):
 
     @property
     def variable_rate(self) -> bool:
-        """Whether every quality in 1..8 exists, else `default_quality` alone. Default: no."""
+        """Tell whether every quality in 1..8 exists, else `default_quality` alone. Default: no."""
         return False
 
     @property
@@ -121,7 +121,7 @@ class Refinable(Priced, Protocol):
 
     @property
     def supports_bf16(self) -> bool:
-        """Whether a search may run the networks under bfloat16 autocast on a GPU. Default: no."""
+        """Tell whether a search may run the networks under bfloat16 autocast on a GPU. Default: no."""
         return False
 
     def level(self, quality: float) -> Tensor:
@@ -149,12 +149,12 @@ class Refinable(Priced, Protocol):
 
     @property
     def gain_profile(self) -> int:
-        """Which of its gain profiles the codec quantises by; 0 (default) is that of its training."""
+        """Index of the gain profile that the codec quantises by; 0 (default) is that of its training."""
         return 0
 
     @property
     def gain_profiles(self) -> int:
-        """How many gain profiles there are: sets of quantisation steps that the same weights code. Default: 1."""
+        """Number of gain profiles, sets of quantisation steps that the same weights code. Default: 1."""
         return 1
 
     def with_gain_profile(self, profile: int) -> Self:
@@ -181,7 +181,7 @@ class AnyCodec(Refinable, Protocol):
 
     @property
     def slow_coder(self) -> bool:
-        """Whether coding takes far longer than one `mixture`: searches then estimate bytes first. Default: no."""
+        """Tell whether coding takes far longer than one `mixture`: searches then estimate bytes first. Default: no."""
         return False
 
     def check_ready(self) -> None:

@@ -33,7 +33,7 @@ class Distortion:
         weight: weights (1, 1, H, W) of the mse, of mean 1, on the images' device; None weighs all pixels alike.
         visual_share: share v of SSIMULACRA 2 in 0..1; the rest is the mse.
         visual_scale: k of each image, (B,); set by `fitted`.
-        reference: the originals as SSIMULACRA 2 sees them; set by `fitted`, else computed in every call.
+        reference: the originals as SSIMULACRA 2 sees them; set by `fitted`.
     """
 
     ms_ssim_share: float = 0.0
@@ -56,7 +56,7 @@ class Distortion:
 
     @property
     def capturable(self) -> bool:
-        """Whether a CUDA graph can hold it; not with MS-SSIM, which copies its window to the device in every call."""
+        """Tell whether a CUDA graph can hold it; not with MS-SSIM, which copies its window to the device each time."""
         return self.ms_ssim_share == 0
 
     def fitted(self, x: Tensor, x_plain: Tensor) -> "Distortion":
@@ -71,7 +71,7 @@ class Distortion:
         with torch.no_grad():
             raw = ssimulacra2.raw(x_plain.clamp(0, 1), reference).clamp(min=RAW_MIN)
             scale = image_distortion(x_plain.float().clamp(0, 1), x, "mse") / raw
-        return replace(self, visual_scale=VISUAL_WEIGHT * scale, reference=tuple(reference))
+        return replace(self, visual_scale=VISUAL_WEIGHT * scale, reference=reference)
 
     def of_images(self, chosen: list[int]) -> "Distortion":
         """Return the distortion of some of the images that this one was fitted to."""
@@ -92,9 +92,8 @@ class Distortion:
         if self.ms_ssim_share:
             total = total + self.ms_ssim_share * image_distortion(x_hat, x, "ms_ssim")
         if self.visual_share:
-            assert self.visual_scale is not None, "fit it first: k is a picture's own"
-            reference = ssimulacra2.prepare(x) if self.reference is None else list(self.reference)
-            total = total + self.visual_share * self.visual_scale * ssimulacra2.raw(x_hat, reference)
+            assert self.visual_scale is not None and self.reference is not None, "fit it first: k is a picture's own"
+            total = total + self.visual_share * self.visual_scale * ssimulacra2.raw(x_hat, self.reference)
         return total
 
     def _squared(self, x_hat: Tensor, x: Tensor) -> Tensor:

@@ -5,42 +5,63 @@ of plain encoding: bytes as written, distortion of the decoded 8-bit pixels.
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from codec.coding import Verified, coding_arithmetic, plain_latents, write_verified
+from codec.coding import coding_arithmetic, plain_latents, write_verified
 from codec.errors import ConfigError
-from codec.images.pixels import Pixels, crop, to_tensor
+from codec.images.pixels import Pixels, to_tensor
 from codec.interface import AnyCodec, Latents
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion
 from rdo.gain_choice import choose_gain_profiles
+from rdo.objective import Problem
 from rdo.presets import recipe, usual_method
 from rdo.refinement import Progress, Refined, refine
 from rdo.target import Goal, Kind
 from rdo.target_search import refine_to
-from rdo.tune import Tune, presets_of, tune_of
+from rdo.tune import Tune, tune_of
+
+
+@dataclass(frozen=True)
+class PricedFile:
+    """Bytes of a verified file, the pixels decoded from them, and the distortion of these."""
+
+    data: bytes
+    pixels: Pixels
+    distortion: float
+
+    def cost(self, lmbda: float) -> float:
+        """Return bpp + lmbda * distortion."""
+        return 8 * len(self.data) / (self.pixels.width * self.pixels.height) + lmbda * self.distortion
 
 
 @dataclass(frozen=True)
 class EncodedPicture:
-    """One picture's file and its plain encoding, both decoded from their bytes.
+    """One picture's file and its plain encoding.
 
     Attributes:
-        file: the refined file, or the plain one where that costs less.
-        plain: the file of plain encoding at the same quality, with the codec's own quantisation steps.
-        cost, plain_cost: bpp + lmbda * distortion of both, from file bytes and decoded 8-bit pixels.
+        file: the refined file; without a goal, the plain one where that costs less.
+        plain: the file of plain encoding at the same quality, by the codec's own quantisation steps; under a goal, by
+            those of `file`.
         quality, lmbda: those of the file.
         refined: the refinement that it came from, of this picture and of those refined with it.
     """
 
-    file: Verified
-    plain: Verified
-    cost: float
-    plain_cost: float
+    file: PricedFile
+    plain: PricedFile
     quality: float
     lmbda: float
+    refined: Refined
+
+
+class _Run(NamedTuple):
+    """Refinement of the images with one gain profile, by their indices, and the codec of that profile."""
+
+    codec: AnyCodec
+    images: list[int]
     refined: Refined
 
 
@@ -88,7 +109,7 @@ def encode(
     aim = tune_of(tune, codec)
     if distortion is not None:
         aim = replace(aim, distortion=distortion)
-    settings = config or recipe(iters, usual_method(codec.config.name), presets=presets_of(tune))
+    settings = config or recipe(iters, usual_method(codec.config.name), presets=aim.presets)
     encoded = encode_pictures(
         codec, [pixels], tune=aim, quality=quality, lmbda=lmbda, goal=goal, config=settings, progress=progress
     )
@@ -125,65 +146,76 @@ def encode_pictures(
         assert len(pictures) == 1, "each picture meets a goal at a quality of its own"
         profiled = codec.with_gain_profile(tune.gain_profiles[len(tune.gain_profiles) // 2])
         found = refine_to(profiled, x, goal, config, pictures[0].grey, progress, tune.distortion)
-        plain = write_verified(profiled, found.refined.plain, pictures[0], found.quality)
-        file = write_verified(profiled, found.refined.latents, pictures[0], found.quality)
-        price = _Pricing(codec, found.lmbda, found.refined.distortion)
-        costs = (price(file, pictures[0], x), price(plain, pictures[0], x))
-        return [EncodedPicture(file, plain, *costs, found.quality, found.lmbda, found.refined)]
+        refined = found.refined
+        file, plain = (
+            _write(profiled, latents, pictures[0], found.quality, refined.distortion)
+            for latents in (refined.latents, refined.plain)
+        )
+        return [EncodedPicture(file, plain, found.quality, found.lmbda, refined)]
     quality = codec.default_quality if quality is None else quality
     lmbda = codec.lmbda_of(quality) if lmbda is None else lmbda
-    plain_files, distortion = _plain(codec, pictures, x, quality, tune.distortion)
-    profiles = choose_gain_profiles(
-        codec, x, quality, lmbda=lmbda, distortion=distortion, profiles=tune.gain_profiles if config.iters else (0,)
+    all_plain, distortion, runs = _refine(
+        codec, x, quality=quality, lmbda=lmbda, tune=tune, config=config, progress=progress
     )
     encoded: dict[int, EncodedPicture] = {}
-    for profile in sorted(set(profiles)):
-        chosen = [index for index, own in enumerate(profiles) if own == profile]
-        budget = config.time_budget and config.time_budget * len(chosen)
-        profiled = codec.with_gain_profile(profile)
-        part = distortion.of_images(chosen)
-        refined = refine(profiled, x[chosen], quality, replace(config, time_budget=budget), lmbda, progress, part)
-        for position, index in enumerate(chosen):
-            plain, pixels, one = plain_files[index], pictures[index], [position]
-            file = plain
-            if refined.iters:
-                file = write_verified(profiled, Latents(*(v[one] for v in refined.latents)), pixels, quality)
-            price = _Pricing(codec, lmbda, distortion.of_images([index]))
-            cost, plain_cost = (price(each, pixels, x[[index]]) for each in (file, plain))
-            if cost > plain_cost:  # by rounding to 8 bits, or the padding of the file
-                file, cost = plain, plain_cost
-            encoded[index] = EncodedPicture(file, plain, cost, plain_cost, quality, lmbda, refined)
+    for run in runs:
+        for position, index in enumerate(run.images):
+            pixels, own = pictures[index], distortion.of_images([index])
+            plain = file = _write(codec, _image(all_plain, index), pixels, quality, own)
+            if run.refined.iters:
+                file = _write(run.codec, _image(run.refined.latents, position), pixels, quality, own)
+                # 8-bit rounding and the padding of the file can tip a tie of estimates
+                file = min(file, plain, key=lambda each: each.cost(lmbda))
+            encoded[index] = EncodedPicture(file, plain, quality, lmbda, run.refined)
     return [encoded[index] for index in range(len(pictures))]
 
 
-def _plain(
-    codec: AnyCodec, pictures: list[Pixels], x: Tensor, quality: float, distortion: Distortion
-) -> tuple[list[Verified], Distortion]:
-    """Encode plainly; return the files, and the distortion fitted to the pictures."""
+def _refine(
+    codec: AnyCodec,
+    x: Tensor,
+    *,
+    quality: float,
+    lmbda: float,
+    tune: Tune,
+    config: RefineConfig,
+    progress: Progress,
+) -> tuple[Latents, Distortion, list[_Run]]:
+    """Refine images x (B, 3, H, W), each with a gain profile of its own where the tuning has several to choose from.
+
+    Returns:
+        The latents of plain encoding by the codec's own steps, the distortion fitted to the images by them, and the
+        refinements, one for each profile chosen.
+    """
+
+    def run(profile: int, images: list[int], distortion: Distortion) -> _Run:
+        profiled, budget = codec.with_gain_profile(profile), config.time_budget and config.time_budget * len(images)
+        own = replace(config, time_budget=budget)
+        return _Run(profiled, images, refine(profiled, x[images], quality, own, lmbda, progress, distortion))
+
+    if not config.iters or tune.gain_profiles == (codec.gain_profile,):  # which begins with the plain encoding
+        only = run(codec.gain_profile, list(range(len(x))), tune.distortion)
+        return only.refined.plain, only.refined.distortion, [only]
     level = codec.level(quality).expand(len(x))
     with coding_arithmetic():
-        latents = plain_latents(codec, x, level)
-        if distortion.visual_share:
-            distortion = distortion.fitted(x, crop(codec.synthesise(latents, level), *x.shape[-2:]))
-    files = [
-        write_verified(codec, Latents(*(v[[index]] for v in latents)), pixels, quality)
-        for index, pixels in enumerate(pictures)
-    ]
-    return files, distortion
+        plain = plain_latents(codec, x, level)
+        distortion = Problem(codec, x, level, torch.full_like(level, lmbda), tune.distortion).fitted(plain).metric
+    profiles = choose_gain_profiles(codec, x, quality, lmbda=lmbda, distortion=distortion, profiles=tune.gain_profiles)
+    runs = []
+    for profile in sorted(set(profiles)):
+        images = [index for index, own in enumerate(profiles) if own == profile]
+        runs.append(run(profile, images, distortion.of_images(images)))
+    return plain, distortion, runs
 
 
-@dataclass(frozen=True)
-class _Pricing:
-    """Cost of a decoded file: bpp + lmbda * distortion, the distortion fitted to its one picture."""
+def _image(latents: Latents, index: int) -> Latents:
+    """Return the latents of one image, as a batch of 1."""
+    return Latents(*(v[index : index + 1] for v in latents))
 
-    codec: AnyCodec
-    lmbda: float
-    distortion: Distortion
 
-    def __call__(self, file: Verified, pixels: Pixels, x: Tensor) -> float:
-        """Return the cost of a file of a picture, which is x (1, 3, H, W)."""
-        bpp = 8 * len(file.data) / (pixels.width * pixels.height)
-        return bpp + self.lmbda * float(self.distortion(_tensor(self.codec, file.pixels), x))
+def _write(codec: AnyCodec, latents: Latents, pixels: Pixels, quality: float, distortion: Distortion) -> PricedFile:
+    """Write and verify the file of a picture; `distortion` is fitted to it."""
+    data, decoded = write_verified(codec, latents, pixels, quality)
+    return PricedFile(data, decoded, float(distortion(_tensor(codec, decoded), _tensor(codec, pixels))))
 
 
 def _tensor(codec: AnyCodec, pixels: Pixels) -> Tensor:

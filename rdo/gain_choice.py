@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from codec.coding import coding_arithmetic, plain_latents
-from codec.images.pixels import crop
-from codec.interface import Refinable, rate
+from codec.interface import Refinable
 from rdo.distortion import Distortion
+from rdo.objective import Problem
 
 
 @torch.no_grad()
@@ -30,8 +30,6 @@ def choose_gain_profiles(
         for profile in profiles:
             profiled = codec.with_gain_profile(profile)
             level = profiled.level(quality).expand(len(x))
-            latents = plain_latents(profiled, x, level)
-            bpp = sum(rate(profiled, latents, level)) / (x.shape[-2] * x.shape[-1])
-            x_hat = crop(profiled.synthesise(latents, level), *x.shape[-2:]).float().clamp(0, 1)
-            costs.append(bpp + lmbda * distortion(x_hat, x))
+            problem = Problem(profiled, x, level, torch.full_like(level, lmbda), distortion)
+            costs.append(problem.cost(plain_latents(profiled, x, level)).total)
     return [profiles[index] for index in torch.stack(costs).argmin(0).tolist()]

@@ -80,5 +80,5 @@ def _follow_secants(measure: Callable[[float], float], aim: float, slope: float)
 
 
 def _rises(points: dict[float, float]) -> bool:
-    """Whether measured values rise with quality."""
+    """Tell whether measured values rise with quality."""
     return all(points[a] <= points[b] for a, b in pairwise(sorted(points)))

@@ -95,7 +95,7 @@ def score_of(raw: Tensor) -> Tensor:
     return 100 - 10 * cubic.clamp(min=0) ** POWER
 
 
-def raw(x_hat: Tensor, reference: list[Planes]) -> Tensor:
+def raw(x_hat: Tensor, reference: tuple[Planes, ...]) -> Tensor:
     """Return the weighted sum of error norms (B,) that a score is made of: 0 for identical pictures, without a bound.
 
     Differentiable in x_hat, sRGB (B, 3, H, W) in [0, 1], computed in single precision unless x_hat is double;
@@ -112,7 +112,7 @@ def raw(x_hat: Tensor, reference: list[Planes]) -> Tensor:
 
 
 @torch.no_grad()
-def prepare(x: Tensor) -> list[Planes]:
+def prepare(x: Tensor) -> tuple[Planes, ...]:
     """Compute once what `raw` needs of original pictures x, sRGB (B, 3, H, W) in [0, 1], for each scale.
 
     Raises:
@@ -128,7 +128,7 @@ def prepare(x: Tensor) -> list[Planes]:
             values = xyb(light, chosen) if chosen else light[:, :0]
             means, squares = window_mean(torch.cat([values, values.square()], 1)).chunk(2, 1)
             found.append(Planes(values, means, squares - means.square()))
-    return found
+    return tuple(found)
 
 
 def _at_least_single(x: Tensor) -> Tensor:

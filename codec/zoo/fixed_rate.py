@@ -96,7 +96,7 @@ class ZooCodec(nn.Module, AnyCodec):
 
     @property
     def depends_on_z(self) -> bool:
-        """Whether the grid of y is shifted by predicted means, which follow z."""
+        """Tell whether the grid of y is shifted by predicted means, which follow z."""
         return has_means(self.model)
 
     def latent_shapes(self, width: int, height: int) -> tuple[Shape, Shape]:

@@ -73,8 +73,8 @@ def _encode(
 def _measured(encoded: EncodedPicture, pixels: Pixels) -> Encoded:
     """Return a file with its measurements, and those of its plain encoding."""
     plain, best = (
-        replace(score(pixels, file.pixels, len(file.data), encoded.lmbda), cost=cost)
-        for file, cost in ((encoded.plain, encoded.plain_cost), (encoded.file, encoded.cost))
+        score(pixels, file.pixels, len(file.data), encoded.lmbda, file.distortion)
+        for file in (encoded.plain, encoded.file)
     )
     refined = encoded.refined
     outcome = Outcome(
