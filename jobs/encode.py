@@ -57,6 +57,22 @@ def build_parser() -> argparse.ArgumentParser:
     flags = cli.parser("rdo-encode", "Encode pictures, spending time to make the files smaller.", EXAMPLES)
     flags.add_argument("inputs", nargs="+", metavar="PICTURE", help="files or folders; - is standard input")
     flags.add_argument("-o", "--output", help="folder (default rdo-out), or one .rdo file; - is standard output")
+    _add_rate_flags(flags)
+    _add_refinement_flags(flags)
+    cli.add_picture_flags(flags)
+    run = flags.add_argument_group("run")
+    run.add_argument("--overwrite", action="store_true", help="encode again what is done; replace existing files")
+    run.add_argument(
+        "--dry-run", action="store_true", help="list what would be written; checks settings and headers, not pixels"
+    )
+    run.add_argument("--json", action="store_true", help="print records, a JSON object a line, instead of the table")
+    cli.add_model_flags(run)
+    add_pool_flags(flags)
+    return flags
+
+
+def _add_rate_flags(flags: argparse.ArgumentParser) -> None:
+    """Add the flags of `RateFlags`."""
     rate = flags.add_argument_group("rate")
     rate.add_argument("--quality", type=float, help="1 (smallest) to 8 (best), continuous (default 4)")
     rate.add_argument("--lmbda", type=float, help="weight of mse (0..255) against bpp, default: what fits the quality")
@@ -84,6 +100,10 @@ def build_parser() -> argparse.ArgumentParser:
     rate.add_argument(
         "--roi-weight", type=float, metavar="W", help="weight of errors under white against black (default 8)"
     )
+
+
+def _add_refinement_flags(flags: argparse.ArgumentParser) -> None:
+    """Add the flags of `RefineFlags`."""
     search = flags.add_argument_group("refinement: how much, then details that override it")
     much = search.add_mutually_exclusive_group()
     much.add_argument("--effort", type=int, metavar="1..9", help="preset of configs/refine (default 5)")
@@ -92,7 +112,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--iters", type=int, help="steps, with the schedules of the nearest preset; 0 is plain encoding"
     )
     search.add_argument(
-        "--method", help="rdoq, or a relaxation: sga, linear, ... (default rdoq; sga for compressai: models)"
+        "--method",
+        help="rdoq, or a relaxation: sga, linear, ... (default: the preset's; sga for compressai: models)",
     )
     search.add_argument("--time-budget", type=float, metavar="S", help="about S seconds of refinement per picture")
     search.add_argument("--patience", type=int, help="stop after this many checks in a row without a gain (0: never)")
@@ -101,16 +122,6 @@ def build_parser() -> argparse.ArgumentParser:
         "--memory-limit", type=float, metavar="GIB", dest="memory_gib",
         help="of the process while it refines; less takes longer (default: strips of 2 megapixels; of a GPU most)",
     )  # fmt: skip
-    cli.add_picture_flags(flags)
-    run = flags.add_argument_group("run")
-    run.add_argument("--overwrite", action="store_true", help="encode again what is done; replace existing files")
-    run.add_argument(
-        "--dry-run", action="store_true", help="list what would be written; checks settings and headers, not pixels"
-    )
-    run.add_argument("--json", action="store_true", help="print records, a JSON object a line, instead of the table")
-    cli.add_model_flags(run)
-    add_pool_flags(flags)
-    return flags
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Target search: the quality and lmbda at which a refined file has a given size, or a given PSNR.
+"""Target search: the quality and lmbda at which a refined file has a given size, PSNR or SSIMULACRA 2 score.
 
     quality <- where plain encoding meets the goal
     change  <- measured value of a short refinement at that quality, minus that of plain encoding
@@ -8,8 +8,8 @@
         trim (`rdo.trim`): continue under other lmbdas;  if the file meets the goal, return it
         quality <- quality + (goal - measured) / slope
 
-The measured value is log(bytes) of the written file, or the PSNR of its decoded 8-bit pixels in dB. Both are almost
-linear in quality, so quality is found by the secant method.
+The measured value is log(bytes) of the written file, or the PSNR in dB or the score of its decoded 8-bit pixels. On
+photographs all are almost linear in quality; `rdo.plain_quality` finds it there and elsewhere.
 """
 
 import math
@@ -56,7 +56,7 @@ def refine_to(
     Args:
         codec: frozen variable-rate codec.
         x: image (1, 3, H, W) in [0, 1], on the codec's device and unpadded.
-        goal: size or PSNR.
+        goal: size, PSNR or score.
         config: settings of each run, except that the time budget is shared by all.
         grey: whether the file holds a grey picture.
         progress: called with the number of each step, counted over all runs.
@@ -89,9 +89,7 @@ def refine_to(
         problem = Problem(within_memory(codec, x.shape, config), x, codec.level(quality), lmbda, refined.distortion)
         trimmed = trim(measurement, problem, start, config=config, counter=counter)
         if trimmed.reached:
-            point = _operating_point(problem, start, trimmed)
-            refined = replace(point.refined, iters=counter.total, seconds=measurement.clock.seconds)
-            return point._replace(refined=refined)
+            return _operating_point(problem, start, trimmed, iters=counter.total, seconds=measurement.clock.seconds)
         measured, before = trimmed.candidate.measured, quality
         missed.append((measured, quality))
         quality = on_header_grid(clamp_quality(quality + (goal.aim - measured) / goal.slopes.quality))
@@ -100,13 +98,20 @@ def refine_to(
     raise goal.out_of_reach(*min(missed, key=lambda point: abs(point[0] - goal.aim)))
 
 
-def _operating_point(problem: Problem, start: OperatingPoint, trimmed: Trimmed) -> OperatingPoint:
-    """Replace the latents of a refinement by trimmed ones, and compute both costs anew under the last lmbda."""
+def _operating_point(
+    problem: Problem, start: OperatingPoint, trimmed: Trimmed, *, iters: int, seconds: float
+) -> OperatingPoint:
+    """Replace the latents of a refinement by trimmed ones, and compute both costs anew under the last lmbda.
+
+    `iters` and `seconds` are those of the whole search.
+    """
     problem = problem._replace(lmbda=torch.full_like(problem.lmbda, trimmed.lmbda))
     latents, plain = trimmed.candidate.latents, start.refined.plain
     with coding_arithmetic():
         cost, plain_cost = (priced(problem, each).cost for each in (latents, plain))
-    refined = replace(start.refined, latents=latents, cost_est=cost, plain_cost_est=plain_cost)
+    refined = replace(
+        start.refined, latents=latents, cost_est=cost, plain_cost_est=plain_cost, iters=iters, seconds=seconds
+    )
     return OperatingPoint(refined, start.quality, trimmed.lmbda)
 
 

@@ -1,4 +1,4 @@
-"""A refinement's problem, with the tiny codec and a synthetic photograph."""
+"""A refinement's problem, with the tiny codec and a synthetic photograph; and the embedded model."""
 
 from collections.abc import Callable
 
@@ -7,10 +7,17 @@ import torch
 
 from codec.coding import plain_latents
 from codec.images.pixels import Pixels, to_tensor
+from codec.loading import load
 from codec.model import Codec
 from rdo.objective import Best, Problem, priced
 
 LMBDA = 1e-3  # rate and distortion of an untrained codec weigh about the same
+
+
+@pytest.fixture(scope="session")
+def small() -> Codec:
+    """The embedded model: an untrained one has no order of sizes or PSNR."""
+    return load("small")
 
 
 @pytest.fixture

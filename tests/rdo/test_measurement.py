@@ -10,19 +10,12 @@ from torch import Tensor
 from codec.coding import decode, plain_latents, write
 from codec.images.pixels import Pixels, to_tensor
 from codec.interface import Latents
-from codec.loading import load
 from codec.model import Codec
 from rdo.measurement import Candidate, Measurement
 from rdo.schedules import Clock
 from rdo.target import Goal
 
 HEIGHT, WIDTH = 100, 130
-
-
-@pytest.fixture(scope="module")
-def small() -> Codec:
-    """The embedded model: an untrained one has no order of sizes or PSNR."""
-    return load("small")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from torch import Tensor
 from codec.coding import decode, write
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels, to_tensor
-from codec.loading import load
 from codec.model import Codec
 from rdo import RefineConfig, effort, refine, target_search
 from rdo.target import Goal
@@ -22,12 +21,6 @@ from rdo.target_search import refine_to
 from rdo.trim import OperatingPoint, Trimmed
 
 HEIGHT, WIDTH = 190, 250
-
-
-@pytest.fixture(scope="module")
-def small() -> Codec:
-    """The embedded model: an untrained one has no order of sizes or PSNR."""
-    return load("small")
 
 
 @pytest.fixture(scope="module")
