@@ -143,9 +143,9 @@ def _error(values: Tensor, reference: Planes, weights: list[tuple[Triple, Triple
     luminance = 1 - (means - reference.means).square()
     covariance = products - means * reference.means
     spread = squares - means.square() + reference.variances
-    ssim = (1 - luminance * (2 * covariance + C2) / (spread + C2)).clamp(min=0)
+    ssim = F.relu(1 - luminance * (2 * covariance + C2) / (spread + C2))  # without a gradient where nothing differs
     edges = (1 + (values - means).abs()) / (1 + (reference.values - reference.means).abs()) - 1
-    maps = (ssim, edges.clamp(min=0), (-edges).clamp(min=0))
+    maps = (ssim, F.relu(edges), F.relu(-edges))
     total = values.new_zeros(len(values))
     for channel, (of_mean, of_fourth) in enumerate(weights):
         for error, first, fourth in zip(maps, of_mean, of_fourth, strict=True):

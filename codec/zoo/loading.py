@@ -11,11 +11,9 @@ import torch
 from torch import Tensor
 
 from codec.errors import CheckpointError, ConfigError, first_line
-from codec.zoo import COMPRESSAI
+from codec.zoo import COMPRESSAI, split_name
 from codec.zoo.fixed_rate import LMBDAS, MODELS, ZooCodec, ZooConfig
 from codec.zoo.variable_rate import VARIABLE, VbrCodec, model_of
-
-DIGITS = [str(i + 1) for i in range(len(LMBDAS))]
 
 
 def load(spec: str, device: str | torch.device = "cpu") -> ZooCodec:
@@ -45,17 +43,16 @@ def parse(spec: str) -> tuple[ZooConfig, str]:
     Raises:
         ConfigError: no such model, or its quality is missing or too much.
     """
-    architecture, _, rest = spec.partition(":")
-    digit, _, file = rest.partition(":")
+    architecture, digit, file = split_name(spec)
     if architecture in VARIABLE:
-        if digit in DIGITS:
+        if digit:
             raise ConfigError(
                 f"{COMPRESSAI}{spec}: its rate is variable: name {COMPRESSAI}{architecture}, and use --quality"
             )
-        return ZooConfig(architecture), rest
+        return ZooConfig(architecture), file
     if architecture not in MODELS:
         raise ConfigError(f"{COMPRESSAI}{spec}: no such model; there are {', '.join([*MODELS, *VARIABLE])}")
-    if digit not in DIGITS:
+    if not digit:
         raise ConfigError(f"{COMPRESSAI}{spec}: write its quality, {COMPRESSAI}{architecture}:1 to {len(LMBDAS)}")
     return ZooConfig(architecture, int(digit)), file
 

@@ -19,7 +19,7 @@ from codec.checkpoint import installed_models
 from codec.errors import ConfigError, first_line
 from codec.interface import AnyCodec
 from codec.loading import own_function
-from codec.zoo import COMPRESSAI
+from codec.zoo import COMPRESSAI, split_name
 from jobs.cli import THREADS, interrupts_kept_from_children
 from jobs.pools.base import Task
 from jobs.pools.worker_pool import Answer, Died, Ready, WorkerPool
@@ -225,9 +225,7 @@ def absolute_model(model: str) -> str:
         return model
     file = model
     if model.startswith(COMPRESSAI):
-        from codec.zoo.loading import parse
-
-        file = parse(model.removeprefix(COMPRESSAI))[1]
+        file = split_name(model.removeprefix(COMPRESSAI))[2]
     return model.removesuffix(file) + str(Path(file).absolute()) if file else model
 
 
