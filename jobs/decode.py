@@ -140,8 +140,10 @@ def decode_one(
 
     data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     codec = codec_of(data)
-    decoded = decode(codec, data, crop=options.crop, salvage=options.salvage, pixels_max=options.pixels_max)
-    png, path = write_png(decoded.pixels), Path(target)
+    pixels, _, _, _, damage = decode(
+        codec, data, crop=options.crop, salvage=options.salvage, pixels_max=options.pixels_max
+    )
+    png, path = write_png(pixels), Path(target)
     if target == "-":
         sys.stdout.buffer.write(png)
         sys.stdout.buffer.flush()
@@ -150,7 +152,7 @@ def decode_one(
         write_atomically(path, png)
     elif path.read_bytes() != png:  # equal bytes are an earlier run's
         raise ConfigError(f"{target} exists: name another with -o, or pass --overwrite to replace it")
-    return decoded.damage
+    return damage
 
 
 def parse_crop(text: str) -> "Rect":

@@ -125,7 +125,7 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
     if known:
         _, latents = read(codec, data)
         writer = codec.with_gain_profile(header.gain_profile)
-        parts = tile_latents(writer, latents, header)
+        parts = tile_latents(latents, header.width, header.height, header.tile)
         estimates = [estimate_bits(writer, part, header.quality) for part in parts]
         y_bytes, z_bytes = (sum(bits) / 8 for bits in zip(*estimates, strict=True))
     return Info(
