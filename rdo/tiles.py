@@ -4,8 +4,9 @@
 
 The cost of a tile counts its own bits, as each tile is coded alone, and the distortion of its pixels and of those
 `MARGIN_PX` around it, which its latents change too. So a tile that is refined after its neighbour makes up for what the
-neighbour's latents left at their common edge. The invariants: no tile ends at a higher cost than it began with, and the
-distortion of the picture is the mean of that of its tiles, by pixels, each measured as a picture of its own.
+neighbour's latents left at their common edge; a second sweep does so for the first. The invariants: no tile ends at a
+higher cost than it began with, and the distortion of the picture is the mean of that of its tiles, by pixels, each
+measured as a picture of its own.
 """
 
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from rdo.refinement import Progress, improved
 from rdo.schedules import Clock
 
 MARGIN_PX = 32  # a latent changes pixels further away by less than a level
+SECOND_FRACTION = 0.2  # of the budget
 COST_MIN = 0.05  # of a tile, as a multiple of the mean, below which it is not worth its steps
 
 
@@ -206,26 +208,42 @@ class Swept(NamedTuple):
 def refine_tiles(
     picture: TiledPicture, start: Latents, *, config: RefineConfig, progress: Progress = lambda step: None
 ) -> Swept:
-    """Refine a picture's tiles one after the other, from rounded latents `start` of the whole picture.
+    """Refine a picture's tiles one after the other, from rounded latents `start` of the whole picture, in two sweeps.
 
-    Each tile has `config.iters` steps, and its share of the time budget; what one leaves goes to those after it, and so
-    do the steps of tiles that have next to nothing to gain (`COST_MIN`).
+    In the second, which takes `SECOND_FRACTION` of the steps and seconds, each tile searches on at temperature 0, with
+    its neighbours refined and its curvature estimated anew. Each tile has its share of a sweep's steps and seconds;
+    what one leaves goes to those after it, and so do the steps of tiles that have next to nothing to gain (`COST_MIN`).
 
     Args:
         progress: called with the number of finished steps, of all tiles together divided by their number.
     """
+    second = round(SECOND_FRACTION * config.iters)
+    seconds = None if config.time_budget is None else (1 - SECOND_FRACTION) * config.time_budget
+    time = Clock(1, config.time_budget, picture.level.device)
+    first = replace(config, iters=config.iters - second, time_budget=seconds)
+    latents, steps = _sweep(picture, start, config=first, progress=progress, before=0)
+    if second:
+        last = replace(config, iters=second, method="rdoq", temperature_bits=0.0, time_budget=time.left)
+        latents, steps = _sweep(picture, latents, config=last, progress=progress, before=steps)
+    return Swept(latents, -(-steps // len(picture.tiles)))
+
+
+def _sweep(
+    picture: TiledPicture, start: Latents, *, config: RefineConfig, progress: Progress, before: int
+) -> tuple[Latents, int]:
+    """Refine every tile that is worth it; return the latents, and the steps of all tiles and sweeps so far."""
     latents, tiles = Latents(*(v.clone() for v in start)), picture.tiles
     time, budget, steps = Clock(1, config.time_budget, picture.level.device), config.iters * len(tiles), 0
     todo = _worthwhile(picture, latents, config)
     for index, tile in enumerate(todo):
         left = len(todo) - index
         own = replace(config, iters=(budget - steps) // left, time_budget=time.left and time.left / left)
-        count = _counter(progress, steps, len(tiles))
+        count = _counter(progress, before + steps, len(tiles))
         best, done = _refined_tile(picture, latents, tile, config=own, progress=count)
         for target, better in zip(cut(latents, picture.whole, tile), best.latents, strict=True):
             target.copy_(better)
         steps += done
-    return Swept(latents, -(-steps // len(tiles)))
+    return latents, before + steps
 
 
 def _counter(progress: Progress, before: int, tiles: int) -> Progress:
