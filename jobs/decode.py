@@ -137,12 +137,14 @@ def decode_one(
     from codec.errors import ConfigError
     from codec.files import write_atomically
     from codec.images.formats import write_png
+    from rdo.memory import release_memory
 
     data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     codec = codec_of(data)
     pixels, _, _, _, damage = decode(
         codec, data, crop=options.crop, salvage=options.salvage, pixels_max=options.pixels_max
     )
+    release_memory()  # that decoding took, before the PNG's is
     png, path = write_png(pixels), Path(target)
     if target == "-":
         sys.stdout.buffer.write(png)

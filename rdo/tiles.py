@@ -31,7 +31,7 @@ from rdo.refinement import Progress, improved
 from rdo.schedules import Clock
 
 MARGIN_PX = 32  # a latent changes pixels further away by less than a level
-SECOND_FRACTION = 0.2  # of the budget
+SECOND_FRACTION = 0.25  # of the budget; of 40 steps 4, 8 or 10 saved 1.3, 2.0 or 2.2 % of the cost more than none
 COST_MIN = 0.05  # of a tile, as a multiple of the mean, below which it is not worth its steps
 
 
