@@ -11,6 +11,7 @@ pictures of every kind. The default is the distortion that the codec was trained
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,50 +27,44 @@ ERROR_MIN = 1e-4  # of plain encoding; below it SSIMULACRA 2 is over 99.9 and no
 SHARE_DIGITS = 9  # sums of shares are compared at
 
 
-@dataclass(frozen=True)
-class VisualFit:
-    """The eye's metrics fitted to originals and their plain encodings.
+class VisualErrors(NamedTuple):
+    """Errors of pictures to the eye, `raw` of SSIMULACRA 2 and `norm` of Butteraugli, or their factors k; (B,) each."""
 
-    Attributes:
-        scores: the originals as SSIMULACRA 2 sees them.
-        score_scale: k_s of each image, (B,).
-        witness: the originals as Butteraugli sees them at half size.
-        witness_scale: k_b of each image, (B,).
-    """
+    scored: Tensor
+    witnessed: Tensor
 
-    scores: tuple[ssimulacra2.Planes, ...]
-    score_scale: Tensor
-    witness: tuple[butteraugli.Reference, ...]
-    witness_scale: Tensor
+    def scales(self, mse: Tensor) -> "VisualErrors":
+        """Return the factors k of pictures whose plain encodings have these errors and this mse (B,) on 0..255."""
+        return VisualErrors(*(VISUAL_WEIGHT * mse / error.clamp(min=ERROR_MIN) for error in self))
+
+    def mixed(self, scales: "VisualErrors") -> Tensor:
+        """Return V (B,), the errors mixed by factors k."""
+        return (1 - WITNESS_SHARE) * scales.scored * self.scored + WITNESS_SHARE * scales.witnessed * self.witnessed
+
+
+class VisualReference(NamedTuple):
+    """Originals as SSIMULACRA 2 sees them, and Butteraugli at half size."""
+
+    scored: tuple[ssimulacra2.Planes, ...]
+    witnessed: tuple[butteraugli.Reference, ...]
 
     @classmethod
-    @torch.no_grad()
-    def to(cls, x: Tensor, x_plain: Tensor) -> "VisualFit":
-        """Fit to originals x (B, 3, H, W) in [0, 1] and their plain encodings.
+    def of(cls, x: Tensor) -> "VisualReference":
+        """Prepare originals x (B, 3, H, W) in [0, 1].
 
         Raises:
-            ConfigError: the images are too small for the metrics.
+            ConfigError: they are too small for the metrics.
         """
-        scores, witness = ssimulacra2.prepare(x), butteraugli.prepare(x, halvings=(1,))
-        x_plain = x_plain.float().clamp(0, 1)
-        scale = VISUAL_WEIGHT * image_distortion(x_plain, x, "mse")
-        errors = ssimulacra2.raw(x_plain, scores), butteraugli.norm(x_plain, witness)
-        score_scale, witness_scale = (scale / error.clamp(min=ERROR_MIN) for error in errors)
-        return cls(scores, score_scale, witness, witness_scale)
+        return cls(ssimulacra2.prepare(x), butteraugli.prepare(x, halvings=(1,)))
 
-    def __call__(self, x_hat: Tensor) -> Tensor:
-        """Compute V (B,) of x_hat (B, 3, H, W), differentiable."""
-        error = self.score_scale * ssimulacra2.raw(x_hat, self.scores)
-        return (1 - WITNESS_SHARE) * error + WITNESS_SHARE * self.witness_scale * butteraugli.norm(x_hat, self.witness)
+    def errors(self, x_hat: Tensor) -> VisualErrors:
+        """Compute the errors (B,) of x_hat (B, 3, H, W), differentiable."""
+        return VisualErrors(ssimulacra2.raw(x_hat, self.scored), butteraugli.norm(x_hat, self.witnessed))
 
-    def of_images(self, chosen: list[int]) -> "VisualFit":
-        """Return the fit of some of the images."""
-        return VisualFit(
-            tuple(planes.of_images(chosen) for planes in self.scores),
-            self.score_scale[chosen],
-            tuple(original.of_images(chosen) for original in self.witness),
-            self.witness_scale[chosen],
-        )
+    def of_images(self, chosen: list[int]) -> "VisualReference":
+        """Return some of the originals."""
+        scored = tuple(planes.of_images(chosen) for planes in self.scored)
+        return VisualReference(scored, tuple(size.of_images(chosen) for size in self.witnessed))
 
 
 @dataclass(frozen=True)
@@ -80,13 +75,15 @@ class Distortion:
         ms_ssim_share: share m of MS-SSIM in 0..1.
         weight: weights (1, 1, H, W) of the mse, of mean 1, on the images' device; None weighs all pixels alike.
         visual_share: share v of the eye's metrics in 0..1; the rest is the mse.
-        visual: V of the images; set by `fitted`.
+        visual_scales: factors k of each image; set by `fitted`.
+        reference: the originals as the eye's metrics see them; set by `fitted`.
     """
 
     ms_ssim_share: float = 0.0
     weight: Tensor | None = None
     visual_share: float = 0.0
-    visual: VisualFit | None = None
+    visual_scales: VisualErrors | None = None
+    reference: VisualReference | None = None
 
     def __post_init__(self) -> None:
         if min(self.ms_ssim_share, self.visual_share, round(self.mse_share, SHARE_DIGITS)) < 0:
@@ -111,11 +108,20 @@ class Distortion:
         Raises:
             ConfigError: the images are too small for the eye's metrics.
         """
-        return replace(self, visual=VisualFit.to(x, x_plain)) if self.visual_share else self
+        if not self.visual_share:
+            return self
+        reference = VisualReference.of(x)
+        with torch.no_grad():
+            x_plain = x_plain.float().clamp(0, 1)
+            scales = reference.errors(x_plain).scales(image_distortion(x_plain, x, "mse"))
+        return replace(self, visual_scales=scales, reference=reference)
 
     def of_images(self, chosen: list[int]) -> "Distortion":
         """Return the distortion of some of the images that this one was fitted to."""
-        return self if self.visual is None else replace(self, visual=self.visual.of_images(chosen))
+        if self.visual_scales is None or self.reference is None:
+            return self
+        scales = VisualErrors(*(scale[chosen] for scale in self.visual_scales))
+        return replace(self, visual_scales=scales, reference=self.reference.of_images(chosen))
 
     def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
         """Compute the distortion (B,) of x_hat (B, 3, H, W) against x, differentiable.
@@ -129,8 +135,8 @@ class Distortion:
         if self.ms_ssim_share:
             total = total + self.ms_ssim_share * image_distortion(x_hat, x, "ms_ssim")
         if self.visual_share:
-            assert self.visual is not None, "fit it first: the factors k are a picture's own"
-            total = total + self.visual_share * self.visual(x_hat)
+            assert self.visual_scales and self.reference, "fit it first: the factors k are a picture's own"
+            total = total + self.visual_share * self.reference.errors(x_hat).mixed(self.visual_scales)
         return total
 
     def _squared(self, x_hat: Tensor, x: Tensor) -> Tensor:
