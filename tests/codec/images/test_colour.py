@@ -95,10 +95,11 @@ def test_cmyk_profile_is_used() -> None:
 @pytest.mark.parametrize("icc", [b"junk", b"\0" * 200, srgb_icc()[:300], b"x" * 588])
 def test_unreadable_profile_is_refused_with_the_mend(icc: bytes) -> None:
     refuses(
-        save(Image.fromarray(RGB), "JPEG", icc_profile=icc), f"ICC profile of {len(icc)} bytes is damaged .*exiftool"
+        save(Image.fromarray(RGB), "JPEG", icc_profile=icc),
+        f"ICC profile of {len(icc)} bytes is damaged .*--ignore-icc",
     )
 
 
 @pytest.mark.parametrize("icc", [gray_icc(), cmyk_icc()])
 def test_profile_for_another_colour_space_is_refused(icc: bytes) -> None:
-    refuses(save(Image.fromarray(RGB), icc_profile=icc), "is damaged or not for mode RGB .*exiftool")
+    refuses(save(Image.fromarray(RGB), icc_profile=icc), "is damaged or not for mode RGB .*--ignore-icc")
