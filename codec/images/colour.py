@@ -1,7 +1,7 @@
 """Conversion of decoded samples to 8-bit opaque sRGB, from the colour space that their file states.
 
 Invariant: samples that are 8-bit sRGB already come out bit-exact. Profiles of matrix and curves are applied to deep
-samples before these are rounded; other profiles, and those of 8-bit samples, by LittleCMS in 8 bits.
+samples before these are rounded, and those of one curve to grey; others, and those of 8-bit colour, by LittleCMS.
 """
 
 import io
@@ -14,7 +14,7 @@ from codec.errors import ImageError
 from codec.images.depth import Raster, round_levels
 from codec.images.icc import colour_space, matrix_space
 from codec.images.pixels import Samples
-from codec.images.rgb_space import Levels, RgbSpace, convert_to_srgb, is_srgb
+from codec.images.rgb_space import Levels, convert_to_srgb, is_srgb
 from codec.images.stated_colour import StatedColour
 
 _ICC_TOLERANCE = 2  # levels; sRGB profiles differ by rounding, Display P3 and Adobe RGB by tens of levels
@@ -77,7 +77,6 @@ def _widened(levels: Levels, top: int) -> Levels:
 
 def _by_profile(picture: Image.Image | Raster, profile: bytes, *, grey: bool, keep: bool) -> Coloured:
     """Return samples converted by an ICC profile, or unconverted with it under `keep`."""
-    space = matrix_space(profile) if isinstance(picture, Raster) and not grey else None
     if isinstance(picture, Raster):
         image = Image.fromarray(round_levels(picture.levels, picture.top))
     else:
@@ -87,13 +86,12 @@ def _by_profile(picture: Image.Image | Raster, profile: bytes, *, grey: bool, ke
         return Coloured(_three_channels(np.asarray(image)))
     if keep and colour_space(profile) == {"L": "GRAY", "RGB": "RGB"}.get(image.mode):
         return Coloured(_three_channels(np.asarray(image)), profile)
-    if space is not None and isinstance(picture, Raster):
-        return Coloured(_deep(picture, space))
+    fits = colour_space(profile) == ("GRAY" if grey else "RGB")
+    space = matrix_space(profile) if fits and (grey or isinstance(picture, Raster)) else None
+    if space is not None:
+        levels, top = _levels(picture, grey)
+        return Coloured(_three_channels(convert_to_srgb(levels, top, space)))
     return Coloured(_three_channels(np.asarray(converted)))
-
-
-def _deep(raster: Raster, space: RgbSpace) -> Samples:
-    return _three_channels(convert_to_srgb(raster.levels, raster.top, space))
 
 
 def _three_channels(samples: Samples) -> Samples:

@@ -45,6 +45,15 @@ def _is_tiff_raw(data: bytes) -> bool:
     return is_preview or values[_PHOTOMETRIC] in _RAW_PHOTOMETRIC or block.find("main", _DNG_VERSION) is not None
 
 
+def check_raw() -> None:
+    """Raise where cameras' raw files cannot be read.
+
+    Raises:
+        ImageError: rawpy is not installed.
+    """
+    _import("rawpy", "a camera's raw file")
+
+
 def enable(kind: str) -> str:
     """Make Pillow read `HEIC` or `JPEG XL`, and return its name for that format.
 
@@ -93,4 +102,4 @@ def _import(module: str, what: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImageError(f'{what} is read by the extra `formats`: pip install "rdo[formats]"') from error
+        raise ImageError(f'{what} is read by the extra `formats`: pip install ".[formats]"') from error

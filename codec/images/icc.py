@@ -1,4 +1,6 @@
-"""ICC profiles that consist of a matrix and three curves, read without a colour engine, for samples of any depth.
+"""ICC profiles of a matrix and three curves, or of one curve for grey, read without a colour engine.
+
+They are applied at any depth; LittleCMS as Pillow runs it takes 8 bits, and is ten levels off in the shadows of grey.
 
 Format: ICC.1:2022, sections 7.2 (header), 10.6 (curveType) and 10.18 (parametricCurveType).
 """
@@ -20,11 +22,17 @@ def colour_space(profile: bytes) -> str:
 
 
 def matrix_space(profile: bytes) -> RgbSpace | None:
-    """Return the space of an RGB profile of matrix and curves; None for any other, and for a damaged one."""
+    """Return the space of an RGB profile of matrix and curves, or of a grey one of a curve.
+
+    Returns:
+        None for any other, and for a damaged one.
+    """
     try:
-        tags = _tags(profile)
-        if colour_space(profile) != "RGB" or any(name in tags for name in _TABLES):
+        tags, kind = _tags(profile), colour_space(profile)
+        if kind not in ("RGB", "GRAY") or profile[20:24] != b"XYZ " or any(name in tags for name in _TABLES):
             return None
+        if kind == "GRAY":
+            return RgbSpace(np.eye(3), (_curve(tags[b"kTRC"]),) * 3)
         columns = np.stack([_xyz(tags[name]) for name in (b"rXYZ", b"gXYZ", b"bXYZ")], axis=1)
         red, green, blue = (_curve(tags[name]) for name in (b"rTRC", b"gTRC", b"bTRC"))
         return space_of_xyz(columns, (red, green, blue))

@@ -68,7 +68,7 @@ def read_metadata(image: ImageFile.ImageFile, data: bytes) -> Metadata:
     if image.format == "JXL":
         found = isobmff.find(data, "xml ")
         packet = data[found.begin : found.end] if found else b""
-    return Metadata(_stripped(block), packet if isinstance(packet, bytes) else b"")
+    return Metadata(_stripped(block or b""), packet if isinstance(packet, bytes) else b"")
 
 
 def _stripped(block: bytes) -> bytes:

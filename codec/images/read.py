@@ -15,7 +15,7 @@ from codec.errors import ConfigError, ImageError
 from codec.images import exif
 from codec.images.colour import blend_over_white, coloured
 from codec.images.depth import Raster, deep_raster
-from codec.images.extra_formats import develop, extra_kind
+from codec.images.extra_formats import check_raw, develop, extra_kind
 from codec.images.headers import is_grey
 from codec.images.jpeg import mend_jpeg
 from codec.images.jxl_header import read_jxl_header
@@ -166,7 +166,9 @@ def refusal(path: Path, policy: ImagePolicy = STRICT) -> str | None:
     try:
         with pillow_guard():
             data = path.read_bytes()
-            if extra_kind(data) != "raw":
+            if extra_kind(data) == "raw":
+                check_raw()
+            else:
                 open_picture(data, policy.depth, policy.first_frame).image.close()
     except ImageError as error:
         return str(error)

@@ -77,6 +77,8 @@ def test_other_rgb_profile_is_converted_whatever_its_description_says(mode: str)
 def test_grey_profile_is_converted_and_stays_grey() -> None:
     pixels = read_image(save(Image.new("L", (4, 4), 55), icc_profile=gray_icc()))
     assert pixels.grey and np.ptp(pixels.data) == 0 and abs(int(pixels.data[0, 0, 0]) - 128) <= 2
+    shadows = read_image(save(Image.new("L", (4, 4), 3), icc_profile=gray_icc()))
+    assert shadows.data[0, 0].tolist() == [28, 28, 28]  # 255 * (1.055 * (3 / 255) ** (1 / 2.4) - 0.055) = 28.2
 
 
 def test_16_bit_grey_profile_is_converted_too() -> None:
