@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from codec.loading import load
 
 __all__ = [
-    "AnyCodec", "BitstreamError", "Box", "CheckpointError", "ConfigError", "Decoded", "ImageError", "ImagePolicy", "Latents",
-    "Pixels", "RdoError", "Rect", "decode", "encode", "installed_models", "lmbda_of", "load", "model_id", "read", "read_image",
-    "to_tensor", "unpack", "write", "write_png",
+    "AnyCodec", "BitstreamError", "Box", "CheckpointError", "ConfigError", "Decoded", "ImageError", "ImagePolicy",
+    "Latents", "Pixels", "RdoError", "Rect", "decode", "encode", "installed_models", "lmbda_of", "load", "model_id",
+    "read", "read_image", "to_tensor", "unpack", "write", "write_png",
 ]  # fmt: skip
 
 _MODULES = {
