@@ -1,4 +1,4 @@
-"""Atomic writing: a file under its final name is always complete."""
+"""Atomic writing: a file under its final name is always complete. And the times of files."""
 
 import os
 import secrets
@@ -25,3 +25,13 @@ def write_atomically(path: Path, data: bytes) -> None:
         if isinstance(error, OSError) and error.filename == str(temporary):
             error.filename = str(path)  # the name that the user gave
         raise
+
+
+def copy_times(source: Path, target: Path) -> None:
+    """Give `target` the times of last access and change of `source`.
+
+    Raises:
+        OSError: one of them is missing, or belongs to another user.
+    """
+    found = source.stat()
+    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))

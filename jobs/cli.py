@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 if TYPE_CHECKING:
@@ -49,6 +50,18 @@ def add_picture_flags(flags: argparse.ArgumentParser) -> None:
     pictures.add_argument("--alpha", choices=("refuse", "drop", "blend"), default="refuse", help="transparent pictures")
     pictures.add_argument("--depth", type=int, choices=(8,), help="round deeper pictures to 8 bits, else refuse them")
     pictures.add_argument("--first-frame", action="store_true", help="of an animation, else refuse it")
+    pictures.add_argument(
+        "--ignore-icc", action="store_true", help="take samples as sRGB where the ICC profile cannot be applied"
+    )
+    pictures.add_argument(
+        "--hdr", choices=("refuse", "clip"), default="refuse", help="PQ and HLG: clip what is brighter than paper white"
+    )
+    pictures.add_argument(
+        "--gamut",
+        choices=("srgb", "keep"),
+        default="srgb",
+        help="keep stores pixels with another ICC profile as they are, and the profile, which decoders must honour",
+    )
 
 
 def from_flags(kind: type[DataclassT], arguments: argparse.Namespace) -> DataclassT:
@@ -153,6 +166,14 @@ def say(text: str) -> None:
 def printable(text: str) -> str:
     r"""Escape control characters as \n, \x1b, ...: as a terminal would execute those in file names."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def open_file(path: Path) -> None:
+    """Show a file in the program that the system has for it."""
+    import webbrowser
+
+    if not webbrowser.open(path.resolve().as_uri()):
+        say(f"{path}: no program was found to show it")
 
 
 def keep_memory() -> None:

@@ -1,4 +1,4 @@
-"""`rdo-decode`: .rdo files to PNG files."""
+"""`rdo-decode`: .rdo files to pictures, PNG unless another format is asked for."""
 
 import argparse
 import sys
@@ -11,22 +11,39 @@ from jobs import cli
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from codec.images.metadata import Keeping
+    from codec.images.outputs import OutputSettings
     from codec.interface import AnyCodec
 
+FORMATS = ("png", "jpeg", "webp", "avif", "jxl", "tiff", "ppm")
 EXAMPLES = """\
   rdo-decode rdo-out/                       rdo-out/a.jpg.rdo -> rdo-out/a.jpg.png
   rdo-decode -o pictures/ rdo-out/          the same tree below pictures/
   rdo-decode -o a.png a.rdo
+  rdo-decode -o a.jpg --quality 90 a.rdo    by suffix: png jpg webp avif jxl tif ppm
+  rdo-decode --format webp --lossless rdo-out/
+  rdo-decode --open a.rdo                   and show it
   rdo-decode - < a.rdo > a.png"""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    flags = cli.parser("rdo-decode", "Decode .rdo files to PNG.", EXAMPLES)
+    flags = cli.parser("rdo-decode", "Decode .rdo files to PNG or another format.", EXAMPLES)
     flags.add_argument("inputs", nargs="+", metavar="FILE", help=".rdo files or folders; - is standard input")
+    flags.add_argument("-o", "--output", help="folder, or one picture; - is standard output (default: beside the file)")
+    flags.add_argument("--format", choices=FORMATS, help="of the pictures (default: by suffix of -o, else png)")
+    flags.add_argument("--quality", type=int, metavar="1..100", help="of jpeg, webp, avif and jxl (default 95)")
     flags.add_argument(
-        "-o", "--output", help="folder, or one .png file; - is standard output (default: beside the file)"
+        "--lossless", action="store_true", help="of webp and jxl; the other formats are, or have no such"
     )
+    flags.add_argument(
+        "--option", action="append", default=[], metavar="KEY=VALUE", help="of Pillow's writer, as subsampling=2"
+    )
+    flags.add_argument(
+        "--metadata", choices=("keep", "copyright", "drop"), default="keep", help="of what a file holds, to be written"
+    )
+    flags.add_argument("--preserve-times", action="store_true", help="give pictures the times of their files")
+    flags.add_argument("--open", action="store_true", help="show the pictures in the program that the system has")
     flags.add_argument("--overwrite", action="store_true", help="replace existing pictures")
     cli.add_model_flags(flags, reads=True)
     return flags
@@ -38,10 +55,15 @@ class DecodeRun:
 
     Attributes:
         inputs: .rdo files or folders; `-` is standard input.
-        output: folder, .png file, or `-` for standard output; None is beside each file.
+        output: folder, picture, or `-` for standard output; None is beside each file.
         model: name of the one model to use; None is the installed model that each file names.
         device: of the model.
         overwrite: whether to replace existing pictures.
+        format: name of a format; None is by the suffix of `output`, else PNG.
+        quality, lossless, option: of the format; options are texts KEY=VALUE.
+        metadata: which of a file's is written.
+        preserve_times: whether pictures get the times of their files.
+        open: whether to show the pictures.
     """
 
     inputs: list[str]
@@ -49,6 +71,13 @@ class DecodeRun:
     model: str | None
     device: str
     overwrite: bool
+    format: str | None
+    quality: int | None
+    lossless: bool
+    option: list[str]
+    metadata: "Keeping"
+    preserve_times: bool
+    open: bool
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,7 +88,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def decode_all(settings: DecodeRun) -> int:
     """Decode the files of a run; return 1 if any failed."""
-    pairs = output_names(settings.inputs, settings.output)
+    outputs = output_settings(settings)
+    pairs = output_names(settings.inputs, settings.output, outputs.format)
 
     from tqdm import tqdm
 
@@ -70,7 +100,7 @@ def decode_all(settings: DecodeRun) -> int:
     failed = 0
     for source, target in tqdm(pairs, disable=True if len(pairs) < 2 else None, file=sys.stderr, unit="file"):
         try:
-            decode_one(source, target, codec_of, settings.overwrite)
+            decode_one(source, target, codec_of=codec_of, outputs=outputs, settings=settings)
         except BrokenPipeError:
             raise
         except Exception as error:
@@ -84,8 +114,57 @@ def decode_all(settings: DecodeRun) -> int:
     return cli.SOME_FAILED if failed else cli.DONE
 
 
-def decode_one(source: str, target: str, codec_of: "Callable[[bytes], AnyCodec]", overwrite: bool) -> None:
-    """Decode one .rdo file to a PNG file; `-` is standard input or output.
+def output_settings(settings: DecodeRun) -> "OutputSettings":
+    """Return how the pictures of a run are written.
+
+    Raises:
+        ConfigError: a format and a suffix that contradict each other, or what the format does not have.
+    """
+    from codec.errors import ConfigError
+    from codec.images.outputs import OutputSettings, format_of
+
+    path = Path(settings.output or "")
+    suffix = None if path.is_dir() else format_of(path)
+    if settings.format and suffix and settings.format != suffix:
+        raise ConfigError(f"-o {settings.output}: its suffix is that of {suffix}, but --format is {settings.format}")
+    return OutputSettings(
+        format=settings.format or suffix or "png",
+        quality=settings.quality,
+        lossless=settings.lossless,
+        options=dict(_option(text) for text in settings.option),
+    )
+
+
+def _option(text: str) -> tuple[str, object]:
+    """Return name and value of an option KEY=VALUE: a number, true or false, else a text.
+
+    Raises:
+        ConfigError: there is no = in it.
+    """
+    from codec.errors import ConfigError
+
+    name, found, value = text.partition("=")
+    if not found or not name:
+        raise ConfigError(f"--option {text}: write KEY=VALUE")
+    if value.lower() in ("true", "false"):
+        return name, value.lower() == "true"
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value
+
+
+def decode_one(
+    source: str,
+    target: str,
+    *,
+    codec_of: "Callable[[bytes], AnyCodec]",
+    outputs: "OutputSettings",
+    settings: DecodeRun,
+) -> None:
+    """Decode one .rdo file to a picture; `-` is standard input or output.
 
     Raises:
         RdoError, OSError: the file cannot be decoded, or the picture not written.
@@ -93,45 +172,61 @@ def decode_one(source: str, target: str, codec_of: "Callable[[bytes], AnyCodec]"
     """
     from codec.coding import decode
     from codec.errors import ConfigError
-    from codec.files import write_atomically
-    from codec.images.formats import write_png
+    from codec.files import copy_times, write_atomically
+    from codec.images.metadata import kept
+    from codec.images.outputs import write_picture
+    from codec.metadata_boxes import metadata_of
 
     data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-    codec = codec_of(data)
-    png, path = write_png(decode(codec, data).pixels), Path(target)
+    decoded, path = decode(codec_of(data), data), Path(target)
+    pixels = decoded.pixels
+    metadata = kept(metadata_of(decoded.boxes), settings.metadata, width=pixels.width, height=pixels.height)
+    picture = write_picture(pixels, metadata, outputs)
     if target == "-":
-        sys.stdout.buffer.write(png)
+        sys.stdout.buffer.write(picture)
         sys.stdout.buffer.flush()
-    elif overwrite or not path.exists():
+        return
+    if settings.overwrite or not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, png)
-    elif path.read_bytes() != png:  # equal bytes are an earlier run's
+        write_atomically(path, picture)
+    elif path.read_bytes() != picture:  # equal bytes are an earlier run's
         raise ConfigError(f"{target} exists: name another with -o, or pass --overwrite to replace it")
+    if settings.preserve_times and source != "-":
+        copy_times(Path(source), path)
+    if settings.open:
+        cli.open_file(path)
 
 
-def output_names(inputs: list[str], output: str | None) -> list[tuple[str, str]]:
+def output_names(inputs: list[str], output: str | None, kind: str = "png") -> list[tuple[str, str]]:
     """Return (file, picture) of every .rdo file named or found below a named folder.
 
+    Args:
+        kind: name of the pictures' format.
+
     Raises:
-        ConfigError: nothing found, one output for several files, or an output that is not a PNG file.
+        ConfigError: nothing found, one output for several files, or an output that is no picture of this format.
     """
     from codec.errors import ConfigError
     from codec.images.find import SUFFIXES
+    from codec.images.outputs import FORMATS as OUTPUTS
+    from codec.images.outputs import format_of
     from jobs.running.rdo_files import find_rdo_files
 
     found, standard, folder = find_rdo_files(inputs), inputs == ["-"], Path(output or ".")
-    single = output == "-" or (folder.suffix.lower() == ".png" and not folder.is_dir())
+    suffix = OUTPUTS[kind].suffixes[0]
+    single = output == "-" or (format_of(folder) == kind and not folder.is_dir())
     if standard and output is not None and not single:
-        raise ConfigError(f"-o {output}: standard input has no name; name its .png file, or - for standard output")
+        raise ConfigError(f"-o {output}: standard input has no name; name its picture, or - for standard output")
     if not single and folder.suffix.lower() in SUFFIXES and not folder.is_dir():
-        raise ConfigError(f"-o {output}: name a folder, or one file that ends in .png")
+        known = " ".join(each.suffixes[0] for each in OUTPUTS.values())
+        raise ConfigError(f"-o {output}: name a folder, or one picture that ends in one of {known}")
     if standard:
         return [("-", output or "-")]
     if output is not None and single:
         if len(found) > 1:
             raise ConfigError(f"{output}: names one picture, but there are {len(found)} files: name a folder")
         return [(str(found[0][0]), output)]
-    named = ((str(p), str((Path(output) / r if output else p).with_suffix(".png"))) for p, r in found)
+    named = ((str(p), str((Path(output) / r if output else p).with_suffix(suffix))) for p, r in found)
     pairs = list(dict.fromkeys(named))
     if len({target for _, target in pairs}) < len(pairs):
         raise ConfigError("two of the named files would become the same picture: decode them into two folders")

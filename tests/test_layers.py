@@ -10,7 +10,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("codec", "rdo", "jobs")
 FORBIDDEN = {"codec": {"rdo", "jobs"}, "rdo": {"jobs"}, "jobs": set()}
 PILLOW = (
-    "colour", "depth", "formats", "headers", "jpeg", "metadata", "opening", "pillow_guard", "read", "stated_colour",
+    "colour", "depth", "formats", "headers", "jpeg", "metadata", "opening", "outputs", "pillow_guard", "read",
+    "stated_colour",
 )  # fmt: skip
 OWNERS = {
     "compressai": {path.relative_to(ROOT).as_posix() for path in (ROOT / "codec/zoo").glob("*.py")},
@@ -29,7 +30,8 @@ FLOORS = (  # inside codec: each imports from its own floor and those before
     "images/ metrics/",
     "networks/",
     "bitstream/",
-    "gain_profiles.py model.py identity.py config_files.py shards.py checkpoint.py tiling.py coding.py",
+    "gain_profiles.py model.py identity.py config_files.py shards.py checkpoint.py tiling.py coding.py "
+    "metadata_boxes.py",
     "model_card.py zoo/ training/",
     "loading.py",
     "__init__.py",

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 from codec.errors import ImageError
 from codec.images.depth import Raster, round_levels
 from codec.images.icc import colour_space, matrix_space
-from codec.images.pixels import Samples
+from codec.images.pixels import Pixels, Samples
 from codec.images.rgb_space import Levels, convert_to_srgb, is_srgb
 from codec.images.stated_colour import StatedColour
 
@@ -119,6 +119,16 @@ def _converted(image: Image.Image, icc: bytes, grey: bool) -> Image.Image:
         return image
     converted = transform.apply(image.convert(mode))
     return converted.convert("L") if grey else converted
+
+
+def convert_by_profile(pixels: Pixels, profile: bytes) -> Pixels:
+    """Return pixels in sRGB, given those in the space of an ICC profile.
+
+    Raises:
+        ImageError: the ICC profile is damaged or belongs to another colour space.
+    """
+    image = Image.fromarray(pixels.data[..., 0] if pixels.grey else pixels.data)
+    return Pixels(_by_profile(image, profile, grey=pixels.grey, keep=False).data, pixels.grey)
 
 
 def _is_identity(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:

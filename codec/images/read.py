@@ -42,6 +42,7 @@ class ImagePolicy:
         first_frame: take the first frame of an animation, or page of a document, instead of refusing it.
         ignore_icc: take samples as sRGB where the ICC profile is damaged or of another colour space, else refuse.
         hdr: where samples are PQ or HLG: `refuse`, or `clip` what is brighter than the white of paper (203 cd/m2).
+        gamut: `srgb` converts; `keep` leaves pixels with another ICC profile as they are (`Picture.metadata` has it).
 
     Raises:
         ConfigError: a value is none of these.
@@ -52,13 +53,14 @@ class ImagePolicy:
     first_frame: bool = False
     ignore_icc: bool = False
     hdr: str = "refuse"
+    gamut: str = "srgb"
 
-    ADDED: ClassVar[tuple[str, ...]] = ("ignore_icc", "hdr")
+    ADDED: ClassVar[tuple[str, ...]] = ("ignore_icc", "hdr", "gamut")
 
     def __post_init__(self) -> None:
         valid = {
             "alpha": ("refuse", "drop", "blend"), "depth": (None, 8), "first_frame": (False, True),
-            "ignore_icc": (False, True), "hdr": ("refuse", "clip"),
+            "ignore_icc": (False, True), "hdr": ("refuse", "clip"), "gamut": ("srgb", "keep"),
         }  # fmt: skip
         for key, choices in valid.items():
             if getattr(self, key) not in choices:
@@ -110,13 +112,8 @@ def read_image(source: Source, policy: ImagePolicy = STRICT, name: str | None = 
     return read_picture(source, policy, name).pixels
 
 
-def read_picture(
-    source: Source, policy: ImagePolicy = STRICT, name: str | None = None, *, keep_gamut: bool = False
-) -> Picture:
+def read_picture(source: Source, policy: ImagePolicy = STRICT, name: str | None = None) -> Picture:
     """Read a picture as `read_image` does, with its metadata and notes on what was left out.
-
-    Args:
-        keep_gamut: leave pixels with an ICC profile other than sRGB as they are, and give the profile.
 
     Raises:
         ImageError: unreadable, corrupt, too large, or in need of a decision that `policy` does not give.
@@ -130,7 +127,7 @@ def read_picture(
                     data = bytes(source)
                 case _:
                     data = source.read()
-            return _decode(data, policy, keep_gamut)
+            return _decode(data, policy)
     except ImageError as error:
         if name is None:
             raise
@@ -188,7 +185,7 @@ def image_size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def _decode(data: bytes, policy: ImagePolicy, keep_gamut: bool) -> Picture:
+def _decode(data: bytes, policy: ImagePolicy) -> Picture:
     """Decode a file's bytes and settle depth, colour, alpha and orientation, in this order."""
     if not data:
         raise ImageError("empty file of 0 bytes: copy or export it again")
@@ -206,7 +203,9 @@ def _decode(data: bytes, policy: ImagePolicy, keep_gamut: bool) -> Picture:
         raster = deep_raster(image, opened.data, opened.bits) if opened.bits > 8 else None
         picture = raster or _loaded(image, opened, notes)
     alpha = raster.alpha if raster else _alpha(picture, grey)
-    samples, profile = coloured(picture, colour, grey=grey, ignore_icc=policy.ignore_icc, keep=keep_gamut, notes=notes)
+    samples, profile = coloured(
+        picture, colour, grey=grey, ignore_icc=policy.ignore_icc, keep=policy.gamut == "keep", notes=notes
+    )
     if alpha is not None:
         samples = _settle_alpha(samples, alpha, policy)
     turned = samples if image.format in _UPRIGHT else upright(samples, exif.orientation(found.exif))

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from codec.bitstream.container import VERSION
 from codec.errors import ConfigError
 from codec.identity import model_id
+from codec.images.metadata import Keeping, check_keeping
 from codec.images.pixels import to_tensor
 from codec.images.read import STRICT, ImagePolicy, read_image
 from codec.interface import AnyCodec
@@ -30,6 +31,7 @@ class EncodeConfig:
         ms_ssim: share of MS-SSIM in the distortion, 0..1, the rest is that of `tune`, else mse; None adds none.
         roi: mask image, white where errors matter most.
         roi_weight: weight of the mse under white relative to black.
+        metadata: what the file keeps of the image's EXIF and XMP (`codec.images.metadata`).
 
     Raises:
         ConfigError: a value out of range, or two that exclude each other.
@@ -48,10 +50,12 @@ class EncodeConfig:
     policy: ImagePolicy = ImagePolicy()
     tune: str | None = None
     target_ssimulacra2: float | None = None
+    metadata: Keeping = "default"
 
-    ADDED: ClassVar[tuple[str, ...]] = ("tune", "target_ssimulacra2")
+    ADDED: ClassVar[tuple[str, ...]] = ("tune", "target_ssimulacra2", "metadata")
 
     def __post_init__(self) -> None:
+        check_keeping(self.metadata)
         if self.lmbda is not None and not 0 < self.lmbda < float("inf"):
             raise ConfigError(f"lmbda {self.lmbda}: must be positive; the range of quality 1..8 is 0.002..0.058")
         given = (self.target_bytes, self.target_bpp, self.target_psnr, self.target_ssimulacra2)
@@ -71,8 +75,24 @@ class EncodeConfig:
         """Whether a target is given, so that each image has a quality of its own."""
         return self.goal(1) is not None
 
-    def goal(self, pixels: int) -> Goal | None:
-        """Return the target of a file of `pixels` pixels, None if there is none."""
+    def goal(self, pixels: int, reserved_bytes: int = 0) -> Goal | None:
+        """Return the target of a file of `pixels` pixels, None if there is none.
+
+        Args:
+            reserved_bytes: of a size, what the file holds besides its picture.
+
+        Raises:
+            ConfigError: that alone is more than the size.
+        """
+        goal = self._goal(pixels)
+        if goal is None or goal.kind != "bytes" or not reserved_bytes:
+            return goal
+        if goal.value <= reserved_bytes:
+            what = f"target {goal.value:.0f} bytes: the metadata alone takes {reserved_bytes}"
+            raise ConfigError(f"{what}: raise the target, or pass --metadata copyright or drop")
+        return Goal("bytes", goal.value - reserved_bytes)
+
+    def _goal(self, pixels: int) -> Goal | None:
         if self.target_psnr is not None:
             return Goal("psnr", self.target_psnr)
         if self.target_ssimulacra2 is not None:
@@ -99,7 +119,13 @@ class RateFlags:
 
 
 def encode_config(
-    codec: AnyCodec, flags: RateFlags, *, model: str, refine: RefineConfig, policy: ImagePolicy
+    codec: AnyCodec,
+    flags: RateFlags,
+    *,
+    model: str,
+    refine: RefineConfig,
+    policy: ImagePolicy,
+    metadata: Keeping = "default",
 ) -> EncodeConfig:
     """Return the settings of an encoding by `codec`, checked before anything is read or written.
 
@@ -122,7 +148,7 @@ def encode_config(
     if "roi_weight" in given and "roi" not in given:
         raise ConfigError("--roi-weight: of a mask: add --roi")
     given.setdefault("quality", codec.default_quality)
-    config = EncodeConfig(**given, model=model, refine=refine, policy=policy)
+    config = EncodeConfig(**given, model=model, refine=refine, policy=policy, metadata=metadata)
     if config.roi and not distortion_for(replace(config, roi=None), codec).mse_share:
         raise ConfigError("--roi: a mask weighs the mse, which has no share of the distortion: add --ms-ssim 0.8")
     codec.level(config.quality)  # raises where the quality is out of range
@@ -137,7 +163,8 @@ def encode_hash(codec: AnyCodec, config: EncodeConfig) -> str:
     left out: `Record.policy` holds its decisions.
     """
     mask = Path(hashlib.sha256(config.roi.read_bytes()).hexdigest()) if config.roi else None
-    return config_hash(replace(config, model=f"{model_id(codec).hex()}-{VERSION}", roi=mask, policy=STRICT))
+    policy = replace(STRICT, gamut=config.policy.gamut)  # which changes pixels that could be read without it
+    return config_hash(replace(config, model=f"{model_id(codec).hex()}-{VERSION}", roi=mask, policy=policy))
 
 
 def policy_matches(needed: dict[str, str | int | bool] | None, policy: ImagePolicy) -> bool:

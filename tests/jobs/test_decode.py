@@ -57,7 +57,7 @@ def test_grey_stays_grey(folder: Path, rdo_decode, codec, photo, pixels_of) -> N
         (["in/a.rdo", "in/b.rdo"], "-", "names one picture, but there are 2"),
         (["-", "in/a.rdo"], None, "standard input is one file"),
         (["-"], "folder", "standard input has no name"),
-        (["in/a.rdo"], "one.jpg", "one.jpg: name a folder, or one file that ends in .png"),
+        (["in/a.rdo"], "one.gif", "one.gif: name a folder, or one picture that ends in one of .png .jpg .webp"),
         (["empty"], None, "empty: no .rdo files found"),
     ],
 )
