@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from jobs import cli
 
 if TYPE_CHECKING:
+    from codec.images.metadata import Metadata
     from codec.interface import AnyCodec
 
 EXAMPLES = """\
@@ -18,11 +19,29 @@ EXAMPLES = """\
 
 
 @dataclass(frozen=True)
+class Described:
+    """Metadata of a file in words; empty where it has no such part.
+
+    `exif_bytes` and `xmp_bytes` are those unpacked, `profile` is the colour space that an ICC profile describes.
+    """
+
+    camera: str
+    taken: str
+    artist: str
+    copyright: str
+    has_position: bool
+    exif_bytes: int
+    xmp_bytes: int
+    profile: str
+
+
+@dataclass(frozen=True)
 class Info:
     """Header of a file and the split of its bytes, which is None where the file's model is not installed.
 
     `y_bytes_est` and `z_bytes_est` are the model's estimates for the decoded symbols; `overhead_bytes` is the rest of
-    the file: header, rounding of entropy parameters, escapes and the coder's last word.
+    the file's picture: header, rounding of entropy parameters, escapes and the coder's last word. `metadata` says what
+    a file holds besides.
     """
 
     file: str
@@ -39,6 +58,8 @@ class Info:
     y_bytes_est: float | None
     z_bytes_est: float | None
     overhead_bytes: float | None
+    metadata_bytes: int = 0
+    metadata: Described | None = None
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -94,6 +115,7 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
     from codec.bitstream.container import unpack
     from codec.coding import read
     from codec.identity import model_id
+    from codec.metadata_boxes import metadata_bytes, metadata_of
     from jobs.comparing.bit_split import estimate_bits
 
     contents = unpack(data)
@@ -104,6 +126,7 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
         _, latents = read(codec, data)
         writer = codec.with_gain_profile(header.gain_profile)
         y_bytes, z_bytes = (bits / 8 for bits in estimate_bits(writer, latents, header.quality))
+    metadata, size = metadata_of(contents.boxes), metadata_bytes(data)
     return Info(
         file=name,
         bytes=len(data),
@@ -118,7 +141,27 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
         header_bytes=contents.header_bytes,
         y_bytes_est=y_bytes,
         z_bytes_est=z_bytes,
-        overhead_bytes=None if y_bytes is None or z_bytes is None else len(data) - y_bytes - z_bytes,
+        overhead_bytes=None if y_bytes is None or z_bytes is None else len(data) - size - y_bytes - z_bytes,
+        metadata_bytes=size,
+        metadata=describe(metadata) if metadata else None,
+    )
+
+
+def describe(metadata: "Metadata") -> Described:
+    """Return a file's metadata in words."""
+    from codec.images import exif
+    from codec.images.colour import profile_name
+
+    block = metadata.exif
+    return Described(
+        camera=" ".join(filter(None, (exif.text(block, exif.MAKE), exif.text(block, exif.MODEL)))),
+        taken=exif.text(block, exif.TAKEN) or exif.text(block, exif.DATE),
+        artist=exif.text(block, exif.ARTIST),
+        copyright=exif.text(block, exif.COPYRIGHT),
+        has_position=exif.has_location(block),
+        exif_bytes=len(block),
+        xmp_bytes=len(metadata.xmp),
+        profile=profile_name(metadata.profile) if metadata.profile else "",
     )
 
 
@@ -135,4 +178,11 @@ def as_text(info: Info) -> str:
     if info.y_bytes_est is not None and info.z_bytes_est is not None and info.overhead_bytes is not None:
         parts = (("y", info.y_bytes_est), ("z", info.z_bytes_est), ("overhead", info.overhead_bytes))
         lines += [f"  {label:9} {size:.0f} bytes ({100 * size / info.bytes:.1f} %)" for label, size in parts]
+    if info.metadata:
+        lines.append(f"  metadata  {info.metadata_bytes} bytes ({100 * info.metadata_bytes / info.bytes:.1f} %)")
+        said = asdict(info.metadata)
+        said |= {"position": "kept" if said.pop("has_position") else ""}
+        sizes = {name: said.pop(f"{name}_bytes") for name in ("exif", "xmp")}
+        said |= {name: f"{size} bytes" for name, size in sizes.items() if size}
+        lines += [f"    {name:9} {cli.printable(text)}" for name, text in said.items() if text]
     return "\n".join(lines)

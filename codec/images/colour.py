@@ -121,6 +121,14 @@ def _converted(image: Image.Image, icc: bytes, grey: bool) -> Image.Image:
     return converted.convert("L") if grey else converted
 
 
+def profile_name(profile: bytes) -> str:
+    """Return the description in an ICC profile, `damaged` where it has none that can be read."""
+    try:
+        return ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).strip()
+    except (OSError, ImageCms.PyCMSError):
+        return "damaged"
+
+
 def convert_by_profile(pixels: Pixels, profile: bytes) -> Pixels:
     """Return pixels in sRGB, given those in the space of an ICC profile.
 

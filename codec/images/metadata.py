@@ -20,7 +20,7 @@ from codec.images import exif, isobmff, png, xmp
 
 Keeping = Literal["default", "keep", "copyright", "drop"]
 KEEPING: tuple[str, ...] = get_args(Keeping)
-_SCREEN_DPI = (72, 96)  # what programs write that know no resolution
+_NO_DPI = (1, 72, 96)  # what programs write that know no resolution
 _XMP_KEYWORD, _PNG_TEXTS = "XML:com.adobe.xmp", {"Author": exif.ARTIST, "Copyright": exif.COPYRIGHT}
 _TIFF_TAGS = (  # of a TIFF file, in whose own folder EXIF stands; those of its samples are not kept
     0x010E, exif.MAKE, exif.MODEL, exif.X_RESOLUTION, exif.Y_RESOLUTION, exif.RESOLUTION_UNIT, 0x0131, exif.DATE,
@@ -115,7 +115,7 @@ def check_keeping(keeping: str) -> None:
 
 
 def stated_dpi(image: ImageFile.ImageFile, data: bytes) -> tuple[float, float] | None:
-    """Return the resolution that a file's format states; None where it is that of a screen, or there is none."""
+    """Return the resolution that a file's format states; None where it is a usual default, or there is none."""
     dpi = image.info.get("dpi")
     if image.format == "PNG":
         sizes = [c.body(data) for c in png.read_chunks(data) if c.kind == b"pHYs" and c.intact]
@@ -125,8 +125,8 @@ def stated_dpi(image: ImageFile.ImageFile, data: bytes) -> tuple[float, float] |
         x, y = (float(value) for value in dpi or ())
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    is_screen = any(abs(x - screen) < 0.5 and abs(y - screen) < 0.5 for screen in _SCREEN_DPI)
-    return None if is_screen or not (0 < x < 1e5 and 0 < y < 1e5) else (x, y)
+    is_default = any(abs(x - dpi) < 0.5 and abs(y - dpi) < 0.5 for dpi in _NO_DPI)
+    return None if is_default or not (0 < x < 1e5 and 0 < y < 1e5) else (x, y)
 
 
 def stated_makers(image: ImageFile.ImageFile, data: bytes) -> tuple[str, str]:
@@ -146,7 +146,7 @@ def _resolution(dpi: tuple[float, float] | None) -> dict[int, object]:
 def _exif_of_tiff(image: TiffImagePlugin.TiffImageFile) -> bytes:
     """Return an EXIF block of those tags of a TIFF file that describe the picture, and of its own EXIF folder."""
     fields: dict[int, object] = {tag: image.tag_v2[tag] for tag in _TIFF_TAGS if tag in image.tag_v2}
-    if all(abs(float(image.info.get("dpi", (72, 72))[i]) - 72) < 0.5 for i in (0, 1)):
+    if stated_dpi(image, b"") is None:
         for tag in (exif.X_RESOLUTION, exif.Y_RESOLUTION, exif.RESOLUTION_UNIT):
             fields.pop(tag, None)
     block = Image.Exif()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from PIL import PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from codec.errors import ConfigError, ImageError
 from codec.images import exif
@@ -17,6 +17,7 @@ from codec.images.pixels import Pixels
 
 QUALITY = 95  # of lossy formats: the loss beside that of the codec is small
 _XMP_TAG, _XMP_KEYWORD = 700, "XML:com.adobe.xmp"
+_FOLDER_TAGS = (0x8769, 0x8825)  # of EXIF and position
 _JPEG_SEGMENT_MAX = 65_533 - 29  # bytes of EXIF or XMP that one segment holds, without the longest of their names
 
 
@@ -132,14 +133,19 @@ def _places(chosen: OutputFormat, metadata: Metadata) -> dict[str, Any]:
     found: dict[str, Any] = {"icc_profile": metadata.profile} if metadata.profile else {}
     if chosen.kind == "JPEG" and max(len(metadata.exif), len(metadata.xmp)) > _JPEG_SEGMENT_MAX:
         raise ImageError("JPEG holds no metadata of over 64 KiB: pass --metadata drop, or choose another format")
+    if chosen.kind == "TIFF":  # whose tags they are
+        block = Image.Exif()
+        block.load(exif.PREFIX + metadata.exif if metadata.exif else b"")
+        if metadata.xmp:
+            block[_XMP_TAG] = metadata.xmp
+        plain = {"compression": None} if any(tag in block for tag in _FOLDER_TAGS) else {}  # libtiff writes no folders
+        return {**found, **plain, "exif": block} if len(block) else found
     if metadata.exif and "exif" in chosen.holds:
         found["exif"] = exif.PREFIX + metadata.exif
     if metadata.xmp and chosen.kind == "PNG":
         texts = PngImagePlugin.PngInfo()
         texts.add_itxt(_XMP_KEYWORD, metadata.xmp.decode("utf-8", "replace"))
         found["pnginfo"] = texts
-    elif metadata.xmp and chosen.kind == "TIFF":
-        found["tiffinfo"] = {_XMP_TAG: metadata.xmp}
     elif metadata.xmp and "xmp" in chosen.holds:
         found["xmp"] = metadata.xmp
     return found
