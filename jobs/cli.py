@@ -2,6 +2,7 @@
 
 import argparse
 import ctypes
+import io
 import math
 import os
 import signal
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+STDERR = 2  # its file descriptor
 MODEL = "small"
 THREADS = 2  # of torch in every process that encodes; fixed, as the order of sums decides the bytes of a file
 DataclassT = TypeVar("DataclassT", bound="DataclassInstance")
@@ -112,6 +114,7 @@ def guarded(command: Callable[[], int]) -> int:
     """Run a command and return its exit status: an error is printed as one line, Ctrl-C or SIGTERM is status 130."""
     from codec.errors import RdoError
 
+    settle_streams()
     before_torch()
     keep_memory()
     signal.signal(signal.SIGTERM, _interrupt)
@@ -130,6 +133,26 @@ def guarded(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         say("interrupted: what was finished is kept")
         return INTERRUPTED
+
+
+def settle_streams() -> None:
+    """Make standard output and errors take any text: those that are closed lead nowhere, and the others escape.
+
+    Without a file behind descriptor 2, the next file that is opened would get it, and with it what libraries print.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        pass
+    os.close(descriptor)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if (stream := getattr(sys, name)) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  (for the life of the process)
+        elif name != "stdin" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def shows_bars() -> bool:
+    """Return whether standard error is a terminal that can redraw a line."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def before_torch() -> None:

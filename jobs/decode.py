@@ -98,7 +98,7 @@ def decode_all(settings: DecodeRun) -> int:
 
     codec_of = codec_loader(settings.model, cli.check_device(settings.device))
     failed = 0
-    for source, target in tqdm(pairs, disable=True if len(pairs) < 2 else None, file=sys.stderr, unit="file"):
+    for source, target in tqdm(pairs, disable=len(pairs) < 2 or not cli.shows_bars(), file=sys.stderr, unit="file"):
         try:
             decode_one(source, target, codec_of=codec_of, outputs=outputs, settings=settings)
         except BrokenPipeError:
