@@ -121,6 +121,17 @@ def _converted(image: Image.Image, icc: bytes, grey: bool) -> Image.Image:
     return converted.convert("L") if grey else converted
 
 
+def with_profile(image: Image.Image, profile: bytes) -> Coloured:
+    """Return the samples of an image of mode L or RGB, and the ICC profile that they keep; sRGB needs none.
+
+    Raises:
+        ImageError: the ICC profile is damaged or belongs to another colour space.
+    """
+    if not profile:
+        return Coloured(_three_channels(np.asarray(image)))
+    return _by_profile(image, profile, grey=image.mode == "L", keep=True)
+
+
 def profile_name(profile: bytes) -> str:
     """Return the description in an ICC profile, `damaged` where it has none that can be read."""
     try:
