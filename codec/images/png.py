@@ -100,7 +100,10 @@ def inflate(packed: bytes) -> bytes:
 
 
 def profile_of(chunk: bytes) -> bytes:
-    """Return the ICC profile in the contents of an iCCP chunk: a name, a zero, the method, a zlib stream."""
+    """Return the ICC profile in the contents of an iCCP chunk: a name, a zero, the method, a zlib stream.
+
+    It is empty where nothing can be unpacked.
+    """
     return inflate(chunk[chunk.find(b"\0") + 2 :])
 
 

@@ -109,8 +109,8 @@ def _of_png(image: ImageFile.ImageFile, data: bytes) -> StatedColour | None:  # 
     found = png.colour_chunks(data)
     if len(cicp := found.get(b"cICP", b"")) == 4:
         return _of_code_points(cicp[0], cicp[1], is_narrow=not cicp[3])
-    if b"iCCP" in found:
-        return StatedColour(png.profile_of(found[b"iCCP"]))
+    if profile := png.profile_of(found.get(b"iCCP", b"")):
+        return StatedColour(profile)
     if b"sRGB" in found:
         return StatedColour()
     gamma, ends = found.get(b"gAMA", b""), found.get(b"cHRM", b"")

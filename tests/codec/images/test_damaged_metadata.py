@@ -121,3 +121,14 @@ def test_parts_besides_the_main_picture_are_named() -> None:
 def test_webp_of_broken_chunks_is_refused_or_read() -> None:
     data = save(Image.fromarray(RGB), "WEBP", lossless=True, exif=b"Exif\0\0junk")
     assert np.array_equal(read_picture(data, ImagePolicy()).pixels.data, RGB)
+
+
+@pytest.mark.parametrize("body", [b"name\0\0", b"name\0\0junk", b"name", b""])
+def test_a_profile_of_which_nothing_is_left(body: bytes) -> None:
+    read_whole(with_chunk(b"iCCP", body))
+
+
+def test_what_pillow_does_not_support_is_not_called_corrupt() -> None:
+    data = bytearray(save(Image.fromarray(RGB), "BMP"))
+    data[30:34] = struct.pack("<I", 4)  # a JPEG inside
+    refuses(bytes(data), "^a variant of its format that is not read .OSError: Unsupported BMP compression .4..: export")
