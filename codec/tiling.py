@@ -51,7 +51,7 @@ def plain_latents_of(codec: Refinable, pixels: Pixels, level: Tensor, tile: int)
         around = rect.grown(codec.tile_halo, pixels.width, pixels.height)
         x = to_tensor(Pixels(pixels.data[around.top : around.bottom, around.left : around.right], pixels.grey))
         latents = codec.analyse(pad(x.to(level.device), codec.stride), level)
-        own = _cut(latents, around, rect)
+        own = cut(latents, around, rect)
         return rounded(own, codec.grid(own, level))
 
     whole = Rect(0, 0, pixels.width, pixels.height)
@@ -85,6 +85,20 @@ def picture_of(
     return samples
 
 
+def pixels_of(codec: Refinable, latents: Latents, level: Tensor, like: Pixels, tile: int) -> Pixels:
+    """Decode latents of a whole picture as a reader of their file does.
+
+    Args:
+        like: picture of the same size, grey where the file shall be.
+        tile: side of the tiles of the file, 0 for one.
+    """
+    whole = Rect(0, 0, like.width, like.height)
+    header = Header(b"", *whole.size, float(level), like.grey, tile=tile)
+    streams = tuple(Stream(np.zeros(0, np.uint32), 0) for _ in tiles_of(*whole.size, tile))
+    samples = picture_of(codec, latents, level, Contents(header, streams), area=whole, wanted=whole)
+    return Pixels(samples, like.grey)
+
+
 def to_streams(codec: AnyCodec, latents: Latents, level: Tensor, tiles: list[Rect], may_be_empty: bool) -> list[Stream]:
     """Encode the latents of a picture, tile by tile.
 
@@ -95,7 +109,7 @@ def to_streams(codec: AnyCodec, latents: Latents, level: Tensor, tiles: list[Rec
     whole = Rect(0, 0, tiles[-1].right, tiles[-1].bottom)
 
     def stream(tile: Rect) -> Stream:
-        own = _cut(latents, whole, tile)
+        own = cut(latents, whole, tile)
         if may_be_empty and codec.tile_halo and not any(bool(v.any()) for v in own):
             return Stream(np.zeros(0, np.uint32), _crc(codec, own, level))
         return Stream(codec.to_words(own, level), _crc(codec, own, level))
@@ -128,6 +142,12 @@ def from_streams(codec: AnyCodec, contents: Contents, level: Tensor, area: Rect)
     return _latents_of(codec, area, decoded, [tile for tile in tiles if tile.meets(area)])
 
 
+def tile_latents(latents: Latents, width: int, height: int, tile: int) -> list[Latents]:
+    """Return the latents of each tile of a picture, which share memory with those of the whole."""
+    whole = Rect(0, 0, width, height)
+    return [cut(latents, whole, rect) for rect in tiles_of(width, height, tile)]
+
+
 def _latents_of(codec: Refinable, area: Rect, work: Callable[[Rect], Latents], tiles: list[Rect]) -> Latents:
     """Return the latents of an area, put together from those that `work` returns of each of its tiles."""
     if [area] == tiles:
@@ -135,7 +155,7 @@ def _latents_of(codec: Refinable, area: Rect, work: Callable[[Rect], Latents], t
     whole = Latents(*(torch.empty(shape, device=codec.device) for shape in codec.latent_shapes(*area.size)))
 
     def put(tile: Rect) -> None:
-        for target, part in zip(_cut(whole, area, tile), work(tile), strict=True):
+        for target, part in zip(cut(whole, area, tile), work(tile), strict=True):
             target.copy_(part)
 
     _for_each(put, tiles, codec, alone=False)
@@ -147,7 +167,7 @@ def _for_each(work: Callable[[Rect], Result], tiles: list[Rect], codec: Refinabl
     return [work(tile) for tile in tiles] if alone else side_by_side(work, tiles, codec.device)
 
 
-def _cut(latents: Latents, area: Rect, part: Rect) -> Latents:
+def cut(latents: Latents, area: Rect, part: Rect) -> Latents:
     """Return the latents of a part of an area, whose left and top edges are multiples of 64; they share memory."""
     if part == area:
         return latents
@@ -168,7 +188,7 @@ def _padded(codec: Refinable, latents: Latents, area: Rect, part: Rect) -> Laten
         return latents
     padded = Latents(*(torch.zeros(shape, device=codec.device) for shape in codec.latent_shapes(*part.size)))
     common = part.common(area)
-    for target, known in zip(_cut(padded, part, common), _cut(latents, area, common), strict=True):
+    for target, known in zip(cut(padded, part, common), cut(latents, area, common), strict=True):
         target.copy_(known)
     return padded
 

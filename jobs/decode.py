@@ -1,16 +1,18 @@
 """`rdo-decode`: .rdo files to pictures, PNG unless another format is asked for."""
 
 import argparse
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from jobs import cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from codec.bitstream.tiles import Rect
     from codec.images.metadata import Keeping
     from codec.images.outputs import OutputSettings
     from codec.interface import AnyCodec
@@ -23,6 +25,8 @@ EXAMPLES = """\
   rdo-decode -o a.jpg --quality 90 a.rdo    by suffix: png jpg webp avif jxl tif ppm
   rdo-decode --format webp --lossless rdo-out/
   rdo-decode --open a.rdo                   and show it
+  rdo-decode --crop 800x600+1200+900 a.rdo  a part of it, from the tiles that it needs
+  rdo-decode --salvage damaged.rdo          grey where it is lost
   rdo-decode - < a.rdo > a.png"""
 
 
@@ -45,6 +49,15 @@ def build_parser() -> argparse.ArgumentParser:
     flags.add_argument("--preserve-times", action="store_true", help="give pictures the times of their files")
     flags.add_argument("--open", action="store_true", help="show the pictures in the program that the system has")
     flags.add_argument("--overwrite", action="store_true", help="replace existing pictures")
+    flags.add_argument(
+        "--crop", metavar="WxH+X+Y", help="decode W x H pixels, from column X and row Y on, and no tiles but theirs"
+    )
+    flags.add_argument(
+        "--salvage",
+        action="store_true",
+        help="of damaged files of several tiles, write the others; status 1 all the same",
+    )
+    cli.add_size_flag(flags)
     cli.add_model_flags(flags, reads=True)
     return flags
 
@@ -64,6 +77,9 @@ class DecodeRun:
         metadata: which of a file's is written.
         preserve_times: whether pictures get the times of their files.
         open: whether to show the pictures.
+        crop: part to decode, `WxH+X+Y`; None is the whole picture.
+        salvage: whether to write what is left of damaged files.
+        max_megapixels: of the largest picture, or of the tiles that a crop needs, to take memory for.
     """
 
     inputs: list[str]
@@ -78,6 +94,35 @@ class DecodeRun:
     metadata: "Keeping"
     preserve_times: bool
     open: bool
+    crop: str | None = None
+    salvage: bool = False
+    max_megapixels: float = cli.MEGAPIXELS_MAX
+
+    def options(self) -> "DecodeOptions":
+        """Return what decoding a file needs to know.
+
+        Raises:
+            ConfigError: a crop that is not `WxH+X+Y`, a limit that is not positive, or a format and a suffix that
+                contradict each other.
+        """
+        crop = None if self.crop is None else parse_crop(self.crop)
+        pixels_max, outputs = cli.pixels_of(self.max_megapixels), output_settings(self)
+        return DecodeOptions(
+            self.overwrite, crop, self.salvage, pixels_max, outputs, self.metadata, self.preserve_times, self.open
+        )
+
+
+class DecodeOptions(NamedTuple):
+    """How files are decoded and written; fields as in `DecodeRun`."""
+
+    overwrite: bool
+    crop: "Rect | None"
+    salvage: bool
+    pixels_max: int
+    outputs: "OutputSettings"
+    metadata: "Keeping"
+    preserve_times: bool
+    open: bool
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -88,8 +133,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def decode_all(settings: DecodeRun) -> int:
     """Decode the files of a run; return 1 if any failed."""
-    outputs = output_settings(settings)
-    pairs = output_names(settings.inputs, settings.output, outputs.format)
+    options = settings.options()
+    pairs = output_names(settings.inputs, settings.output, options.outputs.format)
 
     from tqdm import tqdm
 
@@ -97,10 +142,13 @@ def decode_all(settings: DecodeRun) -> int:
     from jobs.running.rdo_files import codec_loader
 
     codec_of = codec_loader(settings.model, cli.check_device(settings.device))
-    failed = 0
+    failed = damaged = 0
     for source, target in tqdm(pairs, disable=len(pairs) < 2 or not cli.shows_bars(), file=sys.stderr, unit="file"):
         try:
-            decode_one(source, target, codec_of=codec_of, outputs=outputs, settings=settings)
+            lost = decode_one(source, target, codec_of, options)
+            if lost:
+                damaged += 1
+                cli.say(f"{source}: damaged, {target} is what is left: lost {', '.join(lost)}")
         except BrokenPipeError:
             raise
         except Exception as error:
@@ -109,9 +157,9 @@ def decode_all(settings: DecodeRun) -> int:
     if len(pairs) > 1 and failed < len(pairs):
         done = len(pairs) - failed
         cli.say(f"{done} picture{'s' * (done > 1)} in {settings.output or ', '.join(settings.inputs)}")
-    elif not failed and pairs[0][1] != "-":
+    elif not (failed or damaged) and pairs[0][1] != "-":
         cli.say(f"the picture is {pairs[0][1]}")
-    return cli.SOME_FAILED if failed else cli.DONE
+    return cli.SOME_FAILED if failed or damaged else cli.DONE
 
 
 def output_settings(settings: DecodeRun) -> "OutputSettings":
@@ -157,14 +205,9 @@ def _option(text: str) -> tuple[str, object]:
 
 
 def decode_one(
-    source: str,
-    target: str,
-    *,
-    codec_of: "Callable[[bytes], AnyCodec]",
-    outputs: "OutputSettings",
-    settings: DecodeRun,
-) -> None:
-    """Decode one .rdo file to a picture; `-` is standard input or output.
+    source: str, target: str, codec_of: "Callable[[bytes], AnyCodec]", options: DecodeOptions
+) -> tuple[str, ...]:
+    """Decode one .rdo file to a picture, and return what was lost; `-` is standard input or output.
 
     Raises:
         RdoError, OSError: the file cannot be decoded, or the picture not written.
@@ -178,23 +221,40 @@ def decode_one(
     from codec.metadata_boxes import metadata_of
 
     data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-    decoded, path = decode(codec_of(data), data), Path(target)
-    pixels = decoded.pixels
-    metadata = kept(metadata_of(decoded.boxes), settings.metadata, width=pixels.width, height=pixels.height)
-    picture = write_picture(pixels, metadata, outputs)
+    decoded = decode(codec_of(data), data, crop=options.crop, salvage=options.salvage, pixels_max=options.pixels_max)
+    pixels, path = decoded.pixels, Path(target)
+    metadata = kept(metadata_of(decoded.boxes), options.metadata, width=pixels.width, height=pixels.height)
+    picture = write_picture(pixels, metadata, options.outputs)
     if target == "-":
         sys.stdout.buffer.write(picture)
         sys.stdout.buffer.flush()
-        return
-    if settings.overwrite or not path.exists():
+        return decoded.damage
+    if options.overwrite or not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, picture)
     elif path.read_bytes() != picture:  # equal bytes are an earlier run's
         raise ConfigError(f"{target} exists: name another with -o, or pass --overwrite to replace it")
-    if settings.preserve_times and source != "-":
+    if options.preserve_times and source != "-":
         copy_times(Path(source), path)
-    if settings.open:
+    if options.open:
         cli.open_file(path)
+    return decoded.damage
+
+
+def parse_crop(text: str) -> "Rect":
+    """Return the rectangle of `WxH+X+Y`.
+
+    Raises:
+        ConfigError: the text is not of that form, or of no pixels.
+    """
+    from codec.bitstream.tiles import Rect
+    from codec.errors import ConfigError
+
+    found = re.fullmatch(r"(\d{1,9})x(\d{1,9})\+(\d{1,9})\+(\d{1,9})", text, re.ASCII)
+    width, height, left, top = map(int, found.groups()) if found else (0, 0, 0, 0)
+    if not width or not height:
+        raise ConfigError(f"--crop {text}: write WxH+X+Y in pixels, as in 800x600+1200+900")
+    return Rect(left, top, left + width, top + height)
 
 
 def output_names(inputs: list[str], output: str | None, kind: str = "png") -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ The invariant: results do not depend on the number of threads, which is `torch.g
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from typing import TypeVar
 
@@ -58,10 +58,15 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], device: 
         with torch.no_grad():  # likewise
             return work(item)
 
+    # the same threads each time: the allocator keeps memory for each
+    pool = _thread_pool(os.getpid(), min(threads, WORKERS_MAX))
+    futures = [pool.submit(alone, item) for item in items]
     try:
-        with ThreadPoolExecutor(min(threads, WORKERS_MAX)) as pool:
-            return list(pool.map(alone, items))
+        return [future.result() for future in futures]
     finally:
+        for future in futures:
+            future.cancel()
+        wait(futures)
         torch.set_num_threads(threads)  # MKL has one number for all threads
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from codec.architecture import PIXELS_MAX, SIDE_MAX
 from codec.errors import ImageError
 from codec.images import exif
-from codec.images.jxl_header import CODESTREAM, CONTAINER, read_jxl_header
+from codec.images.jxl_header import CODESTREAM, CONTAINER
 from codec.images.pixels import Samples
 
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2")
@@ -67,19 +67,20 @@ def enable(kind: str) -> str:
     return "JXL"
 
 
-def check_jxl_size(data: bytes) -> None:
-    """Raise for a JPEG XL file that is too large, before all of it is decoded.
+def check_size(width: int, height: int, max_megapixels: float) -> None:
+    """Raise for a picture that is too large, before memory is taken for it.
 
     Raises:
-        ImageError: too large, or damaged.
+        ImageError: more pixels than the limit, or than a file holds along a side.
     """
-    header = read_jxl_header(data)
-    if header.width * header.height > PIXELS_MAX or max(header.width, header.height) > SIDE_MAX:
-        size = f"{header.width} x {header.height} px"
-        raise ImageError(f"{size} is over {PIXELS_MAX / 1e6:g} megapixels or {SIDE_MAX} px a side: downscale it")
+    if max(width, height) > SIDE_MAX:
+        raise ImageError(f"{width} x {height} px: crop or downscale it to {SIDE_MAX} px a side")
+    if width * height > 1e6 * max_megapixels:
+        size = f"{width} x {height} px"
+        raise ImageError(f"{size} is over {max_megapixels:g} megapixels: crop it, or raise --max-megapixels")
 
 
-def develop(data: bytes) -> Samples:
+def develop(data: bytes, max_megapixels: float = PIXELS_MAX / 1e6) -> Samples:
     """Return the upright 8-bit sRGB samples (H, W, 3) of a camera's raw file, with the camera's white balance.
 
     Raises:
@@ -88,8 +89,7 @@ def develop(data: bytes) -> Samples:
     rawpy = _import("rawpy", "a camera's raw file")
     try:
         with rawpy.imread(io.BytesIO(data)) as raw:
-            if raw.sizes.width * raw.sizes.height > PIXELS_MAX:
-                raise ImageError(f"{raw.sizes.width} x {raw.sizes.height} px: over {PIXELS_MAX / 1e6:g} megapixels")
+            check_size(raw.sizes.width, raw.sizes.height, max_megapixels)
             return np.ascontiguousarray(
                 raw.postprocess(use_camera_wb=True, output_color=rawpy.ColorSpace.sRGB, gamma=_SRGB_GAMMA, output_bps=8)
             )

@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from codec.architecture import SIDE_MAX
 from codec.errors import ImageError
 from codec.images import exif, png
-from codec.images.extra_formats import check_jxl_size, enable, extra_kind
+from codec.images.extra_formats import check_size, enable, extra_kind
 from codec.images.headers import SIGNATURES, bits_per_sample, describe_tiff, frame_count, is_raw_preview
 from codec.images.jxl_header import read_jxl_header
 from codec.images.pillow_guard import FORMATS
@@ -32,11 +31,11 @@ class Opened(NamedTuple):
     notes: list[str]
 
 
-def open_picture(data: bytes, depth: int | None, first_frame: bool) -> Opened:
+def open_picture(data: bytes, *, depth: int | None, first_frame: bool, max_megapixels: float) -> Opened:
     """Open a picture that is not a camera's raw file.
 
     Args:
-        depth, first_frame: of `codec.images.read.ImagePolicy`.
+        depth, first_frame, max_megapixels: of `codec.images.read.ImagePolicy`.
 
     Raises:
         ImageError: no picture, or one that the policy does not allow.
@@ -44,7 +43,8 @@ def open_picture(data: bytes, depth: int | None, first_frame: bool) -> Opened:
     kind, notes, formats = extra_kind(data), list[str](), list(FORMATS)
     if kind:
         if kind == "JPEG XL":
-            check_jxl_size(data)
+            header = read_jxl_header(data)  # before all of it is decoded
+            check_size(header.width, header.height, max_megapixels)
         formats = [enable(kind)]
     samples, notes = png.samples_alone(data)
     try:
@@ -52,6 +52,7 @@ def open_picture(data: bytes, depth: int | None, first_frame: bool) -> Opened:
     except UnidentifiedImageError as error:
         raise _unidentified(data, kind) or error from error
     opened = Opened(image, samples, bits_per_sample(image, samples), notes)
+    check_size(*image.size, max_megapixels)
     _check_header(opened, data, depth, first_frame)
     return opened
 
@@ -71,8 +72,6 @@ def _check_header(opened: Opened, data: bytes, depth: int | None, first_frame: b
     image, bits = opened.image, opened.bits
     if is_raw_preview(image):
         raise ImageError(_RAW_HINT)
-    if max(image.size) > SIDE_MAX:
-        raise ImageError(f"{image.width} x {image.height} px: crop or downscale it to {SIDE_MAX} px a side")
     frames = frame_count(image)
     if image.format == "JXL" and read_jxl_header(data).is_animation and not first_frame:
         raise ImageError("an animation: pass --first-frame to take the first frame")

@@ -4,6 +4,7 @@ What cannot become that without losing something the user may care about (alpha,
 `ImagePolicy` decides.
 """
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, ClassVar
@@ -11,6 +12,7 @@ from typing import BinaryIO, ClassVar
 import numpy as np
 from PIL import Image, ImageFile
 
+from codec.architecture import PIXELS_MAX
 from codec.errors import ConfigError, ImageError
 from codec.images import exif
 from codec.images.colour import blend_over_white, coloured
@@ -43,6 +45,7 @@ class ImagePolicy:
         ignore_icc: take samples as sRGB where the ICC profile is damaged or of another colour space, else refuse.
         hdr: where samples are PQ or HLG: `refuse`, or `clip` what is brighter than the white of paper (203 cd/m2).
         gamut: `srgb` converts; `keep` leaves pixels with another ICC profile as they are (`Picture.metadata` has it).
+        max_megapixels: of the largest picture that memory is taken for.
 
     Raises:
         ConfigError: a value is none of these.
@@ -54,8 +57,9 @@ class ImagePolicy:
     ignore_icc: bool = False
     hdr: str = "refuse"
     gamut: str = "srgb"
+    max_megapixels: float = PIXELS_MAX / 1e6
 
-    ADDED: ClassVar[tuple[str, ...]] = ("ignore_icc", "hdr", "gamut")
+    ADDED: ClassVar[tuple[str, ...]] = ("ignore_icc", "hdr", "gamut", "max_megapixels")
 
     def __post_init__(self) -> None:
         valid = {
@@ -65,6 +69,8 @@ class ImagePolicy:
         for key, choices in valid.items():
             if getattr(self, key) not in choices:
                 raise ConfigError(f"{key}: {getattr(self, key)!r} is not valid: choose one of {choices}")
+        if not 0 < self.max_megapixels < math.inf:
+            raise ConfigError(f"max_megapixels {self.max_megapixels:g}: must be positive and finite")
 
 
 STRICT = ImagePolicy()
@@ -137,7 +143,7 @@ def read_picture(source: Source, policy: ImagePolicy = STRICT, name: str | None 
 def is_image(path: Path) -> bool:
     """Return whether the header of `path` is that of a picture; other files found in folders are skipped.
 
-    True also for files that are to be reported as failures: a picture over the size limit, a file that may not be
+    True also for files that are to be reported as failures: a picture over a size limit, a file that may not be
     opened, a damaged one with the signature of PNG, JPEG, GIF, TIFF or WebP.
     """
     try:
@@ -152,7 +158,7 @@ def is_image(path: Path) -> bool:
                     Image.open(file, formats=FORMATS)
                 return True
     except ImageError as error:
-        return isinstance(error.__cause__, Image.DecompressionBombError) or bool(getattr(error.__cause__, "errno", 0))
+        return bool(getattr(error.__cause__, "errno", 0))
 
 
 def refusal(path: Path, policy: ImagePolicy = STRICT) -> str | None:
@@ -166,7 +172,7 @@ def refusal(path: Path, policy: ImagePolicy = STRICT) -> str | None:
             if extra_kind(data) == "raw":
                 check_raw()
             else:
-                open_picture(data, policy.depth, policy.first_frame).image.close()
+                _open(data, policy).image.close()
     except ImageError as error:
         return str(error)
     return None
@@ -190,8 +196,8 @@ def _decode(data: bytes, policy: ImagePolicy) -> Picture:
     if not data:
         raise ImageError("empty file of 0 bytes: copy or export it again")
     if extra_kind(data) == "raw":
-        return Picture(Pixels(develop(data), False))
-    opened = open_picture(data, policy.depth, policy.first_frame)
+        return Picture(Pixels(develop(data, policy.max_megapixels), False))
+    opened = _open(data, policy)
     image, notes = opened.image, list(opened.notes)
     with image:
         grey, found = is_grey(image, opened.data), _metadata(image, data, notes)
@@ -210,6 +216,10 @@ def _decode(data: bytes, policy: ImagePolicy) -> Picture:
         samples = _settle_alpha(samples, alpha, policy)
     turned = samples if image.format in _UPRIGHT else upright(samples, exif.orientation(found.exif))
     return Picture(Pixels(turned, grey), replace(found, profile=profile), dpi, makers, tuple(notes))
+
+
+def _open(data: bytes, policy: ImagePolicy) -> Opened:
+    return open_picture(data, depth=policy.depth, first_frame=policy.first_frame, max_megapixels=policy.max_megapixels)
 
 
 def _metadata(image: ImageFile.ImageFile, data: bytes, notes: list[str]) -> Metadata:
