@@ -13,6 +13,7 @@ X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 TAKEN, MAKER_NOTE = 0x9003, 0x927C
 _EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 0x8769, 0x8825, 0xA005
 _COLOUR_SPACE, _WIDTH, _HEIGHT, _INTEROP_INDEX = 0xA001, 0xA002, 0xA003, 0x0001
+_ADOBE_RGB, _SRGB, _ADOBE_INDEX, _SRGB_INDEX = 2, 1, b"R03", b"R98"
 _THUMBNAIL_BEGIN, _THUMBNAIL_BYTES = 0x0201, 0x0202
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _ENTRY_BYTES, _FIELDS_MAX = 12, 1000
@@ -107,8 +108,8 @@ def is_adobe_rgb(data: bytes) -> bool:
     """Return whether a camera says that samples are Adobe RGB: ColorSpace 2, or InteropIndex R03 (DCF 2.0)."""
     block = parse(data)
     index = block and block.find("interop", _INTEROP_INDEX)
-    named = bool(index) and data[index.begin : index.end].startswith(b"R03") if index else False
-    return named or integer(data, "exif", _COLOUR_SPACE) == 2
+    named = bool(index) and data[index.begin : index.end].startswith(_ADOBE_INDEX) if index else False
+    return named or integer(data, "exif", _COLOUR_SPACE) == _ADOBE_RGB
 
 
 def has_location(data: bytes) -> bool:
@@ -117,17 +118,24 @@ def has_location(data: bytes) -> bool:
     return block is not None and "gps" in block.folders
 
 
-def edited(data: bytes, width: int, height: int, private: bool) -> bytes:
+def edited(data: bytes, *, width: int, height: int, private: bool, srgb: bool = True) -> bytes:
     """Return the block of an upright picture of width x height pixels, without the thumbnail; empty if damaged.
 
     Args:
         private: also leave out the position, and the maker's notes, in which some makers write one.
+        srgb: the pixels are sRGB, whatever the block said of them: a field that says Adobe RGB is corrected.
     """
     block = parse(data)
     if block is None or "main" not in block.folders:
         return b""
     out = bytearray(data)
     changed = {("main", ORIENTATION): 1, ("exif", _WIDTH): width, ("exif", _HEIGHT): height}
+    if srgb and is_adobe_rgb(data):
+        changed[("exif", _COLOUR_SPACE)] = _SRGB
+        index = block.find("interop", _INTEROP_INDEX)
+        if index and index.end - index.begin >= len(_SRGB_INDEX):
+            changed[("interop", _INTEROP_INDEX)] = 0
+            out[index.begin : index.begin + len(_SRGB_INDEX)] = _SRGB_INDEX
     for (folder, tag), value in changed.items():
         if field := block.find(folder, tag):
             _set_integer(out, block.order, field, value)

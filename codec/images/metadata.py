@@ -98,7 +98,7 @@ def kept(
         )
         return replace(found, exif=_written({exif.ARTIST: artist, exif.COPYRIGHT: notice}), xmp=b"")
     private = keeping == "default"
-    block = exif.edited(found.exif, width, height, private)
+    block = exif.edited(found.exif, width=width, height=height, private=private, srgb=not found.profile)
     if not found.exif:
         block = _written({exif.ARTIST: makers[0], exif.COPYRIGHT: makers[1], **_resolution(dpi)})
     return replace(found, exif=block, xmp=xmp.without_location(found.xmp) if private else xmp.upright(found.xmp))

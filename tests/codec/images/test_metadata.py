@@ -133,7 +133,7 @@ def test_a_position_that_no_link_leads_to_is_blanked_too() -> None:
     link = parsed.find("main", 0x8825)
     assert link is not None
     block[link.begin : link.end] = struct.pack("<I", 0xFFFFFF)  # damaged
-    found = exif.edited(bytes(block), 9, 6, private=True)
+    found = exif.edited(bytes(block), width=9, height=6, private=True)
     assert found and value(5, PLACE, "<") not in found
 
 
@@ -211,11 +211,11 @@ def test_damaged_blocks_give_less_and_no_error(flips: int) -> None:
     for at in rng.integers(0, 700, 4):
         block[at] ^= 1 << int(rng.integers(8))
     for private in (False, True):
-        found = exif.edited(bytes(block), 9, 6, private=private)
+        found = exif.edited(bytes(block), width=9, height=6, private=private)
         assert found == b"" or exif.orientation(found) == 1
         assert not private or value(5, PLACE, "<>"[flips % 20 % 2]) not in found or b"N\0" not in found
     for cut in range(0, len(block), 37):
-        exif.edited(bytes(block[:cut]), 9, 6, private=True)
+        exif.edited(bytes(block[:cut]), width=9, height=6, private=True)
 
 
 def test_metadata_of_a_copy_keeps_its_profile() -> None:

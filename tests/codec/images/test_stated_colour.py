@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from codec.images.read import ImagePolicy, read_image
+from codec.images.outputs import write_picture
+from codec.images.read import ImagePolicy, read_image, read_picture
 from tests.codec.images.conftest import RGB, png, refuses, save
 from tests.codec.images.test_colour import srgb_icc, swapped_icc
 
@@ -187,6 +188,14 @@ def test_exif_says_adobe_rgb(kind: str, colour_space: int, index: bytes, space: 
     data = save(Image.new("RGB", (16, 16), COLOUR), kind, exif=camera_exif(colour_space, index), **options)
     right = expected(COLOUR, "adobe", 563 / 256) if space == "adobe" else COLOUR
     assert np.abs(level_of(data) - right).max() <= (2.5 if kind == "JPEG" else 0.51)
+
+
+@pytest.mark.parametrize(("colour_space", "index"), [(0xFFFF, b"R03"), (2, b"R98"), (2, b"R03")])
+@pytest.mark.parametrize("keeping", ["keep", "default"])
+def test_a_copy_in_srgb_does_not_say_adobe_rgb(keeping: Any, colour_space: int, index: bytes) -> None:
+    found = read_picture(save(Image.new("RGB", (16, 16), COLOUR), exif=camera_exif(colour_space, index)))
+    copy = write_picture(found.pixels, found.kept(keeping))
+    assert np.array_equal(read_image(copy).data, found.pixels.data), "it is not converted once more"
 
 
 def test_a_profile_goes_before_exif() -> None:
