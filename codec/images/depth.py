@@ -15,12 +15,12 @@ from PIL import Image, ImageFile, TiffImagePlugin
 
 from codec.errors import ImageError
 from codec.images.headers import is_white_zero
-from codec.images.pillow_guard import FORMATS
 from codec.images.pixels import Samples
 from codec.images.rgb_space import Levels
 
 _SWAPPED = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 _SAMPLE_FORMAT, _SIGNED = 339, 2  # of TIFF
+_WHOLE_WORDS = ("PNG", "TIFF")  # formats whose samples Pillow's decoders unpack from words
 _PNG_GREY_ALPHA_16 = (16, 4)  # depth and colour type
 
 
@@ -49,7 +49,7 @@ def deep_raster(image: ImageFile.ImageFile, data: bytes, bits: int) -> Raster | 
         return _of_heif(data, bits)
     if image.format == "PNG" and (data[24], data[25]) == _PNG_GREY_ALPHA_16:
         return _grey_alpha_of_png(data)
-    levels = _both_bytes(image, data)
+    levels = _both_bytes(image, data) if image.format in _WHOLE_WORDS else None
     if levels is None:
         return None
     alpha = round_levels(levels[..., 3], 65_535) if levels.shape[2] == 4 else None
@@ -60,7 +60,7 @@ def deep_raster(image: ImageFile.ImageFile, data: bytes, bits: int) -> Raster | 
 
 def _both_bytes(image: ImageFile.ImageFile, data: bytes) -> NDArray[np.uint16] | None:
     """Return the 16-bit levels (H, W, 3 or 4) of a file whose samples are whole words; None for any other."""
-    second = Image.open(io.BytesIO(data), formats=[*FORMATS])
+    second = Image.open(io.BytesIO(data), formats=_WHOLE_WORDS)
     swapped = [_swap(tile) for tile in second.tile]
     if not swapped or None in swapped or image.mode not in ("RGB", "RGBA"):
         return None

@@ -136,6 +136,17 @@ def test_deep_grey_jpeg_xl_is_refused_or_converted_at_full_depth(jxl: Any) -> No
     assert found.grey and np.abs(found.data[..., 0] - right).max() <= 0.51
 
 
+def test_deep_colour_jpeg_xl_is_rounded_down_and_says_so(jxl: Any) -> None:
+    data = bytes.fromhex(  # 8 x 8 pixels of (33000, 33000, 33000), which the plugin does not write
+        "0000000c4a584c200d0a870a00000014667479706a786c20000000006a786c20000000096a786c6c0a0000002c6a786c63ff0a41f003505c"
+        "080802010058004b188b15428a02f1021100840e000000000000000000"
+    )
+    refuses(data, "16-bit image: pass --depth 8")
+    found = read_picture(data, ImagePolicy(depth=8))
+    assert (found.pixels.data == 33_000 >> 8).all()
+    assert found.notes == ("16-bit samples are rounded down: their decoder gives the high 8 bits",)
+
+
 def test_jpeg_xl_metadata(jxl: Any) -> None:
     data = save(Image.fromarray(PHOTO), "JXL", exif=b"Exif\0\0" + phone_exif(2), lossless=True)
     found = read_picture(data)
