@@ -125,6 +125,13 @@ def edited(data: bytes, *, width: int, height: int, private: bool, srgb: bool = 
         private: also leave out the position, and the maker's notes, in which some makers write one.
         srgb: the pixels are sRGB, whatever the block said of them: a field that says Adobe RGB is corrected.
     """
+    try:
+        return _edited(data, width=width, height=height, private=private, srgb=srgb)
+    except (struct.error, ValueError):  # folders that overlap
+        return b""
+
+
+def _edited(data: bytes, *, width: int, height: int, private: bool, srgb: bool) -> bytes:
     block = parse(data)
     if block is None or "main" not in block.folders:
         return b""

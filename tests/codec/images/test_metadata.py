@@ -137,6 +137,20 @@ def test_a_position_that_no_link_leads_to_is_blanked_too() -> None:
     assert found and value(5, PLACE, "<") not in found
 
 
+@pytest.mark.parametrize("at", [8, 10, 20, 0xFFFF_FFFF])
+@pytest.mark.parametrize("tag", [0x8769, 0x8825])
+def test_folders_that_overlap_are_no_error(tag: int, at: int) -> None:
+    block = bytearray(phone_exif(0))
+    parsed = exif.parse(bytes(block))
+    assert parsed is not None
+    link = parsed.find("main", tag)
+    assert link is not None
+    block[link.begin : link.end] = struct.pack("<I", at)
+    for private in (False, True):
+        found = exif.edited(bytes(block), width=9, height=6, private=private)
+        assert not private or value(5, PLACE, "<") not in found
+
+
 def test_copyright_alone() -> None:
     found = read_picture(jpeg_of(phone_exif(3))).kept("copyright")
     assert fields_of(found.exif) == {("main", 0x013B): "A. Person", ("main", 0x8298): "(c) A. Person"}
