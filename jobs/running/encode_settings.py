@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from codec.architecture import STRIDE
 from codec.bitstream.container import VERSION
+from codec.bitstream.tiles import TILE, TILE_SIDE_MAX
 from codec.errors import ConfigError
 from codec.identity import model_id
 from codec.images.metadata import Keeping, check_keeping
@@ -17,6 +19,8 @@ from rdo.config import RefineConfig
 from rdo.distortion import Distortion, weight_of_mask
 from rdo.target import Goal
 from rdo.tune import Tune, tune_of
+
+TILE_SIDE_MIN = 512  # pixels; smaller tiles cost bytes, and MS-SSIM needs as many
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class EncodeConfig:
         ms_ssim: share of MS-SSIM in the distortion, 0..1, the rest is that of `tune`, else mse; None adds none.
         roi: mask image, white where errors matter most.
         roi_weight: weight of the mse under white relative to black.
+        tile: side in pixels of the tiles that a large picture is cut into; 0 cuts none.
         metadata: what the file keeps of the image's EXIF and XMP (`codec.images.metadata`).
 
     Raises:
@@ -50,9 +55,10 @@ class EncodeConfig:
     policy: ImagePolicy = ImagePolicy()
     tune: str | None = None
     target_ssimulacra2: float | None = None
+    tile: int = TILE
     metadata: Keeping = "default"
 
-    ADDED: ClassVar[tuple[str, ...]] = ("tune", "target_ssimulacra2", "metadata")
+    ADDED: ClassVar[tuple[str, ...]] = ("tune", "target_ssimulacra2", "tile", "metadata")
 
     def __post_init__(self) -> None:
         check_keeping(self.metadata)
@@ -69,6 +75,9 @@ class EncodeConfig:
             raise ConfigError(f"ms_ssim {self.ms_ssim}: a share of the distortion, between 0 (mse alone) and 1")
         if not 1e-6 <= self.roi_weight <= 1e6:  # beyond, float32 loses the black or the white of a mask
             raise ConfigError(f"roi_weight {self.roi_weight:g}: must lie between 1e-6 and 1e6")
+        if self.tile and (self.tile % STRIDE or not TILE_SIDE_MIN <= self.tile <= TILE_SIDE_MAX):
+            rule = f"a multiple of {STRIDE} from {TILE_SIDE_MIN} to {TILE_SIDE_MAX}, or 0"
+            raise ConfigError(f"tile {self.tile}: must be {rule}")
 
     @property
     def targeted(self) -> bool:
@@ -116,6 +125,7 @@ class RateFlags:
     ms_ssim: float | None = None
     roi: Path | None = None
     roi_weight: float | None = None
+    tile: int | None = None
 
 
 def encode_config(
@@ -147,6 +157,8 @@ def encode_config(
         raise ConfigError("--memory-limit: only our own models are refined in strips: leave it out")
     if "roi_weight" in given and "roi" not in given:
         raise ConfigError("--roi-weight: of a mask: add --roi")
+    if given.get("tile") and not codec.tile_halo:
+        raise ConfigError(f"--tile: pictures of {codec.config.name} are one tile: leave it out")
     given.setdefault("quality", codec.default_quality)
     config = EncodeConfig(**given, model=model, refine=refine, policy=policy, metadata=metadata)
     if config.roi and not distortion_for(replace(config, roi=None), codec).mse_share:
