@@ -17,11 +17,13 @@ from codec.coding import Decoded, decode, encode
 from codec.errors import BitstreamError, ConfigError
 from codec.files import write_atomically
 from codec.identity import model_id
+from codec.images.colour import convert_by_profile
 from codec.images.outputs import OutputSettings, format_of, write_picture
 from codec.images.pixels import Pixels, Samples
 from codec.images.read import STRICT, ImagePolicy, read_image
 from codec.interface import AnyCodec
 from codec.loading import load
+from codec.metadata_boxes import metadata_of
 
 REFINERS = "rdo.refiners"  # entry points of functions that encode with refinement; `codec` itself has none
 Place = str | os.PathLike[str] | BinaryIO
@@ -40,7 +42,7 @@ def imread(source: Place | bytes, policy: ImagePolicy = STRICT, model: Model | N
         BitstreamError: a damaged .rdo file, or one of another model.
     """
     data = _read(source)
-    pixels = decode_any(data, model).pixels if data.startswith(MAGIC) else read_image(data, policy)
+    pixels = _decoded_srgb(data, model) if data.startswith(MAGIC) else read_image(data, policy)
     return np.ascontiguousarray(pixels.data[..., 0]) if pixels.grey else pixels.data
 
 
@@ -120,6 +122,12 @@ def encode_any(
         raise ConfigError(f"iters {iters}: refinement is in the package rdo, which is not installed: pip install .")
     data: bytes = refiners[0].load()(codec, pixels, quality=quality, iters=iters, tune=tune)
     return data
+
+
+def _decoded_srgb(data: bytes, model: Model | None) -> Pixels:
+    decoded = decode_any(data, model)
+    profile = metadata_of(decoded.boxes).profile
+    return convert_by_profile(decoded.pixels, profile) if profile else decoded.pixels
 
 
 def _loaded(model: Model) -> AnyCodec:

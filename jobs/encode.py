@@ -262,6 +262,8 @@ def _print_summary(records: "list[Record]", config: "EncodeConfig", results: Pat
     from jobs.running.table import summary
 
     print(summary(records, results and results.parent))
+    if metadata := sum(record.outcome.metadata_bytes for record in records if record.outcome):
+        print(f"metadata takes {metadata} bytes more; --metadata copyright or drop keeps less")
     if config.roi and any(r.outcome for r in records):
         print(f"cost counts errors as {cli.printable(str(config.roi))} weighs them")
 

@@ -17,7 +17,7 @@ from codec.errors import ConfigError, ImageError
 from codec.images import exif
 from codec.images.colour import blend_over_white, coloured
 from codec.images.depth import Raster, deep_raster
-from codec.images.extra_formats import check_raw, develop, extra_kind
+from codec.images.extra_formats import check_raw, develop, enable, extra_kind
 from codec.images.headers import is_grey
 from codec.images.jpeg import mend_jpeg
 from codec.images.jxl_header import read_jxl_header
@@ -183,10 +183,11 @@ def image_size(path: Path) -> tuple[int, int] | None:
     try:
         with pillow_guard(), path.open("rb") as file:
             head = file.read(1 << 16)
-            if extra_kind(head) == "JPEG XL":
+            kind = extra_kind(head)
+            if kind == "JPEG XL":
                 header = read_jxl_header(head)
                 return header.width, header.height
-            return Image.open(file, formats=FORMATS).size
+            return Image.open(file, formats=[enable(kind)] if kind == "HEIC" else FORMATS).size
     except ImageError:
         return None
 

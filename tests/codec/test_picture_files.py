@@ -149,6 +149,14 @@ def test_pillow_keeps_metadata_and_profiles(picture: Any, tiny: Any) -> None:
     assert file.getvalue() == codec.encode(tiny, codec.Pixels(picture, False)), "sRGB needs no profile"
 
 
+def test_arrays_of_wide_gamut_files_are_srgb(picture: Any, tiny: Any) -> None:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "RDO", model=tiny, icc_profile=swapped_icc())
+    stored = codec.decode(tiny, file.getvalue()).pixels.data
+    found = imread(file.getvalue(), model=tiny).astype(int)
+    assert np.abs(found - stored[..., ::-1]).max() <= 2, "red and blue are exchanged in that space"
+
+
 def test_pillow_gets_its_own_errors(picture: Any, tiny: Any, tmp_path: Path) -> None:
     image = Image.fromarray(picture)
     with pytest.raises(OSError, match="cannot write mode RGBA as RDO"):

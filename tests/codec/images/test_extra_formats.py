@@ -40,8 +40,10 @@ def heic(heif: Any, samples: Any = PHOTO, mode: str = "RGB", **options: Any) -> 
     return out.getvalue()
 
 
-def test_heic_is_read(heif: Any) -> None:
+def test_heic_is_read(heif: Any, tmp_path: Path) -> None:
     pixels = read_image(heic(heif))
+    (tmp_path / "a.heic").write_bytes(heic(heif))
+    assert image_size(tmp_path / "a.heic") == (64, 48) and is_image(tmp_path / "a.heic")
     assert np.abs(pixels.data.astype(int) - PHOTO).max() <= 2 and not pixels.grey
 
 
