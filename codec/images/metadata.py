@@ -143,22 +143,35 @@ def _resolution(dpi: tuple[float, float] | None) -> dict[int, object]:
     return {exif.X_RESOLUTION: x, exif.Y_RESOLUTION: y, exif.RESOLUTION_UNIT: 2}
 
 
+def exif_of_raw(data: bytes) -> bytes:
+    """Return an EXIF block of what describes the picture in a raw file that is a TIFF; empty of any other."""
+    source = Image.Exif()
+    try:
+        source.load(data)
+        return _copied(source, {tag: source[tag] for tag in _TIFF_TAGS if tag in source})
+    except Exception:  # of damaged metadata, nearly any
+        return b""
+
+
 def _exif_of_tiff(image: TiffImagePlugin.TiffImageFile) -> bytes:
     """Return an EXIF block of those tags of a TIFF file that describe the picture, and of its own EXIF folder."""
     fields: dict[int, object] = {tag: image.tag_v2[tag] for tag in _TIFF_TAGS if tag in image.tag_v2}
     if stated_dpi(image, b"") is None:
         for tag in (exif.X_RESOLUTION, exif.Y_RESOLUTION, exif.RESOLUTION_UNIT):
             fields.pop(tag, None)
+    return _copied(image.getexif(), fields)
+
+
+def _copied(source: Image.Exif, fields: dict[int, object]) -> bytes:
+    """Return an EXIF block of some fields, and of the folders of camera and position of another block."""
     block = Image.Exif()
     for tag, value in fields.items():
         block[tag] = value
-    source = image.getexif()
     for folder in (0x8769, 0x8825):
         if own := dict(source.get_ifd(folder)):
             block.get_ifd(folder).update(own)
-    return (
-        block.tobytes().removeprefix(exif.PREFIX) if fields or block.get_ifd(0x8769) or block.get_ifd(0x8825) else b""
-    )
+    is_empty = not (fields or block.get_ifd(0x8769) or block.get_ifd(0x8825))
+    return b"" if is_empty else block.tobytes().removeprefix(exif.PREFIX)
 
 
 def _written(fields: dict[int, object]) -> bytes:

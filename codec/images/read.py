@@ -21,7 +21,16 @@ from codec.images.extra_formats import check_raw, develop, enable, extra_kind
 from codec.images.headers import is_grey
 from codec.images.jpeg import mend_jpeg
 from codec.images.jxl_header import read_jxl_header
-from codec.images.metadata import NOTHING, Keeping, Metadata, kept, read_metadata, stated_dpi, stated_makers
+from codec.images.metadata import (
+    NOTHING,
+    Keeping,
+    Metadata,
+    exif_of_raw,
+    kept,
+    read_metadata,
+    stated_dpi,
+    stated_makers,
+)
 from codec.images.opening import Opened, exif_or_empty, left_out, open_picture
 from codec.images.orientation import upright
 from codec.images.pillow_guard import FORMATS, pillow_guard
@@ -197,7 +206,7 @@ def _decode(data: bytes, policy: ImagePolicy) -> Picture:
     if not data:
         raise ImageError("empty file of 0 bytes: copy or export it again")
     if extra_kind(data) == "raw":
-        return Picture(Pixels(develop(data, policy.max_megapixels), False))
+        return Picture(Pixels(develop(data, policy.max_megapixels), False), Metadata(exif_of_raw(data)))
     opened = _open(data, policy)
     image, notes = opened.image, list(opened.notes)
     with image:

@@ -16,7 +16,7 @@ from codec.images.find import find_images
 from codec.images.jxl_header import read_jxl_header
 from codec.images.read import ImagePolicy, image_size, is_image, read_image, read_picture, refusal
 from tests.codec.images.conftest import png, refuses, save
-from tests.codec.images.test_metadata import PACKET, phone_exif
+from tests.codec.images.test_metadata import PACKET, fields_of, phone_exif
 from tests.codec.images.test_stated_colour import COLOUR, SRGB, expected
 
 SMOOTH = np.stack(np.meshgrid(np.arange(64) * 3, np.arange(48) * 4), axis=-1).astype(np.uint8)
@@ -207,6 +207,13 @@ def test_raw_files_are_developed() -> None:
     assert int(np.ptp(pixels.data[8:-8, 8:-8], axis=(0, 1)).max()) <= 2, "one colour everywhere"
     middle = pixels.data[24, 32].astype(int)
     assert np.abs(middle - (188, 255, 137)).max() <= 2, "light 1/2, 1 and 1/4, as the brightest is made white"
+
+
+def test_a_raw_file_names_its_camera() -> None:
+    pytest.importorskip("rawpy", reason="needs the extra `formats`: rawpy")
+    found = read_picture(dng())
+    assert fields_of(found.kept("default").exif) == {("main", 0x010F): "Abc", ("main", 0x0110): "Def"}
+    assert found.pixels.width == 64
 
 
 def test_a_damaged_raw_file_is_refused() -> None:
