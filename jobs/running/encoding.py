@@ -130,7 +130,8 @@ def _picture(source: bytes, policy: ImagePolicy) -> tuple[Picture, dict[str, str
 
 def _notes(picture: Picture, keeping: Keeping) -> list[str]:
     """Return what of an image file is damaged or left out, the position too where it is left out unasked."""
-    is_silent = keeping != "default" or not exif.has_location(picture.metadata.exif)
+    has_position = exif.has_location(picture.metadata.exif) or b"GPSLatitude" in picture.metadata.xmp
+    is_silent = keeping != "default" or not has_position
     return [*picture.notes, *([] if is_silent else [NO_POSITION])]
 
 
