@@ -133,5 +133,7 @@ def _opaque_but(levels: NDArray[Any], transparent: Any) -> Samples:
 
 
 def round_levels(levels: Levels, top: int) -> Samples:
-    """Return levels rounded to the nearest of 256, where `top` becomes 255."""
+    """Return levels rounded to the nearest of 256, where `top` becomes 255; those of 8 bits as they are."""
+    if levels.dtype == np.uint8 and top == 255:
+        return levels.view(np.uint8)
     return ((levels.astype(np.uint32) * 255 + top // 2) // top).astype(np.uint8)
