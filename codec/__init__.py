@@ -4,6 +4,8 @@
     data = codec.encode(model, codec.read_image(Path("photo.png")), quality=4)
     pixels = codec.decode(model, data).pixels
 
+    codec.imwrite("photo.rdo", codec.imread("photo.png"), quality=4)  # arrays; `import codec.images.pillow` for Pillow
+
 Names are imported on first use, so that a command's `--help` need not wait for torch.
 """
 
@@ -22,15 +24,19 @@ if TYPE_CHECKING:
     from codec.errors import BitstreamError, CheckpointError, ConfigError, ImageError, RdoError
     from codec.identity import model_id
     from codec.images.formats import write_png
+    from codec.images.metadata import Metadata
     from codec.images.pixels import Pixels, to_tensor
-    from codec.images.read import ImagePolicy, read_image
+    from codec.images.read import ImagePolicy, Picture, read_image, read_picture
     from codec.interface import AnyCodec, Latents
     from codec.loading import load
+    from codec.metadata_boxes import add_metadata, metadata_of
+    from codec.picture_files import imread, imwrite
 
 __all__ = [
     "AnyCodec", "BitstreamError", "Box", "CheckpointError", "ConfigError", "Decoded", "ImageError", "ImagePolicy",
-    "Latents", "Pixels", "RdoError", "Rect", "decode", "encode", "installed_models", "lmbda_of", "load", "model_id",
-    "read", "read_image", "to_tensor", "unpack", "write", "write_png",
+    "Latents", "Metadata", "Picture", "Pixels", "RdoError", "Rect", "add_metadata", "decode", "encode", "imread",
+    "imwrite", "installed_models", "lmbda_of", "load", "metadata_of", "model_id", "read", "read_image", "read_picture",
+    "to_tensor", "unpack", "write", "write_png",
 ]  # fmt: skip
 
 _MODULES = {
@@ -44,9 +50,12 @@ _MODULES = {
     "identity": ("model_id",),
     "images.formats": ("write_png",),
     "images.pixels": ("Pixels", "to_tensor"),
-    "images.read": ("ImagePolicy", "read_image"),
+    "images.metadata": ("Metadata",),
+    "images.read": ("ImagePolicy", "Picture", "read_image", "read_picture"),
     "interface": ("AnyCodec", "Latents"),
     "loading": ("load",),
+    "metadata_boxes": ("add_metadata", "metadata_of"),
+    "picture_files": ("imread", "imwrite"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -1,4 +1,4 @@
-"""Atomic writing: a file under its final name is always complete."""
+"""Atomic writing: a file under its final name is always complete. And the times of files."""
 
 import os
 import secrets
@@ -22,6 +22,16 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename == str(temporary):
-            error.filename = str(path)  # the name that the user gave
+        if isinstance(error, OSError) and str(error.filename) == str(temporary):
+            error.filename, error.filename2 = str(path), None  # the name that the user gave
         raise
+
+
+def copy_times(source: Path, target: Path) -> None:
+    """Give `target` the times of last access and change of `source`.
+
+    Raises:
+        OSError: one of them is missing, or belongs to another user.
+    """
+    found = source.stat()
+    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))

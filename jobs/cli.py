@@ -2,6 +2,7 @@
 
 import argparse
 import ctypes
+import io
 import math
 import os
 import signal
@@ -11,12 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+STDERR = 2  # its file descriptor
 MODEL = "small"
 THREADS = 2  # of torch in every process that encodes; fixed, as the order of sums decides the bytes of a file
 MEGAPIXELS_MAX = 200.0  # of a picture that memory is taken for, unless a flag says otherwise
@@ -50,6 +53,18 @@ def add_picture_flags(flags: argparse.ArgumentParser) -> None:
     pictures.add_argument("--alpha", choices=("refuse", "drop", "blend"), default="refuse", help="transparent pictures")
     pictures.add_argument("--depth", type=int, choices=(8,), help="round deeper pictures to 8 bits, else refuse them")
     pictures.add_argument("--first-frame", action="store_true", help="of an animation, else refuse it")
+    pictures.add_argument(
+        "--ignore-icc", action="store_true", help="take samples as sRGB where the ICC profile cannot be applied"
+    )
+    pictures.add_argument(
+        "--hdr", choices=("refuse", "clip"), default="refuse", help="PQ and HLG: clip what is brighter than paper white"
+    )
+    pictures.add_argument(
+        "--gamut",
+        choices=("srgb", "keep"),
+        default="srgb",
+        help="keep stores pixels with another ICC profile as they are, and the profile, which decoders must honour",
+    )
     add_size_flag(pictures)
 
 
@@ -119,6 +134,7 @@ def guarded(command: Callable[[], int]) -> int:
     """Run a command and return its exit status: an error is printed as one line, Ctrl-C or SIGTERM is status 130."""
     from codec.errors import RdoError
 
+    settle_streams()
     before_torch()
     keep_memory()
     signal.signal(signal.SIGTERM, _interrupt)
@@ -137,6 +153,26 @@ def guarded(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         say("interrupted: what was finished is kept")
         return INTERRUPTED
+
+
+def settle_streams() -> None:
+    """Make standard output and errors take any text: those that are closed lead nowhere, and the others escape.
+
+    Without a file behind descriptor 2, the next file that is opened would get it, and with it what libraries print.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        pass
+    os.close(descriptor)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if (stream := getattr(sys, name)) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  (for the life of the process)
+        elif name != "stdin" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def shows_bars() -> bool:
+    """Return whether standard error is a terminal that can redraw a line."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def before_torch() -> None:
@@ -173,6 +209,14 @@ def say(text: str) -> None:
 def printable(text: str) -> str:
     r"""Escape control characters as \n, \x1b, ...: as a terminal would execute those in file names."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def open_file(path: Path) -> None:
+    """Show a file in the program that the system has for it."""
+    import webbrowser
+
+    if not webbrowser.open(path.resolve().as_uri()):
+        say(f"{path}: no program was found to show it")
 
 
 def keep_memory() -> None:

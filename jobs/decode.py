@@ -1,4 +1,4 @@
-"""`rdo-decode`: .rdo files to PNG files."""
+"""`rdo-decode`: .rdo files to pictures, PNG unless another format is asked for."""
 
 import argparse
 import re
@@ -13,12 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from codec.bitstream.tiles import Rect
+    from codec.images.metadata import Keeping
+    from codec.images.outputs import OutputSettings
     from codec.interface import AnyCodec
 
+FORMATS = ("png", "jpeg", "webp", "avif", "jxl", "tiff", "ppm")
 EXAMPLES = """\
   rdo-decode rdo-out/                       rdo-out/a.jpg.rdo -> rdo-out/a.jpg.png
   rdo-decode -o pictures/ rdo-out/          the same tree below pictures/
   rdo-decode -o a.png a.rdo
+  rdo-decode -o a.jpg --quality 90 a.rdo    by suffix: png jpg webp avif jxl tif ppm
+  rdo-decode --format webp --lossless rdo-out/
+  rdo-decode --open a.rdo                   and show it
   rdo-decode --crop 800x600+1200+900 a.rdo  a part of it, from the tiles that it needs
   rdo-decode --salvage damaged.rdo          grey where it is lost
   rdo-decode - < a.rdo > a.png"""
@@ -26,11 +32,22 @@ EXAMPLES = """\
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    flags = cli.parser("rdo-decode", "Decode .rdo files to PNG.", EXAMPLES)
+    flags = cli.parser("rdo-decode", "Decode .rdo files to PNG or another format.", EXAMPLES)
     flags.add_argument("inputs", nargs="+", metavar="FILE", help=".rdo files or folders; - is standard input")
+    flags.add_argument("-o", "--output", help="folder, or one picture; - is standard output (default: beside the file)")
+    flags.add_argument("--format", choices=FORMATS, help="of the pictures (default: by suffix of -o, else png)")
+    flags.add_argument("--quality", type=int, metavar="1..100", help="of jpeg, webp, avif and jxl (default 95)")
     flags.add_argument(
-        "-o", "--output", help="folder, or one .png file; - is standard output (default: beside the file)"
+        "--lossless", action="store_true", help="of webp and jxl; the other formats are, or have no such"
     )
+    flags.add_argument(
+        "--option", action="append", default=[], metavar="KEY=VALUE", help="of Pillow's writer, as subsampling=2"
+    )
+    flags.add_argument(
+        "--metadata", choices=("keep", "copyright", "drop"), default="keep", help="of what a file holds, to be written"
+    )
+    flags.add_argument("--preserve-times", action="store_true", help="give pictures the times of their files")
+    flags.add_argument("--open", action="store_true", help="show the pictures in the program that the system has")
     flags.add_argument("--overwrite", action="store_true", help="replace existing pictures")
     flags.add_argument(
         "--crop", metavar="WxH+X+Y", help="decode W x H pixels, from column X and row Y on, and no tiles but theirs"
@@ -51,10 +68,15 @@ class DecodeRun:
 
     Attributes:
         inputs: .rdo files or folders; `-` is standard input.
-        output: folder, .png file, or `-` for standard output; None is beside each file.
+        output: folder, picture, or `-` for standard output; None is beside each file.
         model: name of the one model to use; None is the installed model that each file names.
         device: of the model.
         overwrite: whether to replace existing pictures.
+        format: name of a format; None is by the suffix of `output`, else PNG.
+        quality, lossless, option: of the format; options are texts KEY=VALUE.
+        metadata: which of a file's is written.
+        preserve_times: whether pictures get the times of their files.
+        open: whether to show the pictures.
         crop: part to decode, `WxH+X+Y`; None is the whole picture.
         salvage: whether to write what is left of damaged files.
         max_megapixels: of the largest picture, or of the tiles that a crop needs, to take memory for.
@@ -65,6 +87,13 @@ class DecodeRun:
     model: str | None
     device: str
     overwrite: bool
+    format: str | None
+    quality: int | None
+    lossless: bool
+    option: list[str]
+    metadata: "Keeping"
+    preserve_times: bool
+    open: bool
     crop: str | None = None
     salvage: bool = False
     max_megapixels: float = cli.MEGAPIXELS_MAX
@@ -73,10 +102,14 @@ class DecodeRun:
         """Return what decoding a file needs to know.
 
         Raises:
-            ConfigError: a crop that is not `WxH+X+Y`, or a limit that is not positive.
+            ConfigError: a crop that is not `WxH+X+Y`, a limit that is not positive, or a format and a suffix that
+                contradict each other.
         """
         crop = None if self.crop is None else parse_crop(self.crop)
-        return DecodeOptions(self.overwrite, crop, self.salvage, cli.pixels_of(self.max_megapixels))
+        pixels_max, outputs = cli.pixels_of(self.max_megapixels), output_settings(self)
+        return DecodeOptions(
+            self.overwrite, crop, self.salvage, pixels_max, outputs, self.metadata, self.preserve_times, self.open
+        )
 
 
 class DecodeOptions(NamedTuple):
@@ -86,6 +119,10 @@ class DecodeOptions(NamedTuple):
     crop: "Rect | None"
     salvage: bool
     pixels_max: int
+    outputs: "OutputSettings"
+    metadata: "Keeping"
+    preserve_times: bool
+    open: bool
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -96,7 +133,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def decode_all(settings: DecodeRun) -> int:
     """Decode the files of a run; return 1 if any failed."""
-    pairs, options = output_names(settings.inputs, settings.output), settings.options()
+    options = settings.options()
+    pairs = output_names(settings.inputs, settings.output, options.outputs.format)
 
     from tqdm import tqdm
 
@@ -105,7 +143,7 @@ def decode_all(settings: DecodeRun) -> int:
 
     codec_of = codec_loader(settings.model, cli.check_device(settings.device))
     failed = damaged = 0
-    for source, target in tqdm(pairs, disable=True if len(pairs) < 2 else None, file=sys.stderr, unit="file"):
+    for source, target in tqdm(pairs, disable=len(pairs) < 2 or not cli.shows_bars(), file=sys.stderr, unit="file"):
         try:
             lost = decode_one(source, target, codec_of, options)
             if lost:
@@ -124,10 +162,52 @@ def decode_all(settings: DecodeRun) -> int:
     return cli.SOME_FAILED if failed or damaged else cli.DONE
 
 
+def output_settings(settings: DecodeRun) -> "OutputSettings":
+    """Return how the pictures of a run are written.
+
+    Raises:
+        ConfigError: a format and a suffix that contradict each other, or what the format does not have.
+    """
+    from codec.errors import ConfigError
+    from codec.images.outputs import OutputSettings, format_of
+
+    path = Path(settings.output or "")
+    suffix = None if path.is_dir() else format_of(path)
+    if settings.format and suffix and settings.format != suffix:
+        raise ConfigError(f"-o {settings.output}: its suffix is that of {suffix}, but --format is {settings.format}")
+    return OutputSettings(
+        format=settings.format or suffix or "png",
+        quality=settings.quality,
+        lossless=settings.lossless,
+        options=dict(_option(text) for text in settings.option),
+    )
+
+
+def _option(text: str) -> tuple[str, object]:
+    """Return name and value of an option KEY=VALUE: a number, true or false, else a text.
+
+    Raises:
+        ConfigError: there is no = in it.
+    """
+    from codec.errors import ConfigError
+
+    name, found, value = text.partition("=")
+    if not found or not name:
+        raise ConfigError(f"--option {text}: write KEY=VALUE")
+    if value.lower() in ("true", "false"):
+        return name, value.lower() == "true"
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value
+
+
 def decode_one(
     source: str, target: str, codec_of: "Callable[[bytes], AnyCodec]", options: DecodeOptions
 ) -> tuple[str, ...]:
-    """Decode one .rdo file to a PNG file, and return what was lost; `-` is standard input or output.
+    """Decode one .rdo file to a picture, and return what was lost; `-` is standard input or output.
 
     Raises:
         RdoError, OSError: the file cannot be decoded, or the picture not written.
@@ -135,26 +215,32 @@ def decode_one(
     """
     from codec.coding import decode
     from codec.errors import ConfigError
-    from codec.files import write_atomically
-    from codec.images.formats import write_png
+    from codec.files import copy_times, write_atomically
+    from codec.images.metadata import kept
+    from codec.images.outputs import write_picture
+    from codec.metadata_boxes import metadata_of
     from rdo.memory import release_memory
 
     data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-    codec = codec_of(data)
-    pixels, _, _, _, damage = decode(
-        codec, data, crop=options.crop, salvage=options.salvage, pixels_max=options.pixels_max
-    )
-    release_memory()  # that decoding took, before the PNG's is
-    png, path = write_png(pixels), Path(target)
+    decoded = decode(codec_of(data), data, crop=options.crop, salvage=options.salvage, pixels_max=options.pixels_max)
+    release_memory()  # that decoding took, before the picture's is
+    pixels, path = decoded.pixels, Path(target)
+    metadata = kept(metadata_of(decoded.boxes), options.metadata, width=pixels.width, height=pixels.height)
+    picture = write_picture(pixels, metadata, options.outputs)
     if target == "-":
-        sys.stdout.buffer.write(png)
+        sys.stdout.buffer.write(picture)
         sys.stdout.buffer.flush()
-    elif options.overwrite or not path.exists():
+        return decoded.damage
+    if options.overwrite or not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, png)
-    elif path.read_bytes() != png:  # equal bytes are an earlier run's
+        write_atomically(path, picture)
+    elif path.read_bytes() != picture:  # equal bytes are an earlier run's
         raise ConfigError(f"{target} exists: name another with -o, or pass --overwrite to replace it")
-    return damage
+    if options.preserve_times and source != "-":
+        copy_times(Path(source), path)
+    if options.open:
+        cli.open_file(path)
+    return decoded.damage
 
 
 def parse_crop(text: str) -> "Rect":
@@ -173,29 +259,36 @@ def parse_crop(text: str) -> "Rect":
     return Rect(left, top, left + width, top + height)
 
 
-def output_names(inputs: list[str], output: str | None) -> list[tuple[str, str]]:
+def output_names(inputs: list[str], output: str | None, kind: str = "png") -> list[tuple[str, str]]:
     """Return (file, picture) of every .rdo file named or found below a named folder.
 
+    Args:
+        kind: name of the pictures' format.
+
     Raises:
-        ConfigError: nothing found, one output for several files, or an output that is not a PNG file.
+        ConfigError: nothing found, one output for several files, or an output that is no picture of this format.
     """
     from codec.errors import ConfigError
     from codec.images.find import SUFFIXES
+    from codec.images.outputs import FORMATS as OUTPUTS
+    from codec.images.outputs import format_of
     from jobs.running.rdo_files import find_rdo_files
 
     found, standard, folder = find_rdo_files(inputs), inputs == ["-"], Path(output or ".")
-    single = output == "-" or (folder.suffix.lower() == ".png" and not folder.is_dir())
+    suffix = OUTPUTS[kind].suffixes[0]
+    single = output == "-" or (format_of(folder) == kind and not folder.is_dir())
     if standard and output is not None and not single:
-        raise ConfigError(f"-o {output}: standard input has no name; name its .png file, or - for standard output")
+        raise ConfigError(f"-o {output}: standard input has no name; name its picture, or - for standard output")
     if not single and folder.suffix.lower() in SUFFIXES and not folder.is_dir():
-        raise ConfigError(f"-o {output}: name a folder, or one file that ends in .png")
+        known = " ".join(each.suffixes[0] for each in OUTPUTS.values())
+        raise ConfigError(f"-o {output}: name a folder, or one picture that ends in one of {known}")
     if standard:
         return [("-", output or "-")]
     if output is not None and single:
         if len(found) > 1:
             raise ConfigError(f"{output}: names one picture, but there are {len(found)} files: name a folder")
         return [(str(found[0][0]), output)]
-    named = ((str(p), str((Path(output) / r if output else p).with_suffix(".png"))) for p, r in found)
+    named = ((str(p), str((Path(output) / r if output else p).with_suffix(suffix))) for p, r in found)
     pairs = list(dict.fromkeys(named))
     if len({target for _, target in pairs}) < len(pairs):
         raise ConfigError("two of the named files would become the same picture: decode them into two folders")

@@ -12,6 +12,7 @@ from jobs.pools.selection import PoolSettings, add_pool_flags
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from codec.images.metadata import Keeping
     from codec.images.read import ImagePolicy
     from codec.interface import AnyCodec
     from jobs.record import Record
@@ -39,6 +40,8 @@ class EncodeRun:
         overwrite: whether to encode what is done again, and to replace files that no record names.
         dry_run: whether to print what would be written instead of encoding.
         json: whether to print records instead of the table.
+        metadata: what files keep of EXIF and XMP.
+        preserve_times: whether files get the times of their pictures.
     """
 
     inputs: list[str]
@@ -50,6 +53,8 @@ class EncodeRun:
     overwrite: bool
     dry_run: bool
     json: bool
+    metadata: "Keeping" = "default"
+    preserve_times: bool = False
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -60,6 +65,15 @@ def build_parser() -> argparse.ArgumentParser:
     _add_rate_flags(flags)
     _add_refinement_flags(flags)
     cli.add_picture_flags(flags)
+    keep = flags.add_argument_group("metadata")
+    keep.add_argument(
+        "--metadata",
+        choices=("default", "keep", "copyright", "drop"),
+        default="default",
+        help="EXIF and XMP: default keeps all but the position and the maker's notes, which may hold one; keep keeps "
+        "these too; copyright keeps names and notice alone; the thumbnail is always left out",
+    )
+    keep.add_argument("--preserve-times", action="store_true", help="give files the times of their pictures")
     run = flags.add_argument_group("run")
     run.add_argument("--overwrite", action="store_true", help="encode again what is done; replace existing files")
     run.add_argument(
@@ -154,6 +168,8 @@ def settings_of(arguments: argparse.Namespace) -> EncodeRun:
         overwrite=arguments.overwrite,
         dry_run=arguments.dry_run,
         json=arguments.json,
+        metadata=arguments.metadata,
+        preserve_times=arguments.preserve_times,
     )
 
 
@@ -170,7 +186,12 @@ def encode(settings: EncodeRun) -> int:
         raise ConfigError("-: standard input and output belong to this process: leave out --ray, -j and time limits")
     codec = load_driver_codec(settings.pool)
     config = encode_config(
-        codec, settings.rate, model=settings.pool.model, refine=settings.refine, policy=settings.policy
+        codec,
+        settings.rate,
+        model=settings.pool.model,
+        refine=settings.refine,
+        policy=settings.policy,
+        metadata=settings.metadata,
     )
     folder, results = _destination(settings.output, items[0])
     if settings.dry_run:
@@ -205,17 +226,19 @@ def _encode_and_report(
     """Encode all items; print failures as they come, and records where asked for."""
     from contextlib import closing
 
+    from codec.files import copy_times
     from jobs.pools.selection import make_pool
     from jobs.running.run import run
     from jobs.running.worklist import STDIO
 
     sources = (Path(items[0].input), *([config.roi] if config.roi else []))
-    records = []
+    records, told = [], set[str]()
     with closing(make_pool(settings.pool, codec, len(items), folder, sources)) as pool:
         for record in run(items, codec, config, results, settings.overwrite, pool):
             records.append(record)
-            if record.error:
-                cli.say(f"{record.input}: {record.error}")
+            _say_notes(record, told)
+            if settings.preserve_times and record.outcome and STDIO not in (record.input, record.output):
+                copy_times(record.input_path, record.output_path)
             if left := unused_bytes(record, config):
                 cli.say(f"{record.input}: {left:.0f} bytes fewer than allowed, already at the highest quality")
             if settings.json and items[0].output != STDIO:
@@ -223,11 +246,24 @@ def _encode_and_report(
     return records
 
 
+def _say_notes(record: "Record", told: set[str]) -> None:
+    """Print a failure, or what was found in a picture's file; once in a run that positions are left out."""
+    from jobs.running.encoding import NO_POSITION
+
+    for text in [record.error] if record.error else (record.notes or []) if record.status == "done" else []:
+        if text not in told:
+            cli.say(f"{record.input}: {text}")
+        if text == NO_POSITION:
+            told.add(text)
+
+
 def _print_summary(records: "list[Record]", config: "EncodeConfig", results: Path | None) -> None:
     """Print the table of a run."""
     from jobs.running.table import summary
 
     print(summary(records, results and results.parent))
+    if metadata := sum(record.outcome.metadata_bytes for record in records if record.outcome):
+        print(f"metadata takes {metadata} bytes more; --metadata copyright or drop keeps less")
     if config.roi and any(r.outcome for r in records):
         print(f"cost counts errors as {cli.printable(str(config.roi))} weighs them")
 
@@ -262,6 +298,7 @@ def unused_bytes(record: "Record", config: "EncodeConfig") -> float:
     if record.status != "done" or not found or record.quality != QUALITY_LAST:
         return 0.0
     goal = config.goal(found.width * found.height)
-    if not goal or goal.kind != "bytes" or goal.met(math.log(found.refined.bytes)):
+    size = found.refined.bytes + found.metadata_bytes
+    if not goal or goal.kind != "bytes" or goal.met(math.log(size)):
         return 0.0
-    return goal.value - found.refined.bytes
+    return goal.value - size

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from jobs import cli
 
 if TYPE_CHECKING:
+    from codec.images.metadata import Metadata
     from codec.interface import AnyCodec
 
 EXAMPLES = """\
@@ -28,12 +29,30 @@ class TileInfo(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Described:
+    """Metadata of a file in words; empty where it has no such part.
+
+    `exif_bytes` and `xmp_bytes` are those unpacked, `profile` is the colour space that an ICC profile describes.
+    """
+
+    camera: str
+    taken: str
+    artist: str
+    copyright: str
+    has_position: bool
+    exif_bytes: int
+    xmp_bytes: int
+    profile: str
+
+
+@dataclass(frozen=True)
 class Info:
     """Header of a file and the split of its bytes, which is None where the file's model is not installed.
 
     `y_bytes_est` and `z_bytes_est` are the model's estimates for the decoded symbols; `overhead_bytes` is the rest of
-    the file: header, rounding of entropy parameters, escapes, the coder's last words, the exact section and boxes.
-    `tile` is the side of a tile, 0 where the picture is one; `boxes` maps types to bytes of data.
+    the file but its metadata: header, rounding of entropy parameters, escapes, the coder's last words, the exact
+    section, other boxes. `tile` is the side of a tile, 0 where the picture is one; `boxes` maps types to bytes of data;
+    `metadata` says what those of metadata hold.
     """
 
     file: str
@@ -54,6 +73,8 @@ class Info:
     tiles: list[TileInfo]
     exact_bytes: int
     boxes: dict[str, int]
+    metadata_bytes: int = 0
+    metadata: Described | None = None
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -111,6 +132,7 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
     from codec.bitstream.tiles import tiles_of
     from codec.coding import read
     from codec.identity import model_id
+    from codec.metadata_boxes import metadata_bytes, metadata_of
     from codec.tiling import tile_latents
     from jobs.comparing.bit_split import estimate_bits
 
@@ -128,6 +150,7 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
         parts = tile_latents(latents, header.width, header.height, header.tile)
         estimates = [estimate_bits(writer, part, header.quality) for part in parts]
         y_bytes, z_bytes = (sum(bits) / 8 for bits in zip(*estimates, strict=True))
+    metadata, size = metadata_of(contents.boxes), metadata_bytes(data)
     return Info(
         file=name,
         bytes=len(data),
@@ -142,7 +165,8 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
         header_bytes=contents.header_bytes,
         y_bytes_est=y_bytes,
         z_bytes_est=z_bytes,
-        overhead_bytes=None if y_bytes is None or z_bytes is None else len(data) - y_bytes - z_bytes,
+        overhead_bytes=None if y_bytes is None or z_bytes is None else len(data) - size - y_bytes - z_bytes,
+        metadata_bytes=size,
         tile=header.tile,
         tiles=[
             TileInfo(rect.left, rect.top, *rect.size, 4 * len(stream.words) if stream else 0)
@@ -150,6 +174,25 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
         ],
         exact_bytes=len(contents.exact or b""),
         boxes=boxes,
+        metadata=describe(metadata) if metadata else None,
+    )
+
+
+def describe(metadata: "Metadata") -> Described:
+    """Return a file's metadata in words."""
+    from codec.images import exif
+    from codec.images.colour import profile_name
+
+    block = metadata.exif
+    return Described(
+        camera=" ".join(filter(None, (exif.text(block, exif.MAKE), exif.text(block, exif.MODEL)))),
+        taken=exif.text(block, exif.TAKEN) or exif.text(block, exif.DATE),
+        artist=exif.text(block, exif.ARTIST),
+        copyright=exif.text(block, exif.COPYRIGHT),
+        has_position=exif.has_location(block),
+        exif_bytes=len(block),
+        xmp_bytes=len(metadata.xmp),
+        profile=profile_name(metadata.profile) if metadata.profile else "",
     )
 
 
@@ -166,6 +209,13 @@ def as_text(info: Info) -> str:
     if info.y_bytes_est is not None and info.z_bytes_est is not None and info.overhead_bytes is not None:
         parts = (("y", info.y_bytes_est), ("z", info.z_bytes_est), ("overhead", info.overhead_bytes))
         lines += [f"  {label:9} {size:.0f} bytes ({100 * size / info.bytes:.1f} %)" for label, size in parts]
+    if info.metadata:
+        lines.append(f"  metadata  {info.metadata_bytes} bytes ({100 * info.metadata_bytes / info.bytes:.1f} %)")
+        said = asdict(info.metadata)
+        said |= {"position": "kept" if said.pop("has_position") else ""}
+        sizes = {name: said.pop(f"{name}_bytes") for name in ("exif", "xmp")}
+        said |= {name: f"{size} bytes" for name, size in sizes.items() if size}
+        lines += [f"    {name:9} {cli.printable(text)}" for name, text in said.items() if text]
     if info.exact_bytes:
         lines.append(f"  exact     {info.exact_bytes} bytes ({100 * info.exact_bytes / info.bytes:.1f} %)")
     lines += [f"  box       {kind}, {size} bytes" for kind, size in info.boxes.items()]

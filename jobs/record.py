@@ -18,7 +18,7 @@ KEYS = (
     "schema", "status", "input", "output", "input_sha256", "output_sha256", "width", "height", "model", "model_id",
     "config_hash", "quality", "lmbda", "iters", "seconds", "device", "plain", "refined", "gain_percent", "verified",
     "error", "refine_seconds", "input_stamp", "method", "cwd", "aim_hash", "iters_asked", "policy",
-    "tune", "gain_profile",
+    "tune", "gain_profile", "metadata_bytes", "notes",
 )  # fmt: skip  # of a record in JSON, in this order
 
 
@@ -47,6 +47,8 @@ class Score:
 class Outcome:
     """Measurements of one finished encoding, plain and refined.
 
+    Scores and gain are those of the coded picture; the file is `metadata_bytes` larger than `refined.bytes`.
+
     Attributes:
         output_sha256: hash of the written file.
         width, height: size of the image, in pixels.
@@ -58,6 +60,7 @@ class Outcome:
         method: search or relaxation that took them; None for plain encoding.
         refine_seconds: wall time of refinement, a part of `Record.seconds`.
         gain_profile: quantisation steps of the written file, 0 are the model's own (`codec.gain_profiles`).
+        metadata_bytes: what the written file holds besides its picture: EXIF, XMP, ICC profile.
     """
 
     output_sha256: str
@@ -71,6 +74,7 @@ class Outcome:
     method: str | None = None
     refine_seconds: float | None = None
     gain_profile: int = 0
+    metadata_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class Record:
         iters_asked: steps in the settings; a search for a target may take more.
         policy: those decisions of the image policy that this image could not be read without.
         tune: what the file is to be good at (`rdo.tune`); None is what the model was trained for.
+        notes: what of the image file was damaged and passed over, or left out; None for nothing.
     """
 
     schema: str
@@ -109,6 +114,7 @@ class Record:
     iters_asked: int | None = None
     policy: dict[str, str | int | bool] | None = None
     tune: str | None = None
+    notes: list[str] | None = None
     outcome: Outcome | None = None
 
     @property
@@ -177,6 +183,6 @@ def from_mapping(found: Mapping[str, Any]) -> Record:
     if found.get("plain") is None:
         return Record(**header)
     values: dict[str, Any] = {f.name: found.get(f.name) for f in fields(Outcome)}
-    values["gain_profile"] = found.get("gain_profile") or 0
+    values |= {name: found.get(name) or 0 for name in ("gain_profile", "metadata_bytes")}
     values |= {name: Score(**{"ssimulacra2": None, **found[name]}) for name in ("plain", "refined")}
     return Record(**header, outcome=Outcome(**values))

@@ -18,6 +18,7 @@ from codec.training.throughput import crop_flops, matmul_flops, peak_memory_byte
 from codec.training.trainer import CHECK_EVERY, Trainer
 from codec.training.validation import Validation, validate
 from jobs import jsonl
+from jobs.cli import shows_bars
 
 LOG = "log.jsonl"
 QUALITIES = (1.0, 2.75, 4.5, 6.25, 8.0)  # validated at
@@ -57,7 +58,7 @@ class TrainingMonitor:
 
     def __init__(self, trainer: Trainer, photos: list[Samples], quiet: bool = False) -> None:
         self.photos, self.quiet, self.validate_every_s = photos, quiet, trainer.config.validate_every
-        self.bar = tqdm(total=1.0, initial=trainer.progress, bar_format=BAR, disable=quiet or None)
+        self.bar = tqdm(total=1.0, initial=trainer.progress, bar_format=BAR, disable=quiet or not shows_bars())
         self.last_validation_s = time.monotonic()
         self.loss = 0.0
         dtype = torch.bfloat16 if trainer.config.precision == "bf16" else torch.float32

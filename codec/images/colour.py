@@ -1,64 +1,110 @@
-"""Conversion of decoded samples to 8-bit opaque sRGB: bit depth, ICC profile, alpha.
+"""Conversion of decoded samples to 8-bit opaque sRGB, from the colour space that their file states.
 
-Invariant: samples that are 8-bit sRGB already come out bit-exact.
+Invariant: samples that are 8-bit sRGB already come out bit-exact. Profiles of matrix and curves are applied to deep
+samples before these are rounded, and those of one curve to grey; others, and those of 8-bit colour, by LittleCMS.
 """
 
 import io
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile
+from PIL import Image, ImageCms
 
 from codec.errors import ImageError
-from codec.images.metadata import is_white_zero
-from codec.images.pixels import Samples
+from codec.images.depth import Raster, round_levels
+from codec.images.icc import colour_space, matrix_space
+from codec.images.pixels import Pixels, Samples
+from codec.images.rgb_space import Levels, convert_to_srgb, is_srgb
+from codec.images.stated_colour import StatedColour
 
 _ICC_TOLERANCE = 2  # levels; sRGB profiles differ by rounding, Display P3 and Adobe RGB by tens of levels
 _CHART_LEVELS = (0, 4, 16, 32, 64, 96, 128, 160, 192, 224, 255)  # of each channel, to try a profile on
+_NARROW_BLACK, _NARROW_RANGE = 16, 219  # of 256, in video
 
 
-def to_8_bits(image: ImageFile.ImageFile, bits: int) -> Image.Image:
-    """Return a loaded picture of `bits` per sample, with samples and transparent colour of 8 bits.
+class Coloured(NamedTuple):
+    """Samples (H, W, 3) of 8 bits, and the ICC profile that they keep; sRGB where that is empty."""
 
-    Raises:
-        ImageError: samples are negative.
-    """
-    if image.mode[0] == "I":
-        return _round_grey(image, bits)
-    if bits > 8 and "transparency" in image.info:  # the pixels are high bytes, so must be the transparent colour
-        image.info["transparency"] = tuple(level >> 8 for level in image.info["transparency"])
-    elif image.mode == "L" and bits in (2, 4) and "transparency" in image.info:  # the pixels are spread over 8 bits
-        image.info["transparency"] *= 255 // (2**bits - 1)
-    return image
+    data: Samples
+    profile: bytes = b""
 
 
-def _round_grey(image: ImageFile.ImageFile, bits: int) -> Image.Image:
-    """Round modes I and I;16 to the nearest of 256 levels; a transparent level becomes an alpha channel."""
-    values = np.asarray(image)  # (H, W)
-    if values.min() < 0:
-        raise ImageError(f"sample value {values.min()}: convert it to unsigned samples")
-    top = 4095 if (image.format, bits) == ("TIFF", 12) else 65_535  # other depths come spread over 16 bits already
-    levels = values.astype(np.uint32)
-    if is_white_zero(image):
-        np.subtract(top, levels, out=levels)
-    rounded = Image.fromarray(((levels * 255 + top // 2) // top).astype(np.uint8))
-    if "transparency" in image.info:
-        opaque = np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)
-        rounded = Image.merge("LA", (rounded, Image.fromarray(opaque)))
-    rounded.info["icc_profile"] = image.info.get("icc_profile")
-    return rounded
+def coloured(
+    picture: Image.Image | Raster, colour: StatedColour, *, grey: bool, ignore_icc: bool, keep: bool, notes: list[str]
+) -> Coloured:
+    """Return the samples of a picture in sRGB, or under `keep` in the space of a valid profile, without alpha.
 
-
-def to_srgb(image: Image.Image, grey: bool) -> Image.Image:
-    """Return `image` in sRGB without alpha, mode L or RGB, converted by its ICC profile with perceptual intent.
+    Args:
+        picture: loaded picture of 8-bit samples, or deep ones.
+        colour: what its file states.
+        grey: whether the picture has one channel.
+        ignore_icc: take samples as sRGB where a profile cannot be applied.
+        notes: is told what was ignored.
 
     Raises:
         ImageError: the ICC profile is damaged or belongs to another colour space.
     """
-    icc = image.info.get("icc_profile") or b""
-    if image.mode not in ("CMYK", "LAB"):
-        image = image.convert("L" if grey else "RGB")
-    if not icc and image.mode != "LAB":
-        return image
+    if colour.profile is not None:
+        try:
+            return _by_profile(picture, colour.profile, grey=grey, keep=keep)
+        except ImageError as error:
+            if not ignore_icc:
+                raise
+            notes.append(f"taken as sRGB: {str(error).partition(': ')[0]}")
+    levels, top = _levels(picture, grey)
+    if colour.is_narrow:
+        levels = _widened(levels, top)
+    if colour.space is None or is_srgb(colour.space):
+        return Coloured(_three_channels(round_levels(levels, top)))
+    return Coloured(_three_channels(convert_to_srgb(levels, top, colour.space)))
+
+
+def _levels(picture: Image.Image | Raster, grey: bool) -> tuple[Levels, int]:
+    """Return levels, (H, W) if grey, else (H, W, 3), and that of white."""
+    if isinstance(picture, Raster):
+        return picture.levels, picture.top
+    if picture.mode == "LAB":
+        return np.asarray(_converted(picture, b"", False)), 255
+    return np.asarray(picture.convert("L" if grey else "RGB")), 255
+
+
+def _widened(levels: Levels, top: int) -> Levels:
+    """Return levels of video, whose black is 16 and white 235 of 256, spread over the whole range."""
+    unit = (top + 1) / 256
+    spread = (np.arange(top + 1) - _NARROW_BLACK * unit) * (top / (_NARROW_RANGE * unit))
+    return np.rint(np.clip(spread, 0, top)).astype(np.uint16)[levels]
+
+
+def _by_profile(picture: Image.Image | Raster, profile: bytes, *, grey: bool, keep: bool) -> Coloured:
+    """Return samples converted by an ICC profile, or unconverted with it under `keep`."""
+    if isinstance(picture, Raster):
+        image = Image.fromarray(round_levels(picture.levels, picture.top))
+    else:
+        image = picture if picture.mode in ("CMYK", "LAB") else picture.convert("L" if grey else "RGB")
+    converted = _converted(image, profile, grey)  # raises where the profile does not apply
+    if converted is image:
+        return Coloured(_three_channels(np.asarray(image)))
+    if keep and colour_space(profile) == {"L": "GRAY", "RGB": "RGB"}.get(image.mode):
+        return Coloured(_three_channels(np.asarray(image)), profile)
+    fits = colour_space(profile) == ("GRAY" if grey else "RGB")
+    space = matrix_space(profile) if fits and (grey or isinstance(picture, Raster)) else None
+    if space is not None:
+        levels, top = _levels(picture, grey)
+        return Coloured(_three_channels(convert_to_srgb(levels, top, space)))
+    return Coloured(_three_channels(np.asarray(converted)))
+
+
+def _three_channels(samples: Samples) -> Samples:
+    """Return samples (H, W, 3), in memory of their own, of grey ones (H, W) or coloured ones (H, W, 3)."""
+    return np.repeat(samples[..., None], 3, axis=2) if samples.ndim == 2 else np.array(samples)
+
+
+def _converted(image: Image.Image, icc: bytes, grey: bool) -> Image.Image:
+    """Return `image`, itself if it is sRGB, converted by an ICC profile with perceptual intent to mode L or RGB.
+
+    Raises:
+        ImageError: the ICC profile is damaged or belongs to another colour space.
+    """
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     try:
         lab = ImageCms.createProfile("LAB") if image.mode == "LAB" else None
@@ -67,11 +113,41 @@ def to_srgb(image: Image.Image, grey: bool) -> Image.Image:
         transform = ImageCms.ImageCmsTransform(profile, srgb, mode, "RGB", ImageCms.Intent.PERCEPTUAL)
     except (OSError, TypeError, ValueError) as error:
         what = f"ICC profile of {len(icc)} bytes is damaged or not for mode {image.mode} ({error})"
-        raise ImageError(f"{what}: embed the right one, or remove it with `exiftool -icc_profile:all= FILE`") from error
+        mend = "pass --ignore-icc to take the samples as sRGB, or embed the right profile"
+        raise ImageError(f"{what}: {mend}") from error
     if mode in ("L", "RGB") and _is_identity(transform, mode):
         return image
     converted = transform.apply(image.convert(mode))
     return converted.convert("L") if grey else converted
+
+
+def with_profile(image: Image.Image, profile: bytes) -> Coloured:
+    """Return the samples of an image of mode L or RGB, and the ICC profile that they keep; sRGB needs none.
+
+    Raises:
+        ImageError: the ICC profile is damaged or belongs to another colour space.
+    """
+    if not profile:
+        return Coloured(_three_channels(np.asarray(image)))
+    return _by_profile(image, profile, grey=image.mode == "L", keep=True)
+
+
+def profile_name(profile: bytes) -> str:
+    """Return the description in an ICC profile, `damaged` where it has none that can be read."""
+    try:
+        return ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).strip()
+    except (OSError, ImageCms.PyCMSError):
+        return "damaged"
+
+
+def convert_by_profile(pixels: Pixels, profile: bytes) -> Pixels:
+    """Return pixels in sRGB, given those in the space of an ICC profile.
+
+    Raises:
+        ImageError: the ICC profile is damaged or belongs to another colour space.
+    """
+    image = Image.fromarray(pixels.data[..., 0] if pixels.grey else pixels.data)
+    return Pixels(_by_profile(image, profile, grey=pixels.grey, keep=False).data, pixels.grey)
 
 
 def _is_identity(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:

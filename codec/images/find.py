@@ -9,7 +9,19 @@ from codec.images.read import is_image
 
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".ppm", ".pgm", ".pnm", ".jp2", ".avif"}
-    | {".heic", ".heif", ".jxl", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2"}  # which are refused
+    | {
+        ".heic",
+        ".heif",
+        ".jxl",
+        ".dng",
+        ".nef",
+        ".cr2",
+        ".cr3",
+        ".arw",
+        ".raf",
+        ".orf",
+        ".rw2",
+    }  # by the extra `formats`
 )
 
 

@@ -1,62 +1,183 @@
-"""Metadata of an image file that Pillow does not report, or not reliably: bit depth, grey, frames, previews.
+"""Metadata of pictures: EXIF, XMP and colour profile, and which of it a copy keeps.
 
-Everything here reads headers only; no pixel is decoded.
+    default     EXIF and XMP without the position and the maker's notes
+    keep        EXIF and XMP, every field byte for byte
+    copyright   makers and copyright notice alone
+    drop        nothing
+
+In each case the orientation is that of an upright picture, and the thumbnail is left out, as it would be of other
+pixels. A resolution or a text that a format states in its own way becomes EXIF, if there is none.
 """
 
-from PIL import ImageFile, TiffImagePlugin
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
-_SUBFILE_TYPE, _BITS_PER_SAMPLE, _PHOTOMETRIC = 254, 258, 262  # TIFF tags
-_PNG_GREY_ALPHA = 4  # PNG colour type
-_UNREAD_FORMATS = {  # by what stands in the first 12 bytes
-    "HEIC": (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1"),
-    "JPEG XL": (b"\0\0\0\x0cJXL ",),
-    "a camera's raw file": (b"ftypcrx ", b"FUJIFILM", b"IIRO", b"IIU\0"),
-}
+from PIL import Image, ImageFile, TiffImagePlugin
+from PIL.TiffImagePlugin import IFDRational
+
+from codec.errors import ConfigError
+from codec.images import exif, isobmff, png, xmp
+
+Keeping = Literal["default", "keep", "copyright", "drop"]
+KEEPING: tuple[str, ...] = get_args(Keeping)
+_NO_DPI = (1, 72, 96)  # what programs write that know no resolution
+_XMP_KEYWORD, _PNG_TEXTS = "XML:com.adobe.xmp", {"Author": exif.ARTIST, "Copyright": exif.COPYRIGHT}
+_TIFF_TAGS = (  # of a TIFF file, in whose own folder EXIF stands; those of its samples are not kept
+    0x010E, exif.MAKE, exif.MODEL, exif.X_RESOLUTION, exif.Y_RESOLUTION, exif.RESOLUTION_UNIT, 0x0131, exif.DATE,
+    exif.ARTIST, exif.COPYRIGHT,
+)  # fmt: skip
+_TIFF_XMP = 700
 
 
-def unread_format(data: bytes) -> str | None:
-    """Return the name of a format that is known but not read (HEIC, JPEG XL, camera raw), else None."""
-    head = data[:12]
-    return next((name for name, marks in _UNREAD_FORMATS.items() if any(mark in head for mark in marks)), None)
+@dataclass(frozen=True)
+class Metadata:
+    """Metadata of a picture.
+
+    Attributes:
+        exif: TIFF block without the prefix "Exif", empty for none.
+        xmp: packet, empty for none.
+        profile: ICC profile of the samples; empty for sRGB.
+    """
+
+    exif: bytes = b""
+    xmp: bytes = b""
+    profile: bytes = b""
+
+    def __bool__(self) -> bool:
+        return bool(self.exif or self.xmp or self.profile)
 
 
-def bits_per_sample(image: ImageFile.ImageFile, data: bytes) -> int:
-    """Return the bits per sample of the file `data`, which Pillow opened as `image`.
+NOTHING = Metadata()
 
-    They are read from the file itself, because Pillow returns 16-bit colour as RGB of 8 bits.
+
+def read_metadata(image: ImageFile.ImageFile, data: bytes) -> Metadata:
+    """Return the EXIF block and the XMP packet of a file as they stand in it; empty where there is none.
+
+    Args:
+        image: the file, opened by Pillow.
+        data: its bytes.
     """
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return int(max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))))
-    match image.format:
-        case "PNG":
-            return data[24]  # in the header chunk
-        case "PPM":
-            args = image.tile[0][3]  # (raw mode, largest value), but without the value if that is 255, or 65535 in grey
-            return int(args[1]).bit_length() if isinstance(args, tuple) else 16 if image.mode == "I" else 8
-        case "JPEG2000":
-            return (data[data.index(b"\xff\x4f\xff\x51") + 42] & 0x7F) + 1  # Ssiz of the first component
-        case "AVIF":
-            return 10 if data[data.index(b"av1C") + 6] & 0x40 else 8  # the high_bitdepth flag, set for 12 bits too
-    return 8
+        packet = image.tag_v2.get(_TIFF_XMP, b"")
+        return Metadata(_exif_of_tiff(image), packet if isinstance(packet, bytes) else b"")
+    block, packet = image.info.get("exif", b""), image.info.get("xmp", b"")
+    if image.format == "PNG":  # whose metadata Pillow is not shown
+        chunks = {c.kind: c for c in reversed(png.read_chunks(data)) if c.kind == b"eXIf" and c.intact}
+        block = chunks[b"eXIf"].body(data) if chunks else b""
+        packet = png.texts(data, (_XMP_KEYWORD,)).get(_XMP_KEYWORD, "").encode()
+    if image.format == "JXL":
+        found = isobmff.find(data, "xml ")
+        packet = data[found.begin : found.end] if found else b""
+    return Metadata(_stripped(block or b""), packet if isinstance(packet, bytes) else b"")
 
 
-def is_grey(image: ImageFile.ImageFile, data: bytes) -> bool:
-    """Return whether the file holds one channel of luminance, with or without alpha; `image` is not yet loaded."""
-    # Pillow opens 16-bit grey with alpha as RGBA; the PNG header's colour type, byte 25, tells.
-    grey_alpha = image.format == "PNG" and data[25] == _PNG_GREY_ALPHA
-    return grey_alpha or image.mode in ("1", "L", "LA", "La") or image.mode[0] == "I"
+def _stripped(block: bytes) -> bytes:
+    """Return an EXIF block that begins with its TIFF header, where that stands at the start or behind a prefix."""
+    starts = [at for mark in (b"II*\0", b"MM\0*") if 0 <= (at := block.find(mark)) <= 10]
+    return bytes(block[min(starts) :]) if starts else b""
 
 
-def is_raw_preview(image: ImageFile.ImageFile) -> bool:
-    """Return whether the first picture of a TIFF is a reduced preview of others, as in a camera's raw file."""
-    return isinstance(image, TiffImagePlugin.TiffImageFile) and bool(image.tag_v2.get(_SUBFILE_TYPE, 0) & 1)
+def kept(
+    found: Metadata, keeping: Keeping, *, width: int, height: int, dpi: tuple[float, float] | None = None,
+    makers: tuple[str, str] = ("", ""),
+) -> Metadata:  # fmt: skip
+    """Return what a copy of a picture keeps of its metadata.
+
+    Args:
+        found: as `read_metadata` returns it; its profile, if any, is kept.
+        width, height: size in pixels of the copy, which is upright.
+        dpi: horizontal and vertical resolution that the format states, and `makers`, names and copyright notice.
+    """
+    if keeping == "drop":
+        return replace(found, exif=b"", xmp=b"")
+    if keeping == "copyright":
+        names = xmp.rights(found.xmp)
+        artist, notice = (
+            exif.text(found.exif, tag) or name or own
+            for tag, name, own in zip((exif.ARTIST, exif.COPYRIGHT), names, makers, strict=True)
+        )
+        return replace(found, exif=_written({exif.ARTIST: artist, exif.COPYRIGHT: notice}), xmp=b"")
+    private = keeping == "default"
+    block = exif.edited(found.exif, width=width, height=height, private=private, srgb=not found.profile)
+    if not found.exif:
+        block = _written({exif.ARTIST: makers[0], exif.COPYRIGHT: makers[1], **_resolution(dpi)})
+    return replace(found, exif=block, xmp=xmp.without_location(found.xmp) if private else xmp.upright(found.xmp))
 
 
-def is_white_zero(image: ImageFile.ImageFile) -> bool:
-    """Return whether the grey samples of a TIFF grow from white to black."""
-    return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
+def check_keeping(keeping: str) -> None:
+    """Raise where no way of keeping metadata has this name.
+
+    Raises:
+        ConfigError: it is none of `KEEPING`.
+    """
+    if keeping not in KEEPING:
+        raise ConfigError(f"metadata {keeping!r}: choose one of {', '.join(KEEPING)}")
 
 
-def frame_count(image: ImageFile.ImageFile) -> int:
-    """Return the number of frames or pages; a camera's multi-picture JPEG counts as one, as the others are previews."""
-    return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+def stated_dpi(image: ImageFile.ImageFile, data: bytes) -> tuple[float, float] | None:
+    """Return the resolution that a file's format states; None where it is a usual default, or there is none."""
+    dpi = image.info.get("dpi")
+    if image.format == "PNG":
+        sizes = [c.body(data) for c in png.read_chunks(data) if c.kind == b"pHYs" and c.intact]
+        metres = bool(sizes) and len(sizes[0]) == 9 and sizes[0][8] == 1
+        dpi = tuple(int.from_bytes(sizes[0][i : i + 4]) * 0.0254 for i in (0, 4)) if metres else None
+    try:
+        x, y = (float(value) for value in dpi or ())
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    is_default = any(abs(x - dpi) < 0.5 and abs(y - dpi) < 0.5 for dpi in _NO_DPI)
+    return None if is_default or not (0 < x < 1e5 and 0 < y < 1e5) else (x, y)
+
+
+def stated_makers(image: ImageFile.ImageFile, data: bytes) -> tuple[str, str]:
+    """Return the names of makers and the copyright notice in the texts of a PNG file, empty for others."""
+    found = png.texts(data, _PNG_TEXTS) if image.format == "PNG" else {}
+    return found.get("Author", ""), found.get("Copyright", "")
+
+
+def _resolution(dpi: tuple[float, float] | None) -> dict[int, object]:
+    """Return the EXIF fields of a resolution in pixels per inch."""
+    if dpi is None:
+        return {}
+    x, y = (IFDRational(round(value * 100), 100) for value in dpi)
+    return {exif.X_RESOLUTION: x, exif.Y_RESOLUTION: y, exif.RESOLUTION_UNIT: 2}
+
+
+def exif_of_raw(data: bytes) -> bytes:
+    """Return an EXIF block of what describes the picture in a raw file that is a TIFF; empty of any other."""
+    source = Image.Exif()
+    try:
+        source.load(data)
+        return _copied(source, {tag: source[tag] for tag in _TIFF_TAGS if tag in source})
+    except Exception:  # of damaged metadata, nearly any
+        return b""
+
+
+def _exif_of_tiff(image: TiffImagePlugin.TiffImageFile) -> bytes:
+    """Return an EXIF block of those tags of a TIFF file that describe the picture, and of its own EXIF folder."""
+    fields: dict[int, object] = {tag: image.tag_v2[tag] for tag in _TIFF_TAGS if tag in image.tag_v2}
+    if stated_dpi(image, b"") is None:
+        for tag in (exif.X_RESOLUTION, exif.Y_RESOLUTION, exif.RESOLUTION_UNIT):
+            fields.pop(tag, None)
+    return _copied(image.getexif(), fields)
+
+
+def _copied(source: Image.Exif, fields: dict[int, object]) -> bytes:
+    """Return an EXIF block of some fields, and of the folders of camera and position of another block."""
+    block = Image.Exif()
+    for tag, value in fields.items():
+        block[tag] = value
+    for folder in (0x8769, 0x8825):
+        if own := dict(source.get_ifd(folder)):
+            block.get_ifd(folder).update(own)
+    is_empty = not (fields or block.get_ifd(0x8769) or block.get_ifd(0x8825))
+    return b"" if is_empty else block.tobytes().removeprefix(exif.PREFIX)
+
+
+def _written(fields: dict[int, object]) -> bytes:
+    """Return an EXIF block of the fields that are not empty, itself empty if all are."""
+    block = Image.Exif()
+    for tag, value in fields.items():
+        if value:
+            block[tag] = value
+    return block.tobytes().removeprefix(exif.PREFIX) if len(block) else b""

@@ -14,6 +14,7 @@ from codec.errors import ImageError
 
 # Not all that Pillow opens: EPS runs Ghostscript, TGA has no magic number, others are films or cannot be loaded.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "QOI", "AVIF")
+_UNSUPPORTED = ("unsupported", "not supported", "not configured")  # in messages of Pillow and its libraries
 
 
 @contextmanager
@@ -36,6 +37,8 @@ def pillow_guard() -> Iterator[None]:
             if isinstance(error, OSError) and error.errno:
                 raise ImageError(f"cannot be read: {error.strerror}: check the path and its permissions") from error
             what = f"{type(error).__name__}: {error}"
+            if any(word in what.lower() for word in _UNSUPPORTED):
+                raise ImageError(f"a variant of its format that is not read ({what}): export it as PNG") from error
             raise ImageError(f"corrupt or truncated image ({what}): copy or export it again") from error
 
 

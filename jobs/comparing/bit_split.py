@@ -5,7 +5,7 @@ Bytes of y and z are the model's estimates; the rest of the measured file is ove
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,7 +87,8 @@ def read_original(record: Record, policy: ImagePolicy) -> Pixels:
         ConfigError: the picture is missing, or has changed since.
         ImageError: the picture cannot be read under this policy.
     """
-    return read_image(_unchanged(record.input_path, record.input_sha256), policy)
+    gamut = str((record.policy or {}).get("gamut", "srgb"))  # of the pixels that the file holds
+    return read_image(_unchanged(record.input_path, record.input_sha256), replace(policy, gamut=gamut))
 
 
 def read_refined(record: Record, codec: AnyCodec) -> tuple[AnyCodec, Latents]:

@@ -17,7 +17,7 @@ from codec.identity import model_id
 from codec.images.read import ImagePolicy
 from codec.interface import AnyCodec
 from codec.metrics.ssimulacra2 import SIDE_MIN
-from jobs.cli import say
+from jobs.cli import say, shows_bars
 from jobs.comparing import classical
 from jobs.comparing.anchors import AnchorSet, match_anchors, pixels_hash
 from jobs.comparing.bit_split import BitSplit, append_split, measure_split, read_original, read_splits
@@ -94,7 +94,8 @@ def measure_splits(records: list[Record], codec: AnyCodec, policy: ImagePolicy, 
     """
     known = read_splits(path)
     found = []
-    for record in tqdm(_greatest_effort(records), desc="bit splits", disable=None, file=sys.stderr, leave=False):
+    quiet = not shows_bars()
+    for record in tqdm(_greatest_effort(records), desc="bit splits", disable=quiet, file=sys.stderr, leave=False):
         split = known.get(record.measured.output_sha256)
         if split is None:
             try:
@@ -119,7 +120,7 @@ def encode_classical(records: list[Record], names: list[str], policy: ImagePolic
     done = {r.key: r for r in classical.read_points(path) if not r.error}
     total = len(pictures) * sum(len(LADDERS[name].values) for name in names)
     points, notes = [], []
-    with tqdm(total=total, desc="classical codecs", disable=None, file=sys.stderr, leave=False) as bar:
+    with tqdm(total=total, desc="classical codecs", disable=not shows_bars(), file=sys.stderr, leave=False) as bar:
         for record in pictures.values() if names else ():
             try:
                 pixels = read_original(record, policy)
@@ -198,7 +199,8 @@ def make_views(records: list[Record], codec: AnyCodec, policy: ImagePolicy, *, c
     if not here:
         return Views([], ["No pictures to look at: neither originals nor files of the records are where they were."])
     views, notes = [], []
-    for record in tqdm(choose_records(here, count), desc="views", disable=None, file=sys.stderr, leave=False):
+    quiet = not shows_bars()
+    for record in tqdm(choose_records(here, count), desc="views", disable=quiet, file=sys.stderr, leave=False):
         path = folder / f"{record.measured.output_sha256}.json"
         try:
             view = read_view(path)

@@ -31,17 +31,26 @@ class Encoded(NamedTuple):
 
 
 def encode_pixels(
-    pictures: list[Pixels], codec: AnyCodec, config: EncodeConfig, *, progress: Callable[[int], None]
+    pictures: list[Pixels],
+    codec: AnyCodec,
+    config: EncodeConfig,
+    *,
+    progress: Callable[[int], None],
+    reserved_bytes: int = 0,
 ) -> list[Encoded]:
     """Encode and score images of one shape; where memory runs out, half of them at a time, then in smaller strips.
 
     Args:
         progress: called with the number of each finished refinement step.
+        reserved_bytes: what a target in bytes leaves for other things than the picture.
+
+    Raises:
+        ConfigError: a target that cannot be met.
     """
     half = len(pictures) // 2
     strip = int(min(strip_pixels(config.refine, codec.device), pictures[0].width * pictures[0].height)) // 4
     try:
-        return _encode(pictures, codec, config, progress)
+        return _encode(pictures, codec, config, progress, reserved_bytes)
     except Exception as error:
         can_shrink = codec.strip_rows and config.refine.iters and strip >= STRIP_MIN_PX
         if not is_out_of_memory(error) or not (half or can_shrink):
@@ -50,11 +59,15 @@ def encode_pixels(
         parts = (pictures[:half], pictures[half:])
         return [encoded for part in parts for encoded in encode_pixels(part, codec, config, progress=progress)]
     smaller = replace(config, refine=replace(config.refine, memory_gib=None, strip_pixels=strip))
-    return encode_pixels(pictures, codec, smaller, progress=progress)
+    return encode_pixels(pictures, codec, smaller, progress=progress, reserved_bytes=reserved_bytes)
 
 
 def _encode(
-    pictures: list[Pixels], codec: AnyCodec, config: EncodeConfig, progress: Callable[[int], None]
+    pictures: list[Pixels],
+    codec: AnyCodec,
+    config: EncodeConfig,
+    progress: Callable[[int], None],
+    reserved_bytes: int,
 ) -> list[Encoded]:
     """Encode images of one shape and measure their files, refined and plain."""
     found = encode_pictures(
@@ -63,7 +76,7 @@ def _encode(
         tune=tune_for(config, codec),
         quality=config.quality,
         lmbda=config.lmbda,
-        goal=config.goal(pictures[0].width * pictures[0].height),
+        goal=config.goal(pictures[0].width * pictures[0].height, reserved_bytes),
         config=config.refine,
         progress=progress,
         tile=config.tile,

@@ -10,6 +10,7 @@ from codec.bitstream.container import VERSION
 from codec.bitstream.tiles import TILE, TILE_SIDE_MAX
 from codec.errors import ConfigError
 from codec.identity import model_id
+from codec.images.metadata import Keeping, check_keeping
 from codec.images.pixels import to_tensor
 from codec.images.read import STRICT, ImagePolicy, read_image
 from codec.interface import AnyCodec
@@ -35,6 +36,7 @@ class EncodeConfig:
         roi: mask image, white where errors matter most.
         roi_weight: weight of the mse under white relative to black.
         tile: side in pixels of the tiles that a large picture is cut into; 0 cuts none.
+        metadata: what the file keeps of the image's EXIF and XMP (`codec.images.metadata`).
 
     Raises:
         ConfigError: a value out of range, or two that exclude each other.
@@ -54,10 +56,12 @@ class EncodeConfig:
     tune: str | None = None
     target_ssimulacra2: float | None = None
     tile: int = TILE
+    metadata: Keeping = "default"
 
-    ADDED: ClassVar[tuple[str, ...]] = ("tune", "target_ssimulacra2", "tile")
+    ADDED: ClassVar[tuple[str, ...]] = ("tune", "target_ssimulacra2", "tile", "metadata")
 
     def __post_init__(self) -> None:
+        check_keeping(self.metadata)
         if self.lmbda is not None and not 0 < self.lmbda < float("inf"):
             raise ConfigError(f"lmbda {self.lmbda}: must be positive; the range of quality 1..8 is 0.002..0.058")
         given = (self.target_bytes, self.target_bpp, self.target_psnr, self.target_ssimulacra2)
@@ -80,8 +84,24 @@ class EncodeConfig:
         """Whether a target is given, so that each image has a quality of its own."""
         return self.goal(1) is not None
 
-    def goal(self, pixels: int) -> Goal | None:
-        """Return the target of a file of `pixels` pixels, None if there is none."""
+    def goal(self, pixels: int, reserved_bytes: int = 0) -> Goal | None:
+        """Return the target of a file of `pixels` pixels, None if there is none.
+
+        Args:
+            reserved_bytes: of a size, what the file holds besides its picture.
+
+        Raises:
+            ConfigError: that alone is more than the size.
+        """
+        goal = self._goal(pixels)
+        if goal is None or goal.kind != "bytes" or not reserved_bytes:
+            return goal
+        if goal.value <= reserved_bytes:
+            what = f"target {goal.value:.0f} bytes: the metadata alone takes {reserved_bytes}"
+            raise ConfigError(f"{what}: raise the target, or pass --metadata copyright or drop")
+        return Goal("bytes", goal.value - reserved_bytes)
+
+    def _goal(self, pixels: int) -> Goal | None:
         if self.target_psnr is not None:
             return Goal("psnr", self.target_psnr)
         if self.target_ssimulacra2 is not None:
@@ -109,7 +129,13 @@ class RateFlags:
 
 
 def encode_config(
-    codec: AnyCodec, flags: RateFlags, *, model: str, refine: RefineConfig, policy: ImagePolicy
+    codec: AnyCodec,
+    flags: RateFlags,
+    *,
+    model: str,
+    refine: RefineConfig,
+    policy: ImagePolicy,
+    metadata: Keeping = "default",
 ) -> EncodeConfig:
     """Return the settings of an encoding by `codec`, checked before anything is read or written.
 
@@ -134,7 +160,7 @@ def encode_config(
     if given.get("tile") and not codec.tile_halo:
         raise ConfigError(f"--tile: pictures of {codec.config.name} are one tile: leave it out")
     given.setdefault("quality", codec.default_quality)
-    config = EncodeConfig(**given, model=model, refine=refine, policy=policy)
+    config = EncodeConfig(**given, model=model, refine=refine, policy=policy, metadata=metadata)
     if config.roi and not distortion_for(replace(config, roi=None), codec).mse_share:
         raise ConfigError("--roi: a mask weighs the mse, which has no share of the distortion: add --ms-ssim 0.8")
     codec.level(config.quality)  # raises where the quality is out of range
@@ -149,7 +175,8 @@ def encode_hash(codec: AnyCodec, config: EncodeConfig) -> str:
     left out: `Record.policy` holds its decisions.
     """
     mask = Path(hashlib.sha256(config.roi.read_bytes()).hexdigest()) if config.roi else None
-    return config_hash(replace(config, model=f"{model_id(codec).hex()}-{VERSION}", roi=mask, policy=STRICT))
+    policy = replace(STRICT, gamut=config.policy.gamut)  # which changes pixels that could be read without it
+    return config_hash(replace(config, model=f"{model_id(codec).hex()}-{VERSION}", roi=mask, policy=policy))
 
 
 def policy_matches(needed: dict[str, str | int | bool] | None, policy: ImagePolicy) -> bool:

@@ -16,10 +16,13 @@ import torch
 from codec.errors import ImageError
 from codec.files import write_atomically
 from codec.identity import model_id
+from codec.images import exif
+from codec.images.metadata import NOTHING, Keeping, Metadata
 from codec.images.pixels import Pixels
-from codec.images.read import STRICT, ImagePolicy, read_image
+from codec.images.read import STRICT, ImagePolicy, Picture, read_picture
 from codec.interface import AnyCodec
 from codec.loading import load
+from codec.metadata_boxes import add_metadata, metadata_bytes_max
 from jobs.cli import THREADS, check_device, keep_memory
 from jobs.record import SCHEMA, Record
 from jobs.running.encode_pixels import encode_pixels
@@ -27,6 +30,8 @@ from jobs.running.encode_settings import EncodeConfig, encode_hash, without_effo
 from jobs.running.failures import explain
 from jobs.running.history import file_stamp
 from jobs.running.worklist import NOT_WRITTEN, STDIO, Item
+
+NO_POSITION = "the position is left out: --metadata keep keeps it"
 
 
 def set_up(model: str, device: str, threads: int = THREADS) -> AnyCodec:
@@ -69,11 +74,15 @@ def encode(items: list[Item], codec: AnyCodec, config: EncodeConfig, progress: C
 
 @dataclass
 class _Draft:
-    """Image being encoded and its record so far; `pixels` is None where it could not be read."""
+    """Image being encoded, its record so far, and what the file is to keep of its metadata.
+
+    `pixels` is None where it could not be read.
+    """
 
     item: Item
     record: Record
     pixels: Pixels | None = None
+    metadata: Metadata = NOTHING
 
     def fail(self, error: Exception) -> None:
         """Set the error of the record."""
@@ -91,37 +100,57 @@ def _read(item: Item, codec: AnyCodec, config: EncodeConfig) -> _Draft:
         stamp = file_stamp(Path(item.input))  # before reading: a change meanwhile shows
         source = _read_source(item)
         draft.record = replace(draft.record, input_sha256=hashlib.sha256(source).hexdigest(), input_stamp=stamp)
-        draft.pixels, needed = _pixels(source, config.policy)
-        draft.record = replace(draft.record, policy=needed)
+        picture, needed = _picture(source, config.policy)
+        draft.metadata, notes = picture.kept(config.metadata), _notes(picture, config.metadata)
+        draft.record = replace(draft.record, policy=needed, notes=notes or None)
+        draft.pixels = picture.pixels
     except Exception as error:  # of any kind: the run continues with the other images
         draft.fail(error)
     return draft
 
 
-def _pixels(source: bytes, policy: ImagePolicy) -> tuple[Pixels, dict[str, str | int | bool] | None]:
-    """Return an image and those decisions of the policy that it could not be read without, None if no decision."""
+def _picture(source: bytes, policy: ImagePolicy) -> tuple[Picture, dict[str, str | int | bool] | None]:
+    """Return an image and those decisions of the policy that it could not be read without, None if no decision.
+
+    A gamut that was kept is one of them, since the pixels are others.
+    """
     try:
-        return read_image(source, STRICT), None  # most images
+        picture = read_picture(source, replace(STRICT, gamut=policy.gamut))  # most images
+        return picture, {"gamut": policy.gamut} if picture.metadata.profile else None
     except ImageError:
-        pixels = read_image(source, policy)
-    needed: dict[str, str | int | bool] = {}
-    for name, value in asdict(policy).items():
+        picture = read_picture(source, policy)
+    needed: dict[str, str | int | bool] = {"gamut": policy.gamut} if picture.metadata.profile else {}
+    for name, value in asdict(replace(policy, gamut=STRICT.gamut)).items():
         try:
-            read_image(source, replace(policy, **{name: getattr(STRICT, name)}))
+            read_picture(source, replace(policy, **{name: getattr(STRICT, name)}))
         except ImageError:
             needed[name] = value
-    return pixels, needed
+    return picture, needed
+
+
+def _notes(picture: Picture, keeping: Keeping) -> list[str]:
+    """Return what of an image file is damaged or left out, the position too where it is left out unasked."""
+    has_position = exif.has_location(picture.metadata.exif) or b"GPSLatitude" in picture.metadata.xmp
+    is_silent = keeping != "default" or not has_position
+    return [*picture.notes, *([] if is_silent else [NO_POSITION])]
 
 
 def _complete(group: list[_Draft], codec: AnyCodec, config: EncodeConfig, progress: Callable[[int], None]) -> None:
     """Encode and write images of one shape; where they fail together, each is tried alone."""
     try:
         pictures = [draft.pixels for draft in group if draft.pixels]
-        results = encode_pixels(pictures, codec, config, progress=progress)
+        reserved = max(metadata_bytes_max(draft.metadata) for draft in group)  # of one image, where there is a target
+        results = encode_pixels(pictures, codec, config, progress=progress, reserved_bytes=reserved)
         for draft, encoded in zip(group, results, strict=True):
-            _write(draft.item.output, encoded.data)
+            data = add_metadata(encoded.data, draft.metadata)
+            outcome = replace(
+                encoded.outcome,
+                output_sha256=hashlib.sha256(data).hexdigest(),
+                metadata_bytes=len(data) - len(encoded.data),
+            )
+            _write(draft.item.output, data)
             draft.record = replace(
-                draft.record, status="done", quality=encoded.quality, lmbda=encoded.lmbda, outcome=encoded.outcome
+                draft.record, status="done", quality=encoded.quality, lmbda=encoded.lmbda, outcome=outcome
             )
     except Exception as error:
         if len(group) == 1:

@@ -8,7 +8,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from jobs.cli import printable, say
+from jobs.cli import printable, say, shows_bars
 from jobs.pools.base import Task
 from jobs.record import Record
 from jobs.running.worklist import Item
@@ -31,7 +31,7 @@ class Progress:
         self.gains, self.gain_percent = 0, 0.0  # number of images with a gain, and their mean
         self.steps_done: Counter[Item] = Counter()
         self.start = self.last_line = time.monotonic()
-        self.bar = tqdm(total=self.work, disable=None, file=sys.stderr, bar_format=_BAR, smoothing=0)
+        self.bar = tqdm(total=self.work, disable=not shows_bars(), file=sys.stderr, bar_format=_BAR, smoothing=0)
 
     def __enter__(self) -> "Progress":
         return self

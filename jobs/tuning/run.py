@@ -158,7 +158,7 @@ def gather_cases(settings: TuneSettings) -> Cases:
 def search(study: Study, evaluator: Evaluator, cases: list[Case], deadline: float) -> None:
     """Run the trials under a progress bar, and print a line for each that ends."""
     total = study.config.trials
-    with tqdm(total=total, initial=study.finished, unit="trial", disable=None, file=sys.stderr) as bar:
+    with tqdm(total=total, initial=study.finished, unit="trial", disable=not cli.shows_bars(), file=sys.stderr) as bar:
 
         def on_end(number: int) -> None:
             bar.update(study.finished - bar.n)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from codec.bitstream.container import unpack
 from codec.coding import decode, encode
@@ -58,7 +59,7 @@ def test_grey_stays_grey(folder: Path, rdo_decode, codec, photo, pixels_of) -> N
         (["in/a.rdo", "in/b.rdo"], "-", "names one picture, but there are 2"),
         (["-", "in/a.rdo"], None, "standard input is one file"),
         (["-"], "folder", "standard input has no name"),
-        (["in/a.rdo"], "one.jpg", "one.jpg: name a folder, or one file that ends in .png"),
+        (["in/a.rdo"], "one.gif", "one.gif: name a folder, or one picture that ends in one of .png .jpg .webp"),
         (["empty"], None, "empty: no .rdo files found"),
     ],
 )
@@ -173,6 +174,71 @@ def test_a_second_run_leaves_what_is_decoded_and_tells_where_it_is(files, rdo_de
     capsys.readouterr()
     assert rdo_decode("-o", "one.png", "in/sub/b.rdo") == 0
     assert capsys.readouterr().err == "the picture is one.png\n"
+
+
+FORMATS = [("png", "PNG"), ("jpg", "JPEG"), ("jpeg", "JPEG"), ("webp", "WEBP"), ("avif", "AVIF"), ("tiff", "TIFF")]
+FORMATS += [("ppm", "PPM"), ("jxl", "JXL")]
+
+
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize(("suffix", "kind"), FORMATS)
+def test_formats_by_suffix(folder, rdo_decode, codec, photo, suffix: str, kind: str, grey: bool) -> None:
+    if suffix == "jxl":
+        pytest.importorskip("pillow_jxl", reason="needs the extra `formats`: pillow-jxl-plugin")
+    data = np.repeat(photo(40, 56)[..., :1], 3, axis=2) if grey else photo(40, 56)
+    (folder / "a.rdo").write_bytes(encode(codec, Pixels(data, grey)))
+    assert rdo_decode("-o", f"x.{suffix}", "a.rdo") == 0
+    right = decode(codec, (folder / "a.rdo").read_bytes()).pixels.data
+    with Image.open(folder / f"x.{suffix}") as image:
+        assert image.format == kind and image.size == (56, 40)
+        assert (image.mode == "L") == (grey and suffix not in ("webp", "avif"))
+        error = np.abs(np.asarray(image.convert("RGB"), int) - right)
+    assert (
+        error.max() == 0 if suffix in ("png", "tiff", "ppm") else error.mean() < (60 if suffix == "webp" else 20)
+    )  # noise
+
+
+def test_formats_quality_and_options_are_passed_on(
+    files, rdo_decode, rdo_bytes, codec, pixels_of, folder: Path
+) -> None:
+    right = decode(codec, rdo_bytes).pixels.data
+    sizes = {}
+    for quality in (20, 90):
+        assert rdo_decode("-o", f"{quality}.jpg", "--quality", quality, "in/sub/b.rdo") == 0
+        sizes[quality] = (folder / f"{quality}.jpg").stat().st_size
+    assert sizes[20] < sizes[90]
+    assert rdo_decode("-o", "c.jpg", "--quality", "90", "--option", "subsampling=2", "in/sub/b.rdo") == 0
+    assert (folder / "c.jpg").stat().st_size < sizes[90]
+    assert rdo_decode("--format", "webp", "--lossless", "-o", "out", "in") == 0
+    for name in ("a.jpg.webp", "sub/b.webp"):
+        assert np.array_equal(pixels_of(folder / "out" / name), right)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["-o", "a.png", "--format", "jpeg"], "its suffix is that of png, but --format is jpeg"),
+        (["-o", "a.png", "--quality", "50"], "quality 50: png loses nothing; jpeg, webp, avif, jxl have a quality"),
+        (["-o", "a.jpg", "--quality", "0"], "quality 0: must lie between 1 and 100"),
+        (["-o", "a.webp", "--quality", "9", "--lossless"], "quality 9: webp loses nothing"),
+        (["-o", "a.avif", "--lossless"], "lossless: avif has no such mode"),
+        (["--option", "subsampling"], "--option subsampling: write KEY=VALUE"),
+    ],
+)
+def test_what_a_format_lacks_is_refused(
+    files, rdo_decode, folder: Path, flags: list[str], message: str, capsys
+) -> None:
+    assert rdo_decode(*flags, "in/sub/b.rdo") == 2
+    assert message in capsys.readouterr().err and not pngs(folder)
+
+
+def test_pictures_are_shown(files, rdo_decode, folder: Path, monkeypatch, capsys) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda uri: shown.append(uri) or len(shown) == 1)
+    assert rdo_decode("--open", "in/sub/b.rdo") == 0
+    assert shown == [(folder / "in/sub/b.png").as_uri()]
+    assert rdo_decode("--open", "in/sub/b.rdo") == 0
+    assert "no program was found to show it" in capsys.readouterr().err
 
 
 @pytest.fixture

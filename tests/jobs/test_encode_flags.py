@@ -92,7 +92,7 @@ def test_yaml_reaches_the_record(save_photo, rdo_encode, records) -> None:
 
 def test_quality_stands_in_the_file(save_photo, rdo_encode) -> None:
     assert rdo_encode("--iters", 0, "--quality", 2.5, "-o", "a.rdo", save_photo("a.png", 10, 12)) == 0
-    header, _ = unpack(Path("a.rdo").read_bytes())
+    header = unpack(Path("a.rdo").read_bytes()).header
     assert (header.quality, header.width, header.height) == (2.5, 12, 10)
 
 

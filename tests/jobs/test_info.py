@@ -101,7 +101,8 @@ def test_tiles_and_boxes_are_listed(folder: Path, codec, model, photo, capsys) -
     streams = sum(tile[4] for tile in found["tiles"])
     assert found["header_bytes"] + streams + 3 * 12 + 4 == len(data)
     parts = [found["y_bytes_est"], found["z_bytes_est"], found["overhead_bytes"]]
-    assert sum(parts) == pytest.approx(len(data)) and 85 < parts[2] < 85 + 60
+    assert found["metadata_bytes"] == 3 * 12 + 4  # boxes of metadata, their headers included
+    assert sum(parts) + 40 == pytest.approx(len(data)) and 45 < parts[2] < 45 + 60
     assert main(["--model", model, "a.rdo"]) == 0
     text = capsys.readouterr().out
     assert "tiles     2, of 128 px" in text and "    72x70+128+0  " in text and "box       EXIF, 4 bytes" in text

@@ -26,16 +26,21 @@ def save(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     return file.getvalue()
 
 
-def png(samples: Array, colour_type: int, depth: int, size: tuple[int, int] | None = None, trns: bytes = b"") -> bytes:
-    """Write a PNG by hand from samples (H, W, channels), because Pillow writes no 16-bit colour."""
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """Return a chunk of a PNG file."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
+def png(
+    samples: Array, colour_type: int, depth: int, size: tuple[int, int] | None = None, trns: bytes = b"",
+    chunks: dict[bytes, bytes] | None = None,
+) -> bytes:  # fmt: skip
+    """Write a PNG by hand from samples (H, W, channels), because Pillow writes no 16-bit colour, nor these chunks."""
     width, height = size or (samples.shape[1], samples.shape[0])
     rows = b"".join(b"\0" + row.astype(">u2" if depth == 16 else "u1").tobytes() for row in samples)
     header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
-    parts = chunk(b"IHDR", header), chunk(b"tRNS", trns) if trns else b"", chunk(b"IDAT", zlib.compress(rows))
+    own = b"".join(chunk(kind, body) for kind, body in (chunks or {}).items())
+    parts = chunk(b"IHDR", header), own, chunk(b"tRNS", trns) if trns else b"", chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b"")
 
 

@@ -49,7 +49,7 @@ def test_damaged_files_raise_nothing_but_image_errors(data: bytes) -> None:
         (b"Dear diary, today I read about images.\n" * 9, "no picture, or a damaged header: give one of PNG, JPEG"),
         (b"P5 was a good year", "corrupt"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no picture"),
-        (b"\x89PNG\r\n\x1a\n", "no picture"),
+        (b"\x89PNG\r\n\x1a\n", "damaged or incomplete PNG header"),
         (b"\0" * 500, "no picture"),
     ],
 )
