@@ -9,8 +9,9 @@ D + slope * b, and the sum of bytes falls as the slope rises. The invariant: an 
 """
 
 import math
+import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from codec.errors import ConfigError
 Values = NDArray[np.float64]
 
 SAMPLES_PER_LEVEL = 32  # of an operating curve, for each whole quality; neighbours differ by about 0.8 % in bytes
-HALVINGS = 60  # of the interval of log(slope)
+HALVINGS = 40  # of the interval of log(slope)
 
 
 class Measured(NamedTuple):
@@ -41,6 +42,14 @@ class Measured(NamedTuple):
     score: float = math.nan
 
 
+class Change(NamedTuple):
+    """Difference that refinement makes at a quality: factors on bytes and distortion, and a shift of the score."""
+
+    bytes: float = 1.0
+    distortion: float = 1.0
+    score: float = 0.0
+
+
 @dataclass(frozen=True)
 class Curve:
     """Operating curve of a picture: its lower convex hull, (n,) each, by ascending bytes and falling distortion."""
@@ -56,8 +65,7 @@ class Curve:
 
     def at_bytes(self, size: float) -> Measured:
         """Return the point of a size on the hull, its end where the hull does not reach that far."""
-        values = (np.interp(size, self.bytes, v) for v in (self.quality, self.bytes, self.distortion, self.score))
-        return Measured(*map(float, values))
+        return Measured(*(float(np.interp(size, self.bytes, v)) for v in _columns(self)))
 
     @property
     def slopes(self) -> Values:
@@ -113,6 +121,36 @@ def interpolated(measured: Sequence[Measured]) -> list[Measured]:
     return [Measured(*map(float, row)) for row in zip(at, sizes, distortions, scores, strict=True)]
 
 
+def point_at(measured: Sequence[Measured], quality: float) -> Measured:
+    """Interpolate between measured encodings at one quality; beyond their ends, return the nearest."""
+    points = interpolated(measured)
+    at, *others = (np.array(values) for values in zip(*points, strict=True))
+    return Measured(float(np.clip(quality, at[0], at[-1])), *(float(np.interp(quality, at, v)) for v in others))
+
+
+def change_between(predicted: Measured, written: Measured) -> Change:
+    """Return the change from a predicted point to a written file."""
+    distortion = written.distortion / predicted.distortion if min(written.distortion, predicted.distortion) > 0 else 1.0
+    shift = written.score - predicted.score
+    return Change(written.bytes / predicted.bytes, distortion, 0.0 if math.isnan(shift) else shift)
+
+
+def mean_change(changes: Sequence[Change]) -> Change:
+    """Return the geometric mean of factors and the mean of shifts; of no changes, none at all."""
+    if not changes:
+        return Change()
+    size, distortion, score = zip(*changes, strict=True)
+    return Change(statistics.geometric_mean(size), statistics.geometric_mean(distortion), statistics.fmean(score))
+
+
+def changed(measured: Sequence[Measured], change: Change) -> list[Measured]:
+    """Apply a change to all encodings: what it is at one quality it is much alike at the neighbouring ones."""
+    return [
+        Measured(m.quality, m.bytes * change.bytes, m.distortion * change.distortion, m.score + change.score)
+        for m in measured
+    ]
+
+
 def operating_curve(measured: Sequence[Measured], floor: float | None = None) -> Curve:
     """Return the operating curve of a picture from a few encodings.
 
@@ -143,23 +181,6 @@ def _is_above(left: Measured, middle: Measured, right: Measured) -> bool:
     """Tell whether `middle` lies on or above the line from `left` to `right`."""
     rise = (right.distortion - left.distortion) * (middle.bytes - left.bytes)
     return (middle.distortion - left.distortion) * (right.bytes - left.bytes) >= rise
-
-
-def calibrated(curve: Curve, predicted: Measured, written: Measured) -> Curve:
-    """Scale a curve so that it passes through a written file where it had `predicted` a point.
-
-    Bytes and distortion are scaled, scores shifted: what refinement changes at one quality, it changes much alike at
-    its neighbours.
-    """
-    size = written.bytes / predicted.bytes
-    distortion = written.distortion / predicted.distortion if min(written[2], predicted[2]) > 0 else 1.0
-    shift = written.score - predicted.score
-    return replace(
-        curve,
-        bytes=curve.bytes * size,
-        distortion=curve.distortion * distortion,
-        score=curve.score + (0.0 if math.isnan(shift) else shift),
-    )
 
 
 def allocate(curves: Sequence[Curve], budget: float) -> Allocation:
@@ -200,30 +221,28 @@ def equal_quality(curves: Sequence[Curve], budget: float) -> tuple[Measured, ...
     curve holds.
     """
     low, high = (float(f([curve.quality[end] for curve in curves])) for f, end in ((min, 0), (max, -1)))
-    points: tuple[Measured, ...] = ()
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        points = tuple(_at_quality(curve, middle) for curve in curves)
-        low, high = (low, middle) if math.fsum(point.bytes for point in points) > budget else (middle, high)
+        size = math.fsum(_at_quality(curve, middle).bytes for curve in curves)
+        low, high = (low, middle) if size > budget else (middle, high)
     return tuple(_at_quality(curve, low) for curve in curves)
 
 
 def _at_quality(curve: Curve, quality: float) -> Measured:
     order = np.argsort(curve.quality)
-    values = (np.interp(quality, curve.quality[order], v[order]) for v in (curve.quality, *_others(curve)))
-    return Measured(*map(float, values))
+    return Measured(*(float(np.interp(quality, curve.quality[order], v[order])) for v in _columns(curve)))
 
 
-def _others(curve: Curve) -> tuple[Values, Values, Values]:
-    return curve.bytes, curve.distortion, curve.score
+def _columns(curve: Curve) -> tuple[Values, Values, Values, Values]:
+    return curve.quality, curve.bytes, curve.distortion, curve.score
 
 
 def _bytes_at(curves: Sequence[Curve], slope: float) -> float:
-    return math.fsum(curve.bytes[curve.at(slope)] for curve in curves)
+    return math.fsum(float(curve.bytes[curve.at(slope)]) for curve in curves)
 
 
 def _vertex(curve: Curve, index: int) -> Measured:
-    return Measured(*(float(v[index]) for v in (curve.quality, *_others(curve))))
+    return Measured(*(float(v[index]) for v in _columns(curve)))
 
 
 def _between(curve: Curve, low: int, high: int, fraction: float) -> Measured:

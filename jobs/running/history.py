@@ -87,6 +87,13 @@ class History:
             text = f"{item.output} exists{', and no record here shows it to be ours' if self.exists else ''}:"
         return _refusal(item, f"{text} {OVERWRITE_HINT}")
 
+    def find_made(self, item: Item) -> Record | None:
+        """Return the last record of an item's file, whatever its settings, if file and picture are still those."""
+        before = self.by_output.get(canonical_path(Path(item.output)))
+        if before is None or before.measured.output_sha256 != _sha256(Path(item.output)):
+            return None
+        return before if before.input_sha256 == self.input_hash(Path(item.input)) else None
+
     def is_kept(self, record: Record, config: EncodeConfig) -> bool:
         """Return whether a record of `find_done` is skipped for a file of other settings, with more steps."""
         return record.status == "skipped" and record.config_hash != self.hashes_of(config)[0]
