@@ -3,7 +3,7 @@
     pilot         some pictures, at the slope that plain files would fill the budget at
     the others    at the slope that fills it, given what refinement changed in the pilot
     corrections   where the files written are above the budget, or over SHORT_MAX below: new sizes for as few pictures
-                  as can make up for it without any changing by more than CHANGE_MAX, at one slope among them
+                  as can make up for it, none over CHANGE_MAX from its size at one slope for all
 
 The invariant: sizes given in a correction are ceilings, and with the files that stay they sum up to the budget at most.
 All is a function of measurements and written files.
@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from codec.architecture import QUALITY_LAST
-from codec.errors import ConfigError
 from jobs.budgeting.decision import Plan
 from jobs.budgeting.measuring import Picture
 from rdo.allocation import (
@@ -34,8 +33,9 @@ SHORT_MAX = 0.005  # of the budget that may be left
 PILOT_FRACTION, PILOT_MAX = 8, 32  # one picture in so many, and the most
 ALL_PILOT = 4  # pictures or fewer are all encoded at once
 AIM = 0.9975  # of the budget that the first encoding of all pictures aims at
-CHANGE_MAX = 0.1  # of a picture's bytes in a correction, if more pictures can share it
+CHANGE_MAX = 0.1  # of the size at one slope for all: distance in a correction, if more pictures can share it
 SAME = 0.001  # of a file's bytes: a smaller change is none
+SLACK_BYTES = 8  # of a file: two words, what one latent may be worth
 FLOOR_MARGIN = 0.25  # points above the floor that plans keep to
 FLOOR_AIM = 0.5  # points above the floor that a correction aims at: what a target may miss by
 
@@ -74,14 +74,13 @@ def next_plans(share: Share, plans: Mapping[str, Plan], written: Written) -> Pla
     Raises:
         ConfigError: the budget is too small even for plain files at the lowest quality, or for the floor.
     """
-    pictures = share.pictures
     if not plans:
-        points = _planned(share, curves(share, {}), share.limit_bytes)
-        pilot = _pilot([picture.item.input for picture in pictures])
+        points = _planned(share, allocate(curves(share, {}), share.limit_bytes))
+        pilot = _pilot([picture.item.input for picture in share.pictures])
         return {name: plan for name, plan in points.items() if name in pilot}
-    if len(plans) < len(pictures):
-        points = _planned(share, curves(share, written), AIM * share.limit_bytes)
-        return points | dict(plans)
+    if len(plans) < len(share.pictures):
+        every = curves(share, written)
+        return _planned(share, allocate(every, max(_least(every), AIM * share.limit_bytes))) | dict(plans)
     return _corrections(share, plans, written)
 
 
@@ -104,7 +103,7 @@ def is_short(share: Share, written: Written) -> bool:
 
 def _filled(share: Share) -> float:
     """Return the bytes from which on a budget counts as filled."""
-    return (1 - SHORT_MAX) * share.limit_bytes
+    return (1 - SHORT_MAX) * share.limit_bytes - SLACK_BYTES * len(share.pictures)
 
 
 def total_bytes(written: Written) -> int:
@@ -129,15 +128,8 @@ def _pilot(names: list[str]) -> set[str]:
     return {names[(2 * i + 1) * len(names) // (2 * count)] for i in range(count)}
 
 
-def _planned(share: Share, all_curves: list[Curve], budget: float) -> Plans:
-    """Return plans of all pictures at the slope that fills a budget; the least bytes where nothing is so small."""
-    try:
-        allocation = allocate(all_curves, budget)
-    except ConfigError:
-        if budget < share.limit_bytes and (least := _least(all_curves)) <= share.limit_bytes:
-            allocation = allocate(all_curves, least)
-        else:
-            raise
+def _planned(share: Share, allocation: Allocation) -> Plans:
+    """Return plans of all pictures at the slope of an allocation."""
     lmbda = share.lmbda_of_slope(allocation.slope) if allocation.slope else None
     named = zip(share.pictures, allocation.points, strict=True)
     return {picture.item.input: Plan(point.quality, lmbda) for picture, point in named}
@@ -181,15 +173,18 @@ def _new_sizes(share: Share, curve_of: Mapping[str, Curve], written: Written) ->
         rest = total_bytes(written) - sum(written[name].bytes for name in chosen)
         new = _sizes([curve_of[name] for name in chosen], share.limit_bytes - rest)
         sizes = {name: math.floor(size) for name, size in zip(chosen, new, strict=True)}
-        largest = max(abs(size / written[name].bytes - 1) for name, size in sizes.items())
+        largest = max(abs(size / size_of[name] - 1) for name, size in sizes.items())
         if count == len(order) or (largest <= CHANGE_MAX and sum(sizes.values()) + rest >= _filled(share)):
-            return _worthwhile(sizes, written)
+            return _worthwhile(share, sizes, written)
         count = min(2 * count, len(order))
 
 
-def _worthwhile(sizes: Mapping[str, int], written: Written) -> dict[str, int]:
-    """Return the sizes that differ from those of the files there; at the highest quality none does."""
-    return {name: size for name, size in sizes.items() if size >= 1 and abs(size / written[name].bytes - 1) > SAME}
+def _worthwhile(share: Share, sizes: Mapping[str, int], written: Written) -> dict[str, int]:
+    """Return the sizes that differ from those of the files there, and are larger where the budget is not filled."""
+    least = -math.inf if total_bytes(written) > share.limit_bytes else 0
+    changes = {name: size - written[name].bytes for name, size in sizes.items()}
+    far = {name for name, change in changes.items() if abs(change) > max(SAME * written[name].bytes, SLACK_BYTES)}
+    return {name: size for name, size in sizes.items() if size >= 1 and name in far and changes[name] > least}
 
 
 def _sizes(some: Sequence[Curve], budget: float) -> list[float]:
@@ -198,9 +193,3 @@ def _sizes(some: Sequence[Curve], budget: float) -> list[float]:
     if budget < least:
         return [float(curve.bytes[0]) * max(0.0, budget) / least for curve in some]
     return [point.bytes for point in allocate(some, budget).points]
-
-
-def predicted(share: Share, written: Written) -> Allocation:
-    """Return the points of all pictures at equal slope and the files' total, by their operating curves."""
-    every = curves(share, written)
-    return allocate(every, max(_least(every), total_bytes(written)))
