@@ -171,7 +171,9 @@ def encode(settings: EncodeRun) -> int:
     if STDIO in (items[0].input, items[0].output) and settings.pool.in_workers:
         raise ConfigError("-: standard input and output belong to this process: leave out --ray, -j and time limits")
     codec = load_driver_codec(settings.pool)
-    config = encode_config(codec, settings.rate, settings.pool.model, settings.refine, settings.policy)
+    config = encode_config(
+        codec, settings.rate, model=settings.pool.model, refine=settings.refine, policy=settings.policy
+    )
     folder, results = _destination(settings.output, items[0])
     if settings.budget:
         check_budget(settings.rate, codec, in_folder=results is not None)
