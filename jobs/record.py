@@ -18,7 +18,7 @@ KEYS = (
     "schema", "status", "input", "output", "input_sha256", "output_sha256", "width", "height", "model", "model_id",
     "config_hash", "quality", "lmbda", "iters", "seconds", "device", "plain", "refined", "gain_percent", "verified",
     "error", "refine_seconds", "input_stamp", "method", "cwd", "aim_hash", "iters_asked", "policy",
-    "tune", "gain_profile",
+    "tune", "gain_profile", "resumed_step",
 )  # fmt: skip  # of a record in JSON, in this order
 
 
@@ -58,6 +58,7 @@ class Outcome:
         method: search or relaxation that took them; None for plain encoding.
         refine_seconds: wall time of refinement, a part of `Record.seconds`.
         gain_profile: quantisation steps of the written file, 0 are the model's own (`codec.gain_profiles`).
+        resumed_step: step that the refinement went on at after an interruption; None where it ran in one go.
     """
 
     output_sha256: str
@@ -71,6 +72,7 @@ class Outcome:
     method: str | None = None
     refine_seconds: float | None = None
     gain_profile: int = 0
+    resumed_step: int | None = None
 
 
 @dataclass(frozen=True)

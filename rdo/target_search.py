@@ -28,6 +28,7 @@ from rdo.memory import within_memory
 from rdo.objective import Problem, priced
 from rdo.plain_quality import clamp_quality, find_plain_quality
 from rdo.refinement import Progress, Refined, refine
+from rdo.resuming import Store
 from rdo.schedules import Clock, StepCounter
 from rdo.target import Goal
 from rdo.trim import OperatingPoint, Trimmed, trim
@@ -49,6 +50,7 @@ def refine_to(
     grey: bool = False,
     progress: Progress = lambda step: None,
     distortion: Distortion | None = None,
+    store: Store | None = None,
 ) -> OperatingPoint:
     """Refine one image so that its file meets a goal, in about TOTAL_FRACTION times the steps of a refinement.
 
@@ -62,6 +64,8 @@ def refine_to(
         grey: whether the file holds a grey picture.
         progress: called with the number of each step, counted over all runs.
         distortion: to be minimised; None takes the training objective of the codec.
+        store: place that the states of its refinements are saved in; a search that was killed is done again, and those
+            of its refinements that are found there go on.
 
     Returns:
         The refinement whose file meets the goal, with its quality and lmbda.
@@ -74,7 +78,7 @@ def refine_to(
 
     def refined_at(quality: float, steps_fraction: float, left_fraction: float) -> Refined:
         run = _with_budget(config, measurement.clock, steps_fraction=steps_fraction, left_fraction=left_fraction)
-        return refine(codec, x, quality, config=run, progress=counter.next_run(), distortion=distortion)
+        return refine(codec, x, quality, config=run, progress=counter.next_run(), distortion=distortion, store=store)
 
     quality, measured = find_plain_quality(measurement, goal.aim)
     _check_attainable(goal, measured, quality)

@@ -166,6 +166,7 @@ class _Rounds:
                     unmet.append(record.input)
                 else:
                     self.failures[record.input] = record
+                    say(f"{record.input}: {record.error}")
         plans = dict(self.decision.plans)
         if unmet:
             plans |= {name: replace(plans[name], settled=True) for name in unmet}

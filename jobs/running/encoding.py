@@ -26,6 +26,7 @@ from jobs.running.encode_pixels import encode_pixels
 from jobs.running.encode_settings import EncodeConfig, encode_hash, without_effort
 from jobs.running.failures import explain
 from jobs.running.history import file_stamp
+from jobs.running.resume_file import resume_file
 from jobs.running.worklist import NOT_WRITTEN, STDIO, Item
 
 
@@ -117,9 +118,13 @@ def _complete(group: list[_Draft], codec: AnyCodec, config: EncodeConfig, progre
     """Encode and write images of one shape; where they fail together, each is tried alone."""
     try:
         pictures = [draft.pixels for draft in group if draft.pixels]
-        results = encode_pixels(pictures, codec, config, progress=progress)
-        for draft, encoded in zip(group, results, strict=True):
+        resumes = [resume_file(d.item.output, d.record.config_hash, d.record.input_sha256) for d in group]
+        store = resumes[0] if len(group) == 1 else None
+        results = encode_pixels(pictures, codec, config, progress=progress, store=store)
+        for draft, encoded, resume in zip(group, results, resumes, strict=True):
             _write(draft.item.output, encoded.data)
+            if resume:
+                resume.remove()
             draft.record = replace(
                 draft.record, status="done", quality=encoded.quality, lmbda=encoded.lmbda, outcome=encoded.outcome
             )
