@@ -55,7 +55,7 @@ class State(NamedTuple):
 
     def latents(self, name: str, device: torch.device) -> Latents:
         """Return saved latents of a name."""
-        return Latents(self.tensors[f"{name}.y"].to(device), self.tensors[f"{name}.z"].to(device))
+        return Latents(*(self.tensors[f"{name}.{part}"].to(device) for part in "yz"))
 
 
 class Snapshots:
@@ -107,7 +107,7 @@ class Snapshots:
     def _save(self, state: State) -> None:
         own = {f"{self.key}/{state.stage}/{name}": t for name, t in state.tensors.items()}
         times = {f"{self.key}/{state.stage}/clock": torch.tensor([state.step, state.seconds], dtype=torch.float64)}
-        copies = {name: t.detach().cpu().clone().contiguous() for name, t in {**self.others, **own, **times}.items()}
+        copies = {name: _packed(t.detach().cpu()) for name, t in {**self.others, **own, **times}.items()}
         self.store.write(save(copies))  # of copies, as it takes no two tensors that share memory
         self.saved, self.last_save = True, time.monotonic()
 
@@ -121,6 +121,19 @@ def kept_nowhere(stage: str, clock: Clock, tensors_of: Callable[[], Tensors]) ->
 def named(name: str, latents: Latents) -> Tensors:
     """Return latents as tensors of a state."""
     return {f"{name}.y": latents.y, f"{name}.z": latents.z}
+
+
+def _packed(t: Tensor) -> Tensor:
+    """Return a copy of a tensor; small whole numbers, such as most rounded latents, in a quarter of the memory."""
+    if t.dtype == torch.float32:
+        small = t.to(torch.int8)
+        if torch.equal(small.float(), t):
+            return small
+    return t.clone().contiguous()
+
+
+def _unpacked(t: Tensor) -> Tensor:
+    return t.float() if t.dtype == torch.int8 else t
 
 
 def refinement_key(config: RefineConfig, **settings: object) -> str:
@@ -140,7 +153,7 @@ def _parsed(data: bytes, key: str) -> tuple[Tensors, State | None]:
         tensors: Mapping[str, Tensor] = load(data) if data else {}
         names = {name: name.split("/") for name in tensors}
         others = {name: tensors[name] for name, parts in names.items() if parts[0] != key}
-        own = {parts[2]: tensors[name] for name, parts in names.items() if parts[0] == key}
+        own = {parts[2]: _unpacked(tensors[name]) for name, parts in names.items() if parts[0] == key}
         if not own:
             return others, None
         step, seconds = own.pop("clock").tolist()

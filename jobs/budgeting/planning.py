@@ -180,11 +180,11 @@ def _new_sizes(share: Share, curve_of: Mapping[str, Curve], written: Written) ->
 
 
 def _worthwhile(share: Share, sizes: Mapping[str, int], written: Written) -> dict[str, int]:
-    """Return the sizes that differ from those of the files there, and are larger where the budget is not filled."""
-    least = -math.inf if total_bytes(written) > share.limit_bytes else 0
-    changes = {name: size - written[name].bytes for name, size in sizes.items()}
-    far = {name for name, change in changes.items() if abs(change) > max(SAME * written[name].bytes, SLACK_BYTES)}
-    return {name: size for name, size in sizes.items() if size >= 1 and name in far and changes[name] > least}
+    """Return the sizes that differ from those of the files there; below the budget, those that are larger by enough."""
+    changes = {name: size - written[name].bytes for name, size in sizes.items() if size >= 1}
+    if total_bytes(written) > share.limit_bytes:
+        return {name: sizes[name] for name, change in changes.items() if change}
+    return {n: sizes[n] for n, change in changes.items() if change > max(SAME * written[n].bytes, SLACK_BYTES)}
 
 
 def _sizes(some: Sequence[Curve], budget: float) -> list[float]:

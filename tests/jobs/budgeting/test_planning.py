@@ -137,3 +137,17 @@ def test_all_have_the_slope_of_the_plan() -> None:
     plans = next_plans(share, {}, {})
     assert plans is not None and len({plan.lmbda for plan in plans.values()}) == 1
     assert len({plan.quality for plan in plans.values()}) == len(plans) == 5
+
+
+@pytest.mark.parametrize("excess", [1, 4, 8, 100])
+def test_a_total_above_by_a_word_is_mended(excess: int) -> None:
+    share = share_of(7, 0.3)
+    encoder = Encoder(share, 1.0, 0.02)
+    encoder.run()
+    plans = {name: Plan(file.quality) for name, file in encoder.written.items()}
+    tighter = share._replace(limit_bytes=total_bytes(encoder.written) - excess)
+    new = next_plans(tighter, plans, encoder.written)
+    assert new is not None
+    targets = {name: plan.target_bytes for name, plan in new.items() if plan.target_bytes is not None}
+    after = sum(targets.get(name, file.bytes) for name, file in encoder.written.items())
+    assert targets and after <= tighter.limit_bytes
