@@ -48,6 +48,7 @@ def test_what_is_no_picture_is_refused(encode_batch: EncodeBatch, model: str) ->
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of Ray Data itself
 def test_ray_data_maps_it_over_a_folder(encode_batch: EncodeBatch, save_photo: Any, model: str) -> None:
     pytest.importorskip("pyarrow", reason="Ray Data needs it")
     import ray.data
