@@ -241,10 +241,13 @@ def check_device(device: str) -> str:
     Raises:
         ConfigError: unknown or absent device.
     """
+    import numpy as np
     import torch
 
     from codec.errors import ConfigError
 
+    for kind in (np.float32, np.float64):
+        np.finfo(kind)  # keeps the limits; to find them without denormal numbers, NumPy would warn
     torch.set_flush_denormal(True)  # threads inherit it
     try:
         torch.empty(1, device=device)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import cli
+from jobs.budgeting.budget import Budget, BudgetFlags, add_budget_flags, budget_of, check_budget
 from jobs.pools.selection import PoolSettings, add_pool_flags
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ EXAMPLES = """\
   rdo-encode --iters 500 photos/            rdo-out/*.rdo, rdo-out/results.jsonl
   rdo-encode --quality 6 -o a.rdo a.png     one file
   rdo-encode --iters 0 -o plain/ photos/    plain encoding, one pass
+  rdo-encode --target-total 50MB photos/    all files together at most 50 MB, all pictures at one slope
   rdo-encode -j 4 photos/                   four pictures at a time
   rdo-encode --ray --address head:6379 /share/photos/ -o /share/out
   rdo-encode - < a.png > a.rdo              standard input and output"""
@@ -42,6 +44,7 @@ class EncodeRun:
         json: whether to print records instead of the table.
         metadata: what files keep of EXIF and XMP.
         preserve_times: whether files get the times of their pictures.
+        budget: size of all files together, None for none.
     """
 
     inputs: list[str]
@@ -55,6 +58,7 @@ class EncodeRun:
     json: bool
     metadata: "Keeping" = "default"
     preserve_times: bool = False
+    budget: Budget | None = None
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -63,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     flags.add_argument("inputs", nargs="+", metavar="PICTURE", help="files or folders; - is standard input")
     flags.add_argument("-o", "--output", help="folder (default rdo-out), or one .rdo file; - is standard output")
     _add_rate_flags(flags)
+    add_budget_flags(flags)
     _add_refinement_flags(flags)
     cli.add_picture_flags(flags)
     keep = flags.add_argument_group("metadata")
@@ -170,6 +175,7 @@ def settings_of(arguments: argparse.Namespace) -> EncodeRun:
         json=arguments.json,
         metadata=arguments.metadata,
         preserve_times=arguments.preserve_times,
+        budget=budget_of(cli.from_flags(BudgetFlags, arguments)),
     )
 
 
@@ -194,9 +200,13 @@ def encode(settings: EncodeRun) -> int:
         metadata=settings.metadata,
     )
     folder, results = _destination(settings.output, items[0])
+    if settings.budget:
+        check_budget(settings.rate, codec, in_folder=results is not None)
     if settings.dry_run:
         return show_plan(plan(items, codec, config, results, settings.overwrite), config.policy)
     folder.mkdir(parents=True, exist_ok=True)
+    if settings.budget and results:
+        return _encode_to_budget(settings, items, codec, config, results)
     to_stdout = items[0].output == STDIO
     records = _encode_and_report(settings, items, codec, config, folder, results)
     if not settings.json and not to_stdout:
@@ -255,6 +265,35 @@ def _say_notes(record: "Record", told: set[str]) -> None:
             cli.say(f"{record.input}: {text}")
         if text == NO_POSITION:
             told.add(text)
+
+
+def _encode_to_budget(
+    settings: EncodeRun, items: "list[Item]", codec: "AnyCodec", config: "EncodeConfig", results: Path
+) -> int:
+    """Encode all items to the budget of the run; return 1 if any failed, or the files together exceed it."""
+    from contextlib import closing
+
+    from jobs.budgeting.page import report
+    from jobs.budgeting.run import encode_to_budget
+    from jobs.pools.selection import make_pool
+
+    assert settings.budget is not None, "asked for by the caller"
+    sources = (Path(items[0].input), *([config.roi] if config.roi else []))
+    with closing(make_pool(settings.pool, codec, len(items), results.parent, sources)) as pool:
+        found = encode_to_budget(
+            items, codec, config, settings.budget, results=results, overwrite=settings.overwrite, pool=pool
+        )
+    if settings.json:
+        print(*(record.to_json() for record in found.records), sep="\n", flush=True)
+    else:
+        _print_summary(found.records, config, results)
+    told = report(found, results.parent)
+    if told and not settings.json:
+        print(told)
+    if found.excess_bytes > 0:
+        cli.say(f"{results.parent}: {found.excess_bytes:,} bytes above the budget: no smaller files could be made")
+    failed = any(record.status == "failed" for record in found.records)
+    return cli.SOME_FAILED if failed or found.excess_bytes > 0 else cli.DONE
 
 
 def _print_summary(records: "list[Record]", config: "EncodeConfig", results: Path | None) -> None:

@@ -18,7 +18,7 @@ KEYS = (
     "schema", "status", "input", "output", "input_sha256", "output_sha256", "width", "height", "model", "model_id",
     "config_hash", "quality", "lmbda", "iters", "seconds", "device", "plain", "refined", "gain_percent", "verified",
     "error", "refine_seconds", "input_stamp", "method", "cwd", "aim_hash", "iters_asked", "policy",
-    "tune", "gain_profile", "metadata_bytes", "notes",
+    "tune", "gain_profile", "metadata_bytes", "notes", "resumed_step",
 )  # fmt: skip  # of a record in JSON, in this order
 
 
@@ -61,6 +61,7 @@ class Outcome:
         refine_seconds: wall time of refinement, a part of `Record.seconds`.
         gain_profile: quantisation steps of the written file, 0 are the model's own (`codec.gain_profiles`).
         metadata_bytes: what the written file holds besides its picture: EXIF, XMP, ICC profile.
+        resumed_step: step that the refinement went on at after an interruption; None where it ran in one go.
     """
 
     output_sha256: str
@@ -75,6 +76,7 @@ class Outcome:
     refine_seconds: float | None = None
     gain_profile: int = 0
     metadata_bytes: int = 0
+    resumed_step: int | None = None
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument(
         "--storage",
         metavar="URL",
-        help="Optuna's storage (default study.journal in the folder)",
+        help="Optuna's storage, for several runs of one study: a journal file that all share, a database's URL, "
+        "redis://..., or grpc://HOST:PORT of Optuna's storage proxy (default study.journal in the folder)",
     )
     search.add_argument("--name", help="name of the study in its storage (default: that of the YAML file)")
     cli.add_picture_flags(flags)

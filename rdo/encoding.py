@@ -24,6 +24,7 @@ from rdo.gain_choice import choose_gain_profiles
 from rdo.objective import Cost, Problem
 from rdo.presets import recipe, usual_method
 from rdo.refinement import Progress, Refined, refine
+from rdo.resuming import Store
 from rdo.target import Goal, Kind
 from rdo.target_search import refine_to
 from rdo.tiled_target import refine_tiles_to
@@ -146,6 +147,7 @@ def encode_pictures(
     progress: Progress = lambda step: None,
     tile: int = TILE,
     boxes: tuple[Box, ...] = (),
+    store: Store | None = None,
 ) -> list[EncodedPicture]:
     """Encode pictures of one shape to refined, verified files, those with one gain profile together.
 
@@ -161,6 +163,7 @@ def encode_pictures(
         progress: called with the number of each step.
         tile: side in pixels of the tiles that a large picture is cut into, 0 cuts none.
         boxes: of each file.
+        store: of one picture, place that the state of its refinement is saved in, and gone on from.
 
     Raises:
         ConfigError: a quality that the codec does not have, or a goal that none meets.
@@ -179,8 +182,9 @@ def encode_pictures(
         assert len(pictures) == 1, "each picture meets a goal at a quality of its own"
         profiled = codec.with_gain_profile(tune.gain_profiles[len(tune.gain_profiles) // 2])
         found = refine_to(
-            profiled, x, goal, config=config, grey=pictures[0].grey, progress=progress, distortion=tune.distortion
-        )
+            profiled, x, goal, config=config, grey=pictures[0].grey, progress=progress, distortion=tune.distortion,
+            store=store,
+        )  # fmt: skip
         refined = found.refined
         file, plain = (
             _write(profiled, latents, pictures[0], found.quality, refined.distortion, extras)
@@ -190,8 +194,9 @@ def encode_pictures(
     quality = codec.default_quality if quality is None else quality
     lmbda = codec.lmbda_of(quality) if lmbda is None else lmbda
     all_plain, distortion, runs = _refine(
-        codec, x, quality=quality, lmbda=lmbda, tune=tune, config=config, progress=progress
-    )
+        codec, x, quality=quality, lmbda=lmbda, tune=tune, config=config, progress=progress,
+        store=store if len(pictures) == 1 else None,
+    )  # fmt: skip
     encoded: dict[int, EncodedPicture] = {}
     for run in runs:
         for position, index in enumerate(run.images):
@@ -214,6 +219,7 @@ def _refine(
     tune: Tune,
     config: RefineConfig,
     progress: Progress,
+    store: Store | None,
 ) -> tuple[Latents, Distortion, list[_Run]]:
     """Refine images x (B, 3, H, W), each with a gain profile of its own where the tuning has several to choose from.
 
@@ -225,11 +231,10 @@ def _refine(
     def run(profile: int, images: list[int], distortion: Distortion) -> _Run:
         profiled, budget = codec.with_gain_profile(profile), config.time_budget and config.time_budget * len(images)
         own = replace(config, time_budget=budget)
-        return _Run(
-            profiled,
-            images,
-            refine(profiled, x[images], quality, config=own, lmbda=lmbda, progress=progress, distortion=distortion),
+        refined = refine(
+            profiled, x[images], quality, config=own, lmbda=lmbda, progress=progress, distortion=distortion, store=store
         )
+        return _Run(profiled, images, refined)
 
     if not config.iters or tune.gain_profiles == (codec.gain_profile,):  # which begins with the plain encoding
         only = run(codec.gain_profile, list(range(len(x))), tune.distortion)

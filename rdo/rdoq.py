@@ -33,11 +33,13 @@ import torch
 from torch import Tensor
 
 from codec.interface import Latents
+from rdo import resuming
 from rdo.config import RefineConfig
 from rdo.cuda_graph import GraphedStep
 from rdo.curvature import curvature_of
-from rdo.objective import Best, Cost, Patience, Problem, keep_better, keep_if_better, select
+from rdo.objective import Best, Cost, Patience, Problem, keep_better, keep_if_better, priced, select
 from rdo.relaxations import uniform
+from rdo.resuming import Snapshots, Tensors, kept_nowhere, named
 from rdo.schedules import Clock, geometric, quadratic
 
 COST_RATIO_MAX = 1.1  # maximum cost during annealing, as a multiple of the starting cost
@@ -94,6 +96,7 @@ def search(
     clock: Clock,
     progress: Callable[[int], None],
     curvature: Latents | None = None,
+    snapshots: Snapshots | None = None,
 ) -> Best:
     """Search from `best` until the clock runs out or, at temperature 0, early stopping ends it.
 
@@ -107,6 +110,7 @@ def search(
         clock: budget; each step advances it.
         progress: called with the number of each step.
         curvature: h at `best`, as `curvature_of` returns it; None estimates it here.
+        snapshots: saved states of this search, to go on from and to add to.
 
     Returns:
         The latents of the lowest true cost seen, never above that of `best`.
@@ -114,28 +118,61 @@ def search(
     if clock.t >= 1:
         return best
     generator = torch.Generator(problem.x.device).manual_seed(config.seed)
-    if curvature is None:
+    saved = snapshots.state if snapshots and snapshots.state and snapshots.state.stage == "search" else None
+    if saved is not None:
+        curvature = saved.latents("curvature", problem.x.device)
+    elif curvature is None:
         curvature = curvature_of(problem, best.latents, generator=generator, clock=clock)
-    cost, moves = price_moves(problem, problem.rounded(best.latents))
-    ones = torch.ones_like(cost.total)
-    state = start = State(moves, cost.total, keep_better(best, moves.latents, cost), ones, ones)
+    state = start = _start(problem, best)
     sampler = _Sampler(problem, curvature, COST_RATIO_MAX * start.cost, generator)
     step = GraphedStep(sampler.step, generator, problem.metric.capturable)  # replayed on a GPU, else `sampler.step`
     patience = None  # counts once the temperature is 0
-    while True:
-        t = clock.t  # fraction of the budget that is spent
-        temperature_bits = quadratic(config.temperature_bits, t / ANNEALING_FRACTION)
-        move_fraction = geometric(config.move_fraction_start, config.move_fraction_end, t)
-        if temperature_bits == 0:
-            if patience is None:
-                patience, state = Patience(config.patience, state.best), _descent_start(state, start)
-            elif patience.spent(state.best):
-                return state.best
-        clock.step += 1
-        progress(clock.step)
-        if clock.t >= 1:  # the last step needs no costs of further moves
-            return keep_if_better(problem, state.best, sampler.propose(state, temperature_bits, move_fraction))
-        state = step(state, temperature_bits, move_fraction)
+    if saved is not None:
+        state = _resumed(problem, start, saved, generator)
+        patience = Patience(config.patience, state.best) if bool(saved.tensors["descends"]) else None
+    kept = snapshots.kept if snapshots else kept_nowhere
+    with kept("search", clock, lambda: _saved(state, curvature, generator, descends=patience is not None)) as keep:
+        while True:
+            t = clock.t  # fraction of the budget that is spent
+            temperature_bits = quadratic(config.temperature_bits, t / ANNEALING_FRACTION)
+            move_fraction = geometric(config.move_fraction_start, config.move_fraction_end, t)
+            if temperature_bits == 0:
+                if patience is None:
+                    patience, state = Patience(config.patience, state.best), _descent_start(state, start)
+                elif patience.spent(state.best):
+                    return state.best
+            keep()
+            clock.step += 1
+            progress(clock.step)
+            if clock.t >= 1:  # the last step needs no costs of further moves
+                return keep_if_better(problem, state.best, sampler.propose(state, temperature_bits, move_fraction))
+            state = step(state, temperature_bits, move_fraction)
+
+
+def _start(problem: Problem, best: Best) -> State:
+    """Return the state of a search that begins at rounded latents."""
+    cost, moves = price_moves(problem, problem.rounded(best.latents))
+    ones = torch.ones_like(cost.total)
+    return State(moves, cost.total, keep_better(best, moves.latents, cost), ones, ones)
+
+
+def _saved(state: State, curvature: Latents, generator: torch.Generator, *, descends: bool) -> Tensors:
+    """Return all that the next steps depend on."""
+    own = {"move_fraction": state.move_fraction, "curvature_scale": state.curvature_scale}
+    latents = {"latents": state.moves.latents, "best": state.best.latents, "curvature": curvature}
+    for name, each in latents.items():
+        own |= named(name, each)
+    return {**own, "noise": generator.get_state(), "descends": torch.tensor(descends)}
+
+
+def _resumed(problem: Problem, start: State, saved: resuming.State, generator: torch.Generator) -> State:
+    """Return the state that a saved one holds, its costs computed anew; set the noise to where it was."""
+    device = problem.x.device
+    generator.set_state(saved.tensors["noise"])
+    cost, moves = price_moves(problem, saved.latents("latents", device))
+    best = keep_better(start.best, *priced(problem, saved.latents("best", device)))
+    scales = (saved.tensors[name].to(device) for name in ("move_fraction", "curvature_scale"))
+    return State(moves, cost.total, best, *scales)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from rdo.distortion import Distortion, distortion_of
 from rdo.memory import within_memory
 from rdo.objective import Best, Cost, Problem, keep_if_better, priced
 from rdo.rdoq import search
+from rdo.resuming import Snapshots, Store, refinement_key
 from rdo.schedules import Clock
 
 Progress = Callable[[int], None]
@@ -43,6 +44,7 @@ class Refined:
         method: method that was asked for.
         iters: steps done, those of the tail included.
         seconds: wall time of all B images together.
+        resumed_step: step that an interrupted refinement went on at; None for one that was not interrupted.
     """
 
     latents: Latents
@@ -53,6 +55,7 @@ class Refined:
     method: Method
     iters: int
     seconds: float
+    resumed_step: int | None = None
 
 
 def refine(
@@ -64,6 +67,7 @@ def refine(
     lmbda: float | None = None,
     progress: Progress = lambda step: None,
     distortion: Distortion | None = None,
+    store: Store | None = None,
 ) -> Refined:
     """Refine images at a quality: optimise their latents for bpp + lmbda * distortion.
 
@@ -77,6 +81,7 @@ def refine(
         progress: called with the number of each step.
         distortion: to be minimised; None takes that which the codec was trained for. One that is not fitted to the
             images is fitted to their plain encoding by this codec.
+        store: of one image, place that the state is saved in now and then, and gone on from; None saves nothing.
 
     Raises:
         ConfigError: quality outside 1..8, or a distortion that does not suit the size of the images.
@@ -95,8 +100,21 @@ def refine(
     metric = problem.metric
     if not config.iters:
         return Refined(plain.latents, plain.latents, plain.cost, plain.cost, metric, config.method, 0, clock.seconds)
-    best = improved(problem, start, plain, codec=codec, config=config, clock=clock, progress=progress)
-    return Refined(best.latents, plain.latents, best.cost, plain.cost, metric, config.method, clock.step, clock.seconds)
+    snapshots = None
+    if store is not None and len(x) == 1:
+        snapshots = _snapshots(store, config, level=level, lmbda=weight, profile=codec.gain_profile, metric=metric)
+    state = snapshots.state if snapshots else None
+    if state is not None:
+        clock.resume(state.step, state.seconds)
+    best = improved(
+        problem, start, plain, codec=codec, config=config, clock=clock, progress=progress, snapshots=snapshots
+    )
+    if snapshots is not None:
+        snapshots.finish(clock, best.latents)
+    return Refined(
+        best.latents, plain.latents, best.cost, plain.cost, metric, config.method, clock.step, clock.seconds,
+        resumed_step=state and state.step,
+    )  # fmt: skip
 
 
 def improved(
@@ -108,18 +126,29 @@ def improved(
     config: RefineConfig,
     clock: Clock,
     progress: Progress,
+    snapshots: Snapshots | None = None,
 ) -> Best:
     """Run a refinement's method from unrounded latents `start` and priced ones `plain`, and return the cheapest found.
 
-    On a GPU the search may run in reduced precision; what it finds is then priced as a decoder computes.
+    On a GPU the search may run in reduced precision; what it finds is then priced as a decoder computes. With
+    `snapshots` its state is saved now and then, and gone on from.
     """
     with search_arithmetic(codec, config) as reduced:
         first = priced(problem, plain.latents) if reduced else plain
-        best = _optimise(problem, start, first, config=config, clock=clock, progress=progress)
+        best = _optimise(problem, start, first, config=config, clock=clock, progress=progress, snapshots=snapshots)
     if reduced:
         with coding_arithmetic():
             best = keep_if_better(problem, plain, best.latents)
     return best
+
+
+def _snapshots(
+    store: Store, config: RefineConfig, *, level: Tensor, lmbda: Tensor, profile: int, metric: Distortion
+) -> Snapshots:
+    """Return the saved states of the refinement that has these settings."""
+    shares = (metric.ms_ssim_share, metric.visual_share, metric.weight is not None)
+    key = refinement_key(config, level=level.tolist(), lmbda=lmbda.tolist(), profile=profile, shares=shares)
+    return Snapshots(store, key)
 
 
 @contextmanager
@@ -139,12 +168,30 @@ def search_arithmetic(codec: Refinable, config: RefineConfig) -> Iterator[bool]:
 
 
 def _optimise(
-    problem: Problem, start: Latents, best: Best, *, config: RefineConfig, clock: Clock, progress: Progress
+    problem: Problem,
+    start: Latents,
+    best: Best,
+    *,
+    config: RefineConfig,
+    clock: Clock,
+    progress: Progress,
+    snapshots: Snapshots | None,
 ) -> Best:
-    """Run the method of the configuration, then its tail, from unrounded latents `start` or rounded ones `best`."""
+    """Run the method of the configuration, then its tail, from unrounded latents `start` or rounded ones `best`.
+
+    A refinement that was saved goes on in its stage.
+    """
+    state = snapshots.state if snapshots else None
+    if state is not None and state.stage == "done":
+        return keep_if_better(problem, best, state.latents("best", problem.x.device))
     if config.method == "rdoq":
-        return search(problem, best, config, clock=clock, progress=progress)
-    best = descend(problem, start, best, method=config.method, config=config, clock=clock, progress=progress)
+        return search(problem, best, config, clock=clock, progress=progress, snapshots=snapshots)
+    if state is None or state.stage == "descent":
+        best = descend(
+            problem, start, best, method=config.method, config=config, clock=clock, progress=progress,
+            snapshots=snapshots,
+        )  # fmt: skip
     if config.tail:
-        best = search(problem, best, replace(config, temperature_bits=0.0), clock=clock, progress=progress)
+        cold = replace(config, temperature_bits=0.0)
+        best = search(problem, best, cold, clock=clock, progress=progress, snapshots=snapshots)
     return best

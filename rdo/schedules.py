@@ -44,10 +44,19 @@ class Clock:
     begin: float = field(default_factory=time.monotonic)
     step: int = 0
 
+    def resume(self, step: int, seconds: float) -> None:
+        """Go on from a step, after so many seconds that were spent before."""
+        self.step, self.begin = step, self.begin - seconds
+
+    @property
+    def on_gpu(self) -> bool:
+        """Tell whether reading seconds waits for a GPU."""
+        return self.device is not None and self.device.type == "cuda"
+
     @property
     def seconds(self) -> float:
-        """Wall time since the clock was made."""
-        if self.device is not None and self.device.type == "cuda":
+        """Wall time since the clock was made, and what was spent before it went on."""
+        if self.on_gpu:
             torch.cuda.synchronize(self.device)
         return time.monotonic() - self.begin
 

@@ -24,34 +24,38 @@ class Slopes(NamedTuple):
 
 @dataclass(frozen=True)
 class Goal:
-    """Goal of a file: a ceiling of `bytes`, filled to within 1 % or two words; or a quality met to its tolerance.
+    """Goal of a file: a ceiling of `bytes`, filled to a fraction or within two words; or a quality met to a tolerance.
 
     A ceiling above the file of the highest quality gets that file. One latent of a small picture may be worth several
-    words: where 1 % cannot be met, a file up to 5 % below the ceiling is acceptable.
+    words: where the fraction cannot be met, a file up to 5 % below the ceiling is acceptable.
 
     Attributes:
         kind: `bytes`; `psnr`, met to 0.05 dB; or `ssimulacra2`, met to 0.5 points.
         value: bytes, dB or points.
+        fill: of a ceiling, the fraction in 0.95..1 that is to be filled.
     """
 
     kind: Kind
     value: float
+    fill: float = 0.99
 
     def __post_init__(self) -> None:
         if not 0 < self.value < math.inf:
             raise ValueError(f"target {self.value:g}: must be positive and finite")
+        if not 0.95 <= self.fill < 1:
+            raise ValueError(f"fill {self.fill:g}: must lie in 0.95..1, below 1")
 
     @property
     def aim(self) -> float:
         """Measured value that a search aims at: log(bytes), a little below the ceiling, or the quality itself."""
-        return math.log(max(0.995 * self.value - 2, 1)) if self.kind == "bytes" else self.value
+        return math.log(max((1 + self.fill) / 2 * self.value - 2, 1)) if self.kind == "bytes" else self.value
 
     def met(self, measured: float) -> bool:
         """Tell whether a file of this log(bytes) or quality meets the goal."""
         if self.kind != "bytes":
             return abs(measured - self.value) <= TOLERANCES[self.kind]
         words = self.value // WORD_BYTES  # of the largest file below the ceiling
-        return min(0.99 * self.value, WORD_BYTES * (words - 2)) <= round(math.exp(measured)) <= self.value
+        return min(self.fill * self.value, WORD_BYTES * (words - 2)) <= round(math.exp(measured)) <= self.value
 
     def acceptable(self, measured: float) -> bool:
         """Tell whether a file that misses the goal may be written where none meets it: up to 5 % below a ceiling."""

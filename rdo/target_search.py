@@ -29,6 +29,7 @@ from rdo.memory import within_memory
 from rdo.objective import Problem
 from rdo.plain_quality import clamp_quality, find_plain_quality
 from rdo.refinement import Progress, Refined, refine
+from rdo.resuming import Store
 from rdo.schedules import Clock, StepCounter
 from rdo.target import Goal
 from rdo.trim import Continuation, Continued, OperatingPoint, Trimmed, trim
@@ -50,6 +51,7 @@ def refine_to(
     grey: bool = False,
     progress: Progress = lambda step: None,
     distortion: Distortion | None = None,
+    store: Store | None = None,
 ) -> OperatingPoint:
     """Refine one image so that its file meets a goal, in about TOTAL_FRACTION times the steps of a refinement.
 
@@ -63,6 +65,8 @@ def refine_to(
         grey: whether the file holds a grey picture.
         progress: called with the number of each step, counted over all runs.
         distortion: to be minimised; None takes the training objective of the codec.
+        store: place that the states of its refinements are saved in; a search that was killed is done again, and those
+            of its refinements that are found there go on.
 
     Returns:
         The refinement whose file meets the goal, with its quality and lmbda.
@@ -75,7 +79,7 @@ def refine_to(
     metric = distortion or distortion_of(codec)
 
     def refined_at(quality: float, run: RefineConfig, count: Progress) -> Refined:
-        return refine(codec, x, quality, config=run, progress=count, distortion=metric)
+        return refine(codec, x, quality, config=run, progress=count, distortion=metric, store=store)
 
     def continuation_of(start: OperatingPoint) -> Continuation:
         lmbda = torch.tensor([start.lmbda], device=x.device)

@@ -17,6 +17,7 @@ from jobs.running.encode_settings import EncodeConfig, tune_for
 from jobs.running.failures import is_out_of_memory
 from rdo.encoding import EncodedPicture, encode_pictures
 from rdo.memory import strip_pixels
+from rdo.resuming import Store
 
 STRIP_MIN_PX = 1 << 16  # smaller strips would save no memory, given their halo
 
@@ -37,12 +38,14 @@ def encode_pixels(
     *,
     progress: Callable[[int], None],
     reserved_bytes: int = 0,
+    store: Store | None = None,
 ) -> list[Encoded]:
     """Encode and score images of one shape; where memory runs out, half of them at a time, then in smaller strips.
 
     Args:
         progress: called with the number of each finished refinement step.
         reserved_bytes: what a target in bytes leaves for other things than the picture.
+        store: of one image, place that the state of its refinement is saved in, and gone on from.
 
     Raises:
         ConfigError: a target that cannot be met.
@@ -50,7 +53,7 @@ def encode_pixels(
     half = len(pictures) // 2
     strip = int(min(strip_pixels(config.refine, codec.device), pictures[0].width * pictures[0].height)) // 4
     try:
-        return _encode(pictures, codec, config, progress, reserved_bytes)
+        return _encode(pictures, codec, config, progress=progress, reserved_bytes=reserved_bytes, store=store)
     except Exception as error:
         can_shrink = codec.strip_rows and config.refine.iters and strip >= STRIP_MIN_PX
         if not is_out_of_memory(error) or not (half or can_shrink):
@@ -59,15 +62,17 @@ def encode_pixels(
         parts = (pictures[:half], pictures[half:])
         return [encoded for part in parts for encoded in encode_pixels(part, codec, config, progress=progress)]
     smaller = replace(config, refine=replace(config.refine, memory_gib=None, strip_pixels=strip))
-    return encode_pixels(pictures, codec, smaller, progress=progress, reserved_bytes=reserved_bytes)
+    return encode_pixels(pictures, codec, smaller, progress=progress, reserved_bytes=reserved_bytes, store=store)
 
 
 def _encode(
     pictures: list[Pixels],
     codec: AnyCodec,
     config: EncodeConfig,
+    *,
     progress: Callable[[int], None],
     reserved_bytes: int,
+    store: Store | None,
 ) -> list[Encoded]:
     """Encode images of one shape and measure their files, refined and plain."""
     found = encode_pictures(
@@ -80,6 +85,7 @@ def _encode(
         config=config.refine,
         progress=progress,
         tile=config.tile,
+        store=store,
     )
     return [_measured(one, pixels) for one, pixels in zip(found, pictures, strict=True)]
 
@@ -103,5 +109,6 @@ def _measured(encoded: EncodedPicture, pixels: Pixels) -> Encoded:
         method=refined.method if refined.iters else None,
         refine_seconds=refined.seconds / len(refined.plain.y),
         gain_profile=unpack(encoded.file.data)[0].gain_profile,
+        resumed_step=refined.resumed_step,
     )
     return Encoded(encoded.file.data, encoded.quality, encoded.lmbda, outcome)

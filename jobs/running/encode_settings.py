@@ -31,6 +31,7 @@ class EncodeConfig:
         lmbda: weight of the distortion (mse on 0..255) against bpp; None is the one that `quality` was trained for.
         target_bytes, target_bpp, target_psnr: size of the file or PSNR in dB to reach; it replaces quality and lmbda.
         target_ssimulacra2: SSIMULACRA 2 score to reach, likewise.
+        target_fill: fraction of a target size that the file is to fill, 0.95..1.
         tune: what refinement is to be good at (`rdo.tune`); None is what the model was trained for.
         ms_ssim: share of MS-SSIM in the distortion, 0..1, the rest is that of `tune`, else mse; None adds none.
         roi: mask image, white where errors matter most.
@@ -57,8 +58,9 @@ class EncodeConfig:
     target_ssimulacra2: float | None = None
     tile: int = TILE
     metadata: Keeping = "default"
+    target_fill: float = 0.99
 
-    ADDED: ClassVar[tuple[str, ...]] = ("tune", "target_ssimulacra2", "tile", "metadata")
+    ADDED: ClassVar[tuple[str, ...]] = ("tune", "target_ssimulacra2", "tile", "metadata", "target_fill")
 
     def __post_init__(self) -> None:
         check_keeping(self.metadata)
@@ -107,8 +109,8 @@ class EncodeConfig:
         if self.target_ssimulacra2 is not None:
             return Goal("ssimulacra2", self.target_ssimulacra2)
         if self.target_bpp is not None:
-            return Goal("bytes", self.target_bpp * pixels / 8)
-        return None if self.target_bytes is None else Goal("bytes", self.target_bytes)
+            return Goal("bytes", self.target_bpp * pixels / 8, self.target_fill)
+        return None if self.target_bytes is None else Goal("bytes", self.target_bytes, self.target_fill)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from jobs.running.encode_pixels import encode_pixels
 from jobs.running.encode_settings import EncodeConfig, encode_hash, without_effort
 from jobs.running.failures import explain
 from jobs.running.history import file_stamp
+from jobs.running.resume_file import resume_file
 from jobs.running.worklist import NOT_WRITTEN, STDIO, Item
 
 NO_POSITION = "the position is left out: --metadata keep keeps it"
@@ -140,8 +141,10 @@ def _complete(group: list[_Draft], codec: AnyCodec, config: EncodeConfig, progre
     try:
         pictures = [draft.pixels for draft in group if draft.pixels]
         reserved = max(metadata_bytes_max(draft.metadata) for draft in group)  # of one image, where there is a target
-        results = encode_pixels(pictures, codec, config, progress=progress, reserved_bytes=reserved)
-        for draft, encoded in zip(group, results, strict=True):
+        resumes = [resume_file(d.item.output, d.record.config_hash, d.record.input_sha256) for d in group]
+        store = resumes[0] if len(group) == 1 else None
+        results = encode_pixels(pictures, codec, config, progress=progress, reserved_bytes=reserved, store=store)
+        for draft, encoded, resume in zip(group, results, resumes, strict=True):
             data = add_metadata(encoded.data, draft.metadata)
             outcome = replace(
                 encoded.outcome,
@@ -149,6 +152,8 @@ def _complete(group: list[_Draft], codec: AnyCodec, config: EncodeConfig, progre
                 metadata_bytes=len(data) - len(encoded.data),
             )
             _write(draft.item.output, data)
+            if resume:
+                resume.remove()
             draft.record = replace(
                 draft.record, status="done", quality=encoded.quality, lmbda=encoded.lmbda, outcome=outcome
             )

@@ -13,14 +13,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from codec.bitstream.container import unpack
 from codec.errors import BitstreamError, ConfigError
+from codec.images.read import ImagePolicy
 from codec.interface import AnyCodec
 from jobs.record import SCHEMA, Record, canonical_path, read_records
 from jobs.running.encode_settings import EncodeConfig, encode_hash, policy_matches, without_effort
 from jobs.running.worklist import NOT_WRITTEN, STDIO, Item
+from rdo.config import RefineConfig
 
 STAMP_AGE_S = 2.0  # resolution of the coarsest file system clock in use, FAT's
 BUDGET_OVERRUN = 2.0  # times the time budget: longest refinement within it, as a target needs several searches
@@ -33,11 +36,12 @@ class History:
     Args:
         results: file of the records, if any are kept.
         exists: whether that file was there before this run.
+        policy: image policy of all settings that are asked about.
     """
 
-    def __init__(self, results: Path | None, exists: bool, codec: AnyCodec, config: EncodeConfig) -> None:
-        self.exists, self.config = exists, config
-        self.config_hash, self.aim_hash = encode_hash(codec, config), encode_hash(codec, without_effort(config))
+    def __init__(self, results: Path | None, exists: bool, codec: AnyCodec, policy: ImagePolicy) -> None:
+        self.exists, self.policy = exists, policy
+        self.hashes_of = cache(lambda config: (encode_hash(codec, config), encode_hash(codec, without_effort(config))))
         records = read_records(results) if results else []
         done = [r for r in records if r.status == "done" and r.outcome]
         self.finished = {
@@ -49,8 +53,8 @@ class History:
         refused = {r.output_path for r in records if (r.error or "").endswith(OVERWRITE_HINT)}
         self.refused = refused - self.by_output.keys()
 
-    def find_done(self, item: Item) -> Record | None:
-        """Return the record of an item that needs no encoding, None for one that does.
+    def find_done(self, item: Item, config: EncodeConfig) -> Record | None:
+        """Return the record of an item that needs no encoding with these settings, None for one that does.
 
         It is skipped where the item is done, with these settings or with more steps (`is_kept`), and failed where its
         output is a file that must not be replaced.
@@ -63,10 +67,11 @@ class History:
                 return None
         except OSError as error:  # a name too long, or a folder without permission
             return _refusal(item, f"{item.output}: {error.strerror}: rename it, or name another folder with -o")
-        input_hash, output_hash = self._input_hash(Path(item.input)), _sha256(output)
+        input_hash, output_hash = self.input_hash(Path(item.input)), _sha256(output)
+        config_hash, aim_hash = self.hashes_of(config)
         before = self.by_output.get(canonical_path(output)) or self.by_output_hash.get(output_hash or "")
-        found = self.finished.get((input_hash, output_hash or "", self.config_hash))
-        if before and found is None and self._took_more(before):
+        found = self.finished.get((input_hash, output_hash or "", config_hash))
+        if before and found is None and before.aim_hash == aim_hash and self._took_more(before, config.refine):
             unchanged = (before.input_sha256, before.measured.output_sha256) == (input_hash, output_hash)
             found = before if unchanged else None
         if found is not None:
@@ -82,29 +87,35 @@ class History:
             text = f"{item.output} exists{', and no record here shows it to be ours' if self.exists else ''}:"
         return _refusal(item, f"{text} {OVERWRITE_HINT}")
 
-    def is_kept(self, record: Record) -> bool:
+    def find_made(self, item: Item) -> Record | None:
+        """Return the last record of an item's file, whatever its settings, if file and picture are still those."""
+        before = self.by_output.get(canonical_path(Path(item.output)))
+        if before is None or before.measured.output_sha256 != _sha256(Path(item.output)):
+            return None
+        return before if before.input_sha256 == self.input_hash(Path(item.input)) else None
+
+    def is_kept(self, record: Record, config: EncodeConfig) -> bool:
         """Return whether a record of `find_done` is skipped for a file of other settings, with more steps."""
-        return record.status == "skipped" and record.config_hash != self.config_hash
+        return record.status == "skipped" and record.config_hash != self.hashes_of(config)[0]
 
     def replaces(self, item: Item) -> bool:
         """Return whether the output of an item that is not done replaces a file, one of other settings."""
         return item.output not in (STDIO, NOT_WRITTEN) and _sha256(Path(item.output)) is not None
 
-    def _input_hash(self, path: Path) -> str | None:
+    def input_hash(self, path: Path) -> str | None:
         """Return the hash of an image: that of its record while its stamp is unchanged, else computed."""
         stamp = file_stamp(path)
         return (stamp and self.hashes.get((canonical_path(path), stamp))) or _sha256(path)
 
-    def _took_more(self, before: Record) -> bool:
-        """Return whether a file with the same aim took more steps or seconds than this run would."""
+    def _took_more(self, before: Record, asked: RefineConfig) -> bool:
+        """Return whether a file took more steps or seconds than are asked for."""
         done, seconds = before.measured.iters, before.measured.refine_seconds or 0.0
-        asked = self.config.refine
         longer = min(done, before.iters_asked or done) > asked.iters
         longer |= asked.time_budget is not None and seconds > BUDGET_OVERRUN * asked.time_budget
-        return longer and before.aim_hash == self.aim_hash and self._policy_matches(before)
+        return longer and self._policy_matches(before)
 
     def _policy_matches(self, before: Record) -> bool:
-        return policy_matches(before.policy, self.config.policy)
+        return policy_matches(before.policy, self.policy)
 
     def _is_unrecorded(self, item: Item) -> bool:
         """Return whether a file may be of a run that was killed before it kept a record.

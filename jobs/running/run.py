@@ -47,34 +47,50 @@ def run(
     Raises:
         ConfigError: another run writes to `results`, or no worker can start.
     """
-    pool = pool or InProcess(codec)
     existed = results is not None and results.exists()
-    with sole_writer(results) if results else nullcontext(), Progress(items, config.refine.iters) as progress:
-        history = History(results, existed, codec, config)
+    with sole_writer(results) if results else nullcontext():
+        history = None if overwrite else History(results, existed, codec, config.policy)
+        yield from run_tasks([Task(item, config) for item in items], history, results, pool or InProcess(codec))
+
+
+def run_tasks(tasks: list[Task], history: History | None, results: Path | None, pool: Pool) -> Iterator[Record]:
+    """Encode the images of all tasks that are not done yet; yield a record for each, in the order in which they finish.
+
+    Args:
+        tasks: images, each with settings of its own.
+        history: records that say what is done; None encodes all, whatever is there.
+        results: file that records are appended to, None for none.
+        pool: encoder.
+
+    Raises:
+        ConfigError: no worker can start.
+    """
+    notices, cwd = set[str](), str(Path.cwd())
+
+    def find_done(task: Task) -> Record | None:
+        if history is None:
+            return None
+        record = history.find_done(task.item, task.config)
+        if record is None and history.replaces(task.item):
+            notify(task.item, "replacing what other settings made, or what changed since; -o names another folder")
+        elif record and history.is_kept(record, task.config):
+            notify(task.item, "keeping what took more steps than are asked for; --overwrite replaces it")
+        return record
+
+    def notify(item: Item, text: str) -> None:
+        """Print a notice, once in a run."""
+        if text not in notices:
+            notices.add(text)
+            say(f"{results.parent if results else Path(item.output).parent}: {text}")
+
+    steps = max((task.config.refine.iters for task in tasks), default=0)
+    with Progress([task.item for task in tasks], steps) as progress:
         pool.on_step = progress.step
-        notices, cwd = set[str](), str(Path.cwd())
-
-        def find_done(item: Item) -> Record | None:
-            if overwrite:
-                return None
-            record = history.find_done(item)
-            if record is None and history.replaces(item):
-                notify(item, "replacing what other settings made, or what changed since; -o names another folder")
-            elif record and history.is_kept(record):
-                notify(item, "keeping what took more steps than are asked for; --overwrite replaces it")
-            return record
-
-        def notify(item: Item, text: str) -> None:
-            """Print a notice, once in a run."""
-            if text not in notices:
-                notices.add(text)
-                say(f"{results.parent if results else Path(item.output).parent}: {text}")
-
-        for item, record in _encode_all(items, config, pool, find_done):
+        for task, record in _encode_all(tasks, pool, find_done):
             record = replace(record, cwd=cwd)
             if results is not None and record.status != "skipped":
                 _append(record, results)
-            progress.finish(item, record)
+            progress.finish(task.item, record)
             yield record
 
 
@@ -82,9 +98,9 @@ def plan(
     items: list[Item], codec: AnyCodec, config: EncodeConfig, results: Path | None, overwrite: bool
 ) -> Iterator[Planned]:
     """Yield what `run` would do with each item, without encoding."""
-    history = History(results, results is not None and results.exists(), codec, config)
+    history = History(results, results is not None and results.exists(), codec, config.policy)
     for item in items:
-        record = None if overwrite else history.find_done(item)
+        record = None if overwrite else history.find_done(item, config)
         yield Planned(item, record, record is None and history.replaces(item))
 
 
@@ -98,22 +114,22 @@ def _append(record: Record, results: Path) -> None:
 
 
 def _encode_all(
-    items: list[Item], config: EncodeConfig, pool: Pool, find_done: Callable[[Item], Record | None]
-) -> Iterator[tuple[Item, Record]]:
-    """Yield each item and its record, in the order in which they finish.
+    tasks: list[Task], pool: Pool, find_done: Callable[[Task], Record | None]
+) -> Iterator[tuple[Task, Record]]:
+    """Yield each task and its record, in the order in which they finish.
 
     `pool.prefetch` tasks are submitted beyond those that run, so that no worker waits while `find_done` hashes files.
     Tasks that ran out of memory in a batch, or with other workers busy, are retried alone, after all others.
     """
-    todo, retries = deque(items), list[Task]()
+    todo, retries = deque(tasks), list[Task]()
     under_way = 0
     while todo or under_way or retries:
         if todo and under_way < pool.slots + pool.prefetch:
-            item = todo.popleft()
-            if record := find_done(item):
-                yield item, record
+            task = todo.popleft()
+            if record := find_done(task):
+                yield task, record
             else:
-                pool.submit(Task(item, config))
+                pool.submit(task)
                 under_way += 1
             continue
         if not under_way:
@@ -125,4 +141,4 @@ def _encode_all(
             if shared and pool.slots > 1 and (record.error or "").startswith(OUT_OF_MEMORY):
                 retries.append(task)
             else:
-                yield task.item, record
+                yield task, record

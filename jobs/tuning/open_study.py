@@ -4,11 +4,12 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from codec.errors import ConfigError
 from jobs.tuning.setup import first_difference, with_current_names
-from jobs.tuning.space import StudyConfig
-from jobs.tuning.storage import check_server, repair_journal, without_password
+from jobs.tuning.space import Sampler, StudyConfig
+from jobs.tuning.storage import PORTS, check_server, repair_journal, without_password
 from jobs.tuning.study import Study
 from jobs.tuning.trial import DIRECTIONS
 
@@ -41,7 +42,8 @@ def open_study(
     Args:
         config: search space and objectives.
         setup: everything that values of trials depend on; a stored study with another setup is refused.
-        storage: database URL of a kind that Optuna supports, redis://..., or the path of a journal file.
+        storage: database URL of a kind that Optuna supports, redis://..., grpc://HOST:PORT of its storage proxy, or
+            the path of a journal file.
         name: name of the study in its storage.
         cases: number of cases of a whole trial.
         seed: seed of the sampler.
@@ -62,7 +64,7 @@ def open_study(
         study.pruner = optuna.pruners.WilcoxonPruner(p_threshold=PRUNE_P)
         # a sampler that began again with its seed would draw again what it has drawn
         seed += len(study.get_trials(deepcopy=False))
-        study.sampler = optuna.samplers.TPESampler(multivariate=True, constant_liar=True, seed=seed)
+        study.sampler = _sampler(config.sampler, seed)
     opened = Study(config, study, cases, driver)
     _fail_abandoned(study, set(opened.distributions), driver)
     for point in config.presets():
@@ -70,10 +72,19 @@ def open_study(
     return opened
 
 
+def _sampler(name: Sampler, seed: int) -> "optuna.samplers.BaseSampler":
+    """Return the sampler of a name: `tpe`, a model of good and bad trials, or `nsga2`, evolution of a Pareto front."""
+    import optuna
+
+    if name == "nsga2":
+        return optuna.samplers.NSGAIISampler(seed=seed)
+    return optuna.samplers.TPESampler(multivariate=True, constant_liar=True, seed=seed)
+
+
 def _load(storage: str, name: str, directions: list[Literal["maximize", "minimize"]]) -> "optuna.Study":
     """Load the study of a name from its storage, or create it there."""
     import optuna
-    from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+    from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
 
     check_server(storage)
@@ -84,6 +95,9 @@ def _load(storage: str, name: str, directions: list[Literal["maximize", "minimiz
             backend = JournalStorage(JournalFileBackend(storage))
         elif storage.startswith("redis"):
             backend = JournalStorage(JournalRedisBackend(storage))
+        elif storage.startswith("grpc://"):
+            url = urlsplit(storage)
+            backend = GrpcStorageProxy(host=url.hostname or "localhost", port=url.port or PORTS["grpc"])
         else:
             backend = RDBStorage(storage)
         if name in optuna.get_all_study_names(backend):  # creating writes, even where there is one

@@ -10,6 +10,7 @@ from jobs.tuning.evaluator import Case
 from jobs.tuning.space import StudyConfig
 from rdo.config import RefineConfig
 
+NOT_OF_VALUES = ("trials", "holdout", "sampler")  # settings that the value of a trial does not depend on
 T = TypeVar("T")
 
 
@@ -27,7 +28,7 @@ def study_setup(
     """Return a study's setup as a mapping of plain JSON values.
 
     Args:
-        config: the study; its numbers of trials and held-out photos may change when it resumes.
+        config: the study; its numbers of trials and held-out photos, and its sampler, may change when it resumes.
         model_id: identity of the model's weights, hexadecimal.
         cases: photos and qualities to tune on.
         device: device of the workers.
@@ -36,7 +37,7 @@ def study_setup(
     """
     photos = sorted({case.photo.sha256 for case in cases})
     digest = hashlib.sha256("".join(photos).encode()).hexdigest()[:8]
-    mapping = {key: value for key, value in to_stored_mapping(config).items() if key not in ("trials", "holdout")}
+    mapping = {key: value for key, value in to_stored_mapping(config).items() if key not in NOT_OF_VALUES}
     machine = {"device": device, "threads": threads, "batch": batch}
     return {**mapping, **machine, "model": model_id, "photos": f"{len(photos)} ({digest})"}
 

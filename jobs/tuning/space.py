@@ -16,6 +16,7 @@ from rdo.config import RefineConfig
 from rdo.presets import EFFORTS, effort
 
 Objective = Literal["gain_percent", "seconds"]
+Sampler = Literal["tpe", "nsga2"]
 Value = str | int | float | bool | None
 _HINTS = get_type_hints(RefineConfig)
 _ROUNDING = 1e-9  # in steps; more than the rounding error of a range divided by its step
@@ -67,9 +68,10 @@ class StudyConfig:
         holdout: share of the photos kept out of the search for the final comparison, in [0, 1).
         trials: number of trials with a result.
         tune: what the files are to be good at (`rdo.tune`); None is what the model was trained for.
+        sampler: `tpe`, for few trials, or `nsga2`, which needs hundreds and keeps a front spread.
     """
 
-    ADDED: ClassVar[tuple[str, ...]] = ("tune",)
+    ADDED: ClassVar[tuple[str, ...]] = ("tune", "sampler")
 
     search: dict[str, Dimension]
     fixed: RefineConfig = RefineConfig()
@@ -79,6 +81,7 @@ class StudyConfig:
     holdout: float = 0.25
     trials: int = 50
     tune: str | None = None
+    sampler: Sampler = "tpe"
 
     def __post_init__(self) -> None:
         if not self.search:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from codec.errors import ConfigError
 
-PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "redis": 6379, "rediss": 6379}
+PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "redis": 6379, "rediss": 6379, "grpc": 13000}
 CONNECT_S = 5.0
 
 

@@ -35,7 +35,7 @@ FLAT = {
     "refined": {"bytes": 100, "bpp": 1.25, "psnr_db": 30.0, "ms_ssim": 0.97, "ssimulacra2": 61.5, "cost": 2.0},
     "gain_percent": 20.0, "verified": True, "error": None, "refine_seconds": None, "input_stamp": None,
     "method": None, "cwd": None, "aim_hash": None, "iters_asked": None, "policy": None,
-    "tune": None, "gain_profile": 0, "metadata_bytes": 0, "notes": None,
+    "tune": None, "gain_profile": 0, "metadata_bytes": 0, "notes": None, "resumed_step": None,
 }  # fmt: skip
 
 

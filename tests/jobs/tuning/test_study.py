@@ -1,8 +1,11 @@
 """Studies in real storages: resumed, refused, pruned; gains are made up here, Optuna is not."""
 
+import socket
+import subprocess
+import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +107,46 @@ def test_two_runs_of_a_study_leave_each_other_alone(folder: Path, storage: str) 
     while not here.add_record(attempt, case := attempt.todo.popleft(), record(peak(attempt, case))):
         pass
     assert here.finished == there.finished == 2
+
+
+@pytest.fixture
+def proxy(folder: Path) -> Iterator[str]:
+    """URL of Optuna's storage proxy, which this test starts over a journal."""
+    pytest.importorskip("grpc", reason="the proxy needs grpcio and protobuf")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = (
+        "from optuna.storages import JournalStorage, run_grpc_proxy_server as serve; "
+        "from optuna.storages.journal import JournalFileBackend as File; "
+        f"serve(JournalStorage(File('shared.journal')), host='127.0.0.1', port={port})"
+    )
+    server = subprocess.Popen([sys.executable, "-W", "ignore", "-c", program], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(600):
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield f"grpc://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_two_runs_share_a_study_through_a_proxy(proxy: str, folder: Path) -> None:
+    config = StudyConfig(SPACE.search, objectives=("gain_percent", "seconds"), sampler="nsga2")
+    here, there = opened(proxy, config=config), opened(proxy, config=config, driver="there")
+    run(here, peak)
+    run(there, peak)
+    assert here.finished == there.finished == 2 and Path("shared.journal").is_file()
+    assert type(here.study.sampler).__name__ == "NSGAIISampler"
+
+
+def test_a_proxy_that_is_not_there_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"--storage grpc://127.0.0.1:9: nobody answers"):
+        opened("grpc://127.0.0.1:9")
 
 
 @pytest.mark.parametrize("storage", ["s.journal", "sqlite:///s.db"])

@@ -1,0 +1,1 @@
+"""Budgets of bytes for a folder: plain passes, allocation at equal slope, refinement, corrections, and a page."""

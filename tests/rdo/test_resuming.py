@@ -1,0 +1,164 @@
+"""Resuming: a refinement that was cut at any step ends at the latents of one that was not."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from codec.images.pixels import Pixels, to_tensor
+from codec.interface import Latents
+from codec.model import Codec
+from rdo import RefineConfig, Refined, refine, resuming
+from rdo.resuming import refinement_key
+from rdo.target import Goal
+from rdo.target_search import refine_to
+
+CONFIGS = {
+    "rdoq": RefineConfig(iters=14),
+    "rdoq, patient": RefineConfig(iters=14, patience=30, move_fraction_end=0.2),
+    "sga": RefineConfig(iters=12, method="sga", lr_y=0.05, checks=4),
+    "with a tail": RefineConfig(iters=14, method="linear", lr_y=0.05, tail=0.4),
+    "ste": RefineConfig(iters=9, method="ste", lr_y=0.05),
+}
+
+
+class Memory:
+    """Store in memory; counts what it is given."""
+
+    def __init__(self) -> None:
+        self.data: bytes | None = None
+        self.writes = 0
+
+    def read(self) -> bytes | None:
+        return self.data
+
+    def write(self, data: bytes) -> None:
+        self.data, self.writes = data, self.writes + 1
+
+
+@pytest.fixture(scope="module")
+def x(photo: Callable[..., Any]) -> Tensor:
+    return to_tensor(Pixels(photo(70, 90), grey=False))
+
+
+def run(codec: Codec, x: Tensor, config: RefineConfig, store: Memory | None = None, cut: int | None = None) -> Refined:
+    """Refine; `cut` interrupts a step, after its number was told."""
+
+    def progress(step: int) -> None:
+        if step == cut:
+            raise KeyboardInterrupt
+
+    return refine(codec, x, 4.0, config=config, lmbda=1e-4, progress=progress, store=store)
+
+
+def same(a: Latents, b: Latents) -> bool:
+    return torch.equal(a.y, b.y) and torch.equal(a.z, b.z)
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_cut_anywhere_it_ends_the_same(tiny_codec: Codec, x: Tensor, config: RefineConfig) -> None:
+    whole = run(tiny_codec, x, config)
+    assert whole.resumed_step is None
+    for cut in range(2, config.iters):
+        store = Memory()
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny_codec, x, config, store, cut)
+        resumed = run(tiny_codec, x, config, store)
+        assert resumed.resumed_step in (cut - 1, cut) and resumed.iters == config.iters
+        assert same(resumed.latents, whole.latents), f"cut in step {cut}"
+        assert torch.equal(resumed.cost_est.total, whole.cost_est.total)
+
+
+def test_cut_again_and_again_it_ends_the_same(tiny_codec: Codec, x: Tensor) -> None:
+    for config in (CONFIGS["rdoq"], CONFIGS["with a tail"]):
+        store, seconds = Memory(), 0.0
+        for cut in (3, 4, 7, 11, 13):
+            with pytest.raises(KeyboardInterrupt):
+                run(tiny_codec, x, config, store, cut)
+        found = run(tiny_codec, x, config, store)
+        assert same(found.latents, run(tiny_codec, x, config).latents) and found.seconds > seconds
+
+
+def test_a_kill_loses_what_came_after_the_last_save(
+    tiny_codec: Codec, x: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGKILL raises nothing: what the store holds between two saves is all there is."""
+    monkeypatch.setattr(resuming, "INTERVAL_S", 0.0)
+    config, store, seen = CONFIGS["rdoq"], Memory(), list[bytes]()
+    refine(
+        tiny_codec, x, 4.0, config=config, lmbda=1e-4, progress=lambda s: seen.append(store.data or b""), store=store
+    )
+    assert store.writes == config.iters + 1  # the last is the result
+    whole = run(tiny_codec, x, config)
+    for data in (seen[5], seen[-1], store.data):
+        killed = Memory()
+        killed.data = data
+        assert same(run(tiny_codec, x, config, killed).latents, whole.latents)
+
+
+def test_saves_are_rare_and_short_runs_save_nothing(tiny_codec: Codec, x: Tensor) -> None:
+    store = Memory()
+    run(tiny_codec, x, CONFIGS["rdoq"], store)
+    assert store.writes == 0
+
+
+@pytest.mark.parametrize(
+    "other", [{"iters": 15}, {"seed": 1}, {"method": "sga"}, {"temperature_bits": 1.0}], ids=lambda o: next(iter(o))
+)
+def test_other_settings_begin_anew(tiny_codec: Codec, x: Tensor, other: dict[str, Any]) -> None:
+    config, store = CONFIGS["rdoq"], Memory()
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_codec, x, config, store, 5)
+    changed = replace(config, **other)
+    assert run(tiny_codec, x, changed, copy.copy(store)).resumed_step is None
+    roomier = replace(config, time_budget=1e6, memory_gib=1e3, strip_pixels=10**9)
+    assert run(tiny_codec, x, roomier, store).resumed_step == 4
+
+
+@pytest.mark.parametrize("data", [b"", b"torn", b"\x08\0\0\0\0\0\0\0{}      ", b"\xff" * 40])
+def test_a_store_of_something_else_is_none(tiny_codec: Codec, x: Tensor, data: bytes) -> None:
+    store = Memory()
+    store.data = data
+    assert run(tiny_codec, x, CONFIGS["rdoq"], store).resumed_step is None
+
+
+def test_seconds_of_before_count_against_the_budget(tiny_codec: Codec, x: Tensor) -> None:
+    config, store = replace(CONFIGS["rdoq"], time_budget=1e3), Memory()
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_codec, x, config, store, 5)
+    spent = replace(config, time_budget=1e-3)
+    assert run(tiny_codec, x, spent, store).iters <= 5
+
+
+def test_a_search_for_a_target_goes_on_in_the_refinement_it_was_in(
+    small: Codec, photo: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resuming, "INTERVAL_S", 0.0)
+    x, config, store, steps = to_tensor(Pixels(photo(64, 96), grey=False)), RefineConfig(iters=8), Memory(), list[int]()
+    goal = Goal("psnr", 36.0)
+    whole = refine_to(small, x, goal, config=config)
+
+    def progress(step: int) -> None:
+        steps.append(step)
+        if step == 6 and len(steps) < 7:  # two are those of the first, short refinement
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        refine_to(small, x, goal, config=config, progress=progress, store=store)
+    found = refine_to(small, x, goal, config=config, progress=progress, store=store)
+    assert same(found.refined.latents, whole.refined.latents) and found.refined.resumed_step == 3
+    assert len(steps) < whole.refined.iters + 6
+
+
+def test_keys_tell_refinements_apart() -> None:
+    keys = {
+        refinement_key(config, level=level, lmbda=lmbda)
+        for config in CONFIGS.values()
+        for level in (1.0, 2.0)
+        for lmbda in (0.01, 0.02)
+    }
+    assert len(keys) == 4 * len(CONFIGS)
