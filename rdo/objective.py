@@ -70,7 +70,7 @@ class Problem(NamedTuple):
     @torch.no_grad()
     def fitted(self, plain: Latents) -> "Problem":
         """Return the problem with its metric fitted to the images by their plain latents, unless it was before."""
-        if not self.metric.visual_share or self.metric.visual_scale is not None:
+        if not self.metric.visual_share or self.metric.visual is not None:
             return self
         return self._replace(metric=self.metric.fitted(self.x, self.picture(plain)))
 

@@ -20,11 +20,11 @@ from codec.bitstream.tiles import Rect, tiles_of
 from codec.coding import coding_arithmetic
 from codec.images.pixels import Pixels, pad, to_tensor
 from codec.interface import AnyCodec, Latents, Priced, rate
-from codec.metrics import ssimulacra2
+from codec.metrics import butteraugli, ssimulacra2
 from codec.metrics.distortion import image_distortion
 from codec.tiling import cut, pixels_of, plain_latents_of, tile_latents
 from rdo.config import RefineConfig
-from rdo.distortion import RAW_MIN, VISUAL_WEIGHT, Distortion
+from rdo.distortion import ERROR_MIN, VISUAL_WEIGHT, Distortion, VisualFit
 from rdo.memory import within_memory
 from rdo.objective import Best, Cost, Problem, priced
 from rdo.refinement import Progress, improved
@@ -116,15 +116,19 @@ class TiledPicture:
     def fitted(self, plain: Latents) -> "TiledPicture":
         """Return the picture with its metric fitted by its plain latents, unless it was before.
 
-        The scale of the visual share, that of `Distortion.fitted`, is one for all tiles.
+        The factors of the eye's metrics, those of `VisualFit`, are the same for all tiles.
         """
-        if not self.metric.visual_share or self.metric.visual_scale is not None:
+        if not self.metric.visual_share or self.metric.visual is not None:
             return self
         x_plain = self.decoded(plain)
-        mse = self._mean(x_plain, lambda x_hat, x, _: image_distortion(x_hat, x, "mse"))
-        raw = self._mean(x_plain, lambda x_hat, x, _: ssimulacra2.raw(x_hat, ssimulacra2.prepare(x)))
-        scale = torch.full_like(self.level, VISUAL_WEIGHT * mse / max(raw, RAW_MIN))
-        return replace(self, metric=replace(self.metric, visual_scale=scale))
+        fits: list[Callable[[Tensor, Tensor, Rect], Tensor]] = [
+            lambda x_hat, x, _: image_distortion(x_hat, x, "mse"),
+            lambda x_hat, x, _: ssimulacra2.raw(x_hat, ssimulacra2.prepare(x)),
+            lambda x_hat, x, _: butteraugli.norm(x_hat, butteraugli.prepare(x, halvings=(1,))),
+        ]
+        mse, *errors = (self._mean(x_plain, fit) for fit in fits)
+        score, witness = (torch.full_like(self.level, VISUAL_WEIGHT * mse / max(e, ERROR_MIN)) for e in errors)
+        return replace(self, metric=replace(self.metric, visual=VisualFit((), score, (), witness)))
 
     def _mean(self, decoded: Pixels, measure: Callable[[Tensor, Tensor, Rect], Tensor]) -> float:
         """Return the mean over all tiles, by pixels, of what `measure` gives for decoded and original pixels."""
@@ -137,12 +141,13 @@ class TiledPicture:
 
     def _metric(self, x: Tensor, part: Rect) -> Distortion:
         """Return the metric of a part of the picture, whose pixels are x."""
-        weight, reference = self.metric.weight, None
+        weight, visual = self.metric.weight, self.metric.visual
         if weight is not None:
             weight = weight[..., part.top : part.bottom, part.left : part.right]
-        if self.metric.visual_share:
-            reference = ssimulacra2.prepare(x)
-        return replace(self.metric, weight=weight, reference=reference)
+        if visual is not None:
+            witness = butteraugli.prepare(x, halvings=(1,))
+            visual = replace(visual, scores=ssimulacra2.prepare(x), witness=witness)
+        return replace(self.metric, weight=weight, visual=visual)
 
     def _x(self, part: Rect, pixels: Pixels | None = None) -> Tensor:
         """Return a part of the picture, or of another one, as a tensor (1, 3, H, W)."""

@@ -81,6 +81,10 @@ class Planes(NamedTuple):
     means: Tensor
     variances: Tensor
 
+    def of_images(self, chosen: list[int]) -> "Planes":
+        """Return the planes of some of the images."""
+        return Planes(*(planes[chosen] for planes in self))
+
 
 def ssimulacra2(original: Pixels, decoded: Pixels) -> float | None:
     """Return the SSIMULACRA 2 score of 8-bit pictures, at most 100; None if a side is below `SIDE_MIN` pixels."""
@@ -133,7 +137,7 @@ def raw(x_hat: Tensor, reference: tuple[Planes, ...]) -> Tensor:
     `reference` is what `prepare` made of the original, in the same precision.
     """
     with torch.autocast(x_hat.device.type, enabled=False):  # variances are differences of near equals
-        light = linear_light(_at_least_single(x_hat))
+        light = linear_light(at_least_single(x_hat))
         total = light.new_zeros(len(x_hat))
         for scale, own in enumerate(reference):
             light = halve(light) if scale else light
@@ -152,7 +156,7 @@ def prepare(x: Tensor) -> tuple[Planes, ...]:
     scales = scale_count(*x.shape[-2:])
     found = []
     with torch.autocast(x.device.type, enabled=False):
-        light = linear_light(_at_least_single(x))
+        light = linear_light(at_least_single(x))
         for scale in range(scales):
             light = halve(light) if scale else light
             chosen = weights_at(scale, scales)
@@ -167,7 +171,7 @@ def _planes(values: Tensor) -> Planes:
     return Planes(values, means, squares - means.square())
 
 
-def _at_least_single(x: Tensor) -> Tensor:
+def at_least_single(x: Tensor) -> Tensor:
     """Return x in single precision, or in double where it is."""
     return x if x.dtype == torch.float64 else x.float()
 

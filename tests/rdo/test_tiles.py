@@ -151,7 +151,8 @@ def test_the_visual_metric_is_that_of_the_picture_as_one_tile(small: Codec, phot
     fitted = picture.fitted(plain)
     decoded = picture.decoded(plain)
     whole = picture.metric.fitted(to_tensor(pixels), to_tensor(decoded))
-    assert float(fitted.metric.visual_scale) == pytest.approx(float(whole.visual_scale), rel=0.25)
+    assert fitted.metric.visual is not None and whole.visual is not None
+    assert float(fitted.metric.visual.score_scale) == pytest.approx(float(whole.visual.score_scale), rel=0.25)
     expected = float(whole(to_tensor(decoded), to_tensor(pixels)))
     assert fitted.distortion(decoded) == pytest.approx(expected, rel=0.25)
 
