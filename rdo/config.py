@@ -58,7 +58,7 @@ class RefineConfig:
         seed: of all noise.
         memory_gib: peak memory of the process (on a GPU, of its tensors) in GiB: larger pictures are refined in strips,
             which takes about half as long again; None decides by `strip_pixels`.
-        strip_pixels: pixels of a batch up to which it is refined whole, where `memory_gib` is None; None is 2
+        strip_pixels: pixels of a batch up to which it is refined whole, where `memory_gib` is None; None is 3
             megapixels, and on a GPU what its free memory holds.
         precision: of the networks during the search, on GPUs that have bfloat16 and for codecs that allow it; the
             result is priced in fp32 in any case.

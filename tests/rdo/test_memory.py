@@ -27,10 +27,10 @@ def test_strips_keep_less(tiny_codec: Codec) -> None:
 
 
 def test_small_pictures_are_done_whole(tiny_codec: Codec) -> None:
-    assert within_memory(tiny_codec, torch.Size((1, 3, 2048, 1024)), RefineConfig()) is tiny_codec
-    large = within_memory(tiny_codec, torch.Size((1, 3, 2049, 1024)), RefineConfig())
+    assert within_memory(tiny_codec, torch.Size((1, 3, 3072, 1024)), RefineConfig()) is tiny_codec
+    large = within_memory(tiny_codec, torch.Size((1, 3, 3073, 1024)), RefineConfig())
     assert isinstance(large, Strips) and large.rows == STRIP_PIXELS // 1024 // 16
-    pair = within_memory(tiny_codec, torch.Size((2, 3, 2049, 1024)), RefineConfig())
+    pair = within_memory(tiny_codec, torch.Size((2, 3, 3073, 1024)), RefineConfig())
     assert isinstance(pair, Strips) and pair.rows == large.rows // 2
 
 
