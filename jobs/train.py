@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -164,7 +164,6 @@ def _train_on(run: TrainRun, device: "torch.device", start_s: float) -> int:
     """Build or resume the trainer, run it under a monitor and report; returns the exit status."""
     from codec.training.distributed import this_process
     from codec.training.initialisation import initialise
-    from codec.training.streaming import StreamedCrops
     from codec.training.trainer import STATE_FILE, Trainer
     from jobs.training_monitor import TrainingMonitor, finished_step
 
@@ -189,8 +188,7 @@ def _train_on(run: TrainRun, device: "torch.device", start_s: float) -> int:
         is_over = run.stop_after_s is not None and time.monotonic() - start_s > run.stop_after_s
         return interrupted.is_set() or (trainer.step > first_step and is_over)
 
-    closes = closing(source) if isinstance(source, StreamedCrops) else nullcontext()
-    with TrainingMonitor(trainer, validated, quiet=this_process().rank > 0) as monitor, closes:
+    with TrainingMonitor(trainer, validated, quiet=this_process().rank > 0) as monitor, closing(source):
         trainer.run(monitor, pause)
         monitor.validate(trainer)
     if not this_process().rank:
@@ -227,6 +225,7 @@ def _load_photos(run: TrainRun, device: "torch.device") -> "tuple[CropSource, li
     from codec.errors import ConfigError
     from codec.training.dataset import DeviceCrops, load_photos
     from codec.training.distributed import this_process
+    from codec.training.mixing import mixed_source
     from codec.training.streaming import StreamedCrops
 
     crops = run.schedule.crops
@@ -234,9 +233,9 @@ def _load_photos(run: TrainRun, device: "torch.device") -> "tuple[CropSource, li
     photos = load_photos(run.photos, min(crops), quiet=this_process().rank > 0, limit=limit)
     if all(min(photo.shape[:2]) < max(crops) for photo in photos):
         raise ConfigError(f"{run.photos}: no photo with sides of at least {max(crops)} pixels: take a smaller --crop")
-    if run.stream_photos:
-        return StreamedCrops(run.photos, run.stream_photos, device), photos
-    return DeviceCrops(photos, device), photos
+    streamed = StreamedCrops(run.photos, run.stream_photos, device) if run.stream_photos else None
+    source = streamed or DeviceCrops(photos, device)
+    return mixed_source(source, run.schedule, device), photos
 
 
 def _validation_photos(run: TrainRun, photos: "list[Samples]") -> "list[Samples]":

@@ -12,7 +12,7 @@ FORBIDDEN = {"codec": {"rdo", "jobs"}, "rdo": {"jobs"}, "jobs": set()}
 OWNERS = {
     "compressai": {path.relative_to(ROOT).as_posix() for path in (ROOT / "codec/zoo").glob("*.py")},
     "constriction": {"codec/bitstream/range_coder.py"},
-    "PIL": {f"codec/images/{name}.py" for name in ("colour", "formats", "metadata", "pillow_guard", "read")},
+    "PIL": {f"codec/images/{name}.py" for name in ("colour", "drawing", "formats", "metadata", "pillow_guard", "read")},
     "pytorch_msssim": {"codec/metrics/ms_ssim.py"},
     "yaml": {"codec/settings.py"},
     "skimage": {"jobs/demo.py"},

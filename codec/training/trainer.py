@@ -149,7 +149,7 @@ class Trainer:
         means = torch.zeros(len(Loss._fields), device=self.device)
         for part in micro_batches:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-                loss: Loss = self.objective(part, phase.distortion, phase.rounding, phase.context)
+                loss: Loss = self.objective(part, phase.distortion, phase.rounding, phase.context, self.config.cost_max)
             (loss.weighted * (len(part.x) / crops)).backward()
             means += torch.stack([value.detach() for value in loss]) * (len(part.x) / crops)
         return Loss(*means)

@@ -43,6 +43,21 @@ def test_hard_rounding_counts_the_bits_of_the_rounded_latents(tiny_codec: Codec,
     assert float(noisy.bpp) == float(still.bpp) != pytest.approx(expected, rel=1e-4)
 
 
+def test_a_crop_dearer_than_the_limit_counts_as_the_limit(tiny_codec: Codec, photo: Photo) -> None:
+    batch = make_batch(tiny_codec, photo)
+    cheap, dear = sorted(float(training_loss(tiny_codec, part).weighted) for part in batch.split(2))
+    whole = training_loss(tiny_codec, batch)
+    assert float(whole.weighted) == pytest.approx((cheap + dear) / 2)
+    limited = training_loss(tiny_codec, batch, cost_max=(cheap + dear) / 2)
+    assert float(limited.weighted) == pytest.approx((cheap + (cheap + dear) / 2) / 2)
+    assert float(limited.bpp) == float(whole.bpp) and float(limited.mse) == float(whole.mse)
+    rows = [training_loss(tiny_codec, part) for part in batch.split(2)]
+    table = tiny_codec.log_gain.table
+    by_row = [torch.autograd.grad(row.weighted, table)[0] * min(1, cheap / float(row.weighted)) / 2 for row in rows]
+    (gradient,) = torch.autograd.grad(training_loss(tiny_codec, batch, cost_max=cheap).weighted, table)
+    torch.testing.assert_close(gradient, by_row[0] + by_row[1], rtol=1e-4, atol=1e-6)
+
+
 def test_ms_ssim_takes_the_place_of_the_mse(tiny_codec: Codec, photo: Photo) -> None:
     batch = make_batch(tiny_codec, photo, side=192)
     squared, structural = (training_loss(tiny_codec, batch, distortion) for distortion in ("mse", "ms_ssim"))

@@ -64,6 +64,23 @@ def test_an_impossible_phase_is_refused(phase: dict[str, object], message: str) 
     assert message in str(error.value) and str(error.value).startswith("x.yaml: ")
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"graphics_share": 0.7, "recolour_share": 0.4},
+            "graphics_share and recolour_share (0.7, 0.4) must lie in 0..1",
+        ),
+        ({"recolour_share": -0.1}, "must lie in 0..1"),
+        ({"cost_max": 0}, "cost_max 0 must be positive"),
+    ],
+)
+def test_an_impossible_mix_is_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        build(TrainConfig, settings, "x.yaml")
+    assert message in str(error.value) and str(error.value).startswith("x.yaml: ")
+
+
 def test_a_schedule_survives_its_mapping() -> None:
     assert build(TrainConfig, to_mapping(THREE)) == THREE
     assert override(THREE, {"lr": "1e-5"}).phases == THREE.phases
@@ -79,7 +96,8 @@ def test_a_shipped_schedule_opens_with_its_command(name: str) -> None:
 def test_shipped_schedules_are_there_by_name() -> None:
     assert {"cpu", "h200", "paper"} <= set(SHIPPED)
     with pytest.raises(
-        ConfigError, match=r"nope: no such schedule; there are cpu, cpu-ms-ssim, h200, .*, or name a \.yaml file"
+        ConfigError,
+        match=r"nope: no such schedule; there are cpu, cpu-broad, cpu-ms-ssim, h200, .*, or name a \.yaml file",
     ):
         named_schedule("nope")
 
