@@ -177,10 +177,12 @@ def check_device(device: str) -> str:
     Raises:
         ConfigError: unknown or absent device.
     """
+    import numpy as np
     import torch
 
     from codec.errors import ConfigError
 
+    np.finfo(np.float64)  # numpy 1 warns where it first looks for denormals once they are flushed
     torch.set_flush_denormal(True)  # threads inherit it
     try:
         torch.empty(1, device=device)

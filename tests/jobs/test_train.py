@@ -175,7 +175,10 @@ def test_a_deeper_model_starts_from_a_shallower_one(rdo_train_on: Train, tiny_co
         (["--init", "nonesuch", "photos"], "nonesuch: no such model"),
         (["--init", "small", "--config", "tiny.yaml", "photos"], "in greater depths alone"),
         (["--device", "nonesuch", "photos"], "--device nonesuch: not usable here"),
-        (["--schedule", "nonesuch", "photos"], "nonesuch: no such schedule; there are cpu, cpu-ms-ssim, h200, paper,"),
+        (
+            ["--schedule", "nonesuch", "photos"],
+            "nonesuch: no such schedule; there are cpu, cpu-broad, cpu-ms-ssim, h200, paper,",
+        ),
         (["--time-budget", "0", "photos"], "must be positive"),
         (["--stream", "0", "photos"], "--stream 0: keep at least one photo"),
         (["--threads", "0", "photos"], "--threads 0: must be at least 1"),
