@@ -58,7 +58,7 @@ def encode(codec: AnyCodec, pixels: Pixels, quality: float | None = None) -> byt
     level = codec.level(quality)
     with coding_arithmetic():
         latents = plain_latents(codec, to_tensor(pixels).to(level.device), level)
-    return write(codec, latents, pixels.width, pixels.height, quality, pixels.grey)
+    return write(codec, latents, width=pixels.width, height=pixels.height, quality=quality, grey=pixels.grey)
 
 
 def decode(codec: AnyCodec, data: bytes) -> Decoded:
@@ -75,7 +75,7 @@ def decode(codec: AnyCodec, data: bytes) -> Decoded:
     return Decoded(pixels, latents, header)
 
 
-def write(codec: AnyCodec, latents: Latents, width: int, height: int, quality: float, grey: bool) -> bytes:
+def write(codec: AnyCodec, latents: Latents, *, width: int, height: int, quality: float, grey: bool) -> bytes:
     """Encode rounded latents (batch 1) of a picture of width x height pixels, and return the file's bytes.
 
     Raises:
@@ -134,7 +134,7 @@ def write_verified(codec: AnyCodec, latents: Latents, pixels: Pixels, quality: f
         ConfigError: a quality that the codec does not have.
         BitstreamError: decoding gives other latents.
     """
-    data = write(codec, latents, pixels.width, pixels.height, quality, pixels.grey)
+    data = write(codec, latents, width=pixels.width, height=pixels.height, quality=quality, grey=pixels.grey)
     decoded = decode(codec, data)
     if not same_symbols(decoded.latents, latents):
         raise BitstreamError("the written file decodes to other symbols: please report this picture and settings")
