@@ -150,7 +150,7 @@ def encode_pictures(
         found = refine_to(
             profiled, x, goal, config=config, grey=pictures[0].grey, progress=progress, distortion=tune.distortion
         )
-        refined = found.refined
+        refined, profiled = found.refined, codec.with_gain_profile(found.gain_profile)
         file, plain = (
             _write(profiled, latents, pictures[0], found.quality, refined.distortion)
             for latents in (refined.latents, refined.plain)
