@@ -20,6 +20,7 @@ PIXELS_MAX = 100_000_000  # of an image; reading one takes 30 GB with the model 
 Y_PIXELS = 16  # side, in pixels, of the square that one position of y covers
 STRIDE = 64  # side, in pixels, of the square that one position of z covers; images are padded to multiples of it
 Y_PER_Z = STRIDE // Y_PIXELS  # positions of y along a side of the square that one position of z covers
+LINEAR_PROFILE = 7  # gain profile of files that the linear path alone decodes (`codec.gain_profiles`)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 MS_SSIM_SIDE_MIN = 161  # pixels; four halvings must leave a window of 11
 

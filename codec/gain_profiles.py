@@ -16,8 +16,9 @@ import math
 import torch
 from torch import Tensor
 
+from codec.architecture import LINEAR_PROFILE
+
 PROFILES = 8  # the header of a file has 3 bits
-LINEAR_PROFILE = 7
 STRENGTH_STEP = 1 / 4
 PEAK, PEAK_RANKS = 1.2, 20.0
 TAIL, TAIL_RANKS = 0.15, 60.0

@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from codec.architecture import Metric, ModelConfig, Shape, latent_shapes, lmbda_of
+from codec.architecture import LINEAR_PROFILE, Metric, ModelConfig, Shape, latent_shapes, lmbda_of
 from codec.bitstream.symbols import read_symbols, write_symbols
 from codec.errors import BitstreamError, ConfigError
-from codec.gain_profiles import LINEAR_PROFILE, PROFILES, log_gain_offsets
+from codec.gain_profiles import PROFILES, log_gain_offsets
 from codec.interface import AnyCodec, Latents, rate
 from codec.networks.baselines import make_context
 from codec.networks.context import Mixture, pick

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from codec.architecture import LINEAR_PROFILE
 from jobs import cli
 
 if TYPE_CHECKING:
@@ -128,10 +129,17 @@ def as_text(info: Info) -> str:
         cli.printable(info.file),
         f"  size      {info.width} x {info.height}{', grey' if info.grey else ''}",
         f"  bytes     {info.bytes} ({info.bpp:.4f} bpp)",
-        f"  quality   {info.quality:g}{f', gain profile {info.gain_profile}' if info.gain_profile else ''}",
+        f"  quality   {info.quality:g}{_profile(info.gain_profile)}",
         f"  model     {model}",
     ]
     if info.y_bytes_est is not None and info.z_bytes_est is not None and info.overhead_bytes is not None:
         parts = (("y", info.y_bytes_est), ("z", info.z_bytes_est), ("overhead", info.overhead_bytes))
         lines += [f"  {label:9} {size:.0f} bytes ({100 * size / info.bytes:.1f} %)" for label, size in parts]
     return "\n".join(lines)
+
+
+def _profile(gain_profile: int) -> str:
+    """Return what a file's gain profile adds to the line of its quality."""
+    if gain_profile == LINEAR_PROFILE:
+        return ", linear path"
+    return f", gain profile {gain_profile}" if gain_profile else ""
