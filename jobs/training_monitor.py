@@ -52,10 +52,14 @@ class TrainingMonitor:
 
     Args:
         photos: uint8 (H, W, 3), validated on.
+        export_folder: folder that weights and log lines are written to beside the trainer's; None for none.
         quiet: do nothing; all processes of a parallel run but the first are quiet.
     """
 
-    def __init__(self, trainer: Trainer, photos: list[Samples], quiet: bool = False) -> None:
+    def __init__(
+        self, trainer: Trainer, photos: list[Samples], export_folder: Path | None = None, quiet: bool = False
+    ) -> None:
+        self.folders = [trainer.folder] + ([export_folder] if export_folder else [])
         self.photos, self.quiet, self.validate_every_s = photos, quiet, trainer.config.validate_every
         self.bar = tqdm(total=1.0, initial=trainer.progress, bar_format=BAR, disable=quiet or None)
         self.last_validation_s = time.monotonic()
@@ -99,10 +103,12 @@ class TrainingMonitor:
             calibrate(codec, self.photos)
         rows = validate(codec, self.photos, QUALITIES)
         speed = self._speed(trainer)
-        export(codec, trainer.folder, {"steps": str(trainer.step), "train_seconds": f"{trainer.elapsed_s:.0f}"})
         done = {"step": trainer.step, "seconds": round(trainer.elapsed_s, 1), "finished": trainer.progress >= 1}
         line = {**done, "rows": [row._asdict() for row in rows]}
-        jsonl.append(trainer.folder / LOG, json.dumps({**line, **(speed.__dict__ if speed else {})}))
+        notes = {"steps": str(trainer.step), "train_seconds": f"{trainer.elapsed_s:.0f}"}
+        for folder in self.folders:
+            export(codec, folder, notes)
+            jsonl.append(folder / LOG, json.dumps({**line, **(speed.__dict__ if speed else {})}))
         if speed:
             self.bar.write(f"step {trainer.step}: {speed}")
         for row in rows:

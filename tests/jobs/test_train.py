@@ -64,6 +64,24 @@ def test_a_new_model(rdo_train: Train, folder: Path, capsys) -> None:
     assert "step 4: quality 1:" in capsys.readouterr().out
 
 
+def test_weights_and_log_are_exported_too_without_the_state(rdo_train_on: Train) -> None:
+    assert rdo_train_on("--steps", 2, "--export", "out/deep", "-o", "run", "photos") == 0
+    assert sorted(path.name for path in Path("out/deep").iterdir()) == ["log.jsonl", "tiny.safetensors"]
+    assert Path("out/deep/log.jsonl").read_bytes() == Path("run/log.jsonl").read_bytes()
+    exported = weights("out/deep")
+    assert all(torch.equal(tensor, exported[name]) for name, tensor in weights("run").items())
+
+
+def test_the_gpu_schedule_runs_with_graphics_pauses_and_goes_on(rdo_train_on: Train, monkeypatch) -> None:
+    monkeypatch.setattr("codec.training.mixing.SHEETS", 18)
+    flags = ("--schedule", "h200", "--no-compile", "--precision", "fp32", "--crop", 64, "--batch", 4, "-o", "run")
+    assert rdo_train_on(*flags, "--stop-after", 0.01, "--export", "out", "photos") == 0
+    [first] = log("out")
+    assert first["step"] >= 1 and not first["finished"] and load("out/tiny.safetensors")
+    assert rdo_train_on(*flags, "--time-budget", 0.5, "--export", "out", "photos") == 0
+    assert log("out")[-1]["finished"] and log("out")[-1]["step"] > first["step"]
+
+
 def test_a_rerun_does_no_more_and_a_longer_one_goes_on(rdo_train_on: Train) -> None:
     assert rdo_train_on("--steps", 4, "-o", "run", "photos") == 0
     trained = weights("run")
