@@ -63,6 +63,7 @@ class TrainingMonitor:
         self.photos, self.quiet, self.validate_every_s = photos, quiet, trainer.config.validate_every
         self.bar = tqdm(total=1.0, initial=trainer.progress, bar_format=BAR, disable=quiet or None)
         self.last_validation_s = time.monotonic()
+        self.validated_step: int | None = None
         self.loss = 0.0
         dtype = torch.bfloat16 if trainer.config.precision == "bf16" else torch.float32
         model, crops = trainer.codec.config, () if quiet else trainer.config.crops
@@ -94,11 +95,15 @@ class TrainingMonitor:
             self.last_validation_s = time.monotonic()
 
     def validate(self, trainer: Trainer) -> list[Validation]:
-        """Measure, log and publish the averaged weights, calibrated if the schedule is done; one row a quality."""
-        if self.quiet:
-            return []
-        codec = trainer.averaged_codec()
+        """Measure, log and publish the averaged weights, calibrated if the schedule is done; one row a quality.
+
+        Does nothing, and returns no row, where the weights of this step were published and the schedule is not done.
+        """
         finished = trainer.progress >= 1
+        if self.quiet or (self.validated_step == trainer.step and not finished):
+            return []
+        self.validated_step = trainer.step
+        codec = trainer.averaged_codec()
         if finished:
             calibrate(codec, self.photos)
         rows = validate(codec, self.photos, QUALITIES)

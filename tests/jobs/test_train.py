@@ -72,6 +72,12 @@ def test_weights_and_log_are_exported_too_without_the_state(rdo_train_on: Train)
     assert all(torch.equal(tensor, exported[name]) for name, tensor in weights("run").items())
 
 
+def test_weights_that_were_just_published_are_not_measured_again(rdo_train_on: Train) -> None:
+    flags = ("--steps", 50, "--validate-every", 0, "--stop-after", 0.01, "-o", "run", "photos")
+    assert rdo_train_on(*flags) == 0
+    assert [line["step"] for line in log("run")] == [1], "after its step, and not again at the end of the call"
+
+
 def test_the_gpu_schedule_runs_with_graphics_pauses_and_goes_on(rdo_train_on: Train, monkeypatch) -> None:
     monkeypatch.setattr("codec.training.mixing.SHEETS", 18)
     flags = ("--schedule", "h200", "--no-compile", "--precision", "fp32", "--crop", 64, "--batch", 4, "-o", "run")
