@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from codec.architecture import LINEAR_PROFILE, Metric, ModelConfig, Shape, latent_shapes, lmbda_of
+from codec.architecture import LINEAR_PROFILE, STRIDE, Metric, ModelConfig, Shape, latent_shapes, lmbda_of
 from codec.bitstream.symbols import read_symbols, write_symbols
 from codec.errors import BitstreamError, ConfigError
 from codec.gain_profiles import PROFILES, log_gain_offsets
@@ -35,6 +35,7 @@ from codec.networks.lapped import (
     LappedSynthesis,
     SkipAnalysis,
     SkipSynthesis,
+    synthesis_reach,
 )
 from codec.networks.likelihoods import FactorisedPrior, StepMixture, in_steps, mixture_bits
 from codec.networks.transforms import HyperAnalysis, HyperSynthesis, PaperAnalysis, PaperSynthesis, RateTable
@@ -97,6 +98,15 @@ class Codec(nn.Module, AnyCodec):
     def linear_profile(self) -> int | None:
         """Gain profile whose files the linear path alone decodes; None if the transform has none."""
         return LINEAR_PROFILE if isinstance(self.g_s, LappedSynthesis) else None
+
+    @property
+    def tile_halo(self) -> int:
+        """Pixels around a tile that its latents and its pixels are computed from: half of what has any influence.
+
+        Measured on a photograph, y changes by less than 1e-4 of a step by what lies further away, pixels by less than
+        2.4e-4 levels with `small` and 8e-3 with `base-skip`.
+        """
+        return -(-synthesis_reach(self.config) // (2 * STRIDE)) * STRIDE
 
     @property
     def strip_rows(self) -> int:

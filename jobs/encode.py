@@ -100,6 +100,10 @@ def _add_rate_flags(flags: argparse.ArgumentParser) -> None:
     rate.add_argument(
         "--roi-weight", type=float, metavar="W", help="weight of errors under white against black (default 8)"
     )
+    rate.add_argument(
+        "--tile", type=int, metavar="PX",
+        help="side of the tiles of large pictures, which bound memory and can be decoded apart (default 1024; 0: one)",
+    )  # fmt: skip
 
 
 def _add_refinement_flags(flags: argparse.ArgumentParser) -> None:
@@ -120,7 +124,7 @@ def _add_refinement_flags(flags: argparse.ArgumentParser) -> None:
     search.add_argument("--seed", type=int, help="seed of the noise (default 0)")
     search.add_argument(
         "--memory-limit", type=float, metavar="GIB", dest="memory_gib",
-        help="of the process while it refines; less takes longer (default: strips of 2 megapixels; of a GPU most)",
+        help="of the process while it refines; less takes longer (default: a tile at a time; of a GPU most)",
     )  # fmt: skip
 
 

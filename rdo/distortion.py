@@ -1,27 +1,70 @@
-"""Distortion: the quality term of the objective of a refinement, a mix of weighted mse, MS-SSIM and SSIMULACRA 2.
+"""Distortion: the quality term of the objective of a refinement, a mix of weighted mse, MS-SSIM and the eye's metrics.
 
-    D = (1 - m - v) mean(weight * (255 (x_hat - x))^2) + m MS_SSIM_SCALE (1 - MS-SSIM(x_hat, x)) + v k raw(x_hat, x)
+    D = (1 - m - v) mean(weight * (255 (x_hat - x))^2) + m MS_SSIM_SCALE (1 - MS-SSIM(x_hat, x)) + v V(x_hat, x)
+    V = (1 - w) k_s raw(x_hat, x) + w k_b norm(x_hat, x)
 
-with the shares m and v. `weight` is a map of mean 1 of how much each pixel matters, to the mse. MS-SSIM is that of
-`codec.metrics.ms_ssim`, which mirrors the picture at its edges, `raw` that of `codec.metrics.ssimulacra2`, 0 for
-identical pictures. k = VISUAL_WEIGHT * mse / raw of each picture's plain encoding, so that lambda and quality keep
-their meaning on pictures of every kind. The default is the distortion that the codec was trained for.
+with the shares m and v, and w = WITNESS_SHARE. `weight` is a map of mean 1 of how much each pixel matters, to the mse.
+MS-SSIM is that of `codec.metrics.ms_ssim`, which mirrors the picture at its edges, `raw` SSIMULACRA 2's error, `norm`
+Butteraugli's at half size, both 0 for identical pictures: what games one of the two is seen by the other. The factors k
+are VISUAL_WEIGHT * mse / error of each picture's plain encoding, so that lambda and quality keep their meaning on
+pictures of every kind. The default is the distortion that the codec was trained for.
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from codec.errors import ConfigError
 from codec.interface import Refinable
-from codec.metrics import ssimulacra2
+from codec.metrics import butteraugli, ssimulacra2
 from codec.metrics.distortion import image_distortion
-from codec.metrics.ssimulacra2 import Planes
 
-VISUAL_WEIGHT = 1.4  # of SSIMULACRA 2 against the mse that it stands for; best of 0.7, 1, 1.4 and 2 on tuning photos
-RAW_MIN = 1e-4  # of plain encoding; below it the score is over 99.9 and nothing is left to gain
+VISUAL_WEIGHT = 1.4  # of the eye's metrics against the mse they stand for; best of 0.7, 1, 1.4 and 2 on tuning photos
+WITNESS_SHARE = 1 / 3  # of Butteraugli in V; larger ones gain less in it than they lose in SSIMULACRA 2
+ERROR_MIN = 1e-4  # of plain encoding; below it SSIMULACRA 2 is over 99.9 and nothing is left to gain
 SHARE_DIGITS = 9  # sums of shares are compared at
+
+
+class VisualErrors(NamedTuple):
+    """Errors of pictures to the eye, `raw` of SSIMULACRA 2 and `norm` of Butteraugli, or their factors k; (B,) each."""
+
+    scored: Tensor
+    witnessed: Tensor
+
+    def scales(self, mse: Tensor) -> "VisualErrors":
+        """Return the factors k of pictures whose plain encodings have these errors and this mse (B,) on 0..255."""
+        return VisualErrors(*(VISUAL_WEIGHT * mse / error.clamp(min=ERROR_MIN) for error in self))
+
+    def mixed(self, scales: "VisualErrors") -> Tensor:
+        """Return V (B,), the errors mixed by factors k."""
+        return (1 - WITNESS_SHARE) * scales.scored * self.scored + WITNESS_SHARE * scales.witnessed * self.witnessed
+
+
+class VisualReference(NamedTuple):
+    """Originals as SSIMULACRA 2 sees them, and Butteraugli at half size."""
+
+    scored: tuple[ssimulacra2.Planes, ...]
+    witnessed: tuple[butteraugli.Reference, ...]
+
+    @classmethod
+    def of(cls, x: Tensor) -> "VisualReference":
+        """Prepare originals x (B, 3, H, W) in [0, 1].
+
+        Raises:
+            ConfigError: they are too small for the metrics.
+        """
+        return cls(ssimulacra2.prepare(x), butteraugli.prepare(x, halvings=(1,)))
+
+    def errors(self, x_hat: Tensor) -> VisualErrors:
+        """Compute the errors (B,) of x_hat (B, 3, H, W), differentiable."""
+        return VisualErrors(ssimulacra2.raw(x_hat, self.scored), butteraugli.norm(x_hat, self.witnessed))
+
+    def of_images(self, chosen: list[int]) -> "VisualReference":
+        """Return some of the originals."""
+        scored = tuple(planes.of_images(chosen) for planes in self.scored)
+        return VisualReference(scored, tuple(size.of_images(chosen) for size in self.witnessed))
 
 
 @dataclass(frozen=True)
@@ -31,22 +74,22 @@ class Distortion:
     Attributes:
         ms_ssim_share: share m of MS-SSIM in 0..1.
         weight: weights (1, 1, H, W) of the mse, of mean 1, on the images' device; None weighs all pixels alike.
-        visual_share: share v of SSIMULACRA 2 in 0..1; the rest is the mse.
-        visual_scale: k of each image, (B,); set by `fitted`.
-        reference: the originals as SSIMULACRA 2 sees them; set by `fitted`.
+        visual_share: share v of the eye's metrics in 0..1; the rest is the mse.
+        visual_scales: factors k of each image; set by `fitted`.
+        reference: the originals as the eye's metrics see them; set by `fitted`.
     """
 
     ms_ssim_share: float = 0.0
     weight: Tensor | None = None
     visual_share: float = 0.0
-    visual_scale: Tensor | None = None
-    reference: tuple[Planes, ...] | None = None
+    visual_scales: VisualErrors | None = None
+    reference: VisualReference | None = None
 
     def __post_init__(self) -> None:
         if min(self.ms_ssim_share, self.visual_share, round(self.mse_share, SHARE_DIGITS)) < 0:
             raise ConfigError(
-                f"shares of MS-SSIM {self.ms_ssim_share:g} and SSIMULACRA 2 {self.visual_share:g}: must lie in 0..1, "
-                "also in sum"
+                f"shares of MS-SSIM {self.ms_ssim_share:g} and the eye's metrics {self.visual_share:g}: must lie in "
+                "0..1, also in sum"
             )
 
     @property
@@ -63,28 +106,28 @@ class Distortion:
         """Return the distortion to given originals x (B, 3, H, W), scaled by their plain encodings x_plain.
 
         Raises:
-            ConfigError: the images are too small for SSIMULACRA 2.
+            ConfigError: the images are too small for the eye's metrics.
         """
         if not self.visual_share:
             return self
-        reference = ssimulacra2.prepare(x)
+        reference = VisualReference.of(x)
         with torch.no_grad():
-            raw = ssimulacra2.raw(x_plain.clamp(0, 1), reference).clamp(min=RAW_MIN)
-            scale = image_distortion(x_plain.float().clamp(0, 1), x, "mse") / raw
-        return replace(self, visual_scale=VISUAL_WEIGHT * scale, reference=reference)
+            x_plain = x_plain.float().clamp(0, 1)
+            scales = reference.errors(x_plain).scales(image_distortion(x_plain, x, "mse"))
+        return replace(self, visual_scales=scales, reference=reference)
 
     def of_images(self, chosen: list[int]) -> "Distortion":
         """Return the distortion of some of the images that this one was fitted to."""
-        if self.visual_scale is None or self.reference is None:
+        if self.visual_scales is None or self.reference is None:
             return self
-        reference = tuple(Planes(*(planes[chosen] for planes in scale)) for scale in self.reference)
-        return replace(self, visual_scale=self.visual_scale[chosen], reference=reference)
+        scales = VisualErrors(*(scale[chosen] for scale in self.visual_scales))
+        return replace(self, visual_scales=scales, reference=self.reference.of_images(chosen))
 
     def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
         """Compute the distortion (B,) of x_hat (B, 3, H, W) against x, differentiable.
 
         Raises:
-            ConfigError: the images are too small for MS-SSIM or SSIMULACRA 2, or not of the size of the weights.
+            ConfigError: the images are too small for MS-SSIM, or not of the size of the weights.
         """
         total = x_hat.new_zeros(len(x))
         if round(self.mse_share, SHARE_DIGITS):
@@ -92,8 +135,8 @@ class Distortion:
         if self.ms_ssim_share:
             total = total + self.ms_ssim_share * image_distortion(x_hat, x, "ms_ssim")
         if self.visual_share:
-            assert self.visual_scale is not None and self.reference is not None, "fit it first: k is a picture's own"
-            total = total + self.visual_share * self.visual_scale * ssimulacra2.raw(x_hat, self.reference)
+            assert self.visual_scales and self.reference, "fit it first: the factors k are a picture's own"
+            total = total + self.visual_share * self.reference.errors(x_hat).mixed(self.visual_scales)
         return total
 
     def _squared(self, x_hat: Tensor, x: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ The invariant: each file decodes to the latents it was written from, and without
 of plain encoding: bytes as written, distortion of the decoded 8-bit pixels.
 """
 
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -11,19 +12,25 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from codec.bitstream.boxes import Box
+from codec.bitstream.tiles import TILE
 from codec.coding import write_verified
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels, to_tensor
 from codec.interface import AnyCodec, Latents
+from codec.tiling import tile_side
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion
 from rdo.gain_choice import choose_gain_profiles
 from rdo.memory import within_memory
+from rdo.objective import Cost
 from rdo.presets import recipe, usual_method
 from rdo.refinement import Progress, Refined, begin, refine
 from rdo.starts import ChosenStart, choose_start
 from rdo.target import Goal, Kind
 from rdo.target_search import refine_to
+from rdo.tiled_target import refine_tiles_to
+from rdo.tiles import TiledPicture, refine_tiles
 from rdo.tune import Tune, tune_of
 
 
@@ -59,6 +66,13 @@ class EncodedPicture:
     refined: Refined
 
 
+class _Extras(NamedTuple):
+    """Side of the tiles of a file, 0 where the picture is one, and its boxes."""
+
+    tile: int
+    boxes: tuple[Box, ...]
+
+
 class _Run(NamedTuple):
     """Refinement of the images with one gain profile, by their indices, and the codec of that profile."""
 
@@ -82,6 +96,8 @@ def encode(
     config: RefineConfig | None = None,
     distortion: Distortion | None = None,
     progress: Progress = lambda step: None,
+    tile: int = TILE,
+    boxes: tuple[Box, ...] = (),
 ) -> bytes:
     """Encode an 8-bit picture to a refined, verified .rdo file.
 
@@ -97,6 +113,8 @@ def encode(
         config: settings of the refinement in place of `iters`.
         distortion: to be minimised in place of that of `tune`.
         progress: called with the number of each step.
+        tile: side in pixels of the tiles that a large picture is cut into, a multiple of 64; 0 cuts none.
+        boxes: typed data besides the picture.
 
     Raises:
         ConfigError: a value out of range, two that exclude each other, or a target that no quality meets.
@@ -113,8 +131,9 @@ def encode(
         aim = replace(aim, distortion=distortion)
     settings = config or recipe(iters, usual_method(codec.config.name), presets=aim.presets)
     encoded = encode_pictures(
-        codec, [pixels], tune=aim, quality=quality, lmbda=lmbda, goal=goal, config=settings, progress=progress
-    )
+        codec, [pixels], tune=aim, quality=quality, lmbda=lmbda, goal=goal, config=settings, progress=progress,
+        tile=tile, boxes=boxes,
+    )  # fmt: skip
     return encoded[0].file.data
 
 
@@ -128,8 +147,12 @@ def encode_pictures(
     goal: Goal | None = None,
     config: RefineConfig,
     progress: Progress = lambda step: None,
+    tile: int = TILE,
+    boxes: tuple[Box, ...] = (),
 ) -> list[EncodedPicture]:
     """Encode pictures of one shape to refined, verified files, those with one gain profile together.
+
+    Pictures of several tiles are refined one after the other, tile by tile.
 
     Args:
         codec: frozen codec.
@@ -139,10 +162,21 @@ def encode_pictures(
         goal: size or quality that the file shall have.
         config: of the refinement; its time budget is that of one picture.
         progress: called with the number of each step.
+        tile: side in pixels of the tiles that a large picture is cut into, 0 cuts none.
+        boxes: of each file.
 
     Raises:
         ConfigError: a quality that the codec does not have, or a goal that none meets.
     """
+    extras = _Extras(tile_side(codec, pictures[0].width, pictures[0].height, tile), boxes)
+    if extras.tile:
+        return [
+            _encode_tiles(
+                codec, pixels, tune=tune, quality=quality, lmbda=lmbda, goal=goal, config=config, progress=progress,
+                extras=extras,
+            )
+            for pixels in pictures
+        ]  # fmt: skip
     x = torch.cat([_tensor(codec, pixels) for pixels in pictures])  # (B, 3, H, W)
     if goal is not None:
         assert len(pictures) == 1, "each picture meets a goal at a quality of its own"
@@ -152,7 +186,7 @@ def encode_pictures(
         )
         refined, profiled = found.refined, codec.with_gain_profile(found.gain_profile)
         file, plain = (
-            _write(profiled, latents, pictures[0], found.quality, refined.distortion)
+            _write(profiled, latents, pictures[0], found.quality, refined.distortion, extras)
             for latents in (refined.latents, refined.plain)
         )
         return [EncodedPicture(file, plain, found.quality, found.lmbda, refined)]
@@ -166,9 +200,10 @@ def encode_pictures(
         for position, index in enumerate(run.images):
             pixels, own = pictures[index], distortion.of_images([index])
             writer = codec.with_gain_profile(plain_found.profiles[index])
-            plain = file = _write(writer, _image(plain_found.start.plain.latents, index), pixels, quality, own)
+            plain_latents = _image(plain_found.start.plain.latents, index)
+            plain = file = _write(writer, plain_latents, pixels, quality, own, extras)
             if run.refined.iters:
-                file = _write(run.codec, _image(run.refined.latents, position), pixels, quality, own)
+                file = _write(run.codec, _image(run.refined.latents, position), pixels, quality, own, extras)
                 # 8-bit rounding and the padding of the file can tip a tie of estimates
                 file = min(file, plain, key=lambda each: each.cost(lmbda))
             encoded[index] = EncodedPicture(file, plain, quality, lmbda, run.refined)
@@ -219,14 +254,68 @@ def _refine(
     return plain, problem.metric, runs
 
 
+def _encode_tiles(
+    codec: AnyCodec,
+    pixels: Pixels,
+    *,
+    tune: Tune,
+    quality: float | None,
+    lmbda: float | None,
+    goal: Goal | None,
+    config: RefineConfig,
+    progress: Progress,
+    extras: _Extras,
+) -> EncodedPicture:
+    """Encode a picture of several tiles, which are refined one after the other."""
+    begin = time.monotonic()
+    quality = codec.default_quality if quality is None else quality
+    lmbda = codec.lmbda_of(quality) if lmbda is None else lmbda
+    picture = TiledPicture(codec, pixels, extras.tile, codec.level(quality), lmbda, tune.distortion)
+    if goal is not None:
+        profiled = codec.with_gain_profile(tune.gain_profiles[len(tune.gain_profiles) // 2])
+        picture, found = refine_tiles_to(replace(picture, codec=profiled), goal, config=config, progress=progress)
+        latents = found.refined.latents, found.refined.plain
+        file, plain = (_write_tiles(picture, each, found.quality, extras) for each in latents)
+        return EncodedPicture(file, plain, found.quality, found.lmbda, found.refined)
+    plain_latents = picture.plain()
+    picture = picture.fitted(plain_latents)
+    plain = file = _write_tiles(picture, plain_latents, quality, extras)
+    refined, iters = plain_latents, 0
+    if config.iters:
+        picture = picture.with_best_profile(tune.gain_profiles)
+        start = plain_latents if picture.codec is codec else picture.plain()
+        refined, iters = refine_tiles(picture, start, config=config, progress=progress)
+        file = min(_write_tiles(picture, refined, quality, extras), plain, key=lambda each: each.cost(lmbda))
+    cost, plain_cost = (_cost(each, picture) for each in (file, plain))
+    seconds = time.monotonic() - begin
+    outcome = Refined(refined, plain_latents, cost, plain_cost, picture.metric, config.method, iters, seconds)
+    return EncodedPicture(file, plain, quality, lmbda, outcome)
+
+
+def _cost(file: PricedFile, picture: TiledPicture) -> Cost:
+    """Return the cost (1,) of a file, as measured."""
+    bpp = 8 * len(file.data) / (file.pixels.width * file.pixels.height)
+    return Cost(*(torch.full_like(picture.level, v) for v in (file.cost(picture.lmbda), bpp, file.distortion)))
+
+
+def _write_tiles(picture: TiledPicture, latents: Latents, quality: float, extras: _Extras) -> PricedFile:
+    """Write and verify the file of a picture of several tiles."""
+    data, decoded = write_verified(
+        picture.codec, latents, picture.pixels, quality, tile=picture.tile, boxes=extras.boxes
+    )
+    return PricedFile(data, decoded, picture.distortion(decoded))
+
+
 def _image(latents: Latents, index: int) -> Latents:
     """Return the latents of one image, as a batch of 1."""
     return Latents(*(v[index : index + 1] for v in latents))
 
 
-def _write(codec: AnyCodec, latents: Latents, pixels: Pixels, quality: float, distortion: Distortion) -> PricedFile:
-    """Write and verify the file of a picture; `distortion` is fitted to it."""
-    data, decoded = write_verified(codec, latents, pixels, quality)
+def _write(
+    codec: AnyCodec, latents: Latents, pixels: Pixels, quality: float, distortion: Distortion, extras: _Extras
+) -> PricedFile:
+    """Write and verify the file of a picture that is one tile; `distortion` is fitted to it."""
+    data, decoded = write_verified(codec, latents, pixels, quality, tile=0, boxes=extras.boxes)
     return PricedFile(data, decoded, float(distortion(_tensor(codec, decoded), _tensor(codec, pixels))))
 
 

@@ -4,15 +4,15 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from codec.bitstream.container import HEADER_BYTES
-from codec.coding import plain_latents, write
+from codec.coding import write
 from codec.errors import ConfigError
-from codec.images.pixels import crop, from_tensor
+from codec.images.pixels import Pixels
 from codec.interface import AnyCodec, Latents, rate, rounded
 from codec.metrics.psnr import mse, psnr_db_of_mse
 from codec.metrics.ssimulacra2 import ssimulacra2
+from codec.tiling import pixels_of, plain_latents_of, tile_latents
 from rdo.schedules import Clock
 from rdo.target import Goal
 
@@ -32,28 +32,29 @@ class Measurement(NamedTuple):
 
     Attributes:
         codec: frozen codec.
-        x: one image (1, 3, H, W) in [0, 1].
-        goal: bytes or PSNR; its kind decides what is measured.
-        grey: whether the file holds a grey picture.
+        pixels: original.
+        goal: bytes, PSNR or score; its kind decides what is measured.
         clock: seconds since the target search began, and the budget of all its runs.
+        tile: side of the tiles of the file, 0 for one.
     """
 
     codec: AnyCodec
-    x: Tensor
+    pixels: Pixels
     goal: Goal
-    grey: bool
     clock: Clock
+    tile: int = 0
 
     @torch.no_grad()
     def measure(self, latents: Latents, quality: float) -> float:
         """Write the file and return its log(bytes), or decode it and return its PSNR in dB or its score."""
-        height, width = self.x.shape[-2:]
+        original = self.pixels
+        width, height = original.width, original.height
         if self.goal.kind == "bytes":
-            return math.log(
-                len(write(self.codec, latents, width=width, height=height, quality=quality, grey=self.grey))
+            data = write(
+                self.codec, latents, width=width, height=height, quality=quality, grey=original.grey, tile=self.tile
             )
-        x_hat = crop(self.codec.synthesise(latents, self.codec.level(quality)), height, width)
-        original, decoded = (from_tensor(x, self.grey) for x in (self.x, x_hat))
+            return math.log(len(data))
+        decoded = pixels_of(self.codec, latents, self.codec.level(quality), original, self.tile)
         if self.goal.kind == "ssimulacra2":
             score = ssimulacra2(original, decoded)
             if score is None:
@@ -68,12 +69,13 @@ class Measurement(NamedTuple):
         Where the entropy coder is slow, as our own is, bytes are the model's estimate, which is close to them; a codec
         with a quick coder writes the file.
         """
-        level, pixels = self.codec.level(quality), self.x.shape[-2] * self.x.shape[-1]
-        latents = plain_latents(self.codec, self.x, level)
-        if self.goal.kind != "bytes" or not self.codec.slow_coder or pixels <= WRITTEN_PIXELS_MAX:
+        level, (width, height) = self.codec.level(quality), (self.pixels.width, self.pixels.height)
+        latents = plain_latents_of(self.codec, self.pixels, level, self.tile)
+        if self.goal.kind != "bytes" or not self.codec.slow_coder or width * height <= WRITTEN_PIXELS_MAX:
             return self.measure(latents, quality)
-        bits = sum(rate(self.codec, latents, level))
-        return math.log(float(bits) / 8 + HEADER_BYTES)
+        parts = tile_latents(latents, width, height, self.tile)
+        bits = sum(float(sum(rate(self.codec, part, level))) for part in parts)
+        return math.log(bits / 8 + HEADER_BYTES)
 
     def candidate(self, latents: Latents, quality: float) -> Candidate:
         """Measure latents; return both."""
@@ -88,7 +90,7 @@ class Measurement(NamedTuple):
         Returns:
             The first mix that meets the goal; if BISECTIONS_MAX mixes do not, the last one that measures below the aim.
         """
-        generator = torch.Generator(self.x.device).manual_seed(0)
+        generator = torch.Generator(self.codec.device).manual_seed(0)
         # a latent comes from `after` where its threshold is below the fraction
         thresholds = Latents(*(torch.rand(v.shape, generator=generator, device=v.device) for v in before.latents))
         rising = after.measured > self.goal.aim  # whether the measured value rises with the fraction

@@ -18,7 +18,7 @@ from rdo.config import RefineConfig
 from rdo.strips import Strips, halo_rows, random_latents
 
 TEMPORARY_RATIO = 2.2  # peak bytes of forward and backward for each byte saved between them: 1.7 to 2.2 measured
-STRIP_PIXELS = 1 << 21
+STRIP_PIXELS = 3 << 20  # a tile that took what remained of a picture has up to 2.8 megapixels with its halo
 GPU_FREE_FRACTION = 0.8  # of the free memory of a GPU; other processes may want the rest
 LATENT_COPIES_SEARCH = 15  # copies of y that the discrete search holds besides
 LATENT_COPIES_DESCENT = 36  # that descent holds: Adam's state, and all that relaxations save for the backward pass

@@ -32,6 +32,7 @@ class Problem(NamedTuple):
         quality: (B,), as the codec's `level` returns it.
         lmbda: (B,), weight of the distortion (on the scale of mse on 0..255) against bits per pixel.
         metric: distortion that is minimised.
+        offset: column and row of x where the latents' own pixels begin; more may be left and right of them.
     """
 
     codec: Priced
@@ -39,6 +40,7 @@ class Problem(NamedTuple):
     quality: Tensor
     lmbda: Tensor
     metric: Distortion = MSE
+    offset: tuple[int, int] = (0, 0)
 
     @property
     def pixels(self) -> int:
@@ -68,7 +70,7 @@ class Problem(NamedTuple):
     @torch.no_grad()
     def fitted(self, plain: Latents) -> "Problem":
         """Return the problem with its metric fitted to the images by their plain latents, unless it was before."""
-        if not self.metric.visual_share or self.metric.visual_scale is not None:
+        if not self.metric.visual_share or self.metric.visual_scales is not None:
             return self
         return self._replace(metric=self.metric.fitted(self.x, self.picture(plain)))
 
@@ -94,9 +96,10 @@ class Problem(NamedTuple):
         """Average the metric's weight map over the pixels of each position of y: (1, 1, h, w); 1 without a map."""
         if self.metric.weight is None:
             return 1.0
-        height, width = self.metric.weight.shape[-2:]
-        beyond = 0, Y_PIXELS * y.shape[-1] - width, 0, Y_PIXELS * y.shape[-2] - height
-        return F.avg_pool2d(F.pad(self.metric.weight, beyond, mode="replicate"), Y_PIXELS)
+        (left, top), (height, width) = self.offset, (Y_PIXELS * side for side in y.shape[-2:])
+        weight = self.metric.weight[..., top : top + height, left : left + width]
+        beyond = 0, width - weight.shape[-1], 0, height - weight.shape[-2]
+        return F.avg_pool2d(F.pad(weight, beyond, mode="replicate"), Y_PIXELS)
 
     def with_grid_gradient(self, y: Tensor, mixture: Any) -> Tensor:
         """Return y with the gradient of y's grid, as of a y that keeps its symbol where z moves the grid."""

@@ -93,13 +93,31 @@ def refine(
     metric = problem.metric
     if not config.iters:
         return Refined(plain.latents, plain.latents, plain.cost, plain.cost, metric, config.method, 0, clock.seconds)
+    best = improved(problem, analysed, plain, codec=codec, config=config, clock=clock, progress=progress)
+    return Refined(best.latents, plain.latents, best.cost, plain.cost, metric, config.method, clock.step, clock.seconds)
+
+
+def improved(
+    problem: Problem,
+    start: Latents,
+    plain: Best,
+    *,
+    codec: Refinable,
+    config: RefineConfig,
+    clock: Clock,
+    progress: Progress,
+) -> Best:
+    """Run a refinement's method from unrounded latents `start` and priced ones `plain`, and return the cheapest found.
+
+    On a GPU the search may run in reduced precision; what it finds is then priced as a decoder computes.
+    """
     with search_arithmetic(codec, config) as reduced:
         first = priced(problem, plain.latents) if reduced else plain
-        best = _optimise(problem, analysed, first, config=config, clock=clock, progress=progress)
+        best = _optimise(problem, start, first, config=config, clock=clock, progress=progress)
     if reduced:
         with coding_arithmetic():
             best = keep_if_better(problem, plain, best.latents)
-    return Refined(best.latents, plain.latents, best.cost, plain.cost, metric, config.method, clock.step, clock.seconds)
+    return best
 
 
 def begin(

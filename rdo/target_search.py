@@ -13,6 +13,7 @@ photographs all are almost linear in quality; `rdo.plain_quality` finds it there
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -20,18 +21,19 @@ from torch import Tensor
 
 from codec.architecture import on_header_grid
 from codec.coding import coding_arithmetic, plain_latents
+from codec.images.pixels import from_tensor
 from codec.interface import AnyCodec
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion, distortion_of
 from rdo.measurement import Measurement
 from rdo.memory import within_memory
-from rdo.objective import Problem, priced
+from rdo.objective import Problem
 from rdo.plain_quality import clamp_quality, find_plain_quality
 from rdo.refinement import Progress, Refined, begin, refine
 from rdo.schedules import Clock, StepCounter
 from rdo.starts import are_hard, choose_start
 from rdo.target import Goal
-from rdo.trim import OperatingPoint, Trimmed, trim
+from rdo.trim import Continuation, Continued, OperatingPoint, Trimmed, trim
 
 PROBE_FRACTION = 0.25  # steps of the first, short refinement, as a fraction of those of one run
 TOTAL_FRACTION = 1.5  # steps of the short refinement, one run and its trims together, as a fraction of those of one run
@@ -72,38 +74,72 @@ def refine_to(
     Raises:
         ConfigError: no quality in 1..8 meets the goal.
     """
-    distortion, clock = distortion or distortion_of(codec), Clock(1, config.time_budget, x.device)
-    codec = _codec_for(codec, x, config, distortion)
-    measurement, counter = Measurement(codec, x, goal, grey, clock), StepCounter(progress)
+    metric, clock = distortion or distortion_of(codec), Clock(1, config.time_budget, x.device)
+    codec = _codec_for(codec, x, config, metric)
+    measurement = Measurement(codec, from_tensor(x, grey), goal, clock)
 
-    def refined_at(quality: float, steps_fraction: float, left_fraction: float) -> Refined:
-        run = _with_budget(config, measurement.clock, steps_fraction=steps_fraction, left_fraction=left_fraction)
-        return refine(codec, x, quality, config=run, progress=counter.next_run(), distortion=distortion)
+    def refined_at(quality: float, run: RefineConfig, count: Progress) -> Refined:
+        return refine(codec, x, quality, config=run, progress=count, distortion=metric)
+
+    def continuation_of(start: OperatingPoint) -> Continuation:
+        lmbda = torch.tensor([start.lmbda], device=x.device)
+        codec_or_strips = within_memory(codec, x.shape, config)
+        problem = Problem(codec_or_strips, x, codec.level(start.quality), lmbda, start.refined.distortion)
+        return Continued(codec, problem, config.seed, clock)
+
+    return meet(measurement, refined_at, continuation_of, config=config, progress=progress)
+
+
+def meet(
+    measurement: Measurement,
+    refined_at: Callable[[float, RefineConfig, Progress], Refined],
+    continuation_of: Callable[[OperatingPoint], Continuation],
+    *,
+    config: RefineConfig,
+    progress: Progress,
+) -> OperatingPoint:
+    """Search the quality at which a refinement, trimmed, meets the goal of a measurement.
+
+    Args:
+        measurement: goal, picture and codec.
+        refined_at: refines the picture at a quality, with settings, calling a function with the number of each step.
+        continuation_of: gives what trims continue a refinement by.
+        config: settings of each run, except that the time budget is shared by all.
+        progress: called with the number of each step, counted over all runs.
+
+    Raises:
+        ConfigError: no quality in 1..8 meets the goal.
+    """
+    goal, clock, counter = measurement.goal, measurement.clock, StepCounter(progress)
+
+    def run(quality: float, steps_fraction: float, left_fraction: float) -> Refined:
+        own = _with_budget(config, clock, steps_fraction=steps_fraction, left_fraction=left_fraction)
+        return refined_at(quality, own, counter.next_run())
 
     quality, measured = find_plain_quality(measurement, goal.aim)
     _check_attainable(goal, measured, quality)
     if config.iters:
-        short = refined_at(quality, PROBE_FRACTION, PROBE_FRACTION / TOTAL_FRACTION)
+        short = run(quality, PROBE_FRACTION, PROBE_FRACTION / TOTAL_FRACTION)
         change = measurement.measure(short.latents, quality) - measurement.measure(short.plain, quality)
         quality, _ = find_plain_quality(measurement, goal.aim - change)
     missed = list[tuple[float, float]]()  # (measured value, quality) of runs
     fallback: tuple[float, OperatingPoint] | None = None  # the largest file below a ceiling, and its log(bytes)
-    for run in range(RUNS_MAX):
-        refined = refined_at(quality, 1, 1 / (TOTAL_FRACTION - PROBE_FRACTION))  # leaves seconds for the trims
+    for left in reversed(range(RUNS_MAX)):
+        refined = run(quality, 1, 1 / (TOTAL_FRACTION - PROBE_FRACTION))  # leaves seconds for the trims
+        codec = measurement.codec
         start = OperatingPoint(refined, quality, codec.lmbda_of(quality), codec.gain_profile)
-        lmbda = torch.tensor([start.lmbda], device=x.device)
-        problem = Problem(within_memory(codec, x.shape, config), x, codec.level(quality), lmbda, refined.distortion)
-        trimmed = trim(measurement, problem, start, config=config, counter=counter)
+        continuation = continuation_of(start)
+        trimmed = trim(measurement, continuation, start, config=config, counter=counter)
         if trimmed.reached:
-            return _operating_point(problem, start, trimmed, iters=counter.total, seconds=measurement.clock.seconds)
+            return _operating_point(continuation, start, trimmed, iters=counter.total, seconds=clock.seconds)
         if trimmed.below and (fallback is None or trimmed.below.measured > fallback[0]):
             found = trimmed._replace(candidate=trimmed.below)
-            point = _operating_point(problem, start, found, iters=counter.total, seconds=measurement.clock.seconds)
+            point = _operating_point(continuation, start, found, iters=counter.total, seconds=clock.seconds)
             fallback = trimmed.below.measured, point
         measured, before = trimmed.candidate.measured, quality
         missed.append((measured, quality))
         quality = on_header_grid(clamp_quality(quality + (goal.aim - measured) / goal.slopes.quality))
-        if goal.kind == "bytes" and fallback is None and run == RUNS_MAX - 2:  # the last run is to find any file
+        if goal.kind == "bytes" and fallback is None and left == 1:  # the last run is to find any file
             quality = min(quality, find_plain_quality(measurement, goal.aim - LAST_RUN_MARGIN)[0])
         if quality == before:  # an end of the scale
             break
@@ -113,16 +149,14 @@ def refine_to(
 
 
 def _operating_point(
-    problem: Problem, start: OperatingPoint, trimmed: Trimmed, *, iters: int, seconds: float
+    continuation: Continuation, start: OperatingPoint, trimmed: Trimmed, *, iters: int, seconds: float
 ) -> OperatingPoint:
     """Replace the latents of a refinement by trimmed ones, and compute both costs anew under the last lmbda.
 
     `iters` and `seconds` are those of the whole search.
     """
-    problem = problem._replace(lmbda=torch.full_like(problem.lmbda, trimmed.lmbda))
     latents, plain = trimmed.candidate.latents, start.refined.plain
-    with coding_arithmetic():
-        cost, plain_cost = (priced(problem, each).cost for each in (latents, plain))
+    cost, plain_cost = (continuation.cost(each, trimmed.lmbda) for each in (latents, plain))
     refined = replace(
         start.refined, latents=latents, cost_est=cost, plain_cost_est=plain_cost, iters=iters, seconds=seconds
     )

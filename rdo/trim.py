@@ -12,18 +12,19 @@ gain doubles with each trim, as few steps make only a part of the change that a 
 
 import math
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 
 from codec.architecture import QUALITY_LAST
-from codec.interface import Latents
+from codec.coding import coding_arithmetic
+from codec.interface import Latents, Refinable
 from rdo.config import RefineConfig
 from rdo.curvature import curvature_of
 from rdo.measurement import Candidate, Measurement
-from rdo.objective import Problem, priced
+from rdo.objective import Cost, Problem, priced
 from rdo.rdoq import search
-from rdo.refinement import Refined, search_arithmetic
+from rdo.refinement import Progress, Refined, search_arithmetic
 from rdo.schedules import Clock, StepCounter
 from rdo.target import Goal
 
@@ -59,14 +60,66 @@ class Trimmed(NamedTuple):
     below: Candidate | None = None
 
 
+class Continuation(Protocol):
+    """Refinement that can go on under another lmbda."""
+
+    def search(
+        self, latents: Latents, lmbda: float, *, config: RefineConfig, clock: Clock, progress: Progress
+    ) -> Latents:
+        """Search on from rounded latents and return the best found."""
+
+    def cost(self, latents: Latents, lmbda: float) -> Cost:
+        """Return the cost (1,) of rounded latents."""
+
+
+class Continued(Continuation):
+    """Continuation of the refinement of a picture that is one tile.
+
+    Its curvature is estimated once, under the lmbda of the refinement.
+    """
+
+    def __init__(self, codec: Refinable, problem: Problem, seed: int, time: Clock) -> None:
+        self.codec, self.problem, self.seed, self.time = codec, problem, seed, time
+        self.curvature: Latents | None = None
+
+    def search(
+        self, latents: Latents, lmbda: float, *, config: RefineConfig, clock: Clock, progress: Progress
+    ) -> Latents:
+        """Search on from rounded latents and return the best found."""
+        if self.curvature is None:
+            device = self.problem.x.device
+            generator = torch.Generator(device).manual_seed(self.seed)
+            limit = Clock(1, self.time.left, device)
+            self.curvature = curvature_of(self.problem, latents, generator=generator, clock=limit)
+        # of y it is the curvature of lmbda * distortion
+        curvature = self.curvature._replace(y=self.curvature.y * (lmbda / float(self.problem.lmbda)))
+        problem = self._at(lmbda)
+        with search_arithmetic(self.codec, config):
+            best = priced(problem, latents)
+            return search(problem, best, config, clock=clock, progress=progress, curvature=curvature).latents
+
+    def cost(self, latents: Latents, lmbda: float) -> Cost:
+        """Return the cost (1,) of rounded latents."""
+        with coding_arithmetic():
+            return priced(self._at(lmbda), latents).cost
+
+    def _at(self, lmbda: float) -> Problem:
+        return self.problem._replace(lmbda=torch.full_like(self.problem.lmbda, lmbda))
+
+
 def trim(
-    measurement: Measurement, problem: Problem, start: OperatingPoint, *, config: RefineConfig, counter: StepCounter
+    measurement: Measurement,
+    continuation: Continuation,
+    start: OperatingPoint,
+    *,
+    config: RefineConfig,
+    counter: StepCounter,
 ) -> Trimmed:
     """Continue a refinement under other lmbdas, and interpolate between files, until one meets the goal.
 
     Args:
         measurement: goal, picture and codec.
-        problem: objective of the refinement `start`.
+        continuation: of the refinement `start`.
         start: refinement to continue.
         config: settings of that refinement.
         counter: counter of steps, shared by all runs.
@@ -84,7 +137,8 @@ def trim(
     def done() -> bool:
         return goal.met(candidate.measured) or (ceiling_above_scale and candidate.measured < goal.aim)
 
-    trimmer, below = _Trimmer(measurement, problem, start, config, counter), _larger_below(goal, None, candidate)
+    trimmer = _Trimmer(measurement, continuation, start, config, counter)
+    below = _larger_below(goal, None, candidate)
     for gain in TRIM_GAINS:
         if done():
             break
@@ -115,32 +169,25 @@ class _Trimmer:
 
     Attributes:
         lmbda: of the last trim, at first that of the refinement.
-        curvature: of the objective under the lmbda of the refinement; None before the first trim.
     """
 
     def __init__(
         self,
         measurement: Measurement,
-        problem: Problem,
+        continuation: Continuation,
         start: OperatingPoint,
         config: RefineConfig,
         counter: StepCounter,
     ) -> None:
-        self.measurement, self.problem, self.start = measurement, problem, start
+        self.measurement, self.continuation, self.start = measurement, continuation, start
         self.config, self.counter = config, counter
         self.lmbda = start.lmbda
-        self.curvature: Latents | None = None
 
     def step(self, candidate: Candidate, gain: float) -> Candidate:
         """Change lmbda towards the goal, then search from the candidate for a few steps at temperature 0."""
-        if self.curvature is None:
-            self.curvature = self._estimate_curvature(candidate.latents)
         goal = self.measurement.goal
         change = gain * (goal.aim - candidate.measured) / goal.slopes.log_lmbda
         self.lmbda *= math.exp(max(-LOG_LMBDA_STEP_MAX, min(LOG_LMBDA_STEP_MAX, change)))
-        problem = self.problem._replace(lmbda=torch.full_like(self.problem.lmbda, self.lmbda))
-        # of y it is the curvature of lmbda * distortion
-        curvature = self.curvature._replace(y=self.curvature.y * (self.lmbda / self.start.lmbda))
         config = replace(
             self.config,
             temperature_bits=0.0,
@@ -149,16 +196,8 @@ class _Trimmer:
             move_fraction_end=TRIM_MOVE_FRACTION,
         )
         clock, progress = Clock(self._steps(), None), self.counter.next_run()
-        with search_arithmetic(self.measurement.codec, config):
-            best = priced(problem, candidate.latents)
-            found = search(problem, best, config, clock=clock, progress=progress, curvature=curvature)
-        return self.measurement.candidate(found.latents, self.start.quality)
-
-    def _estimate_curvature(self, latents: Latents) -> Latents:
-        device = self.problem.x.device
-        generator = torch.Generator(device).manual_seed(self.config.seed)
-        clock = Clock(1, self.measurement.clock.left, device)
-        return curvature_of(self.problem, latents, generator=generator, clock=clock)
+        found = self.continuation.search(candidate.latents, self.lmbda, config=config, clock=clock, progress=progress)
+        return self.measurement.candidate(found, self.start.quality)
 
     def _steps(self) -> int:
         """Return the steps of the next trim, at least TRIM_STEPS_MIN: the goal is to be met even with no time left."""

@@ -2,8 +2,8 @@
 
 mse           the mean squared error, as the paper does
 ms-ssim       MS-SSIM
-visual        the eye: SSIMULACRA 2, with a tenth of mse, and steps for the eye (`codec.gain_profiles`)
-visual:SHARE  the same with another share of SSIMULACRA 2, 0 to 1
+visual        the eye: SSIMULACRA 2 and Butteraugli, with a tenth of mse, and steps for the eye (`codec.gain_profiles`)
+visual:SHARE  the same with another share of them, 0 to 1
 """
 
 from dataclasses import dataclass

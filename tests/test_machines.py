@@ -24,7 +24,7 @@ SETTINGS = {
     "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
     "plain MKL": {"MKL_CBWR": "COMPATIBLE", "MACHINE": "flush denormals"},
 }
-QUALITIES = (1.0, 4.5, 8.0)
+FILES = ((1.0, 0), (4.5, 0), (8.0, 0), (4.5, 64))  # quality, side of the tiles
 OTHER_PIXELS_MAX = 1e-3  # share that may differ, by one level: the synthesis is in floating point
 
 
@@ -41,7 +41,7 @@ def start(action: str, folder: Path, setting: dict[str, str]) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What each setting wrote: `setting/quality.rdo`, its symbols and its own decoded pixels."""
+    """What each setting wrote: `setting/quality-tile.rdo`, its symbols and its own decoded pixels."""
     folder = tmp_path_factory.mktemp("machines")
     rng = np.random.default_rng(0)
     rows, cols = np.mgrid[:65, :100]
@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.parametrize("reader", SETTINGS)
 def test_every_setting_reads_what_every_other_wrote(folder: Path, reader: str) -> None:
     results = json.loads(start("read", folder, SETTINGS[reader]))
-    assert len(results) == len(SETTINGS) * len(QUALITIES)
+    assert len(results) == len(SETTINGS) * len(FILES)
     for name, result in results.items():
         assert result["error"] is None, f"{name} read by {reader}: {result['error']}"
         assert result["same_symbols"], f"{name} read by {reader}"
@@ -80,11 +80,11 @@ def main(action: str, folder: Path) -> None:
     model = codec.load("small")
     if action == "write":
         pixels = Pixels(np.load(folder.parent / "picture.npy"), grey=False)
-        for quality in QUALITIES:
-            data = codec.encode(model, pixels, quality)
+        for quality, tile in FILES:
+            data = codec.encode(model, pixels, quality, tile=tile)
             out = codec.decode(model, data)
-            (folder / f"{quality}.rdo").write_bytes(data)
-            np.savez(folder / f"{quality}.npz", y=out.latents.y, z=out.latents.z, pixels=out.pixels.data)
+            (folder / f"{quality}-{tile}.rdo").write_bytes(data)
+            np.savez(folder / f"{quality}-{tile}.npz", y=out.latents.y, z=out.latents.z, pixels=out.pixels.data)
     else:
         files = sorted(folder.glob("*/*.rdo"))
         print(json.dumps({f"{f.parent.name}/{f.stem}": compare(model, f) for f in files}))

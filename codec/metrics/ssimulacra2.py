@@ -26,6 +26,8 @@ from codec.images.pixels import Pixels, to_tensor
 
 SCALES_MAX, SIDE_MIN = 6, 8  # scales, and pixels of the shorter side at the smallest
 SIGMA, RADIUS = 1.5, 5  # of the window, in pixels
+BAND_ROWS = 512  # of pictures that are scored; a multiple of 32, as the last scale halves five times
+BAND_HALO = RADIUS * 2 ** (SCALES_MAX - 1)  # rows that the windows of all scales reach
 C2 = 0.0009
 NEGLIGIBLE = 0.01  # weights below it are left out; together they move no photograph's score by 0.05 points
 FOURTH_MIN = 1e-28  # added below fourth roots, whose slope has no bound at 0
@@ -79,13 +81,17 @@ class Planes(NamedTuple):
     means: Tensor
     variances: Tensor
 
+    def of_images(self, chosen: list[int]) -> "Planes":
+        """Return the planes of some of the images."""
+        return Planes(*(planes[chosen] for planes in self))
+
 
 def ssimulacra2(original: Pixels, decoded: Pixels) -> float | None:
     """Return the SSIMULACRA 2 score of 8-bit pictures, at most 100; None if a side is below `SIDE_MIN` pixels."""
     if min(original.width, original.height) < SIDE_MIN:
         return None
     with torch.no_grad():
-        return float(score_of(raw(to_tensor(decoded), prepare(to_tensor(original)))))
+        return float(score_of(_raw_in_bands(original, decoded)))
 
 
 def score_of(raw: Tensor) -> Tensor:
@@ -95,6 +101,35 @@ def score_of(raw: Tensor) -> Tensor:
     return 100 - 10 * cubic.clamp(min=0) ** POWER
 
 
+def _raw_in_bands(original: Pixels, decoded: Pixels) -> Tensor:
+    """Return `raw` (1,) of 8-bit pictures, computed in bands of rows, as memory is a multiple of their pixels."""
+    scales = scale_count(original.height, original.width)
+    sums: dict[int, Tensor] = {}  # scale -> (2, 3 maps, C), of errors and of their fourth powers
+    counts = [0] * scales
+    for top in range(0, original.height, BAND_ROWS):
+        low, bottom = max(0, top - BAND_HALO), min(original.height, top + BAND_ROWS)
+        rows = slice(low, min(original.height, bottom + BAND_HALO))
+        lights = [linear_light(to_tensor(Pixels(each.data[rows], each.grey))) for each in (original, decoded)]
+        for scale in range(scales):
+            lights = [halve(light) for light in lights] if scale else lights
+            own = slice((top - low) >> scale, -(-(bottom - low) // 2**scale))
+            counts[scale] += len(range(*own.indices(lights[0].shape[2]))) * lights[0].shape[3]
+            if weights := weights_at(scale, scales):
+                reference, values = (xyb(light, weights) for light in lights)
+                maps = torch.stack(_error_maps(values, _planes(reference)))[:, 0, :, own].double()  # (3, C, h, W)
+                found = torch.stack([maps.sum((2, 3)), maps.square().square().sum((2, 3))])
+                sums[scale] = sums[scale] + found if scale in sums else found
+    total = torch.zeros(1, dtype=torch.float64)
+    for scale, (errors, fourths) in sums.items():
+        for channel, pair in enumerate(weights_at(scale, scales).values()):
+            of_mean, of_fourth = (
+                torch.tensor([w * (w >= NEGLIGIBLE) for w in triple], dtype=torch.float64) for triple in pair
+            )
+            total = total + of_mean @ errors[:, channel] / counts[scale]
+            total = total + of_fourth @ _fourth_root(fourths[:, channel] / counts[scale])
+    return total
+
+
 def raw(x_hat: Tensor, reference: tuple[Planes, ...]) -> Tensor:
     """Return the weighted sum of error norms (B,) that a score is made of: 0 for identical pictures, without a bound.
 
@@ -102,7 +137,7 @@ def raw(x_hat: Tensor, reference: tuple[Planes, ...]) -> Tensor:
     `reference` is what `prepare` made of the original, in the same precision.
     """
     with torch.autocast(x_hat.device.type, enabled=False):  # variances are differences of near equals
-        light = linear_light(_at_least_single(x_hat))
+        light = linear_light(at_least_single(x_hat))
         total = light.new_zeros(len(x_hat))
         for scale, own in enumerate(reference):
             light = halve(light) if scale else light
@@ -121,32 +156,30 @@ def prepare(x: Tensor) -> tuple[Planes, ...]:
     scales = scale_count(*x.shape[-2:])
     found = []
     with torch.autocast(x.device.type, enabled=False):
-        light = linear_light(_at_least_single(x))
+        light = linear_light(at_least_single(x))
         for scale in range(scales):
             light = halve(light) if scale else light
             chosen = weights_at(scale, scales)
             values = xyb(light, chosen) if chosen else light[:, :0]
-            means, squares = window_mean(torch.cat([values, values.square()], 1)).chunk(2, 1)
-            found.append(Planes(values, means, squares - means.square()))
+            found.append(_planes(values))
     return tuple(found)
 
 
-def _at_least_single(x: Tensor) -> Tensor:
+def _planes(values: Tensor) -> Planes:
+    """Return XYB channels with their means and variances."""
+    means, squares = window_mean(torch.cat([values, values.square()], 1)).chunk(2, 1)
+    return Planes(values, means, squares - means.square())
+
+
+def at_least_single(x: Tensor) -> Tensor:
     """Return x in single precision, or in double where it is."""
     return x if x.dtype == torch.float64 else x.float()
 
 
 def _error(values: Tensor, reference: Planes, weights: list[tuple[Triple, Triple]]) -> Tensor:
     """Weighted norms (B,) of the error maps of one scale, whose channels have one pair of weights each."""
-    averages = window_mean(torch.cat([values, values.square(), values * reference.values], 1))
-    means, squares, products = averages.chunk(3, 1)
-    luminance = 1 - (means - reference.means).square()
-    covariance = products - means * reference.means
-    spread = squares - means.square() + reference.variances
-    ssim = F.relu(1 - luminance * (2 * covariance + C2) / (spread + C2))  # without a gradient where nothing differs
-    edges = (1 + (values - means).abs()) / (1 + (reference.values - reference.means).abs()) - 1
-    maps = (ssim, F.relu(edges), F.relu(-edges))
     total = values.new_zeros(len(values))
+    maps = _error_maps(values, reference)
     for channel, (of_mean, of_fourth) in enumerate(weights):
         for error, first, fourth in zip(maps, of_mean, of_fourth, strict=True):
             if first >= NEGLIGIBLE:
@@ -154,6 +187,18 @@ def _error(values: Tensor, reference: Planes, weights: list[tuple[Triple, Triple
             if fourth >= NEGLIGIBLE:
                 total = total + fourth * _fourth_root(error[:, channel].square().square().mean((1, 2)))
     return total
+
+
+def _error_maps(values: Tensor, reference: Planes) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the error maps of one scale (B, C, H, W): ssim, artefacts, lost detail."""
+    averages = window_mean(torch.cat([values, values.square(), values * reference.values], 1))
+    means, squares, products = averages.chunk(3, 1)
+    luminance = 1 - (means - reference.means).square()
+    covariance = products - means * reference.means
+    spread = squares - means.square() + reference.variances
+    ssim = F.relu(1 - luminance * (2 * covariance + C2) / (spread + C2))  # without a gradient where nothing differs
+    edges = (1 + (values - means).abs()) / (1 + (reference.values - reference.means).abs()) - 1
+    return ssim, F.relu(edges), F.relu(-edges)
 
 
 def _fourth_root(mean: Tensor) -> Tensor:

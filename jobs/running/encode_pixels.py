@@ -66,6 +66,7 @@ def _encode(
         goal=config.goal(pictures[0].width * pictures[0].height),
         config=config.refine,
         progress=progress,
+        tile=config.tile,
     )
     return [_measured(one, pixels) for one, pixels in zip(found, pictures, strict=True)]
 

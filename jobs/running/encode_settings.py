@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from codec.architecture import STRIDE
 from codec.bitstream.container import VERSION
+from codec.bitstream.tiles import TILE, TILE_SIDE_MAX
 from codec.errors import ConfigError
 from codec.identity import model_id
 from codec.images.pixels import to_tensor
@@ -16,6 +18,8 @@ from rdo.config import RefineConfig
 from rdo.distortion import Distortion, weight_of_mask
 from rdo.target import Goal
 from rdo.tune import Tune, tune_of
+
+TILE_SIDE_MIN = 512  # pixels; smaller tiles cost bytes, and MS-SSIM needs as many
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class EncodeConfig:
         ms_ssim: share of MS-SSIM in the distortion, 0..1, the rest is that of `tune`, else mse; None adds none.
         roi: mask image, white where errors matter most.
         roi_weight: weight of the mse under white relative to black.
+        tile: side in pixels of the tiles that a large picture is cut into; 0 cuts none.
 
     Raises:
         ConfigError: a value out of range, or two that exclude each other.
@@ -48,8 +53,9 @@ class EncodeConfig:
     policy: ImagePolicy = ImagePolicy()
     tune: str | None = None
     target_ssimulacra2: float | None = None
+    tile: int = TILE
 
-    ADDED: ClassVar[tuple[str, ...]] = ("tune", "target_ssimulacra2")
+    ADDED: ClassVar[tuple[str, ...]] = ("tune", "target_ssimulacra2", "tile")
 
     def __post_init__(self) -> None:
         if self.lmbda is not None and not 0 < self.lmbda < float("inf"):
@@ -65,6 +71,9 @@ class EncodeConfig:
             raise ConfigError(f"ms_ssim {self.ms_ssim}: a share of the distortion, between 0 (mse alone) and 1")
         if not 1e-6 <= self.roi_weight <= 1e6:  # beyond, float32 loses the black or the white of a mask
             raise ConfigError(f"roi_weight {self.roi_weight:g}: must lie between 1e-6 and 1e6")
+        if self.tile and (self.tile % STRIDE or not TILE_SIDE_MIN <= self.tile <= TILE_SIDE_MAX):
+            rule = f"a multiple of {STRIDE} from {TILE_SIDE_MIN} to {TILE_SIDE_MAX}, or 0"
+            raise ConfigError(f"tile {self.tile}: must be {rule}")
 
     @property
     def targeted(self) -> bool:
@@ -96,6 +105,7 @@ class RateFlags:
     ms_ssim: float | None = None
     roi: Path | None = None
     roi_weight: float | None = None
+    tile: int | None = None
 
 
 def encode_config(
@@ -121,6 +131,8 @@ def encode_config(
         raise ConfigError("--memory-limit: only our own models are refined in strips: leave it out")
     if "roi_weight" in given and "roi" not in given:
         raise ConfigError("--roi-weight: of a mask: add --roi")
+    if given.get("tile") and not codec.tile_halo:
+        raise ConfigError(f"--tile: pictures of {codec.config.name} are one tile: leave it out")
     given.setdefault("quality", codec.default_quality)
     config = EncodeConfig(**given, model=model, refine=refine, policy=policy)
     if config.roi and not distortion_for(replace(config, roi=None), codec).mse_share:

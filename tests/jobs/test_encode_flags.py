@@ -94,3 +94,22 @@ def test_quality_stands_in_the_file(save_photo, rdo_encode) -> None:
     assert rdo_encode("--iters", 0, "--quality", 2.5, "-o", "a.rdo", save_photo("a.png", 10, 12)) == 0
     header, _ = unpack(Path("a.rdo").read_bytes())
     assert (header.quality, header.width, header.height) == (2.5, 12, 10)
+
+
+def test_large_pictures_have_tiles(save_photo, rdo_encode, records) -> None:
+    save_photo("a.png", height=100, width=800)
+    assert rdo_encode("--iters", "2", "--tile", "512", "-o", "out", "a.png") == 0
+    contents = unpack(Path("out/a.png.rdo").read_bytes())
+    assert (contents.header.tile, len(contents.streams)) == (512, 2)
+    [record] = records("out/results.jsonl").values()
+    assert record["verified"] and record["iters"] == 2 and record["refined"]["cost"] <= record["plain"]["cost"]
+    for tile in ("0", "1024"):
+        assert rdo_encode("--iters", "2", "--tile", tile, "-o", f"out-{tile}", "a.png") == 0
+        assert len(unpack(Path(f"out-{tile}/a.png.rdo").read_bytes()).streams) == 1
+
+
+@pytest.mark.parametrize("tile", ["100", "64", "-512", "16384"])
+def test_other_tiles_are_refused(save_photo, rdo_encode, capsys, tile: str) -> None:
+    save_photo("a.png")
+    assert rdo_encode(f"--tile={tile}", "a.png") == 2
+    assert f"tile {tile}: must be a multiple of 64 from 512 to 16320, or 0" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from codec.coding import decode, plain_latents, write
-from codec.images.pixels import Pixels, to_tensor
+from codec.images.pixels import Pixels, from_tensor, to_tensor
 from codec.interface import Latents
 from codec.model import Codec
 from rdo.measurement import Candidate, Measurement
@@ -24,7 +24,7 @@ def x(photo: Callable) -> Tensor:
 
 
 def measurement(codec: Codec, x: Tensor, goal: Goal) -> Measurement:
-    return Measurement(codec, x, goal, grey=False, clock=Clock(1, None))
+    return Measurement(codec, from_tensor(x, grey=False), goal, Clock(1, None))
 
 
 @torch.no_grad()

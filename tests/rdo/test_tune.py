@@ -8,8 +8,9 @@ from codec.coding import decode, encode
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels, to_tensor
 from codec.loading import load
+from codec.metrics import butteraugli
 from codec.metrics.ssimulacra2 import prepare, raw, ssimulacra2
-from rdo.distortion import VISUAL_WEIGHT, Distortion
+from rdo.distortion import VISUAL_WEIGHT, WITNESS_SHARE, Distortion
 from rdo.encoding import encode as encode_refined
 from rdo.presets import EFFORTS, effort, recipe
 from rdo.tune import VISUAL_PROFILES, VISUAL_SHARE, presets_of, tune_of
@@ -49,8 +50,9 @@ def test_visual_distortion_is_the_mix_it_says(photo) -> None:
     plain, other = ((x + scale * torch.randn_like(x)).clamp(0, 1) for scale in (0.05, 0.02))
     fitted = Distortion(visual_share=0.75).fitted(x, plain)
     mse_of = Distortion()
-    scale = VISUAL_WEIGHT * mse_of(plain, x) / raw(plain, prepare(x))
-    by_hand = 0.25 * mse_of(other, x) + 0.75 * scale * raw(other, prepare(x))
+    errors = [lambda v: raw(v, prepare(x)), lambda v: butteraugli.norm(v, butteraugli.prepare(x, halvings=(1,)))]
+    seen, witnessed = (VISUAL_WEIGHT * mse_of(plain, x) * error(other) / error(plain) for error in errors)
+    by_hand = 0.25 * mse_of(other, x) + 0.75 * ((1 - WITNESS_SHARE) * seen + WITNESS_SHARE * witnessed)
     assert torch.allclose(fitted(other, x), by_hand)
     assert float(fitted(x, x)) == 0
     pair = Distortion(visual_share=0.75).fitted(torch.cat([x, x]), torch.cat([plain, other]))

@@ -16,17 +16,21 @@ from numpy.typing import NDArray
 
 from codec.architecture import ModelConfig, latent_shapes
 from codec.bitstream import symbols
-from codec.bitstream.container import VERSION
+from codec.bitstream.boxes import Box
+from codec.bitstream.container import VERSION, VERSION_TILES, unpack
+from codec.bitstream.tiles import Rect
 from codec.checkpoint import publish
 from codec.coding import decode, encode, read, write
 from codec.images.formats import write_png
 from codec.images.pixels import Pixels
 from codec.images.read import read_image
-from codec.interface import Latents
+from codec.interface import AnyCodec, Latents
 from codec.loading import load
 from codec.model import Codec
 
 GOLDEN = Path(__file__).parent / "golden"
+TILES_SIZE, TILE = (150, 200, 4.75, False), 64  # of tiles.rdo, of version 5
+BOXES = (Box(b"EXIF", bytes(range(40))), Box(b"????", b""))
 PICTURES = {"photo": (40, 70, 5.5, False), "grey": (65, 17, 2.0, True), "pixel": (1, 1, 8.0, False)}
 
 
@@ -100,17 +104,16 @@ def test_a_reader_written_from_the_docstring_reads_our_files(
         assert again == header and all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
-def test_golden_files_are_of_this_version() -> None:
-    files = list(GOLDEN.glob("*.rdo"))
-    assert len(files) == len(PICTURES) + 1
-    assert all(file.read_bytes()[3] >> 4 == VERSION for file in files)
+def test_golden_files_are_of_these_versions() -> None:
+    versions = {file.stem: file.read_bytes()[3] >> 4 for file in GOLDEN.glob("*.rdo")}
+    assert versions == {**dict.fromkeys([*PICTURES, "symbols"], VERSION), "tiles": VERSION_TILES}
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", [*PICTURES, "tiles"])
 def test_golden_files_decode_to_their_pictures(name: str) -> None:
     """To one level: the synthesis is in floating point."""
     codec = load(GOLDEN / "tiny.safetensors")
-    height, width, quality, grey = PICTURES[name]
+    height, width, quality, grey = PICTURES.get(name, TILES_SIZE)
     decoded = decode(codec, (GOLDEN / f"{name}.rdo").read_bytes())
     assert (decoded.header.height, decoded.header.width, decoded.header.quality) == (height, width, quality)
     expected = read_image(GOLDEN / f"{name}.png")
@@ -123,6 +126,18 @@ def test_golden_symbols_come_back_and_are_written_to_the_same_bytes() -> None:
     latents, file = drawn_latents(codec, 90, 66), (GOLDEN / "symbols.rdo").read_bytes()
     assert all(torch.equal(a, b) for a, b in zip(read(codec, file)[1], latents, strict=True))
     assert write(codec, latents, width=90, height=66, quality=3.25, grey=False) == file
+
+
+def test_golden_tiles_and_boxes_come_back_and_are_written_to_the_same_bytes() -> None:
+    codec, file = load(GOLDEN / "tiny.safetensors"), (GOLDEN / "tiles.rdo").read_bytes()
+    contents, decoded = unpack(file), decode(codec, file)
+    assert (contents.header.tile, len(contents.streams), decoded.boxes) == (TILE, 6, BOXES)
+    height, width, quality, grey = TILES_SIZE
+    settings = {"width": width, "height": height, "quality": quality, "grey": grey, "tile": TILE, "boxes": BOXES}
+    assert write(codec, decoded.latents, **settings) == file
+    assert decode(codec, file, crop=Rect(70, 10, 75, 12)).pixels.data.tolist() == (
+        decoded.pixels.data[10:12, 70:75].tolist()
+    )  # fmt: skip
 
 
 def renew() -> None:
@@ -147,6 +162,17 @@ def renew() -> None:
         data = encode(codec, Pixels(np.repeat(samples[..., :1], 3, 2) if grey else samples, grey), quality)
         (GOLDEN / f"{name}.rdo").write_bytes(data)
         (GOLDEN / f"{name}.png").write_bytes(write_png(decode(codec, data).pixels))
+    renew_tiles(codec)
+
+
+def renew_tiles(codec: AnyCodec) -> None:
+    """Write the file of version 5."""
+    from tests.conftest import make_photo
+
+    height, width, quality, grey = TILES_SIZE
+    data = encode(codec, Pixels(make_photo(height, width), grey), quality, tile=TILE, boxes=BOXES)
+    (GOLDEN / "tiles.rdo").write_bytes(data)
+    (GOLDEN / "tiles.png").write_bytes(write_png(decode(codec, data).pixels))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import pytest
 
 GOLDEN = Path(__file__).parent / "golden"
 FILES = ("photo.rdo", "grey.rdo", "pixel.rdo", "symbols.rdo")
+TILES = "tiles.rdo"  # of version 5, 6 tiles
 MEMORY_MORE_BYTES = 512 << 20  # above what the program takes to start
 SECONDS_EACH = 10  # of the processor
 FLIPS, FORGERIES = 10_000, 400
@@ -71,7 +72,62 @@ def headers(file: bytes) -> Corpus:
     yield "other symbols", sealed(file[:17] + bytes(b ^ 0xFF for b in file[17:20]) + file[20:])
 
 
-CORPORA: tuple[Callable[[bytes], Corpus], ...] = (truncations, flips, forgeries, headers)
+def sealed_tiles(data: bytes, tiles: int = 6, streams: bool = True) -> bytes:
+    """All checksums of version 5 made to fit, those of the streams too as far as there are any."""
+    file, at = bytearray(data), 27 + 9 * tiles
+    for entry in range(27, at if streams else 27, 9):
+        length = 4 * int.from_bytes(file[entry : entry + 3], "little")
+        file[entry + 6 : entry + 9] = zlib.crc32(file[at : at + length]).to_bytes(4, "little")[:3]
+        at += length
+    file[23:27] = zlib.crc32(file[27 : 27 + 9 * tiles], zlib.crc32(file[:23])).to_bytes(4, "little")
+    return bytes(file)
+
+
+def tile_forgeries(file: bytes) -> Corpus:
+    """Streams of noise, and single flips, in one tile, under checksums that fit."""
+    rng = np.random.default_rng(5)
+    words = [int.from_bytes(file[at : at + 3], "little") for at in range(27, 27 + 54, 9)]
+    for i in range(FORGERIES):
+        tile, altered = i % 6, bytearray(file)
+        begin = 27 + 54 + 4 * sum(words[:tile])
+        end = begin + 4 * words[tile]
+        if i % 4 == 0:
+            altered[begin:end] = rng.bytes(end - begin)
+        else:
+            altered[int(rng.integers(begin, end - 8))] ^= 1 << int(rng.integers(8))
+        yield "stream forged", sealed_tiles(bytes(altered))
+
+
+def tile_headers(file: bytes) -> Corpus:
+    """Other sizes, tiles, lengths and indexes of version 5, each under a checksum that fits."""
+    sizes = [(150, 200), (65536, 65536), (65536, 1), (1, 1), (2000, 2000), (100, 100)]
+    for width, height in sizes:
+        sides = (width - 1).to_bytes(2, "little") + (height - 1).to_bytes(2, "little")
+        for tile in (0, 1, 2, 16, 255):
+            forged = file[:8] + sides + file[12:14] + bytes([tile]) + file[15:]
+            if forged != file:
+                yield f"{width}x{height} in tiles of {64 * tile}", sealed_tiles(forged, streams=False)
+                yield "and a long index", sealed_tiles(forged + bytes(10**6), 10**5, streams=False)
+    for at in (15, 19):
+        for length in (1, 4, 2**31, 2**32 - 1):
+            yield f"{length} bytes at {at}", sealed_tiles(file[:at] + length.to_bytes(4, "little") + file[at + 4 :])
+    for at in range(27, 27 + 54, 9):
+        for words in (0, 1, 2**16, 2**24 - 1):
+            forged = file[:at] + words.to_bytes(3, "little") + file[at + 3 :]
+            yield f"index with {words} words", sealed_tiles(forged, streams=False)
+            yield f"index with {words} words, checksums fit", sealed_tiles(forged)
+        yield (
+            "other symbols",
+            sealed_tiles(file[: at + 3] + bytes(b ^ 255 for b in file[at + 3 : at + 6]) + file[at + 6 :]),
+        )
+    order = file[27:36], file[36:45]
+    yield "index in another order", sealed_tiles(file[:27] + order[1] + order[0] + file[45:])
+    for version in (3, 4):
+        yield f"version {version}", sealed(file[:3] + bytes([version << 4 | file[3] & 15]) + file[4:])
+
+
+OF_TILES = (tile_forgeries, tile_headers)
+CORPORA: tuple[Callable[[bytes], Corpus], ...] = (truncations, flips, forgeries, headers, *OF_TILES)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +144,10 @@ def test_every_altered_file_is_refused(report: dict[str, dict[str, object]], cor
     found = report[corpus]
     assert found["accepted"] == [] and found["errors"] == []
     assert float(found["slowest"]) < SECONDS_EACH
-    least = {"truncations": 700, "flips": 0.99 * FLIPS, "forgeries": FORGERIES, "headers": 60}[corpus]
+    least = {
+        "truncations": 1800, "flips": 0.99 * FLIPS, "forgeries": FORGERIES, "headers": 60, "tile_forgeries": FORGERIES,
+        "tile_headers": 120,
+    }[corpus]  # fmt: skip
     assert int(found["refused"]) >= least
     assert all(3 < len(text) < 400 and "\n" not in text for text in found["texts"])
 
@@ -99,7 +158,7 @@ def main() -> None:
     from codec.loading import load
 
     model = load(GOLDEN / "tiny.safetensors")
-    for name in FILES:
+    for name in (*FILES, TILES):
         decode(model, (GOLDEN / name).read_bytes())
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_MORE_BYTES, used + MEMORY_MORE_BYTES))
@@ -113,7 +172,8 @@ def attack(model: "Codec", corpus: Callable[[bytes], Corpus]) -> dict[str, objec
 
     refused, slowest = 0, 0.0
     texts, accepted, errors = set(), [], []
-    for name in FILES:
+    names = (TILES,) if corpus in OF_TILES else FILES if corpus in (forgeries, headers) else (*FILES, TILES)
+    for name in names:
         file = (GOLDEN / name).read_bytes()
         expected = decode(model, file).latents
         for what, data in corpus(file):
@@ -130,8 +190,21 @@ def attack(model: "Codec", corpus: Callable[[bytes], Corpus]) -> dict[str, objec
                 refused += same  # a bit that no symbol hangs on: the same symbols are no harm
                 if not same:
                     accepted.append(f"{name}, {what}")
+            if name == TILES and not isinstance(salvaged(model, data), BitstreamError | None):
+                errors.append(f"{name}, {what}, salvaged: {salvaged(model, data)!r}")
             slowest = max(slowest, time.process_time() - begin)
     return {"refused": refused, "accepted": accepted, "errors": errors, "slowest": slowest, "texts": sorted(texts)}
+
+
+def salvaged(model: "Codec", data: bytes) -> BaseException | None:  # type: ignore[name-defined]  # noqa: F821
+    """What salvage raises."""
+    from codec.coding import decode
+
+    try:
+        decode(model, data, salvage=True)
+    except BaseException as error:
+        return error
+    return None
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from pytorch_msssim import ms_ssim as ms_ssim_within
 
+import codec.metrics.ms_ssim
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels, to_tensor
 from codec.metrics.distortion import image_distortion
@@ -59,3 +60,13 @@ def test_distortion_is_that_of_mirrored_pictures(photo: Photo) -> None:
 def test_distortion_of_mse_is_on_the_scale_of_levels() -> None:
     x = torch.rand(2, 3, 8, 9)
     assert torch.allclose(image_distortion(x + 2 / 255, x, "mse"), torch.full((2,), 4.0))
+
+
+@pytest.mark.parametrize(("height", "width"), [(161, 161), (162, 300), (701, 233)])
+@pytest.mark.parametrize("rows", [16, 512])
+def test_bands_give_the_score_of_the_whole(photo, monkeypatch, height: int, width: int, rows: int) -> None:
+    a, b = (Pixels(photo(height, width, seed), grey=False) for seed in (0, 1))
+    whole = ms_ssim(a, b)
+    monkeypatch.setattr(codec.metrics.ms_ssim, "WHOLE_PIXELS_MAX", 0)
+    monkeypatch.setattr(codec.metrics.ms_ssim, "BAND_ROWS", rows)
+    assert whole is not None and 0 < whole < 0.9 and ms_ssim(a, b) == pytest.approx(whole, rel=1e-5)

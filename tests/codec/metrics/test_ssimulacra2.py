@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from torch import Tensor
 
+import codec.metrics.ssimulacra2
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels, to_tensor
 from codec.metrics.ssimulacra2 import prepare, raw, score_of, ssimulacra2
@@ -262,3 +263,15 @@ def test_it_can_be_recorded_as_a_cuda_graph() -> None:
         (on_cpu,) = torch.autograd.grad(expected.sum(), leaf)
         assert value.cpu() == pytest.approx(expected.detach(), rel=1e-3)
         assert float((gradient_of.cpu() - on_cpu).norm() / on_cpu.norm()) < 0.02
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 300), (517, 64), (1025, 40)])
+@pytest.mark.parametrize("rows", [32, 512])
+def test_bands_give_the_score_of_the_whole(photo, monkeypatch, height: int, width: int, rows: int) -> None:
+    a, b = (photo(height, width, seed) for seed in (0, 1))
+    b = (0.9 * a + 0.1 * b).astype("uint8")
+    monkeypatch.setattr(codec.metrics.ssimulacra2, "BAND_ROWS", rows)
+    pixels = [Pixels(each, grey=False) for each in (a, b)]
+    x, x_hat = (to_tensor(each).double() for each in pixels)
+    expected = float(score_of(raw(x_hat, prepare(x))))
+    assert expected < 99 and ssimulacra2(*pixels) == pytest.approx(expected, abs=0.02)

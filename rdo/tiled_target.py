@@ -1,0 +1,76 @@
+"""Target search for pictures of several tiles: what `rdo.target_search` does, with refinement tile by tile."""
+
+from dataclasses import dataclass, replace
+
+from codec.interface import Latents
+from rdo.config import RefineConfig
+from rdo.measurement import Measurement
+from rdo.objective import Cost
+from rdo.refinement import Progress, Refined
+from rdo.schedules import Clock
+from rdo.target import Goal
+from rdo.target_search import meet
+from rdo.tiles import TiledPicture, refine_tiles
+from rdo.trim import Continuation, OperatingPoint
+
+
+@dataclass(frozen=True)
+class ContinuedTiles(Continuation):
+    """Continuation of the refinement of a picture of several tiles."""
+
+    picture: TiledPicture
+
+    def search(
+        self, latents: Latents, lmbda: float, *, config: RefineConfig, clock: Clock, progress: Progress
+    ) -> Latents:
+        """Search on from rounded latents, in every tile, and return the best found."""
+        own = replace(config, iters=clock.iters, method="rdoq", time_budget=None)
+        return refine_tiles(replace(self.picture, lmbda=lmbda), latents, config=own, progress=progress).latents
+
+    def cost(self, latents: Latents, lmbda: float) -> Cost:
+        """Return the cost (1,) of rounded latents."""
+        return replace(self.picture, lmbda=lmbda).cost(latents)
+
+
+def refine_tiles_to(
+    picture: TiledPicture, goal: Goal, *, config: RefineConfig, progress: Progress = lambda step: None
+) -> tuple[TiledPicture, OperatingPoint]:
+    """Refine a picture of several tiles so that its file meets a goal, which settles quality and lmbda.
+
+    Args:
+        picture: of any quality and lmbda, with a metric that need not be fitted.
+
+    Returns:
+        The picture at the quality and lmbda found, and the refinement.
+
+    Raises:
+        ConfigError: no quality in 1..8 meets the goal.
+    """
+    codec, clock = picture.codec, Clock(1, config.time_budget, picture.level.device)
+    measurement = Measurement(codec, picture.pixels, goal, clock, picture.tile)
+
+    def at(quality: float) -> TiledPicture:
+        return replace(picture, level=codec.level(quality), lmbda=codec.lmbda_of(quality))
+
+    def refined_at(quality: float, run: RefineConfig, count: Progress) -> Refined:
+        return refined_picture(at(quality), run, count)
+
+    def continuation_of(start: OperatingPoint) -> Continuation:
+        return ContinuedTiles(replace(at(start.quality), metric=start.refined.distortion))
+
+    found = meet(measurement, refined_at, continuation_of, config=config, progress=progress)
+    metric = found.refined.distortion
+    return replace(at(found.quality), lmbda=found.lmbda, metric=metric), found
+
+
+def refined_picture(picture: TiledPicture, config: RefineConfig, progress: Progress) -> Refined:
+    """Refine a picture of several tiles from its plain encoding; one that is not fitted is fitted to that."""
+    clock = Clock(1, None, picture.level.device)
+    plain = picture.plain()
+    picture = picture.fitted(plain)
+    plain_cost = picture.cost(plain)
+    if not config.iters:
+        return Refined(plain, plain, plain_cost, plain_cost, picture.metric, config.method, 0, clock.seconds)
+    latents, iters = refine_tiles(picture, plain, config=config, progress=progress)
+    cost = picture.cost(latents)
+    return Refined(latents, plain, cost, plain_cost, picture.metric, config.method, iters, clock.seconds)
