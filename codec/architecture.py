@@ -21,6 +21,7 @@ TILE_PIXELS_MAX = 100_000_000  # of a tile, which is coded at once; 300 bytes a 
 Y_PIXELS = 16  # side, in pixels, of the square that one position of y covers
 STRIDE = 64  # side, in pixels, of the square that one position of z covers; images are padded to multiples of it
 Y_PER_Z = STRIDE // Y_PIXELS  # positions of y along a side of the square that one position of z covers
+LINEAR_PROFILE = 7  # gain profile of files that the linear path alone decodes (`codec.gain_profiles`)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 MS_SSIM_SIDE_MIN = 161  # pixels; four halvings must leave a window of 11
 

@@ -167,6 +167,14 @@ class Refinable(Priced, Protocol):
         """Number of gain profiles, sets of quantisation steps that the same weights code. Default: 1."""
         return 1
 
+    @property
+    def linear_profile(self) -> int | None:
+        """Gain profile of which a linear transform alone analyses and decodes. Default: None, there is none.
+
+        It shares the steps of profile 0: latents of either can be coded under the other.
+        """
+        return None
+
     def with_gain_profile(self, profile: int) -> Self:
         """Return the same codec with the quantisation steps of another profile. Default: there is none but 0.
 

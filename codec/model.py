@@ -21,14 +21,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from codec.architecture import STRIDE, Metric, ModelConfig, Shape, latent_shapes, lmbda_of
+from codec.architecture import LINEAR_PROFILE, STRIDE, Metric, ModelConfig, Shape, latent_shapes, lmbda_of
 from codec.bitstream.symbols import read_symbols, write_symbols
 from codec.errors import BitstreamError, ConfigError
 from codec.gain_profiles import PROFILES, log_gain_offsets
 from codec.interface import AnyCodec, Latents, rate
 from codec.networks.baselines import make_context
 from codec.networks.context import Mixture, pick
-from codec.networks.lapped import KltAnalysis, KltSynthesis, SkipAnalysis, SkipSynthesis, synthesis_reach
+from codec.networks.lapped import (
+    KltAnalysis,
+    KltSynthesis,
+    LappedAnalysis,
+    LappedSynthesis,
+    SkipAnalysis,
+    SkipSynthesis,
+    synthesis_reach,
+)
 from codec.networks.likelihoods import FactorisedPrior, StepMixture, in_steps, mixture_bits
 from codec.networks.transforms import HyperAnalysis, HyperSynthesis, PaperAnalysis, PaperSynthesis, RateTable
 from codec.weight_cache import cached_by_weights
@@ -54,7 +62,6 @@ class Codec(nn.Module, AnyCodec):
     variable_rate = True
     supports_bf16 = True
     gain_profile = 0
-    gain_profiles = PROFILES
     slow_coder = True  # a step of the context model for each group, in double precision
 
     def __init__(self, config: ModelConfig) -> None:
@@ -81,6 +88,16 @@ class Codec(nn.Module, AnyCodec):
     def distortion(self) -> Metric:
         """Training objective."""
         return self.config.distortion
+
+    @property
+    def gain_profiles(self) -> int:
+        """Number of gain profiles; the linear one, the last, needs a transform that has a linear path."""
+        return PROFILES if self.linear_profile else PROFILES - 1
+
+    @property
+    def linear_profile(self) -> int | None:
+        """Gain profile whose files the linear path alone decodes; None if the transform has none."""
+        return LINEAR_PROFILE if isinstance(self.g_s, LappedSynthesis) else None
 
     @property
     def tile_halo(self) -> int:
@@ -125,11 +142,19 @@ class Codec(nn.Module, AnyCodec):
     def analyse(self, x: Tensor, quality: Tensor) -> Latents:
         """Return the unrounded latents of x (B, 3, H, W) in [0, 1], sides multiples of 64."""
         y = self.g_a(x, quality)
-        return Latents(y * self.gains(quality)[..., None, None], self.h_a(y, quality))
+        z = self.h_a(y, quality)  # of the networks' y in any profile: a linear one is nothing that `h_a` was trained on
+        if self.gain_profile == self.linear_profile:
+            assert isinstance(self.g_a, LappedAnalysis)
+            y = self.g_a.linear_latents(x)
+        return Latents(y * self.gains(quality)[..., None, None], z)
 
     def synthesise(self, latents: Latents, quality: Tensor) -> Tensor:
         """Return x_hat (B, 3, H, W), not clamped, from y alone, in integer steps."""
-        return self.g_s(latents.y / self.gains(quality)[..., None, None], quality)
+        y = latents.y / self.gains(quality)[..., None, None]
+        if self.gain_profile == self.linear_profile:
+            assert isinstance(self.g_s, LappedSynthesis)
+            return self.g_s.linear_picture(y)
+        return self.g_s(y, quality)
 
     def features(self, z_hat: Tensor, quality: Tensor) -> Tensor:
         """Return the hyper-features (B, F, H/16, W/16) of z_hat."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from codec.architecture import LINEAR_PROFILE
 from jobs import cli
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def as_text(info: Info) -> str:
         cli.printable(info.file),
         f"  size      {info.width} x {info.height}{', grey' if info.grey else ''}",
         f"  bytes     {info.bytes} ({info.bpp:.4f} bpp)",
-        f"  quality   {info.quality:g}{f', gain profile {info.gain_profile}' if info.gain_profile else ''}",
+        f"  quality   {info.quality:g}{_profile(info.gain_profile)}",
         f"  model     {model}",
     ]
     if info.y_bytes_est is not None and info.z_bytes_est is not None and info.overhead_bytes is not None:
@@ -223,3 +224,10 @@ def as_text(info: Info) -> str:
         lines.append(f"  tiles     {len(info.tiles)}, of {info.tile} px")
         lines += [f"    {t.width}x{t.height}+{t.left}+{t.top}  {t.bytes} bytes" for t in info.tiles]
     return "\n".join(lines)
+
+
+def _profile(gain_profile: int) -> str:
+    """Return what a file's gain profile adds to the line of its quality."""
+    if gain_profile == LINEAR_PROFILE:
+        return ", linear path"
+    return f", gain profile {gain_profile}" if gain_profile else ""

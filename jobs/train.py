@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   rdo-train --config small --schedule cpu photos/ -o run/       run/small.safetensors, run/state.pt, run/log.jsonl
   rdo-train --config small --time-budget 3600 photos/ -o run/   one hour; the same line resumes a killed run
-  rdo-train --config base-skip --schedule h200 --device cuda --stop-after 540 photos/ -o run/
-                                                                nine minutes of a schedule of half an hour of one GPU
+  rdo-train --init base-skip --schedule h200 --device cuda --stop-after 540 --export out/ photos/ -o run/
+                                                                nine minutes of a quarter of an hour of one GPU
   torchrun --nproc-per-node 8 -m jobs.train --config base --schedule paper --device cuda photos/ -o run/"""
 
 STREAM_SAMPLE = 200  # photos of a stream that are decoded before it starts, to initialise the codec
@@ -35,6 +35,7 @@ class TrainRun:
     Attributes:
         photos, validation: folders of photographs; without `validation`, some of `photos` are validated on.
         output: folder of the run, with its state, log and published weights.
+        export: folder that log and published weights are written to as well, without the state; None for none.
         architecture: name in configs/models or a YAML file; None is that of `init`, or `small`.
         init: model or checkpoint whose weights the run starts from.
         stream_photos: decoded photos kept in memory; None keeps all of them on the device.
@@ -51,6 +52,7 @@ class TrainRun:
     schedule: "TrainConfig"
     architecture: str | None = None
     init: str | None = None
+    export: Path | None = None
     validation: Path | None = None
     stream_photos: int | None = None
     stop_after_s: float | None = None
@@ -73,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     flags.add_argument("photos", type=Path, help="folder of photographs")
     flags.add_argument("-o", "--output", type=Path, required=True, help="folder of the run")
+    flags.add_argument("--export", type=Path, help="write weights and log here too, at each validation; no state")
     flags.add_argument("--config", help="architecture: a name in configs/models, or a YAML file (built in: small)")
     flags.add_argument("--init", help="start from the weights of this model or checkpoint; a --config may be deeper")
     flags.add_argument("--validation", type=Path, help="folder validated on (default: eight training photographs)")
@@ -128,6 +131,7 @@ def settings_of(arguments: argparse.Namespace) -> TrainRun:
         schedule=with_crop_and_batch(override(base, given, ""), arguments.crop, arguments.batch),
         architecture=arguments.config,
         init=arguments.init,
+        export=arguments.export,
         validation=arguments.validation,
         stream_photos=arguments.stream,
         stop_after_s=arguments.stop_after,
@@ -164,7 +168,6 @@ def _train_on(run: TrainRun, device: "torch.device", start_s: float) -> int:
     """Build or resume the trainer, run it under a monitor and report; returns the exit status."""
     from codec.training.distributed import this_process
     from codec.training.initialisation import initialise
-    from codec.training.streaming import StreamedCrops
     from codec.training.trainer import STATE_FILE, Trainer
     from jobs.training_monitor import TrainingMonitor, finished_step
 
@@ -173,7 +176,9 @@ def _train_on(run: TrainRun, device: "torch.device", start_s: float) -> int:
     validated = _validation_photos(run, photos)
     if not run.init and not (run.output / STATE_FILE).is_file():
         initialise(codec, photos)
-    run.output.mkdir(parents=True, exist_ok=True)
+    for folder in (run.output, run.export):
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(codec.to(device), source, run.schedule, run.output)
     first_step = trainer.step
     if trainer.progress >= 1 and finished_step(run.output) == trainer.step:
@@ -189,8 +194,8 @@ def _train_on(run: TrainRun, device: "torch.device", start_s: float) -> int:
         is_over = run.stop_after_s is not None and time.monotonic() - start_s > run.stop_after_s
         return interrupted.is_set() or (trainer.step > first_step and is_over)
 
-    closes = closing(source) if isinstance(source, StreamedCrops) else nullcontext()
-    with TrainingMonitor(trainer, validated, quiet=this_process().rank > 0) as monitor, closes:
+    monitored = TrainingMonitor(trainer, validated, run.export, quiet=this_process().rank > 0)
+    with monitored as monitor, closing(source):
         trainer.run(monitor, pause)
         monitor.validate(trainer)
     if not this_process().rank:
@@ -227,6 +232,7 @@ def _load_photos(run: TrainRun, device: "torch.device") -> "tuple[CropSource, li
     from codec.errors import ConfigError
     from codec.training.dataset import DeviceCrops, load_photos
     from codec.training.distributed import this_process
+    from codec.training.mixing import mixed_source
     from codec.training.streaming import StreamedCrops
 
     crops = run.schedule.crops
@@ -234,9 +240,9 @@ def _load_photos(run: TrainRun, device: "torch.device") -> "tuple[CropSource, li
     photos = load_photos(run.photos, min(crops), quiet=this_process().rank > 0, limit=limit)
     if all(min(photo.shape[:2]) < max(crops) for photo in photos):
         raise ConfigError(f"{run.photos}: no photo with sides of at least {max(crops)} pixels: take a smaller --crop")
-    if run.stream_photos:
-        return StreamedCrops(run.photos, run.stream_photos, device), photos
-    return DeviceCrops(photos, device), photos
+    streamed = StreamedCrops(run.photos, run.stream_photos, device) if run.stream_photos else None
+    source = streamed or DeviceCrops(photos, device)
+    return mixed_source(source, run.schedule, device), photos
 
 
 def _validation_photos(run: TrainRun, photos: "list[Samples]") -> "list[Samples]":

@@ -53,13 +53,18 @@ class TrainingMonitor:
 
     Args:
         photos: uint8 (H, W, 3), validated on.
+        export_folder: folder that weights and log lines are written to beside the trainer's; None for none.
         quiet: do nothing; all processes of a parallel run but the first are quiet.
     """
 
-    def __init__(self, trainer: Trainer, photos: list[Samples], quiet: bool = False) -> None:
+    def __init__(
+        self, trainer: Trainer, photos: list[Samples], export_folder: Path | None = None, quiet: bool = False
+    ) -> None:
+        self.folders = [trainer.folder] + ([export_folder] if export_folder else [])
         self.photos, self.quiet, self.validate_every_s = photos, quiet, trainer.config.validate_every
         self.bar = tqdm(total=1.0, initial=trainer.progress, bar_format=BAR, disable=quiet or not shows_bars())
         self.last_validation_s = time.monotonic()
+        self.validated_step: int | None = None
         self.loss = 0.0
         dtype = torch.bfloat16 if trainer.config.precision == "bf16" else torch.float32
         model, crops = trainer.codec.config, () if quiet else trainer.config.crops
@@ -91,19 +96,25 @@ class TrainingMonitor:
             self.last_validation_s = time.monotonic()
 
     def validate(self, trainer: Trainer) -> list[Validation]:
-        """Measure, log and publish the averaged weights, calibrated if the schedule is done; one row a quality."""
-        if self.quiet:
-            return []
-        codec = trainer.averaged_codec()
+        """Measure, log and publish the averaged weights, calibrated if the schedule is done; one row a quality.
+
+        Does nothing, and returns no row, where the weights of this step were published and the schedule is not done.
+        """
         finished = trainer.progress >= 1
+        if self.quiet or (self.validated_step == trainer.step and not finished):
+            return []
+        self.validated_step = trainer.step
+        codec = trainer.averaged_codec()
         if finished:
             calibrate(codec, self.photos)
         rows = validate(codec, self.photos, QUALITIES)
         speed = self._speed(trainer)
-        export(codec, trainer.folder, {"steps": str(trainer.step), "train_seconds": f"{trainer.elapsed_s:.0f}"})
         done = {"step": trainer.step, "seconds": round(trainer.elapsed_s, 1), "finished": trainer.progress >= 1}
         line = {**done, "rows": [row._asdict() for row in rows]}
-        jsonl.append(trainer.folder / LOG, json.dumps({**line, **(speed.__dict__ if speed else {})}))
+        notes = {"steps": str(trainer.step), "train_seconds": f"{trainer.elapsed_s:.0f}"}
+        for folder in self.folders:
+            export(codec, folder, notes)
+            jsonl.append(folder / LOG, json.dumps({**line, **(speed.__dict__ if speed else {})}))
         if speed:
             self.bar.write(f"step {trainer.step}: {speed}")
         for row in rows:

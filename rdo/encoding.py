@@ -6,6 +6,7 @@ of plain encoding: bytes as written, distortion of the decoded 8-bit pixels.
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from codec.bitstream.boxes import Box
 from codec.bitstream.tiles import TILE
-from codec.coding import coding_arithmetic, plain_latents, write_verified
+from codec.coding import write_verified
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels, to_tensor
 from codec.interface import AnyCodec, Latents
@@ -21,10 +22,12 @@ from codec.tiling import tile_side
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion
 from rdo.gain_choice import choose_gain_profiles
-from rdo.objective import Cost, Problem
+from rdo.memory import within_memory
+from rdo.objective import Cost
 from rdo.presets import recipe, usual_method
-from rdo.refinement import Progress, Refined, refine
+from rdo.refinement import Progress, Refined, begin, refine
 from rdo.resuming import Store
+from rdo.starts import ChosenStart, choose_start
 from rdo.target import Goal, Kind
 from rdo.target_search import refine_to
 from rdo.tiled_target import refine_tiles_to
@@ -51,8 +54,8 @@ class EncodedPicture:
 
     Attributes:
         file: the refined file; without a goal, the plain one where that costs less.
-        plain: the file of plain encoding at the same quality, by the codec's own quantisation steps; under a goal, by
-            those of `file`.
+        plain: the file of plain encoding at the same quality, by the codec's own quantisation steps, along the linear
+            path where that costs a hard picture less (`rdo.starts`); under a goal, with the gain profile of `file`.
         quality, lmbda: those of the file.
         refined: the refinement that it came from, of this picture and of those refined with it.
     """
@@ -185,7 +188,7 @@ def encode_pictures(
             profiled, x, goal, config=config, grey=pictures[0].grey, progress=progress, distortion=tune.distortion,
             store=store,
         )  # fmt: skip
-        refined = found.refined
+        refined, profiled = found.refined, codec.with_gain_profile(found.gain_profile)
         file, plain = (
             _write(profiled, latents, pictures[0], found.quality, refined.distortion, extras)
             for latents in (refined.latents, refined.plain)
@@ -193,7 +196,7 @@ def encode_pictures(
         return [EncodedPicture(file, plain, found.quality, found.lmbda, refined)]
     quality = codec.default_quality if quality is None else quality
     lmbda = codec.lmbda_of(quality) if lmbda is None else lmbda
-    all_plain, distortion, runs = _refine(
+    plain_found, distortion, runs = _refine(
         codec, x, quality=quality, lmbda=lmbda, tune=tune, config=config, progress=progress,
         store=store if len(pictures) == 1 else None,
     )  # fmt: skip
@@ -201,7 +204,9 @@ def encode_pictures(
     for run in runs:
         for position, index in enumerate(run.images):
             pixels, own = pictures[index], distortion.of_images([index])
-            plain = file = _write(codec, _image(all_plain, index), pixels, quality, own, extras)
+            writer = codec.with_gain_profile(plain_found.profiles[index])
+            plain_latents = _image(plain_found.start.plain.latents, index)
+            plain = file = _write(writer, plain_latents, pixels, quality, own, extras)
             if run.refined.iters:
                 file = _write(run.codec, _image(run.refined.latents, position), pixels, quality, own, extras)
                 # 8-bit rounding and the padding of the file can tip a tie of estimates
@@ -220,35 +225,40 @@ def _refine(
     config: RefineConfig,
     progress: Progress,
     store: Store | None,
-) -> tuple[Latents, Distortion, list[_Run]]:
-    """Refine images x (B, 3, H, W), each with a gain profile of its own where the tuning has several to choose from.
+) -> tuple[ChosenStart, Distortion, list[_Run]]:
+    """Refine images x (B, 3, H, W), each with a gain profile of its own where there are several to choose from.
 
     Returns:
-        The latents of plain encoding by the codec's own steps, the distortion fitted to the images by them, and the
-        refinements, one for each profile chosen.
+        Plain encoding by the codec's own steps, the distortion fitted to the images by it, and the refinements, one for
+        each profile chosen.
     """
-
-    def run(profile: int, images: list[int], distortion: Distortion) -> _Run:
-        profiled, budget = codec.with_gain_profile(profile), config.time_budget and config.time_budget * len(images)
-        own = replace(config, time_budget=budget)
-        refined = refine(
-            profiled, x[images], quality, config=own, lmbda=lmbda, progress=progress, distortion=distortion, store=store
-        )
-        return _Run(profiled, images, refined)
-
-    if not config.iters or tune.gain_profiles == (codec.gain_profile,):  # which begins with the plain encoding
-        only = run(codec.gain_profile, list(range(len(x))), tune.distortion)
-        return only.refined.plain, only.refined.distortion, [only]
-    level = codec.level(quality).expand(len(x))
-    with coding_arithmetic():
-        plain = plain_latents(codec, x, level)
-        distortion = Problem(codec, x, level, torch.full_like(level, lmbda), tune.distortion).fitted(plain).metric
-    profiles = choose_gain_profiles(codec, x, quality, lmbda=lmbda, distortion=distortion, profiles=tune.gain_profiles)
+    problem, start = begin(codec, x, quality, config=config, lmbda=lmbda, distortion=tune.distortion)
+    plain = choose_start(codec, problem, start, lambda other: within_memory(other, x.shape, config))
+    tuned = bool(config.iters) and tune.gain_profiles != (codec.gain_profile,)
+    choose = partial(choose_gain_profiles, codec, quality=quality, lmbda=lmbda)
+    profiles = list(plain.profiles)
+    for own in sorted(set(plain.profiles)) if tuned else ():
+        images = [index for index, profile in enumerate(plain.profiles) if profile == own]
+        tried = tune.gain_profiles + ((own,) if own != codec.gain_profile else ())  # where the picture is hard
+        found = choose(x[images], distortion=problem.metric.of_images(images), profiles=tried)
+        profiles = [dict(zip(images, found, strict=True)).get(index, old) for index, old in enumerate(profiles)]
     runs = []
     for profile in sorted(set(profiles)):
         images = [index for index, own in enumerate(profiles) if own == profile]
-        runs.append(run(profile, images, distortion.of_images(images)))
-    return plain, distortion, runs
+        profiled, budget = codec.with_gain_profile(profile), config.time_budget and config.time_budget * len(images)
+        refined = refine(
+            profiled,
+            x[images],
+            quality,
+            config=replace(config, time_budget=budget),
+            lmbda=lmbda,
+            progress=progress,
+            distortion=problem.metric.of_images(images),
+            start=None if tuned else plain.start.of_images(images),
+            store=store,
+        )
+        runs.append(_Run(profiled, images, refined))
+    return plain, problem.metric, runs
 
 
 def _encode_tiles(

@@ -28,6 +28,7 @@ from rdo.objective import Best, Cost, Problem, keep_if_better, priced
 from rdo.rdoq import search
 from rdo.resuming import Snapshots, Store, refinement_key
 from rdo.schedules import Clock
+from rdo.starts import Start
 
 Progress = Callable[[int], None]
 
@@ -67,6 +68,7 @@ def refine(
     lmbda: float | None = None,
     progress: Progress = lambda step: None,
     distortion: Distortion | None = None,
+    start: Start | None = None,
     store: Store | None = None,
 ) -> Refined:
     """Refine images at a quality: optimise their latents for bpp + lmbda * distortion.
@@ -81,33 +83,31 @@ def refine(
         progress: called with the number of each step.
         distortion: to be minimised; None takes that which the codec was trained for. One that is not fitted to the
             images is fitted to their plain encoding by this codec.
+        start: latents to begin with, priced by the fitted `distortion`; None analyses the images.
         store: of one image, place that the state is saved in now and then, and gone on from; None saves nothing.
 
     Raises:
         ConfigError: quality outside 1..8, or a distortion that does not suit the size of the images.
     """
     clock = Clock(config.iters, config.time_budget, x.device)
-    level = codec.level(quality).expand(len(x))
-    weight = torch.full_like(level, codec.lmbda_of(quality) if lmbda is None else lmbda)
-    with coding_arithmetic():
-        start = codec.analyse(pad(x, codec.stride), level)
-    # strips are chosen after the analysis, as the process keeps the memory that it took
-    problem = Problem(within_memory(codec, x.shape, config), x, level, weight, distortion or distortion_of(codec))
-    with coding_arithmetic():
-        rounded = problem.rounded(start)
-        problem = problem.fitted(rounded)
-        plain = priced(problem, rounded)
+    if start is None:
+        problem, start = begin(codec, x, quality, config=config, lmbda=lmbda, distortion=distortion)
+    else:
+        problem = _problem(codec, x, quality, config=config, lmbda=lmbda, distortion=distortion)
+    analysed, plain = start
     metric = problem.metric
     if not config.iters:
         return Refined(plain.latents, plain.latents, plain.cost, plain.cost, metric, config.method, 0, clock.seconds)
     snapshots = None
     if store is not None and len(x) == 1:
-        snapshots = _snapshots(store, config, level=level, lmbda=weight, profile=codec.gain_profile, metric=metric)
+        snapshots = _snapshots(
+            store, config, level=problem.quality, lmbda=problem.lmbda, profile=codec.gain_profile, metric=metric
+        )
     state = snapshots.state if snapshots else None
     if state is not None:
         clock.resume(state.step, state.seconds)
     best = improved(
-        problem, start, plain, codec=codec, config=config, clock=clock, progress=progress, snapshots=snapshots
+        problem, analysed, plain, codec=codec, config=config, clock=clock, progress=progress, snapshots=snapshots
     )
     if snapshots is not None:
         snapshots.finish(clock, best.latents)
@@ -149,6 +149,47 @@ def _snapshots(
     shares = (metric.ms_ssim_share, metric.visual_share, metric.weight is not None)
     key = refinement_key(config, level=level.tolist(), lmbda=lmbda.tolist(), profile=profile, shares=shares)
     return Snapshots(store, key)
+
+
+def begin(
+    codec: Refinable,
+    x: Tensor,
+    quality: float,
+    *,
+    config: RefineConfig,
+    lmbda: float | None = None,
+    distortion: Distortion | None = None,
+) -> tuple[Problem, Start]:
+    """Encode images plainly: return the problem of refining them, its metric fitted, and its start.
+
+    Arguments are those of `refine`.
+
+    Raises:
+        ConfigError: quality outside 1..8, or a distortion that does not suit the size of the images.
+    """
+    level = codec.level(quality).expand(len(x))
+    with coding_arithmetic():
+        analysed = codec.analyse(pad(x, codec.stride), level)
+    # strips are chosen after the analysis, as the process keeps the memory that it took
+    problem = _problem(codec, x, quality, config=config, lmbda=lmbda, distortion=distortion)
+    with coding_arithmetic():
+        rounded = problem.rounded(analysed)
+        problem = problem.fitted(rounded)
+        return problem, Start(analysed, priced(problem, rounded))
+
+
+def _problem(
+    codec: Refinable,
+    x: Tensor,
+    quality: float,
+    *,
+    config: RefineConfig,
+    lmbda: float | None,
+    distortion: Distortion | None,
+) -> Problem:
+    level = codec.level(quality).expand(len(x))
+    weight = torch.full_like(level, codec.lmbda_of(quality) if lmbda is None else lmbda)
+    return Problem(within_memory(codec, x.shape, config), x, level, weight, distortion or distortion_of(codec))
 
 
 @contextmanager

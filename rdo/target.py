@@ -27,7 +27,9 @@ class Goal:
     """Goal of a file: a ceiling of `bytes`, filled to a fraction or within two words; or a quality met to a tolerance.
 
     A ceiling above the file of the highest quality gets that file. One latent of a small picture may be worth several
-    words: where the fraction cannot be met, a file up to 5 % below the ceiling is acceptable.
+    words: where the fraction cannot be met, a file up to 5 % below the ceiling is acceptable. Where sizes leap so far
+    between one quality and the next that none of these is found, the largest file that was found below the ceiling is
+    taken.
 
     Attributes:
         kind: `bytes`; `psnr`, met to 0.05 dB; or `ssimulacra2`, met to 0.5 points.
@@ -56,6 +58,10 @@ class Goal:
             return abs(measured - self.value) <= TOLERANCES[self.kind]
         words = self.value // WORD_BYTES  # of the largest file below the ceiling
         return min(self.fill * self.value, WORD_BYTES * (words - 2)) <= round(math.exp(measured)) <= self.value
+
+    def within(self, measured: float) -> bool:
+        """Tell whether a file of this log(bytes) is not above a ceiling; no other goal is one."""
+        return self.kind == "bytes" and round(math.exp(measured)) <= self.value
 
     def acceptable(self, measured: float) -> bool:
         """Tell whether a file that misses the goal may be written where none meets it: up to 5 % below a ceiling."""

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from codec.architecture import on_header_grid
+from codec.coding import coding_arithmetic, plain_latents
 from codec.images.pixels import from_tensor
 from codec.interface import AnyCodec
 from rdo.config import RefineConfig
@@ -28,9 +29,10 @@ from rdo.measurement import Measurement
 from rdo.memory import within_memory
 from rdo.objective import Problem
 from rdo.plain_quality import clamp_quality, find_plain_quality
-from rdo.refinement import Progress, Refined, refine
+from rdo.refinement import Progress, Refined, begin, refine
 from rdo.resuming import Store
 from rdo.schedules import Clock, StepCounter
+from rdo.starts import are_hard, choose_start
 from rdo.target import Goal
 from rdo.trim import Continuation, Continued, OperatingPoint, Trimmed, trim
 
@@ -39,6 +41,8 @@ TOTAL_FRACTION = 1.5  # steps of the short refinement, one run and its trims tog
 # largest distance between the goal and the nearest plain encoding that refinement and lmbda can bridge: of log(bytes),
 # where plain files are too large, of dB, or of points
 PLAIN_DISTANCE_MAX = {"bytes": 0.7, "psnr": 2.0, "ssimulacra2": 15.0}
+PROBED_QUALITIES = (8.0, 4.5)  # at which plain encoding shows whether a picture is hard for the networks
+LAST_RUN_MARGIN = 0.15  # of log(bytes), below a ceiling that no run before has found a file for
 RUNS_MAX = 3  # each at another quality; most pictures need one
 
 
@@ -69,14 +73,14 @@ def refine_to(
             of its refinements that are found there go on.
 
     Returns:
-        The refinement whose file meets the goal, with its quality and lmbda.
+        The refinement whose file meets the goal, with its quality, lmbda and gain profile.
 
     Raises:
         ConfigError: no quality in 1..8 meets the goal.
     """
-    clock = Clock(1, config.time_budget, x.device)
+    metric, clock = distortion or distortion_of(codec), Clock(1, config.time_budget, x.device)
+    codec = _codec_for(codec, x, config, metric)
     measurement = Measurement(codec, from_tensor(x, grey), goal, clock)
-    metric = distortion or distortion_of(codec)
 
     def refined_at(quality: float, run: RefineConfig, count: Progress) -> Refined:
         return refine(codec, x, quality, config=run, progress=count, distortion=metric, store=store)
@@ -123,18 +127,28 @@ def meet(
         change = measurement.measure(short.latents, quality) - measurement.measure(short.plain, quality)
         quality, _ = find_plain_quality(measurement, goal.aim - change)
     missed = list[tuple[float, float]]()  # (measured value, quality) of runs
-    for _ in range(RUNS_MAX):
+    fallback: tuple[float, OperatingPoint] | None = None  # the largest file below a ceiling, and its log(bytes)
+    for left in reversed(range(RUNS_MAX)):
         refined = run(quality, 1, 1 / (TOTAL_FRACTION - PROBE_FRACTION))  # leaves seconds for the trims
-        start = OperatingPoint(refined, quality, measurement.codec.lmbda_of(quality))
+        codec = measurement.codec
+        start = OperatingPoint(refined, quality, codec.lmbda_of(quality), codec.gain_profile)
         continuation = continuation_of(start)
         trimmed = trim(measurement, continuation, start, config=config, counter=counter)
         if trimmed.reached:
             return _operating_point(continuation, start, trimmed, iters=counter.total, seconds=clock.seconds)
+        if trimmed.below and (fallback is None or trimmed.below.measured > fallback[0]):
+            found = trimmed._replace(candidate=trimmed.below)
+            point = _operating_point(continuation, start, found, iters=counter.total, seconds=clock.seconds)
+            fallback = trimmed.below.measured, point
         measured, before = trimmed.candidate.measured, quality
         missed.append((measured, quality))
         quality = on_header_grid(clamp_quality(quality + (goal.aim - measured) / goal.slopes.quality))
+        if goal.kind == "bytes" and fallback is None and left == 1:  # the last run is to find any file
+            quality = min(quality, find_plain_quality(measurement, goal.aim - LAST_RUN_MARGIN)[0])
         if quality == before:  # an end of the scale
             break
+    if fallback is not None:
+        return fallback[1]
     raise goal.out_of_reach(*min(missed, key=lambda point: abs(point[0] - goal.aim)))
 
 
@@ -150,7 +164,30 @@ def _operating_point(
     refined = replace(
         start.refined, latents=latents, cost_est=cost, plain_cost_est=plain_cost, iters=iters, seconds=seconds
     )
-    return OperatingPoint(refined, start.quality, trimmed.lmbda)
+    return OperatingPoint(refined, start.quality, trimmed.lmbda, start.gain_profile)
+
+
+def _codec_for(codec: AnyCodec, x: Tensor, config: RefineConfig, distortion: Distortion) -> AnyCodec:
+    """Return the codec with the linear gain profile where the image is hard for the networks.
+
+    A search needs one profile at all qualities, as the measured value leaps between two.
+    """
+    if codec.linear_profile is None:
+        return codec
+    for quality in PROBED_QUALITIES:
+        level = codec.level(quality)
+        with coding_arithmetic():
+            plain = plain_latents(codec, x, level)
+            lmbda = torch.full_like(level, codec.lmbda_of(quality))
+            problem = Problem(within_memory(codec, x.shape, config), x, level, lmbda, distortion).fitted(plain)
+            hard = are_hard(codec, problem, plain, problem.distortion(plain))
+        if not bool(hard):
+            continue
+        problem, start = begin(codec, x, quality, config=config, distortion=distortion)
+        chosen = choose_start(codec, problem, start, lambda other: within_memory(other, x.shape, config))
+        if chosen.profiles == [codec.linear_profile]:
+            return codec.with_gain_profile(codec.linear_profile)
+    return codec
 
 
 def _with_budget(config: RefineConfig, clock: Clock, *, steps_fraction: float, left_fraction: float) -> RefineConfig:

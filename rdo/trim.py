@@ -36,11 +36,12 @@ TRIM_MOVE_FRACTION = 0.25  # low, so that steps are seldom rejected: a trim has 
 
 
 class OperatingPoint(NamedTuple):
-    """Refinement at a quality and a lmbda."""
+    """Refinement at a quality and a lmbda, with a gain profile."""
 
     refined: Refined
     quality: float
     lmbda: float
+    gain_profile: int = 0
 
 
 class Trimmed(NamedTuple):
@@ -50,11 +51,13 @@ class Trimmed(NamedTuple):
         candidate: latents to write if `reached`, else the last ones tried.
         lmbda: weight of the distortion in the last trim.
         reached: whether the file meets the goal, or is acceptable though no file tried meets it.
+        below: the largest file tried that is below a ceiling of bytes; None where there is none.
     """
 
     candidate: Candidate
     lmbda: float
     reached: bool
+    below: Candidate | None = None
 
 
 class Continuation(Protocol):
@@ -122,7 +125,8 @@ def trim(
         counter: counter of steps, shared by all runs.
 
     Returns:
-        The first file that meets the goal; else the largest acceptable one; else the last, with `reached` False.
+        The first file that meets the goal; else the largest acceptable one; else the last, with `reached` False, and
+        the largest below a ceiling.
     """
     goal, quality, plain = measurement.goal, start.quality, start.refined.plain
     candidate = measurement.candidate(start.refined.latents, quality)
@@ -133,29 +137,31 @@ def trim(
     def done() -> bool:
         return goal.met(candidate.measured) or (ceiling_above_scale and candidate.measured < goal.aim)
 
-    trimmer, fallback = _Trimmer(measurement, continuation, start, config, counter), None
+    trimmer = _Trimmer(measurement, continuation, start, config, counter)
+    below = _larger_below(goal, None, candidate)
     for gain in TRIM_GAINS:
         if done():
             break
         previous, candidate = candidate, trimmer.step(candidate, gain)
         if goal.between(previous.measured, candidate.measured):
             candidate = measurement.interpolate(previous, candidate, quality)
-        fallback = _larger_acceptable(goal, fallback, candidate)
+        below = _larger_below(goal, below, candidate)
     if not done():
         plain_candidate = measurement.candidate(plain, quality)
         if goal.between(plain_candidate.measured, candidate.measured):
             candidate = measurement.interpolate(candidate, plain_candidate, quality)
-        fallback = _larger_acceptable(goal, fallback, candidate)
-    if not done() and fallback is not None:
-        return Trimmed(fallback, trimmer.lmbda, True)
-    return Trimmed(candidate, trimmer.lmbda, done())
+        below = _larger_below(goal, below, candidate)
+        below = _larger_below(goal, _larger_below(goal, below, plain_candidate), candidate)
+    if not done() and below is not None and goal.acceptable(below.measured):
+        return Trimmed(below, trimmer.lmbda, True)
+    return Trimmed(candidate, trimmer.lmbda, done(), below)
 
 
-def _larger_acceptable(goal: Goal, fallback: Candidate | None, candidate: Candidate) -> Candidate | None:
-    """Return the larger of `fallback` and an acceptable candidate; a candidate that is not acceptable is ignored."""
-    if not goal.acceptable(candidate.measured):
-        return fallback
-    return candidate if fallback is None or candidate.measured > fallback.measured else fallback
+def _larger_below(goal: Goal, below: Candidate | None, candidate: Candidate) -> Candidate | None:
+    """Return the larger of `below` and a candidate that is not above a ceiling of bytes; one that is, is ignored."""
+    if not goal.within(candidate.measured):
+        return below
+    return candidate if below is None or candidate.measured > below.measured else below
 
 
 class _Trimmer:

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("codec", "rdo", "jobs")
 FORBIDDEN = {"codec": {"rdo", "jobs"}, "rdo": {"jobs"}, "jobs": set()}
 PILLOW = (
-    "colour", "depth", "formats", "headers", "jpeg", "metadata", "opening", "outputs", "pillow", "pillow_guard", "read",
+    "colour", "depth", "drawing", "formats", "headers", "jpeg", "metadata", "opening", "outputs", "pillow", "pillow_guard", "read",
     "stated_colour",
 )  # fmt: skip
 OWNERS = {

@@ -25,6 +25,19 @@ def lower_bound(x: Tensor, bound: float) -> Tensor:
     return _LowerBound.apply(x, torch.full((1,), bound, device=x.device))  # filled on the device: the host never waits
 
 
+def limited(x: Tensor, limit: float | Tensor) -> Tensor:
+    """Return x clamped to -limit..limit, elementwise, with a gradient that can bring x back within the limit.
+
+    Where |x| > limit, gradients that would take x further out are zero and those that would bring it back pass through.
+
+    Args:
+        limit: positive; a tensor must be broadcastable to the shape of x.
+    """
+    if not isinstance(limit, Tensor):
+        limit = torch.full((1,), limit, device=x.device)  # filled on the device: the host never waits
+    return _Limited.apply(x, limit.to(x.dtype))
+
+
 class LowerBound(nn.Module):
     """Lower bound max(x, bound) as a module; the state dict keeps the bound as `bound` (1,)."""
 
@@ -51,6 +64,21 @@ class _LowerBound(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         x, bound = ctx.saved_tensors
         passes = (x >= bound) | (gradient < 0)  # descent along a negative gradient raises x
+        return gradient * passes, None
+
+
+class _Limited(torch.autograd.Function):
+    """Elementwise clamp whose gradient reaches x within the limits, or where descent would bring x back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, limit: Tensor) -> Tensor:
+        ctx.save_for_backward(x, limit)
+        return torch.minimum(torch.maximum(x, -limit), limit)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        x, limit = ctx.saved_tensors
+        passes = (x.abs() <= limit) | (gradient * x > 0)  # descent takes x against the gradient's sign
         return gradient * passes, None
 
 

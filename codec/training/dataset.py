@@ -30,6 +30,10 @@ class CropSource(Protocol):
         """Return the rows `share` of the `batch` crops of a step, uint8 (b, 3, size, size) on the training device."""
         ...
 
+    def close(self) -> None:
+        """Stop what reads photos in the background."""
+        ...
+
 
 class Draw(NamedTuple):
     """Random crop: index of its photo, its top left pixel there, and whether it is mirrored and transposed."""
@@ -72,12 +76,18 @@ class DeviceCrops:
 
     def crops(self, size: int, batch: int, seed: int, step: int, share: slice) -> Tensor:
         """Gather the rows `share` of a step's crops on the device, uint8 (b, 3, size, size)."""
-        draws = draw_crops(self.sides, size, batch, np.random.default_rng((seed, step)))[share]
+        return self.cut(draw_crops(self.sides, size, batch, np.random.default_rng((seed, step)))[share], size)
+
+    def cut(self, draws: list[Draw], size: int) -> Tensor:
+        """Gather crops drawn from `sides` on the device, uint8 (b, 3, size, size)."""
         # pixel (i, j) of crop b lies at first + i * down + j * along
         plan = torch.tensor([_addresses(d, self.starts[d.photo], self.sides[d.photo, 1], size) for d in draws])
         first, down, along = to_device(plan, self.pixels.device).T[..., None, None]
         steps = torch.arange(size, device=self.pixels.device)
         return self.pixels[first + steps[:, None] * down + steps * along].permute(0, 3, 1, 2)  # channels last in memory
+
+    def close(self) -> None:
+        """Do nothing: all photos are decoded."""
 
 
 def _addresses(draw: Draw, start: int, width: int, size: int) -> tuple[int, int, int]:

@@ -55,12 +55,18 @@ def uniform_noise(codec: Codec, x: Tensor, noise: torch.Generator) -> tuple[Tens
 
 
 def training_loss(
-    codec: Codec, batch: Batch, distortion: Metric = "mse", rounding: Rounding = "noise", context: bool = True
+    codec: Codec,
+    batch: Batch,
+    distortion: Metric = "mse",
+    rounding: Rounding = "noise",
+    context: bool = True,
+    cost_max: float | None = None,
 ) -> Loss:
     """Compute the weighted rate-distortion loss of a batch; its mse is reported for any `distortion`.
 
     Args:
         context: whether the context model takes part; without it the rate of y is that of the hyperprior alone.
+        cost_max: loss of a crop above which it counts as one of this loss, its gradient scaled down in proportion.
     """
     y, z = (latent.float() for latent in codec.analyse(batch.x, batch.quality))
     y_hat, z_hat = straight_through(y), straight_through(z)
@@ -71,8 +77,10 @@ def training_loss(
     bpp = (y_bits + z_bits) / (batch.x.shape[2] * batch.x.shape[3])
     mse = image_distortion(x_hat, batch.x, "mse")
     error = mse if distortion == "mse" else image_distortion(x_hat, batch.x, distortion)
-    weighted = (batch.lmbda**-0.5 * (bpp + batch.lmbda * error)).mean()
-    return Loss(weighted, bpp.mean(), mse.mean())
+    costs = batch.lmbda**-0.5 * (bpp + batch.lmbda * error)
+    if cost_max is not None:
+        costs = costs * (cost_max / costs.detach()).clamp(max=1)
+    return Loss(costs.mean(), bpp.mean(), mse.mean())
 
 
 def straight_through(x: Tensor) -> Tensor:
@@ -87,6 +95,8 @@ class LossModule(nn.Module):
         super().__init__()
         self.codec = codec
 
-    def forward(self, batch: Batch, distortion: Metric, rounding: Rounding, context: bool) -> Loss:
+    def forward(
+        self, batch: Batch, distortion: Metric, rounding: Rounding, context: bool, cost_max: float | None
+    ) -> Loss:
         """Compute `training_loss` of the codec."""
-        return training_loss(self.codec, batch, distortion, rounding, context)
+        return training_loss(self.codec, batch, distortion, rounding, context, cost_max)

@@ -52,6 +52,11 @@ class TrainConfig:
         ema: decay of the averaged weights that are validated and published.
         quality_range: qualities of crops are drawn uniformly from it.
         validate_every, save_every: seconds between validations, and between saved states.
+        graphics_share: fraction of the crops, 0..1, cut from procedural pictures (`codec.training.graphics`).
+        recolour_share: fraction of the crops, 0..1, photographs under extreme changes of colour; both shares are at
+            most 1 together.
+        cost_max: loss of a crop above which its gradient is scaled down to that of a crop of this loss, so that noise
+            and dithers, which cost ten times what photographs do, do not lead; None scales none.
         precision: bf16 runs matrix products in bfloat16; likelihoods, GDN and softmax stay in single precision.
         phases: in order; an empty tuple is one phase with the values above.
     """
@@ -69,6 +74,9 @@ class TrainConfig:
     ema: float = 0.999
     quality_range: tuple[float, float] = (QUALITY_FIRST, QUALITY_LAST)
     seed: int = 0
+    graphics_share: float = 0.0
+    recolour_share: float = 0.0
+    cost_max: float | None = None
     validate_every: float = 900.0
     save_every: float = 120.0
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -85,6 +93,10 @@ class TrainConfig:
             raise ValueError(f"ema {self.ema:g} must lie in 0..1, without 1")
         if not QUALITY_FIRST <= self.quality_range[0] <= self.quality_range[1] <= QUALITY_LAST:
             raise ValueError(f"quality_range {self.quality_range} must rise within {QUALITY_FIRST:g}..{QUALITY_LAST:g}")
+        if min(shares := (self.graphics_share, self.recolour_share)) < 0 or sum(shares) > 1:
+            raise ValueError(f"graphics_share and recolour_share {shares} must lie in 0..1, also together")
+        if self.cost_max is not None and self.cost_max <= 0:
+            raise ValueError(f"cost_max {self.cost_max:g} must be positive")
         if not 0 <= self.seed < SEEDS:
             raise ValueError(f"seed {self.seed} must lie in 0..{SEEDS - 1}")
         for phase in _resolved_phases(self):

@@ -57,6 +57,7 @@ class Trainer:
         codec.prior.quantiles.requires_grad_(False)  # no part of the loss; DDP would wait for its gradient
         self.objective = self._objective()
         self.average = {k: v.detach().clone() for k, v in codec.state_dict().items()}
+        self.parameters = dict(codec.named_parameters())  # listed once: a walk over all modules takes 0.3 ms
         self.step, self.elapsed_s, self.rollbacks = 0, 0.0, 0
         self.micro_batches = 1  # number that a batch is split into to fit into memory
         self.bad_steps = torch.zeros((), dtype=torch.int32, device=self.device)  # consecutive, counted on the device
@@ -108,7 +109,7 @@ class Trainer:
         factor = lr_factor(self.config, self.step, self.progress) * 0.5**self.rollbacks
         scale_rates(self.optimiser, factor)
         loss = self._gradients(batch, phase)
-        norm = torch.nn.utils.clip_grad_norm_(self.codec.parameters(), self.config.clip, foreach=True)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip, foreach=True)
         bad = ~norm.isfinite()
         self.optimiser.found_inf = bad.float()  # type: ignore[attr-defined]  # as GradScaler does: the kernel skips
         self.optimiser.step()
@@ -149,7 +150,7 @@ class Trainer:
         means = torch.zeros(len(Loss._fields), device=self.device)
         for part in micro_batches:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-                loss: Loss = self.objective(part, phase.distortion, phase.rounding, phase.context)
+                loss: Loss = self.objective(part, phase.distortion, phase.rounding, phase.context, self.config.cost_max)
             (loss.weighted * (len(part.x) / crops)).backward()
             means += torch.stack([value.detach() for value in loss]) * (len(part.x) / crops)
         return Loss(*means)
@@ -169,8 +170,8 @@ class Trainer:
     def _update_average(self) -> None:
         """Move the averaged weights towards the current ones, faster during the first steps."""
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        moving = [(self.average[name], p) for name, p in self.codec.named_parameters()]
-        torch._foreach_lerp_([mean for mean, _ in moving], [p for _, p in moving], 1 - decay)
+        means = [self.average[name] for name in self.parameters]
+        torch._foreach_lerp_(means, list(self.parameters.values()), 1 - decay)
 
     def _roll_back_if_diverged(self) -> None:
         """Resume from the last saved state, at half the learning rates, if too many gradients in a row were not finite.

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from codec.architecture import LINEAR_PROFILE
 from jobs.cli import printable
 from jobs.record import Outcome, Record, Score
 
@@ -16,9 +17,9 @@ def summary(records: list[Record], folder: Path | None = None) -> str:
     """Return one line for each image, their total, the names of those that failed, and where the files are."""
     scored = [(r, r.outcome) for r in records if r.outcome]
     if all(found.iters == 0 and found.plain == found.refined for _, found in scored):
-        lines = [_PLAIN, *(_plain_line(r, found.plain) for r, found in scored)] if scored else []
+        lines = [_PLAIN, *(_plain_line(r, found.plain) + _hard(found) for r, found in scored)] if scored else []
     else:
-        lines = [_HEAD, *(_line(*row) for row in scored)]
+        lines = [_HEAD, *(_line(r, found) + _hard(found) for r, found in scored)]
         if len(scored) > 1:
             lines.append(_total([found for _, found in scored]))
     lines += [f"{_short(r.input)} failed" for r in records if r.status == "failed"]
@@ -28,6 +29,11 @@ def summary(records: list[Record], folder: Path | None = None) -> str:
     if folder and (scored or skipped):
         lines.append(f"the files are in {printable(str(folder))}")
     return "\n".join(lines)
+
+
+def _hard(outcome: Outcome) -> str:
+    """Return the mark of a picture that was too hard for the model's networks."""
+    return "  linear path" if outcome.gain_profile == LINEAR_PROFILE else ""
 
 
 def _plain_line(record: Record, plain: Score) -> str:

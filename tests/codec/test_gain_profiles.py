@@ -5,12 +5,13 @@ import math
 import pytest
 import torch
 
+from codec.architecture import LINEAR_PROFILE
 from codec.bitstream.container import VERSION, VERSION_PROFILES
 from codec.coding import decode, encode, read, same_symbols
 from codec.errors import BitstreamError, ConfigError
 from codec.gain_profiles import GRID, PEAK, PEAK_RANKS, PROFILES, TAIL, TAIL_RANKS, log_gain_offsets
 from codec.identity import model_id
-from codec.images.pixels import Pixels
+from codec.images.pixels import Pixels, to_tensor
 
 
 @pytest.fixture
@@ -55,6 +56,22 @@ def test_profiles_share_weights_and_id_and_are_made_once(tiny_codec) -> None:
     level = tiny_codec.level(3.0)
     ratio = (other.gains(level) / tiny_codec.gains(level)).log()[0]
     assert torch.allclose(ratio, log_gain_offsets(4, tiny_codec.log_gain.table), atol=1e-5)
+
+
+def test_the_linear_profile_has_the_models_own_steps_and_no_networks(tiny_codec, make_codec, pixels) -> None:
+    linear = tiny_codec.with_gain_profile(tiny_codec.linear_profile)
+    level, x = linear.level(5.0), to_tensor(pixels)[..., :64, :64]
+    assert linear.gain_profile == LINEAR_PROFILE and torch.equal(linear.gains(level), tiny_codec.gains(level))
+    latents = linear.analyse(x, level)
+    gains = tiny_codec.gains(level)[..., None, None]
+    assert torch.equal(latents.y, tiny_codec.g_a.linear_latents(x) * gains)
+    assert torch.equal(latents.z, tiny_codec.analyse(x, level).z)
+    picture = linear.synthesise(latents, level)
+    assert torch.equal(picture, tiny_codec.g_s.linear_picture(latents.y / gains))
+    assert not torch.allclose(picture, tiny_codec.synthesise(latents, level))
+    paper = make_codec(transform="paper")
+    with pytest.raises(ConfigError, match=r"gain profile 7: must lie in 0\.\.6"):
+        paper.with_gain_profile(LINEAR_PROFILE)
 
 
 def test_a_profile_that_is_not_there_is_refused(tiny_codec, pixels) -> None:

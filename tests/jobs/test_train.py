@@ -64,6 +64,30 @@ def test_a_new_model(rdo_train: Train, folder: Path, capsys) -> None:
     assert "step 4: quality 1:" in capsys.readouterr().out
 
 
+def test_weights_and_log_are_exported_too_without_the_state(rdo_train_on: Train) -> None:
+    assert rdo_train_on("--steps", 2, "--export", "out/deep", "-o", "run", "photos") == 0
+    assert sorted(path.name for path in Path("out/deep").iterdir()) == ["log.jsonl", "tiny.safetensors"]
+    assert Path("out/deep/log.jsonl").read_bytes() == Path("run/log.jsonl").read_bytes()
+    exported = weights("out/deep")
+    assert all(torch.equal(tensor, exported[name]) for name, tensor in weights("run").items())
+
+
+def test_weights_that_were_just_published_are_not_measured_again(rdo_train_on: Train) -> None:
+    flags = ("--steps", 50, "--validate-every", 0, "--stop-after", 0.01, "-o", "run", "photos")
+    assert rdo_train_on(*flags) == 0
+    assert [line["step"] for line in log("run")] == [1], "after its step, and not again at the end of the call"
+
+
+def test_the_gpu_schedule_runs_with_graphics_pauses_and_goes_on(rdo_train_on: Train, monkeypatch) -> None:
+    monkeypatch.setattr("codec.training.mixing.SHEETS", 18)
+    flags = ("--schedule", "h200", "--no-compile", "--precision", "fp32", "--crop", 64, "--batch", 4, "-o", "run")
+    assert rdo_train_on(*flags, "--stop-after", 0.01, "--export", "out", "photos") == 0
+    [first] = log("out")
+    assert first["step"] >= 1 and not first["finished"] and load("out/tiny.safetensors")
+    assert rdo_train_on(*flags, "--time-budget", 0.5, "--export", "out", "photos") == 0
+    assert log("out")[-1]["finished"] and log("out")[-1]["step"] > first["step"]
+
+
 def test_a_rerun_does_no_more_and_a_longer_one_goes_on(rdo_train_on: Train) -> None:
     assert rdo_train_on("--steps", 4, "-o", "run", "photos") == 0
     trained = weights("run")
@@ -175,7 +199,10 @@ def test_a_deeper_model_starts_from_a_shallower_one(rdo_train_on: Train, tiny_co
         (["--init", "nonesuch", "photos"], "nonesuch: no such model"),
         (["--init", "small", "--config", "tiny.yaml", "photos"], "in greater depths alone"),
         (["--device", "nonesuch", "photos"], "--device nonesuch: not usable here"),
-        (["--schedule", "nonesuch", "photos"], "nonesuch: no such schedule; there are cpu, cpu-ms-ssim, h200, paper,"),
+        (
+            ["--schedule", "nonesuch", "photos"],
+            "nonesuch: no such schedule; there are cpu, cpu-broad, cpu-ms-ssim, h200, paper,",
+        ),
         (["--time-budget", "0", "photos"], "must be positive"),
         (["--stream", "0", "photos"], "--stream 0: keep at least one photo"),
         (["--threads", "0", "photos"], "--threads 0: must be at least 1"),

@@ -8,7 +8,18 @@ import torch
 from numpy.typing import NDArray
 
 from codec.architecture import ModelConfig
-from codec.networks.lapped import BLOCK, KltAnalysis, KltSynthesis, lap, lapping_matrix
+from codec.networks.lapped import (
+    BLOCK,
+    CORRECTION_MAX,
+    CORRECTION_MAX_SKIP,
+    RESIDUAL_MAX,
+    KltAnalysis,
+    KltSynthesis,
+    LappedAnalysis,
+    LappedSynthesis,
+    lap,
+    lapping_matrix,
+)
 
 Photo = Callable[..., NDArray[np.uint8]]
 
@@ -67,3 +78,38 @@ def test_linear_paths_invert_each_other_with_a_whole_basis(tiny_config: Callable
     y = analysis(x, quality)
     assert y.shape == (2, 768, 4, 6)
     torch.testing.assert_close(synthesis(y, quality), x, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("transform", ["klt", "skip"])
+def test_what_networks_add_is_limited_and_exact_within(tiny_config: Callable[..., ModelConfig], transform: str) -> None:
+    from codec.model import TRANSFORMS
+
+    torch.manual_seed(0)
+    g_a, g_s = (layer(tiny_config(transform=transform)) for layer in TRANSFORMS[transform])
+    assert isinstance(g_a, LappedAnalysis) and isinstance(g_s, LappedSynthesis)
+    x, quality = torch.rand(1, 3, 64, 64), torch.full((1,), 4.0)
+    y = g_a.linear_latents(x)
+    last_a = g_a.out if transform == "klt" else g_a.network.tail[-1]
+    last_s = g_s.out if transform == "klt" else g_s.network.up[-1]
+    limit = CORRECTION_MAX if transform == "klt" else CORRECTION_MAX_SKIP
+    with torch.no_grad():
+        for bias, added_y, added_x in ((0.05, 0.05, 0.05), (1e6, 255 * RESIDUAL_MAX, limit), (-1e6, -4080.0, -limit)):
+            last_a.bias.fill_(bias)
+            last_s.bias.fill_(bias)
+            assert torch.equal(g_a(x, quality), g_a.lapped(x - 0.5) + torch.tensor(added_y))
+            picture = g_s.unlapped(y) + torch.tensor(added_x) + 0.5
+            torch.testing.assert_close(g_s(y, quality), picture, rtol=0, atol=1e-6)
+            assert torch.equal(g_s.linear_picture(y), g_s.unlapped(y) + 0.5)
+
+
+def test_a_correction_beyond_its_limit_can_be_refined_back(tiny_config: Callable[..., ModelConfig]) -> None:
+    torch.manual_seed(0)
+    g_s = KltSynthesis(tiny_config(transform="klt"))
+    with torch.no_grad():
+        g_s.out.weight.normal_(std=0.1)
+        g_s.out.bias.fill_(5.0)
+    y = torch.randn(1, tiny_config().latent, 4, 4, requires_grad=True)
+    picture = g_s(y, torch.full((1,), 4.0)) - g_s.linear_picture(y)
+    (down,) = torch.autograd.grad(picture.sum(), y, retain_graph=True)
+    (up,) = torch.autograd.grad(-picture.sum(), y)
+    assert bool(down.any()) and not bool(up.any())

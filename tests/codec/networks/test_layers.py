@@ -7,7 +7,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from codec.networks.layers import GDN, PEDESTAL, AttentionBlock, LowerBound, NonNegative, ResidualBlock, lower_bound
+from codec.networks.layers import (
+    GDN,
+    PEDESTAL,
+    AttentionBlock,
+    LowerBound,
+    NonNegative,
+    ResidualBlock,
+    limited,
+    lower_bound,
+)
 
 OURS: dict[str, Callable[[], nn.Module]] = {
     "GDN": lambda: GDN(6),
@@ -89,6 +98,20 @@ def test_lower_bound_lets_through_what_would_lift_x(bounded: Any, x: float, upst
     assert out.item() == max(x, 1.0)
     (out * upstream).sum().backward()
     assert tensor.grad is not None and tensor.grad.item() == expected
+
+
+@pytest.mark.parametrize("limit", [0.25, torch.tensor([[0.25], [0.25]])], ids=["float", "tensor"])
+def test_limits_are_the_identity_within_and_bring_back_from_beyond(limit: float | torch.Tensor) -> None:
+    values = torch.tensor([0.1, -0.25, 0.25, 0.3, -7.0, float("nan")]).repeat(2, 1)
+    upstream = torch.tensor([[1.0], [-1.0]])
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        x = values.to(dtype, copy=True).requires_grad_()
+        out = limited(x, limit)
+        (out * upstream).sum().backward()
+        assert out.dtype == dtype and torch.equal(out[:, :3], x[:, :3]), "to the bit"
+        assert out[:, 3].tolist() == [0.25] * 2 and out[:, 4].tolist() == [-0.25] * 2 and out[:, 5].isnan().all()
+        assert x.grad is not None and x.grad[0, :5].tolist() == [1, 1, 1, 1, 0]
+        assert x.grad[1, :5].tolist() == [-1, -1, -1, 0, -1]
 
 
 def test_bounds_are_single_precision_for_doubles_too() -> None:

@@ -43,6 +43,24 @@ def test_hard_rounding_counts_the_bits_of_the_rounded_latents(tiny_codec: Codec,
     assert float(noisy.bpp) == float(still.bpp) != pytest.approx(expected, rel=1e-4)
 
 
+def test_a_crop_dearer_than_the_limit_counts_as_the_limit(make_codec: Callable[..., Codec], photo: Photo) -> None:
+    codec = make_codec().requires_grad_(True)
+    batch, table = make_batch(codec, photo), codec.log_gain.table
+    losses = [training_loss(codec, part) for part in batch.split(2)]
+    costs = [loss.weighted.item() for loss in losses]
+    limit = sum(costs) / 2
+    whole, limited = training_loss(codec, batch), training_loss(codec, batch, cost_max=limit)
+    assert whole.weighted.item() == pytest.approx(limit)
+    assert limited.weighted.item() == pytest.approx((min(costs) + limit) / 2)
+    assert limited.bpp.item() == whole.bpp.item() and limited.mse.item() == whole.mse.item()
+    factors = [min(1, limit / cost) / 2 for cost in costs]
+    expected = sum(
+        torch.autograd.grad(loss.weighted, table)[0] * factor for loss, factor in zip(losses, factors, strict=True)
+    )
+    (gradient,) = torch.autograd.grad(limited.weighted, table)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_ms_ssim_takes_the_place_of_the_mse(tiny_codec: Codec, photo: Photo) -> None:
     batch = make_batch(tiny_codec, photo, side=192)
     squared, structural = (training_loss(tiny_codec, batch, distortion) for distortion in ("mse", "ms_ssim"))

@@ -95,3 +95,11 @@ def test_plain_encoding_has_a_table_of_its_own() -> None:
 def test_names_hold_no_orders_for_the_terminal() -> None:
     assert len(summary([replace(DONE, input="a\nb\x1b[2J\udcff.png")]).splitlines()) == 2
     assert "a\\nb\\x1b[2J\\udcff.png" in summary([replace(DONE, input="a\nb\x1b[2J\udcff.png")])
+
+
+def test_a_picture_coded_along_the_linear_path_is_marked() -> None:
+    hard = replace(DONE, outcome=replace(OUTCOME, gain_profile=7))
+    plain = replace(hard, outcome=replace(OUTCOME, refined=PLAIN, iters=0, gain_percent=0.0, gain_profile=7))
+    for record in (hard, plain):
+        assert summary([record]).splitlines()[1].endswith("  linear path")
+    assert "linear path" not in summary([DONE])
