@@ -19,7 +19,7 @@ NAMES = "mse, ms-ssim, visual or visual:SHARE"
 
 @dataclass(frozen=True)
 class Tune:
-    """What refinement is to be good at.
+    """Aim of refinement: what it is to be good at.
 
     Attributes:
         distortion: to be minimised, not yet fitted to a picture.
