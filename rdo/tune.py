@@ -31,6 +31,11 @@ class Tune:
     gain_profiles: tuple[int, ...] = (0,)
     presets: str = ""
 
+    @property
+    def middle_profile(self) -> int:
+        """Gain profile under a goal, for which none is chosen by cost."""
+        return self.gain_profiles[len(self.gain_profiles) // 2]
+
 
 def tune_of(name: str | None, codec: Refinable) -> Tune:
     """Return the tuning of a name; None is what the codec was trained for.
