@@ -41,7 +41,7 @@ def build_report(
     by_effort = group_by_effort(records)
     main = by_effort[-1] if by_effort else []
     first = main[0] if main else None
-    series = series_of(main, classical)
+    series = series_of(main, classical, plain=[*records, *main])
     images = complete_images(*series.values()) if series else []
     peers = {metric.name: best_ladders(series, metric) for metric in METRICS if _is_measured(series, metric)}
     best = {name: found.best for name, found in peers.items()}
@@ -107,8 +107,12 @@ def _curve(series: Series, images: list[str]) -> CodecCurve:
         ms_ssim=[] if means is None else means.ms_ssim,
         ms_ssim_db=[] if means is None else means.ms_ssim_db,
         ssimulacra2=[] if means is None else means.ssimulacra2,
+        butteraugli_db=[] if means is None else means.butteraugli_db,
         points={
-            image: [(p.bpp, p.psnr_db, p.ms_ssim, p.seconds, p.bytes, p.ssimulacra2) if p else None for p in row]
+            image: [
+                (p.bpp, p.psnr_db, p.ms_ssim, p.seconds, p.bytes, p.ssimulacra2, p.butteraugli) if p else None
+                for p in row
+            ]
             for image, row in series.points.items()
         },
         family=codec_of(series.codec),

@@ -5,13 +5,13 @@ import io
 
 from jobs.cli import printable
 from jobs.comparing.comparison import Comparison, Published
-from jobs.comparing.metrics import METRICS, MS_SSIM, PSNR, Metric
+from jobs.comparing.metrics import METRICS, PSNR, SCALES, Metric
 from jobs.comparing.points import PLAIN, REFINED
 from jobs.comparing.report import Report
 from jobs.comparing.savings import Saving
 from rdo.rd_curves import Interval
 
-COLUMNS = ("image", "codec", "setting", "bytes", "bpp", "psnr_db", "ms_ssim", "ssimulacra2", "seconds")
+COLUMNS = ("image", "codec", "setting", "bytes", "bpp", "psnr_db", "ms_ssim", "ssimulacra2", "butteraugli", "seconds")
 
 
 def as_csv(report: Report) -> str:
@@ -23,8 +23,8 @@ def as_csv(report: Report) -> str:
         for image, row in sorted(curve.points.items()):
             for setting, point in zip(curve.settings, row, strict=True):
                 if point is not None:
-                    bpp, psnr_db, ms_ssim, seconds, size, ssimulacra2 = point
-                    scores = psnr_db, ms_ssim, ssimulacra2
+                    bpp, psnr_db, ms_ssim, seconds, size, *visual = point
+                    scores = psnr_db, ms_ssim, *visual
                     writer.writerow((_cell(image), curve.codec, setting, size, bpp, *scores, seconds))
     return text.getvalue()
 
@@ -64,7 +64,7 @@ def _bd_rates(report: Report, metric: Metric) -> str:
         "picture's own and its wins, ties and losses. The shared range is given in its unit and as part of the "
         "narrower curve's own. A codec with several tunings or efforts is shown with the best on this metric."
     )
-    scale = ", as -10 log10(1 - MS-SSIM)" if metric == MS_SSIM else ""
+    scale = f", as {SCALES[metric.name]}" if metric.name in SCALES else ""
     lines = [
         f"BD-rate on {metric.title}{scale}, negative is smaller at equal {metric.title}"
         + (explained if metric == PSNR else "."),
