@@ -14,7 +14,9 @@ from codec.lazy import lazy_attribute
 
 if TYPE_CHECKING:
     from codec.architecture import lmbda_of
+    from codec.bitstream.boxes import Box
     from codec.bitstream.container import unpack
+    from codec.bitstream.tiles import Rect
     from codec.checkpoint import installed_models
     from codec.coding import Decoded, decode, encode, read, write
     from codec.errors import BitstreamError, CheckpointError, ConfigError, ImageError, RdoError
@@ -26,14 +28,16 @@ if TYPE_CHECKING:
     from codec.loading import load
 
 __all__ = [
-    "AnyCodec", "BitstreamError", "CheckpointError", "ConfigError", "Decoded", "ImageError", "ImagePolicy", "Latents",
-    "Pixels", "RdoError", "decode", "encode", "installed_models", "lmbda_of", "load", "model_id", "read", "read_image",
+    "AnyCodec", "BitstreamError", "Box", "CheckpointError", "ConfigError", "Decoded", "ImageError", "ImagePolicy", "Latents",
+    "Pixels", "RdoError", "Rect", "decode", "encode", "installed_models", "lmbda_of", "load", "model_id", "read", "read_image",
     "to_tensor", "unpack", "write", "write_png",
 ]  # fmt: skip
 
 _MODULES = {
     "architecture": ("lmbda_of",),
+    "bitstream.boxes": ("Box",),
     "bitstream.container": ("unpack",),
+    "bitstream.tiles": ("Rect",),
     "checkpoint": ("installed_models",),
     "coding": ("Decoded", "decode", "encode", "read", "write"),
     "errors": ("BitstreamError", "CheckpointError", "ConfigError", "ImageError", "RdoError"),

@@ -11,29 +11,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from codec.architecture import on_header_grid
-from codec.bitstream.container import Header, check_size, pack, symbols_crc, unpack
-from codec.bitstream.range_coder import SYMBOL_MAX
-from codec.bitstream.symbols import DRIFT
+from codec.architecture import PIXELS_MAX, on_header_grid
+from codec.bitstream.boxes import Box
+from codec.bitstream.container import Contents, Header, check_size, pack, unpack
+from codec.bitstream.tiles import TILE, Rect, tiles_of
 from codec.errors import BitstreamError, ConfigError
 from codec.identity import model_id
-from codec.images.pixels import Pixels, crop, from_tensor, pad, to_tensor
+from codec.images.pixels import Pixels, pad
 from codec.interface import AnyCodec, Latents, Refinable, rounded
+from codec.tiling import from_streams, picture_of, plain_latents_of, tile_side, tiles_needed, to_streams
 
 SYMBOL_TOLERANCE = 0.25  # quantisation steps: nearer latents are one symbol, as their grids differ by rounding errors
 
 
 class Decoded(NamedTuple):
-    """Contents of a file: pixels, the latents on the writer's grid (batch 1) and the header."""
+    """Contents of a file.
+
+    Attributes:
+        pixels: of the whole picture, or of the part that was asked for.
+        latents: on the writer's grid (batch 1), of all tiles that were decoded.
+        header: of the whole picture.
+        boxes: typed data besides the picture.
+        damage: of a salvaged file, what was lost, one text for each part.
+    """
 
     pixels: Pixels
     latents: Latents
     header: Header
+    boxes: tuple[Box, ...] = ()
+    damage: tuple[str, ...] = ()
 
 
 class Verified(NamedTuple):
@@ -43,46 +52,96 @@ class Verified(NamedTuple):
     pixels: Pixels
 
 
-def encode(codec: AnyCodec, pixels: Pixels, quality: float | None = None) -> bytes:
+def encode(
+    codec: AnyCodec,
+    pixels: Pixels,
+    quality: float | None = None,
+    *,
+    tile: int = TILE,
+    boxes: tuple[Box, ...] = (),
+) -> bytes:
     """Encode an 8-bit picture plainly, in one forward pass and without refinement, and return the file's bytes.
 
     Args:
         quality: None takes the codec's default.
+        tile: side in pixels of the tiles that a large picture is cut into, a multiple of 64; 0 cuts none.
+        boxes: typed data besides the picture.
 
     Raises:
         ConfigError: a quality that the codec does not have.
-        BitstreamError: the picture is larger than the format holds.
+        BitstreamError: the picture or the boxes are larger than the format holds.
     """
-    check_size(pixels.width, pixels.height)
+    width, height = pixels.width, pixels.height
+    tile = tile_side(codec, width, height, tile)
+    check_size(width, height, tile)
     quality = codec.default_quality if quality is None else quality
     level = codec.level(quality)
     with coding_arithmetic():
-        latents = plain_latents(codec, to_tensor(pixels).to(level.device), level)
-    return write(codec, latents, pixels.width, pixels.height, quality, pixels.grey)
+        latents = plain_latents_of(codec, pixels, level, tile)
+    return write(codec, latents, width, height, quality, pixels.grey, tile=tile, boxes=boxes)
 
 
-def decode(codec: AnyCodec, data: bytes) -> Decoded:
+def decode(
+    codec: AnyCodec,
+    data: bytes,
+    *,
+    crop: Rect | None = None,
+    salvage: bool = False,
+    pixels_max: int = PIXELS_MAX,
+) -> Decoded:
     """Decode the bytes of a file to pixels.
 
+    Args:
+        crop: rectangle to decode, of which only the tiles that it needs are read; None is the whole picture. The pixels
+            are those of the whole picture.
+        salvage: of a file of several tiles, decode those that are not damaged, and return what is lost in `damage`.
+        pixels_max: pixels of the tiles to be decoded, for more of which no memory is taken.
+
     Raises:
-        BitstreamError: the bytes are no intact file of this model.
+        BitstreamError: the bytes are no intact file of this model, or of too large a picture.
+        ConfigError: the crop is not within the picture.
     """
-    header, latents = read(codec, data)
-    writer = codec.with_gain_profile(header.gain_profile)
+    contents = unpack(data, salvage)
+    header = contents.header
+    whole = Rect(0, 0, header.width, header.height)
+    wanted = whole if crop is None else Rect(*crop)
+    if not whole.contains(wanted):
+        at = f"{wanted.width}x{wanted.height}+{wanted.left}+{wanted.top}"
+        raise ConfigError(f"crop {at}: must lie within the picture, {header.width}x{header.height} pixels")
+    writer, level = _writer(codec, header)
+    area = tiles_needed(codec, header, wanted)
+    _check_pixels(area, pixels_max)
     with coding_arithmetic():
-        x_hat = writer.synthesise(latents, writer.level(header.quality))
-    pixels = from_tensor(crop(x_hat, header.height, header.width).cpu(), header.grey)
-    return Decoded(pixels, latents, header)
+        latents = from_streams(writer, contents, level, area)
+        samples = picture_of(writer, latents, level, contents, area=area, wanted=wanted)
+    return Decoded(Pixels(samples, header.grey), latents, header, contents.boxes, contents.damage)
 
 
-def write(codec: AnyCodec, latents: Latents, width: int, height: int, quality: float, grey: bool) -> bytes:
+def write(
+    codec: AnyCodec,
+    latents: Latents,
+    width: int,
+    height: int,
+    quality: float,
+    grey: bool,
+    *,
+    tile: int = TILE,
+    exact: bytes = b"",
+    boxes: tuple[Box, ...] = (),
+) -> bytes:
     """Encode rounded latents (batch 1) of a picture of width x height pixels, and return the file's bytes.
+
+    Args:
+        tile: side in pixels of the tiles that a large picture is cut into, a multiple of 64; 0 cuts none.
+        exact: exact section.
+        boxes: typed data besides the picture.
 
     Raises:
         ConfigError: a quality that the codec does not have, or latents that are not of this size.
         BitstreamError: latents that are NaN or infinite, or more pixels or data than the format holds.
     """
-    check_size(width, height)
+    tile = tile_side(codec, width, height, tile)
+    check_size(width, height, tile)
     shapes = codec.latent_shapes(width, height)
     if (tuple(latents.y.shape), tuple(latents.z.shape)) != shapes:
         raise ConfigError(
@@ -91,51 +150,54 @@ def write(codec: AnyCodec, latents: Latents, width: int, height: int, quality: f
     codec.check_ready()
     if not all(bool(v.isfinite().all()) for v in latents):
         raise BitstreamError("the latents are not finite numbers: the model's weights do not suit this picture")
-    level = codec.level(quality)
+    level, tiles = codec.level(quality), tiles_of(width, height, tile)
     with coding_arithmetic():
-        words, crc = codec.to_words(latents, level), _crc(codec, latents, level)
-    header = Header(model_id(codec), width, height, on_header_grid(quality), grey, crc, codec.gain_profile)
-    return pack(header, words)
+        streams = to_streams(codec, latents, level, tiles, bool(tile or exact or boxes))
+    header = Header(model_id(codec), width, height, on_header_grid(quality), grey, codec.gain_profile, tile)
+    return pack(Contents(header, tuple(streams), exact, boxes))
 
 
-def read(codec: AnyCodec, data: bytes) -> tuple[Header, Latents]:
+def read(codec: AnyCodec, data: bytes, pixels_max: int = PIXELS_MAX) -> tuple[Header, Latents]:
     """Decode the bytes of a file to its header and its rounded latents (batch 1), after every check.
 
     The latents are in quantisation steps of `codec.with_gain_profile(header.gain_profile)`, whatever profile `codec`
     has.
 
+    Args:
+        pixels_max: largest picture to take memory for.
+
     Raises:
-        BitstreamError: the bytes are no intact file of this model, or decode differently on this machine.
+        BitstreamError: the bytes are no intact file of this model, of too large a picture, or decode differently on
+            this machine.
     """
-    header, words = unpack(data)
-    codec.check_ready()
-    if header.model_id != model_id(codec):
-        raise BitstreamError(
-            f"written by model {header.model_id.hex()}, this is {codec.config.name} {model_id(codec).hex()}: "
-            "name the model that wrote it with --model"
-        )
-    try:
-        codec = codec.with_gain_profile(header.gain_profile)
-    except ConfigError as error:
-        raise BitstreamError(f"forged header: {error}") from error
-    level = codec.level(header.quality)
-    codec.check_stream_length(len(words), header.width, header.height)
+    contents = unpack(data)
+    whole = Rect(0, 0, contents.header.width, contents.header.height)
+    _check_pixels(whole, pixels_max)
+    writer, level = _writer(codec, contents.header)
     with coding_arithmetic():
-        latents = codec.from_words(words, header.width, header.height, level)
-        if _crc(codec, latents, level) != header.symbols_crc:
-            raise BitstreamError(DRIFT)
-    return header, latents
+        latents = from_streams(writer, contents, level, whole)
+    return contents.header, latents
 
 
-def write_verified(codec: AnyCodec, latents: Latents, pixels: Pixels, quality: float) -> Verified:
-    """Write the file of a picture's rounded latents and decode it from its bytes.
+def write_verified(
+    codec: AnyCodec,
+    latents: Latents,
+    pixels: Pixels,
+    quality: float,
+    *,
+    tile: int = TILE,
+    exact: bytes = b"",
+    boxes: tuple[Box, ...] = (),
+) -> Verified:
+    """Write the file of a picture's rounded latents and decode it from its bytes; arguments are those of `write`.
 
     Raises:
         ConfigError: a quality that the codec does not have.
         BitstreamError: decoding gives other latents.
     """
-    data = write(codec, latents, pixels.width, pixels.height, quality, pixels.grey)
-    decoded = decode(codec, data)
+    size = pixels.width, pixels.height
+    data = write(codec, latents, *size, quality, pixels.grey, tile=tile, exact=exact, boxes=boxes)
+    decoded = decode(codec, data, pixels_max=size[0] * size[1])
     if not same_symbols(decoded.latents, latents):
         raise BitstreamError("the written file decodes to other symbols: please report this picture and settings")
     return Verified(data, decoded.pixels)
@@ -175,11 +237,29 @@ def products(precision: str) -> Iterator[None]:
             kind.fp32_precision = precision
 
 
-def _crc(codec: AnyCodec, latents: Latents, level: Tensor) -> int:
-    """Return the checksum of the symbols of z, then of y: the integers round(latent - grid)."""
-    y, z = (_symbols(v - g) for v, g in zip(latents, codec.grid(latents, level), strict=True))
-    return symbols_crc(z, y)
+def _writer(codec: AnyCodec, header: Header) -> tuple[AnyCodec, Tensor]:
+    """Return the codec with the gain profile that wrote a file, and the file's quality (1,).
+
+    Raises:
+        BitstreamError: another model wrote it.
+    """
+    codec.check_ready()
+    if header.model_id != model_id(codec):
+        raise BitstreamError(
+            f"written by model {header.model_id.hex()}, this is {codec.config.name} {model_id(codec).hex()}: "
+            "name the model that wrote it with --model"
+        )
+    if header.tile and not codec.tile_halo:
+        raise BitstreamError(f"forged header: {codec.config.name} has no tiles")
+    try:
+        codec = codec.with_gain_profile(header.gain_profile)
+        return codec, codec.level(header.quality)
+    except ConfigError as error:
+        raise BitstreamError(f"forged header: {error}") from error
 
 
-def _symbols(steps: Tensor) -> NDArray[np.int32]:
-    return steps.round().clamp(-SYMBOL_MAX, SYMBOL_MAX).to(torch.int32).cpu().numpy()
+def _check_pixels(area: Rect, pixels_max: int) -> None:
+    """Raise where the tiles that are to be decoded are larger than a caller takes memory for."""
+    if area.width * area.height > pixels_max:
+        limit = f"{pixels_max / 1e6:g} megapixels"
+        raise BitstreamError(f"{area.width}x{area.height} pixels: over {limit}: raise --max-megapixels, or --crop it")

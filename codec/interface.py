@@ -120,6 +120,16 @@ class Refinable(Priced, Protocol):
         return 0
 
     @property
+    def tile_halo(self) -> int:
+        """Pixels around a tile that its latents and its pixels are computed from; 0 (default): pictures are one tile.
+
+        A multiple of 64: what lies further away changes neither by more than rounding errors, and what lies twice as
+        far away has no influence at all. It must be 0 unless `stride` is 64, the grid is zero, and y and z have a
+        position for each 16x16 and 64x64 pixels.
+        """
+        return 0
+
+    @property
     def supports_bf16(self) -> bool:
         """Tell whether a search may run the networks under bfloat16 autocast on a GPU. Default: no."""
         return False

@@ -21,14 +21,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from codec.architecture import Metric, ModelConfig, Shape, latent_shapes, lmbda_of
+from codec.architecture import STRIDE, Metric, ModelConfig, Shape, latent_shapes, lmbda_of
 from codec.bitstream.symbols import read_symbols, write_symbols
 from codec.errors import BitstreamError, ConfigError
 from codec.gain_profiles import PROFILES, log_gain_offsets
 from codec.interface import AnyCodec, Latents, rate
 from codec.networks.baselines import make_context
 from codec.networks.context import Mixture, pick
-from codec.networks.lapped import KltAnalysis, KltSynthesis, SkipAnalysis, SkipSynthesis
+from codec.networks.lapped import KltAnalysis, KltSynthesis, SkipAnalysis, SkipSynthesis, synthesis_reach
 from codec.networks.likelihoods import FactorisedPrior, StepMixture, in_steps, mixture_bits
 from codec.networks.transforms import HyperAnalysis, HyperSynthesis, PaperAnalysis, PaperSynthesis, RateTable
 from codec.weight_cache import cached_by_weights
@@ -81,6 +81,15 @@ class Codec(nn.Module, AnyCodec):
     def distortion(self) -> Metric:
         """Training objective."""
         return self.config.distortion
+
+    @property
+    def tile_halo(self) -> int:
+        """Pixels around a tile that its latents and its pixels are computed from: half of what has any influence.
+
+        Measured on a photograph, y changes by less than 1e-4 of a step by what lies further away, pixels by less than
+        2.4e-4 levels with `small` and 8e-3 with `base-skip`.
+        """
+        return -(-synthesis_reach(self.config) // (2 * STRIDE)) * STRIDE
 
     @property
     def strip_rows(self) -> int:

@@ -91,12 +91,13 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
     Raises:
         BitstreamError: the bytes are no intact .rdo file.
     """
-    from codec.bitstream.container import HEADER_BYTES, unpack
+    from codec.bitstream.container import unpack
     from codec.coding import read
     from codec.identity import model_id
     from jobs.comparing.bit_split import estimate_bits
 
-    header, _ = unpack(data)
+    contents = unpack(data)
+    header = contents.header
     known = header.model_id == model_id(codec)
     y_bytes = z_bytes = None
     if known:
@@ -114,7 +115,7 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
         grey=header.grey,
         model_id=header.model_id.hex(),
         model=codec.config.name if known else None,
-        header_bytes=HEADER_BYTES,
+        header_bytes=contents.header_bytes,
         y_bytes_est=y_bytes,
         z_bytes_est=z_bytes,
         overhead_bytes=None if y_bytes is None or z_bytes is None else len(data) - y_bytes - z_bytes,

@@ -21,11 +21,12 @@ OWNERS = {
     "matplotlib": {"jobs/measuring/plot.py"},
 }
 FLOORS = (  # inside codec: each imports from its own floor and those before
-    "errors.py files.py lazy.py settings.py architecture.py interface.py weight_cache.py bitstream/container.py",
+    "errors.py files.py lazy.py settings.py architecture.py interface.py weight_cache.py bitstream/container.py "
+    "bitstream/tiles.py bitstream/boxes.py",
     "images/ metrics/",
     "networks/",
     "bitstream/",
-    "gain_profiles.py model.py identity.py config_files.py shards.py checkpoint.py coding.py",
+    "gain_profiles.py model.py identity.py config_files.py shards.py checkpoint.py tiling.py coding.py",
     "model_card.py zoo/ training/",
     "loading.py",
     "__init__.py",

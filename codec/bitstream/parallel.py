@@ -1,15 +1,20 @@
-"""Array work on all threads of this process: NumPy releases the interpreter's lock within an operation on large arrays.
+"""Work on all threads of this process: NumPy and torch release the interpreter's lock within an operation.
 
 The invariant: results do not depend on the number of threads, which is `torch.get_num_threads()`.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import TypeVar
 
 import torch
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+WORKERS_MAX = 4  # items at a time: each takes memory
 CHUNK = 1 << 15  # symbols: large enough to pay for the switch between threads, small enough for the L2 cache
 
 
@@ -35,6 +40,29 @@ def parallel_for(work: Callable[[slice], None], count: int) -> None:
     every_nth(0)
     for other in others:
         other.result()
+
+
+def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], device: torch.device) -> list[Result]:
+    """Call `work`, without gradients, on every item, and return the results in order.
+
+    On a CPU `WORKERS_MAX` items are worked on at a time, as far as there are threads, each by one thread: so sums are
+    made in the same order whatever their number. On another device it is one item after the other.
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        with torch.no_grad():
+            return [work(item) for item in items]
+
+    def alone(item: Item) -> Result:
+        torch.set_num_threads(1)  # of the calling thread, with OpenMP
+        with torch.no_grad():  # likewise
+            return work(item)
+
+    try:
+        with ThreadPoolExecutor(min(threads, WORKERS_MAX)) as pool:
+            return list(pool.map(alone, items))
+    finally:
+        torch.set_num_threads(threads)  # MKL has one number for all threads
 
 
 @cache

@@ -130,6 +130,14 @@ class SkipSynthesis(LappedSynthesis):
         return self.unlapped(y) + 0.5 + self.network(y, quality)
 
 
+def synthesis_reach(config: ModelConfig) -> int:
+    """Return how many pixels away, at most, a position of y has any influence on the output of a config's `g_s`."""
+    lapped = BLOCK // 2 + CELL * (2 * config.synthesis_blocks + 1)  # two 3x3 convolutions a block on cells, one after
+    # four 3x3 convolutions of the residual blocks and one of each upsampling; three 3x3 of the attention at half size
+    paper = BLOCK * (4 + 1) + BLOCK // 2 + BLOCK // 4 + BLOCK // 8 + 2 * 3
+    return {"klt": lapped, "paper": paper, "skip": max(paper, BLOCK // 2)}[config.transform]
+
+
 def lap(x: Tensor, matrix: Tensor) -> Tensor:
     """Apply a (16, 16) matrix across every inner block border of x (B, C, H, W), in columns and in rows.
 

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from codec.architecture import STRIDE
@@ -52,7 +54,7 @@ class ContextStage(NamedTuple):
 
 def prepare(codec: Codec, pixels: Pixels, quality: float) -> StageInputs:
     """Encode a picture without refinement and compute the inputs of every stage."""
-    data = encode(codec, pixels, quality)
+    data = encode(codec, pixels, quality, tile=0)
     level = codec.level(quality)
     latents = read(codec, data)[1]
     with coding_arithmetic():
@@ -65,7 +67,7 @@ def coding_stages(inputs: StageInputs) -> dict[str, Stage]:
     """Return encoding and decoding of whole files, the entropy coder alone, and a step of refinement."""
     mixtures = _group_mixtures(inputs)
     return {
-        "encode": lambda: encode(inputs.codec, inputs.pixels, float(inputs.level)),
+        "encode": lambda: encode(inputs.codec, inputs.pixels, float(inputs.level), tile=0),
         "decode": lambda: decode(inputs.codec, inputs.data),
         "entropy coding": lambda: _code_symbols(inputs, mixtures, None),
         "entropy decoding": lambda: _code_symbols(inputs, mixtures, inputs.data),
@@ -152,11 +154,18 @@ def _code_symbols(inputs: StageInputs, mixtures: list[StepMixture], data: bytes 
     """Write every symbol of z and y with an entropy coder, or read them from a file's `data`."""
     known = inputs.codec.context.tokens(inputs.latents.y)
     writer = SymbolWriter()
-    coder = writer if data is None else SymbolReader(unpack(data)[1])
+    coder = writer if data is None else SymbolReader(_words(data))
     code_z(inputs.codec, coder, inputs.latents.z.shape, inputs.latents.z if data is None else None)
     for group, mixture in enumerate(mixtures):
         code_group(coder, mixture, known[:, group] if data is None else None)
     writer.finish()
+
+
+def _words(data: bytes) -> NDArray[np.uint32]:
+    """Return the words of a file of one tile."""
+    [stream] = unpack(data).streams
+    assert stream is not None
+    return stream.words
 
 
 def _without_gradient(stage: Stage) -> Stage:

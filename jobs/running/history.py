@@ -160,7 +160,7 @@ def _refusal(item: Item, error: str) -> Record:
 def _pixels(path: Path) -> int | None:
     """Return the number of pixels of a .rdo file, None where it is damaged or none."""
     try:
-        header, _ = unpack(path.read_bytes())
+        header = unpack(path.read_bytes()).header
     except (BitstreamError, OSError):
         return None
     return header.width * header.height

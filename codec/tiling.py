@@ -1,0 +1,189 @@
+"""Pictures of several tiles through a codec: its networks and its entropy coder run on one tile at a time.
+
+    pixels of a tile and its halo --analyse--> y, z --cut the halo off, round--> latents of the tile --> stream
+    stream --> latents of the tile;  those of the tile and its halo --synthesise--> cut the halo off --> 8-bit pixels
+
+The latents of a whole picture are those of its tiles side by side. Only the analysis and the synthesis look across the
+edges of a tile, `tile_halo` pixels far; z, its prior and the context model of y do not. The invariant: what is computed
+for a tile depends neither on which other tiles are wanted nor on the number of threads, so that a part of a picture is
+the same, pixel for pixel, whether it is decoded alone or with the rest.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from codec.architecture import STRIDE, Y_PIXELS
+from codec.bitstream.container import Contents, Header, Stream, symbols_crc
+from codec.bitstream.parallel import side_by_side
+from codec.bitstream.range_coder import SYMBOL_MAX
+from codec.bitstream.symbols import DRIFT
+from codec.bitstream.tiles import Rect, tile_count, tiles_of
+from codec.errors import BitstreamError
+from codec.images.pixels import Pixels, Samples, crop, from_tensor, pad, to_tensor
+from codec.interface import AnyCodec, Latents, Refinable, rounded
+
+Result = TypeVar("Result")
+
+GREY_LEVEL = 128  # of pixels that are lost
+
+
+def tile_side(codec: Refinable, width: int, height: int, tile: int) -> int:
+    """Return the side of the tiles of a picture: `tile`, or 0 where the picture or the codec has but one."""
+    return tile if codec.tile_halo and tile_count(width, height, tile) > 1 else 0
+
+
+def tiles_needed(codec: Refinable, header: Header, wanted: Rect) -> Rect:
+    """Return the rectangle of the tiles whose latents have any influence on a rectangle of a picture."""
+    around = wanted.grown(2 * codec.tile_halo, header.width, header.height)
+    needed = [tile for tile in tiles_of(header.width, header.height, header.tile) if tile.meets(around)]
+    return Rect(needed[0].left, needed[0].top, needed[-1].right, needed[-1].bottom)
+
+
+def plain_latents_of(codec: Refinable, pixels: Pixels, level: Tensor, tile: int) -> Latents:
+    """Return the rounded latents (batch 1) of plain encoding of a picture in tiles of a side."""
+
+    def analysed(rect: Rect) -> Latents:
+        around = rect.grown(codec.tile_halo, pixels.width, pixels.height)
+        x = to_tensor(Pixels(pixels.data[around.top : around.bottom, around.left : around.right], pixels.grey))
+        latents = codec.analyse(pad(x.to(level.device), codec.stride), level)
+        own = _cut(latents, around, rect)
+        return rounded(own, codec.grid(own, level))
+
+    whole = Rect(0, 0, pixels.width, pixels.height)
+    return _latents_of(codec, whole, analysed, tiles_of(*whole.size, tile))
+
+
+def picture_of(
+    codec: Refinable, latents: Latents, level: Tensor, contents: Contents, *, area: Rect, wanted: Rect
+) -> Samples:
+    """Decode a rectangle of a picture, uint8 (H, W, 3), from latents of its tiles; those that are damaged are grey.
+
+    Args:
+        latents: of `area`.
+        contents: header and streams of the file.
+        area: rectangle that `tiles_needed` returns; latents beyond it count as 0.
+        wanted: rectangle to decode.
+    """
+    header = contents.header
+    samples = np.full((wanted.height, wanted.width, 3), GREY_LEVEL, np.uint8)
+
+    def show(tile: Rect) -> None:
+        around = tile.grown(codec.tile_halo, header.width, header.height)
+        x_hat = codec.synthesise(_padded(codec, latents, area, around), level)
+        x_hat = crop(x_hat[..., tile.top - around.top :, tile.left - around.left :], tile.height, tile.width)
+        shown = tile.common(wanted)
+        samples[_window(shown, wanted)] = from_tensor(x_hat, header.grey).data[_window(shown, tile)]
+
+    tiles = tiles_of(header.width, header.height, header.tile)
+    intact = [tile for tile, stream in zip(tiles, contents.streams, strict=True) if stream is not None]
+    _for_each(show, [tile for tile in intact if tile.meets(wanted)], codec, alone=len(tiles) == 1)
+    return samples
+
+
+def to_streams(codec: AnyCodec, latents: Latents, level: Tensor, tiles: list[Rect], may_be_empty: bool) -> list[Stream]:
+    """Encode the latents of a picture, tile by tile.
+
+    Args:
+        tiles: of the picture.
+        may_be_empty: whether a tile whose symbols are all 0 has no words.
+    """
+    whole = Rect(0, 0, tiles[-1].right, tiles[-1].bottom)
+
+    def stream(tile: Rect) -> Stream:
+        own = _cut(latents, whole, tile)
+        if may_be_empty and codec.tile_halo and not any(bool(v.any()) for v in own):
+            return Stream(np.zeros(0, np.uint32), _crc(codec, own, level))
+        return Stream(codec.to_words(own, level), _crc(codec, own, level))
+
+    return _for_each(stream, tiles, codec, alone=len(tiles) == 1)
+
+
+def from_streams(codec: AnyCodec, contents: Contents, level: Tensor, area: Rect) -> Latents:
+    """Decode the latents of an area of whole tiles; those of damaged tiles are 0.
+
+    Raises:
+        BitstreamError: a stream that decodes differently on this machine.
+    """
+    header = contents.header
+    tiles = tiles_of(header.width, header.height, header.tile)
+    streams = dict(zip(tiles, contents.streams, strict=True))
+    empty_is_zero = contents.has_extras and bool(codec.tile_halo)
+
+    def decoded(tile: Rect) -> Latents:
+        stream = streams[tile]
+        if stream is None or (empty_is_zero and not len(stream.words)):
+            latents = Latents(*(torch.zeros(shape, device=codec.device) for shape in codec.latent_shapes(*tile.size)))
+        else:
+            codec.check_stream_length(len(stream.words), *tile.size)
+            latents = codec.from_words(stream.words, *tile.size, level)
+        if stream is not None and _crc(codec, latents, level) != stream.symbols_crc:
+            raise BitstreamError(DRIFT)
+        return latents
+
+    return _latents_of(codec, area, decoded, [tile for tile in tiles if tile.meets(area)])
+
+
+def _latents_of(codec: Refinable, area: Rect, work: Callable[[Rect], Latents], tiles: list[Rect]) -> Latents:
+    """Return the latents of an area, put together from those that `work` returns of each of its tiles."""
+    if [area] == tiles:
+        return _for_each(work, tiles, codec, alone=True)[0]
+    whole = Latents(*(torch.empty(shape, device=codec.device) for shape in codec.latent_shapes(*area.size)))
+
+    def put(tile: Rect) -> None:
+        for target, part in zip(_cut(whole, area, tile), work(tile), strict=True):
+            target.copy_(part)
+
+    _for_each(put, tiles, codec, alone=False)
+    return whole
+
+
+def _for_each(work: Callable[[Rect], Result], tiles: list[Rect], codec: Refinable, *, alone: bool) -> list[Result]:
+    """Call `work` on tiles: one that is a whole picture has all threads, of others several at a time have one each."""
+    return [work(tile) for tile in tiles] if alone else side_by_side(work, tiles, codec.device)
+
+
+def _cut(latents: Latents, area: Rect, part: Rect) -> Latents:
+    """Return the latents of a part of an area, whose left and top edges are multiples of 64; they share memory."""
+    if part == area:
+        return latents
+
+    def of(v: Tensor, px: int) -> Tensor:
+        rows, columns = (
+            slice((low - origin) // px, (high - origin + STRIDE - 1) // STRIDE * (STRIDE // px))
+            for low, high, origin in ((part.top, part.bottom, area.top), (part.left, part.right, area.left))
+        )
+        return v[..., rows, columns]
+
+    return Latents(of(latents.y, Y_PIXELS), of(latents.z, STRIDE))
+
+
+def _padded(codec: Refinable, latents: Latents, area: Rect, part: Rect) -> Latents:
+    """Return a copy of the latents of a part that may reach beyond their area, where they are 0."""
+    if part == area:
+        return latents
+    padded = Latents(*(torch.zeros(shape, device=codec.device) for shape in codec.latent_shapes(*part.size)))
+    common = part.common(area)
+    for target, known in zip(_cut(padded, part, common), _cut(latents, area, common), strict=True):
+        target.copy_(known)
+    return padded
+
+
+def _window(part: Rect, whole: Rect) -> tuple[slice, slice]:
+    """Return the rows and columns of a part within the pixels of a whole."""
+    rows = slice(part.top - whole.top, part.bottom - whole.top)
+    return rows, slice(part.left - whole.left, part.right - whole.left)
+
+
+def _crc(codec: AnyCodec, latents: Latents, level: Tensor) -> int:
+    """Return the checksum of the symbols of z, then of y: the integers round(latent - grid)."""
+    y, z = (_symbols(v - g) for v, g in zip(latents, codec.grid(latents, level), strict=True))
+    return symbols_crc(z, y)
+
+
+def _symbols(steps: Tensor) -> NDArray[np.int32]:
+    return steps.round().clamp(-SYMBOL_MAX, SYMBOL_MAX).to(torch.int32).cpu().numpy()
