@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from codec.bitstream.container import unpack
     from codec.bitstream.tiles import Rect
     from codec.checkpoint import installed_models
-    from codec.coding import Decoded, decode, encode, read, write
+    from codec.coding import Decoded, decode, read, write
+    from codec.encoding import encode
     from codec.errors import BitstreamError, CheckpointError, ConfigError, ImageError, RdoError
     from codec.identity import model_id
     from codec.images.formats import write_png
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
     from codec.loading import load
 
 __all__ = [
-    "AnyCodec", "BitstreamError", "Box", "CheckpointError", "ConfigError", "Decoded", "ImageError", "ImagePolicy", "Latents",
-    "Pixels", "RdoError", "Rect", "decode", "encode", "installed_models", "lmbda_of", "load", "model_id", "read", "read_image",
-    "to_tensor", "unpack", "write", "write_png",
+    "AnyCodec", "BitstreamError", "Box", "CheckpointError", "ConfigError", "Decoded", "ImageError", "ImagePolicy",
+    "Latents", "Pixels", "RdoError", "Rect", "decode", "encode", "installed_models", "lmbda_of", "load", "model_id",
+    "read", "read_image", "to_tensor", "unpack", "write", "write_png",
 ]  # fmt: skip
 
 _MODULES = {
@@ -39,7 +40,8 @@ _MODULES = {
     "bitstream.container": ("unpack",),
     "bitstream.tiles": ("Rect",),
     "checkpoint": ("installed_models",),
-    "coding": ("Decoded", "decode", "encode", "read", "write"),
+    "coding": ("Decoded", "decode", "read", "write"),
+    "encoding": ("encode",),
     "errors": ("BitstreamError", "CheckpointError", "ConfigError", "ImageError", "RdoError"),
     "identity": ("model_id",),
     "images.formats": ("write_png",),

@@ -12,7 +12,9 @@ FORBIDDEN = {"codec": {"rdo", "jobs"}, "rdo": {"jobs"}, "jobs": set()}
 OWNERS = {
     "compressai": {path.relative_to(ROOT).as_posix() for path in (ROOT / "codec/zoo").glob("*.py")},
     "constriction": {"codec/bitstream/range_coder.py"},
-    "PIL": {f"codec/images/{name}.py" for name in ("colour", "formats", "metadata", "pillow_guard", "read")},
+    "PIL": {
+        f"codec/images/{name}.py" for name in ("colour", "formats", "lossless", "metadata", "pillow_guard", "read")
+    },
     "pytorch_msssim": {"codec/metrics/ms_ssim.py"},
     "yaml": {"codec/settings.py"},
     "skimage": {"jobs/demo.py"},
@@ -26,7 +28,8 @@ FLOORS = (  # inside codec: each imports from its own floor and those before
     "images/ metrics/",
     "networks/",
     "bitstream/",
-    "gain_profiles.py model.py identity.py config_files.py shards.py checkpoint.py tiling.py coding.py",
+    "gain_profiles.py model.py identity.py config_files.py shards.py checkpoint.py tiling.py coding.py "
+    "exact_choice.py encoding.py",
     "model_card.py zoo/ training/",
     "loading.py",
     "__init__.py",

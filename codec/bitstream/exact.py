@@ -1,38 +1,33 @@
-"""Exact blocks: 64 px blocks of a picture whose pixels a file holds losslessly, as a section of bytes beside its stream.
+"""Exact blocks: 64 px blocks whose pixels a file holds losslessly, as a section of bytes beside its streams.
 
     offset  bytes  content (little-endian)
     0       1      kind: 0 the whole picture, 1 some blocks with a plain bitmap, 2 some blocks with a deflated one
-    1       n      kind 0: a lossless WebP stream (`codec.images.mosaic`) of the picture
+    1       n      kind 0: a lossless WebP stream (`codec.images.lossless`) of the picture
             1      kinds 1 and 2: blocks in a row of the mosaic, 1..255
             2      kind 2: bytes of the bitmap; of a plain one they follow from the picture's size
             n      bitmap: a bit for each block, row by row, the highest bit of a byte first, padded with zeros;
                    if deflated, without zlib's header, and each row after the first as its difference to the one before
-            4 ...  bytes of each sheet but the last
+            4 ...  bytes of each sheet of the mosaic (`codec.images.mosaic`) but the last
             n      sheets: lossless WebP streams
 
-The chosen blocks, row by row, fill the mosaic row by row. Where it is higher than 255 blocks it continues on another
-sheet, each but the last full. Blocks that the picture's edge cuts repeat their last column and row; cells that no block
-fills have any colour.
+Where all blocks are exact, tiles have no streams: the file is lossless, and no network runs to read it.
 
 The invariant: `unpack_exact` returns what `pack_exact` was given, or raises before memory is taken for any pixels.
 """
 
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from codec.architecture import STRIDE
+from codec.bitstream.tiles import Rect
 from codec.errors import BitstreamError
-from codec.images.mosaic import WEBP_SIDE_MAX, lossless_size, read_lossless, write_lossless
+from codec.images.lossless import WEBP_SIDE_MAX, Effort, lossless_size, read_lossless, write_lossless
+from codec.images.mosaic import BLOCK, COLUMNS_MAX, Mask, mask_shape, paste, sheet_sizes, sheets_of
 from codec.images.pixels import Pixels, Samples
 
-BLOCK = STRIDE  # side of a block, in pixels
-CELLS_MAX = WEBP_SIDE_MAX // BLOCK  # along a side of a sheet
 WHOLE, PLAIN, DEFLATED = range(3)
-Mask = NDArray[np.bool_]
+DAMAGED = "the file is forged or damaged"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,30 +35,32 @@ class ExactBlocks:
     """Exact blocks of a picture.
 
     Attributes:
-        mask: (rows, columns) of 64 px blocks, true where exact; of a section some are.
-        columns: blocks in a row of the mosaic; 0 is the whole picture as it is.
+        mask: (rows, columns) of 64 px blocks, true where exact; some are.
+        size: width and height of the picture in pixels.
+        columns: blocks in a row of the mosaic; 0 where the one sheet is the picture as it is.
         sheets: lossless WebP streams.
     """
 
     mask: Mask
+    size: tuple[int, int]
     columns: int
     sheets: tuple[bytes, ...]
 
+    @property
+    def whole(self) -> bool:
+        """Tell whether all blocks are exact."""
+        return bool(self.mask.all())
 
-def mask_shape(width: int, height: int) -> tuple[int, int]:
-    """Return the rows and columns of blocks of a picture of width x height pixels."""
-    return -(-height // BLOCK), -(-width // BLOCK)
 
-
-def encode_exact(pixels: Pixels, mask: Mask, quick: bool = False) -> ExactBlocks:
-    """Encode the blocks of a picture that `mask` marks, at least one, with the mosaic that takes the fewest bytes.
-
-    Args:
-        quick: whether to save time rather than bytes.
-    """
-    if mask.all() and max(pixels.width, pixels.height) <= WEBP_SIDE_MAX:
-        return ExactBlocks(mask, 0, (write_lossless(pixels.data, pixels.grey, quick),))
-    tried = (_mosaic(pixels, mask, columns, quick) for columns in _mosaic_columns(mask))
+def encode_exact(pixels: Pixels, mask: Mask, effort: Effort = "best") -> ExactBlocks:
+    """Encode the blocks of a picture that `mask` marks, at least one, with the mosaic that takes the fewest bytes."""
+    size = pixels.width, pixels.height
+    if mask.all() and max(size) <= WEBP_SIDE_MAX:
+        return ExactBlocks(mask, size, 0, (write_lossless(pixels.data, pixels.grey, effort),))
+    tried = []
+    for columns in _mosaic_columns(mask):
+        sheets = tuple(write_lossless(sheet, pixels.grey, effort) for sheet in sheets_of(pixels, mask, columns))
+        tried.append(ExactBlocks(mask, size, columns, sheets))
     return min(tried, key=lambda each: sum(map(len, each.sheets)))
 
 
@@ -86,107 +83,70 @@ def unpack_exact(section: bytes, width: int, height: int) -> ExactBlocks:
     Raises:
         BitstreamError: bytes that no section has, or sheets of other sizes than the bitmap asks for.
     """
-    rows, columns = shape = mask_shape(width, height)
-    kind, rest = section[:1], section[1:]
-    if kind == bytes([WHOLE]):
+    kind, rest = section[0] if section else -1, section[1:]
+    if kind == WHOLE:
         _check_sheet(rest, width, height)
-        return ExactBlocks(np.ones(shape, dtype=bool), 0, (rest,))
-    across, bits = rest[0] if rest else 0, -(-rows * columns // 8)
-    if kind == bytes([PLAIN]):
-        packed, rest = rest[1 : 1 + bits], rest[1 + bits :]
-        mask = _unpacked(packed, shape)
-    elif kind == bytes([DEFLATED]):
-        end = 3 + int.from_bytes(rest[1:3], "little")
-        mask, rest = _inflate(rest[3:end], shape), rest[end:]
+        return ExactBlocks(np.ones(mask_shape(width, height), dtype=bool), (width, height), 0, (rest,))
+    if kind not in (PLAIN, DEFLATED):
+        raise BitstreamError(f"exact blocks of kind {kind}: this program reads 0 to {DEFLATED}: update it")
+    columns, shape = rest[0] if rest else 0, mask_shape(width, height)
+    if kind == PLAIN:
+        end = 1 + _packed_bytes(shape)
+        mask = _unpacked(rest[1:end], shape)
     else:
-        raise BitstreamError(f"exact blocks of kind {kind.hex() or 'none'}: this program reads 00 to 02: update it")
-    if not 1 <= across <= CELLS_MAX or not mask.any():
-        raise BitstreamError(f"exact blocks: {across} in a row, {mask.sum()} in all: the file is forged or damaged")
-    sizes = list(_sheet_sizes(int(mask.sum()), across))
-    lengths = np.frombuffer(rest[: 4 * (len(sizes) - 1)], dtype="<u4").astype(int)
-    rest = rest[4 * (len(sizes) - 1) :]
-    ends = np.cumsum(lengths)
-    if len(lengths) < len(sizes) - 1 or (len(ends) and ends[-1] > len(rest)):
-        raise BitstreamError("exact blocks: the sheets run past the end of the file: it is forged or damaged")
-    sheets = tuple(rest[a:b] for a, b in zip([0, *ends], [*ends, len(rest)], strict=True))
+        end = 3 + int.from_bytes(rest[1:3], "little")
+        mask = _inflate(rest[3:end], shape)
+    if not 1 <= columns <= COLUMNS_MAX or not mask.any():
+        raise BitstreamError(f"exact blocks: {mask.sum()}, {columns} in a row of their mosaic: {DAMAGED}")
+    sizes = list(sheet_sizes(int(mask.sum()), columns))
+    sheets = _split(rest[end:], len(sizes))
     for sheet, size in zip(sheets, sizes, strict=True):
         _check_sheet(sheet, *size)
-    return ExactBlocks(mask, across, sheets)
+    return ExactBlocks(mask, (width, height), columns, sheets)
 
 
-def paste(exact: ExactBlocks, pixels: Pixels) -> Pixels:
-    """Return a picture with its exact blocks in place of what it has there.
+def paste_exact(exact: ExactBlocks, samples: Samples, window: Rect, grey: bool) -> None:
+    """Write exact blocks over the samples (H, W, 3) of a window of a picture, as far as they lie in it.
+
+    Args:
+        grey: whether the picture is, so that the sheets' first channel counts.
 
     Raises:
         BitstreamError: a sheet is damaged.
     """
     if not exact.columns:
-        samples = read_lossless(exact.sheets[0], pixels.width, pixels.height)
-        return Pixels(_channels(samples, pixels.grey), pixels.grey)
-    data, places = pixels.data.copy(), np.argwhere(exact.mask)
-    per_sheet = exact.columns * CELLS_MAX
-    sizes = _sheet_sizes(len(places), exact.columns)
-    for number, (stream, size) in enumerate(zip(exact.sheets, sizes, strict=True)):
-        sheet = _channels(read_lossless(stream, *size), pixels.grey)
-        for index, place in enumerate(places[number * per_sheet : (number + 1) * per_sheet]):
-            block = data[block_slices(place)]
-            block[:] = sheet[block_slices(divmod(index, exact.columns))][: block.shape[0], : block.shape[1]]
-    return Pixels(data, pixels.grey)
-
-
-def block_slices(place: "tuple[int, int] | NDArray[np.int64]") -> tuple[slice, slice]:
-    """Return the slices of rows and columns of pixels of the block at (row, column) of the grid."""
-    row, column = (BLOCK * int(at) for at in place)
-    return slice(row, row + BLOCK), slice(column, column + BLOCK)
-
-
-def pixel_mask(mask: Mask, width: int, height: int) -> Mask:
-    """Return a mask of blocks as a mask (H, W) of pixels."""
-    return mask.repeat(BLOCK, 0).repeat(BLOCK, 1)[:height, :width]
-
-
-def _mosaic(pixels: Pixels, mask: Mask, columns: int, quick: bool) -> ExactBlocks:
-    """Encode the marked blocks with so many in a row of the mosaic."""
-    places, sheets = np.argwhere(mask), []
-    per_sheet = columns * CELLS_MAX
-    for number, (width, height) in enumerate(_sheet_sizes(len(places), columns)):
-        sheet = np.empty((height, width, 3), dtype=np.uint8)
-        mine = places[number * per_sheet : (number + 1) * per_sheet]
-        for index in range(height // BLOCK * columns):
-            cell = sheet[block_slices(divmod(index, columns))]
-            if index < len(mine):
-                cell[:] = _whole_block(pixels.data[block_slices(mine[index])])
-            else:  # after the last block
-                cell[:] = sheet[height - BLOCK, BLOCK * (len(mine) - 1) % width]
-        sheets.append(write_lossless(sheet, pixels.grey, quick))
-    return ExactBlocks(mask, columns, tuple(sheets))
-
-
-def _whole_block(block: Samples) -> Samples:
-    """Return a block that the picture's edge may cut, with its last row and column repeated."""
-    beyond = ((0, BLOCK - block.shape[0]), (0, BLOCK - block.shape[1]), (0, 0))
-    return np.pad(block, beyond, mode="edge")
+        whole = _channels(read_lossless(exact.sheets[0], *exact.size), grey)
+        samples[:] = whole[window.top : window.bottom, window.left : window.right]
+        return
+    places = np.argwhere(exact.mask)
+    for stream, size in zip(exact.sheets, sheet_sizes(len(places), exact.columns), strict=True):
+        sheet = _channels(read_lossless(stream, *size), grey)
+        cells = sheet.shape[0] * sheet.shape[1] // (BLOCK * BLOCK)
+        paste(sheet, places[:cells], samples, window)
+        places = places[cells:]
 
 
 def _mosaic_columns(mask: Mask) -> list[int]:
     """Return the widths of mosaics to try: of the box round the blocks, which keeps a full box whole, and a square."""
     count, used = int(mask.sum()), np.flatnonzero(mask.any(0))
     box = int(used[-1] - used[0]) + 1
-    return sorted({min(side, count, CELLS_MAX) for side in (box, round(count**0.5))})
+    return sorted({min(side, count, COLUMNS_MAX) for side in (box, round(count**0.5))})
 
 
-def _sheet_sizes(count: int, columns: int) -> Iterator[tuple[int, int]]:
-    """Return width and height in pixels of the sheets of `count` blocks, `columns` in a row."""
-    while count > 0:
-        rows = min(-(-count // columns), CELLS_MAX)
-        yield BLOCK * columns, BLOCK * rows
-        count -= rows * columns
+def _split(joined: bytes, count: int) -> tuple[bytes, ...]:
+    """Return the streams of `count` sheets, which the lengths of all but the last precede."""
+    head = 4 * (count - 1)
+    lengths = np.frombuffer(joined[: min(head, len(joined) // 4 * 4)], dtype="<u4").astype(np.int64)
+    ends = head + np.cumsum(lengths)
+    if len(lengths) < count - 1 or (count > 1 and ends[-1] > len(joined)):
+        raise BitstreamError(f"exact blocks: sheets that run past the end of the section: {DAMAGED}")
+    return tuple(joined[a:b] for a, b in zip([head, *ends], [*ends, len(joined)], strict=True))
 
 
 def _check_sheet(stream: bytes, width: int, height: int) -> None:
     if lossless_size(stream) != (width, height):
         found = "{}x{}".format(*lossless_size(stream))
-        raise BitstreamError(f"exact blocks: a sheet of {found} pixels instead of {width}x{height}: the file is forged")
+        raise BitstreamError(f"exact blocks: a sheet of {found} pixels instead of {width}x{height}: {DAMAGED}")
 
 
 def _channels(samples: Samples, grey: bool) -> Samples:
@@ -201,21 +161,23 @@ def _deflate(mask: Mask) -> bytes:
 
 
 def _inflate(deflated: bytes, shape: tuple[int, int]) -> Mask:
-    inflater, size = zlib.decompressobj(wbits=-15), -(-shape[0] * shape[1] // 8)
+    inflater = zlib.decompressobj(wbits=-15)
     try:
-        packed = inflater.decompress(deflated, size + 1)
+        packed = inflater.decompress(deflated, _packed_bytes(shape) + 1)
     except zlib.error as error:
-        raise BitstreamError(f"exact blocks: a damaged bitmap ({error})") from error
+        raise BitstreamError(f"exact blocks: a bitmap that cannot be inflated ({error}): {DAMAGED}") from error
     if not inflater.eof or inflater.unused_data:
-        raise BitstreamError("exact blocks: a bitmap of another size: the file is forged or damaged")
+        raise BitstreamError(f"exact blocks: a bitmap of another size: {DAMAGED}")
     return np.logical_xor.accumulate(_unpacked(packed, shape), axis=0)
+
+
+def _packed_bytes(shape: tuple[int, int]) -> int:
+    return -(-shape[0] * shape[1] // 8)
 
 
 def _unpacked(packed: bytes, shape: tuple[int, int]) -> Mask:
     count = shape[0] * shape[1]
-    if len(packed) != -(-count // 8):
-        raise BitstreamError("exact blocks: a bitmap of another size: the file is forged or damaged")
     bits = np.unpackbits(np.frombuffer(packed, np.uint8))
-    if bits[count:].any():
-        raise BitstreamError("exact blocks: bits beyond the picture: the file is forged or damaged")
+    if len(packed) != _packed_bytes(shape) or bits[count:].any():
+        raise BitstreamError(f"exact blocks: a bitmap of another size: {DAMAGED}")
     return bits[:count].astype(bool).reshape(shape)

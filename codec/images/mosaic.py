@@ -1,71 +1,83 @@
-"""Lossless WebP of exact pixels, without its container: the stream of one VP8L chunk, 20 bytes shorter than a file.
+"""Mosaics: some 64 px blocks of a picture side by side on sheets, and back to their places.
 
-The stream begins with its own width and height. The invariant: `read_lossless` returns a picture of the size asked for,
-equal to what `write_lossless` was given, or raises, before memory is taken for a picture of another size.
+The chosen blocks, in rows, fill the rows of the mosaic. It is cut into sheets of bounded size, all but the last full.
+Blocks that the picture's edge cuts are completed by repeating their last column and row.
 """
 
-import io
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from codec.errors import BitstreamError, ImageError
-from codec.images.pillow_guard import pillow_guard
-from codec.images.pixels import Samples
+from codec.architecture import STRIDE
+from codec.bitstream.tiles import Rect
+from codec.images.lossless import WEBP_SIDE_MAX
+from codec.images.pixels import Pixels, Samples
 
-WEBP_SIDE_MAX = 16_383  # pixels; the header of VP8L has 14 bits a side
-QUALITY, METHOD = 100, 6  # WebP's best
-QUALITY_QUICK, METHOD_QUICK = 75, 2  # a hundredth of the time, for a few percent of bytes
-_RIFF, _CHUNK = 12, 8  # bytes of the container's header and of that of its only chunk
-_HEADER = 5  # bytes of the stream: signature, 14 + 14 bits of size, alpha, 3 bits of version
-_SIGNATURE = 0x2F
+BLOCK = STRIDE  # side of a block, in pixels
+COLUMNS_MAX = WEBP_SIDE_MAX // BLOCK  # blocks in a row of a sheet
+SHEET_BLOCKS = 4096  # of a sheet, about: 17 megapixels
+Mask = NDArray[np.bool_]
 
 
-def write_lossless(samples: Samples, grey: bool, quick: bool = False) -> bytes:
-    """Return the VP8L stream of samples (H, W, 3) with sides up to 16,383; of grey ones the first channel counts.
+def mask_shape(width: int, height: int) -> tuple[int, int]:
+    """Return the rows and columns of blocks of a picture of width x height pixels."""
+    return -(-height // BLOCK), -(-width // BLOCK)
+
+
+def pixel_mask(mask: Mask, width: int, height: int) -> Mask:
+    """Return a mask of blocks as a mask (H, W) of pixels."""
+    return mask.repeat(BLOCK, 0).repeat(BLOCK, 1)[:height, :width]
+
+
+def sheet_sizes(count: int, columns: int) -> Iterator[tuple[int, int]]:
+    """Return width and height in pixels of the sheets of `count` blocks, `columns` in a row."""
+    rows_max = max(1, min(COLUMNS_MAX, SHEET_BLOCKS // columns))
+    while count > 0:
+        rows = min(-(-count // columns), rows_max)
+        yield BLOCK * columns, BLOCK * rows
+        count -= rows * columns
+
+
+def sheets_of(pixels: Pixels, mask: Mask, columns: int) -> Iterator[Samples]:
+    """Return the sheets (H, W, 3) of the blocks of a picture that `mask` marks, `columns` in a row."""
+    places = np.argwhere(mask)
+    for width, height in sheet_sizes(len(places), columns):
+        sheet, cells = np.zeros((height, width, 3), dtype=np.uint8), columns * (height // BLOCK)
+        for index, place in enumerate(places[:cells]):
+            sheet[_slices(_block(divmod(index, columns)))] = _completed(pixels.data[_slices(_block(place))])
+        places = places[cells:]
+        yield sheet
+
+
+def paste(sheet: Samples, places: NDArray[np.int64], samples: Samples, window: Rect) -> None:
+    """Write the blocks of a sheet over the samples of a window of a picture, as far as they lie in it.
 
     Args:
-        quick: whether to save time rather than bytes.
+        places: (row, column) of each block of the sheet in the picture's grid.
+        samples: (H, W, 3), of the window.
     """
-    quality, method = (QUALITY_QUICK, METHOD_QUICK) if quick else (QUALITY, METHOD)
-    file = io.BytesIO()
-    image = Image.fromarray(np.ascontiguousarray(samples[..., 0] if grey else samples))
-    image.save(file, "WEBP", lossless=True, quality=quality, method=method)
-    data = file.getvalue()
-    start = _RIFF + _CHUNK
-    assert data[_RIFF : _RIFF + 4] == b"VP8L", "Pillow wrote metadata into a WebP file of bare pixels"
-    return data[start : start + int.from_bytes(data[start - 4 : start], "little")]
+    columns = sheet.shape[1] // BLOCK
+    for index, place in enumerate(places):
+        block, cell = _block(place), _block(divmod(index, columns))
+        if block.meets(window):
+            shown = block.common(window)
+            samples[_slices(shown, window)] = sheet[_slices(cell)][_slices(shown, block)]
 
 
-def lossless_size(stream: bytes) -> tuple[int, int]:
-    """Return width and height in the header of a VP8L stream.
-
-    Raises:
-        BitstreamError: no opaque VP8L stream.
-    """
-    bits = int.from_bytes(stream[1:_HEADER], "little")
-    if len(stream) < _HEADER or stream[0] != _SIGNATURE or bits >> 28:  # alpha, or another version
-        raise BitstreamError("exact blocks: no lossless WebP stream of opaque pixels: the file is forged or damaged")
-    return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+def _completed(block: Samples) -> Samples:
+    """Return a block that the picture's edge may cut, with its last row and column repeated."""
+    beyond = ((0, BLOCK - block.shape[0]), (0, BLOCK - block.shape[1]), (0, 0))
+    return np.pad(block, beyond, mode="edge")
 
 
-def read_lossless(stream: bytes, width: int, height: int) -> NDArray[np.uint8]:
-    """Decode a VP8L stream to samples (H, W, 3), which must have the given size.
+def _block(place: tuple[int, int] | NDArray[np.int64]) -> Rect:
+    """Return the pixels of the block at (row, column) of a grid."""
+    top, left = (BLOCK * int(at) for at in place)
+    return Rect(left, top, left + BLOCK, top + BLOCK)
 
-    Raises:
-        BitstreamError: another size, or a damaged stream.
-    """
-    if lossless_size(stream) != (width, height):
-        found = "{}x{}".format(*lossless_size(stream))
-        raise BitstreamError(f"exact blocks: {found} pixels instead of {width}x{height}: the file is forged")
-    padded = stream + bytes(len(stream) % 2)
-    chunk = b"VP8L" + len(stream).to_bytes(4, "little") + padded
-    file = b"RIFF" + (4 + len(chunk)).to_bytes(4, "little") + b"WEBP" + chunk
-    try:
-        with pillow_guard(), Image.open(io.BytesIO(file), formats=["WEBP"]) as image:
-            samples = np.asarray(image.convert("RGB"))
-    except ImageError as error:
-        raise BitstreamError(f"exact blocks: {error}") from error
-    assert samples.shape == (height, width, 3)
-    return samples
+
+def _slices(part: Rect, whole: Rect | None = None) -> tuple[slice, slice]:
+    """Return the rows and columns of a part within the pixels of a whole."""
+    left, top = (whole.left, whole.top) if whole else (0, 0)
+    return slice(part.top - top, part.bottom - top), slice(part.left - left, part.right - left)
