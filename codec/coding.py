@@ -85,7 +85,7 @@ def encode(
     level = codec.level(quality)
     with coding_arithmetic():
         latents = plain_latents_of(codec, pixels, level, tile)
-    return write(codec, latents, width, height, quality, pixels.grey, tile=tile, boxes=boxes)
+    return write(codec, latents, width=width, height=height, quality=quality, grey=pixels.grey, tile=tile, boxes=boxes)
 
 
 def decode(
@@ -130,11 +130,11 @@ def decode(
 def write(
     codec: AnyCodec,
     latents: Latents | None,
+    *,
     width: int,
     height: int,
     quality: float,
     grey: bool,
-    *,
     tile: int = TILE,
     exact: bytes = b"",
     boxes: tuple[Box, ...] = (),
@@ -213,13 +213,15 @@ def write_verified(
         ConfigError: a quality that the codec does not have.
         BitstreamError: decoding gives other latents, or other pixels in an exact block.
     """
-    size = pixels.width, pixels.height
-    data = write(codec, latents, *size, quality, pixels.grey, tile=tile, exact=exact, boxes=boxes)
-    decoded = decode(codec, data, pixels_max=size[0] * size[1])
+    width, height, grey = pixels.width, pixels.height, pixels.grey
+    data = write(
+        codec, latents, width=width, height=height, quality=quality, grey=grey, tile=tile, exact=exact, boxes=boxes
+    )
+    decoded = decode(codec, data, pixels_max=width * height)
     if latents is not None and not same_symbols(decoded.latents, latents):
         raise BitstreamError("the written file decodes to other symbols: please report this picture and settings")
     if exact:
-        kept = pixel_mask(unpack_exact(exact, *size).mask, *size)
+        kept = pixel_mask(unpack_exact(exact, width, height).mask, width, height)
         if not np.array_equal(decoded.pixels.data[kept], pixels.data[kept]):
             raise BitstreamError("the written file decodes to other exact blocks: please report this picture")
     return Verified(data, decoded.pixels)

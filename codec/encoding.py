@@ -67,15 +67,25 @@ def encode(
         ConfigError: a quality that the codec does not have.
         BitstreamError: the picture or the boxes are larger than the format holds.
     """
-    size = pixels.width, pixels.height
-    tile = tile_side(codec, *size, tile)
+    width, height = pixels.width, pixels.height
+    tile = tile_side(codec, width, height, tile)
     quality = codec.default_quality if quality is None else quality
     level = codec.level(quality)
-    check_size(*size, tile)
+    check_size(width, height, tile)
 
     def file(plain: ExactPlain) -> bytes:
         section, latents = plain
-        return write(codec, latents, *size, quality, pixels.grey, tile=tile, exact=section, boxes=boxes)
+        return write(
+            codec,
+            latents,
+            width=width,
+            height=height,
+            quality=quality,
+            grey=pixels.grey,
+            tile=tile,
+            exact=section,
+            boxes=boxes,
+        )
 
     if exact == "all":
         return file(ExactPlain(whole_section(pixels), None))
@@ -86,7 +96,7 @@ def encode(
     hoped = hoped_costs(pixels) if exact == "auto" else None
     if hoped is None or not _worth_decoding(codec, pixels, latents, level, hoped=hoped, file_bytes=len(data)):
         return data
-    lmbda_pixels = codec.lmbda_of(quality) * size[0] * size[1]
+    lmbda_pixels = codec.lmbda_of(quality) * width * height
 
     def cost(plain: ExactPlain) -> float:
         data = file(plain)

@@ -128,6 +128,14 @@ def from_streams(codec: AnyCodec, contents: Contents, level: Tensor, area: Rect)
     return _latents_of(codec, area, decoded, [tile for tile in tiles if tile.meets(area)])
 
 
+def tile_latents(codec: Refinable, latents: Latents, header: Header) -> list[Latents]:
+    """Return the latents of each tile of a picture, which share memory with those of the whole."""
+    if not codec.tile_halo or not header.tile:
+        return [latents]
+    whole = Rect(0, 0, header.width, header.height)
+    return [_cut(latents, whole, tile) for tile in tiles_of(*whole.size, header.tile)]
+
+
 def _latents_of(codec: Refinable, area: Rect, work: Callable[[Rect], Latents], tiles: list[Rect]) -> Latents:
     """Return the latents of an area, put together from those that `work` returns of each of its tiles."""
     if [area] == tiles:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 MODEL = "small"
 THREADS = 2  # of torch in every process that encodes; fixed, as the order of sums decides the bytes of a file
+MEGAPIXELS_MAX = 200.0  # of a picture that memory is taken for, unless a flag says otherwise
 DataclassT = TypeVar("DataclassT", bound="DataclassInstance")
 
 
@@ -49,6 +50,25 @@ def add_picture_flags(flags: argparse.ArgumentParser) -> None:
     pictures.add_argument("--alpha", choices=("refuse", "drop", "blend"), default="refuse", help="transparent pictures")
     pictures.add_argument("--depth", type=int, choices=(8,), help="round deeper pictures to 8 bits, else refuse them")
     pictures.add_argument("--first-frame", action="store_true", help="of an animation, else refuse it")
+    add_size_flag(pictures)
+
+
+def add_size_flag(flags: argparse._ActionsContainer) -> None:
+    """Add --max-megapixels."""
+    flags.add_argument("--max-megapixels", type=float, default=MEGAPIXELS_MAX, metavar="MP", help="refuse larger ones")
+
+
+def pixels_of(megapixels: float) -> int:
+    """Return the pixels of a limit in megapixels.
+
+    Raises:
+        ConfigError: it is not positive and finite.
+    """
+    from codec.errors import ConfigError
+
+    if not 0 < megapixels < math.inf:
+        raise ConfigError(f"--max-megapixels {megapixels:g}: must be positive and finite")
+    return math.floor(megapixels * 1e6)
 
 
 def from_flags(kind: type[DataclassT], arguments: argparse.Namespace) -> DataclassT:

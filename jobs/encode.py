@@ -165,7 +165,9 @@ def encode(settings: EncodeRun) -> int:
     if STDIO in (items[0].input, items[0].output) and settings.pool.in_workers:
         raise ConfigError("-: standard input and output belong to this process: leave out --ray, -j and time limits")
     codec = load_driver_codec(settings.pool)
-    config = encode_config(codec, settings.rate, settings.pool.model, settings.refine, settings.policy)
+    config = encode_config(
+        codec, settings.rate, model=settings.pool.model, refine=settings.refine, policy=settings.policy
+    )
     folder, results = _destination(settings.output, items[0])
     if settings.dry_run:
         return show_plan(plan(items, codec, config, results, settings.overwrite), config.policy)

@@ -5,7 +5,7 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from jobs import cli
 
@@ -17,12 +17,23 @@ EXAMPLES = """\
   rdo-info --json rdo-out/"""
 
 
+class TileInfo(NamedTuple):
+    """Tile of a picture: the rectangle in pixels, and the bytes of its stream."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    bytes: int
+
+
 @dataclass(frozen=True)
 class Info:
     """Header of a file and the split of its bytes, which is None where the file's model is not installed.
 
     `y_bytes_est` and `z_bytes_est` are the model's estimates for the decoded symbols; `overhead_bytes` is the rest of
-    the file: header, rounding of entropy parameters, escapes and the coder's last word.
+    the file: header, rounding of entropy parameters, escapes, the coder's last words, the exact section and boxes.
+    `tile` is the side of a tile, 0 where the picture is one; `boxes` maps types to bytes of data.
     """
 
     file: str
@@ -39,6 +50,10 @@ class Info:
     y_bytes_est: float | None
     z_bytes_est: float | None
     overhead_bytes: float | None
+    tile: int
+    tiles: list[TileInfo]
+    exact_bytes: int
+    boxes: dict[str, int]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -91,19 +106,28 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
     Raises:
         BitstreamError: the bytes are no intact .rdo file.
     """
+    from codec.architecture import PIXELS_MAX
     from codec.bitstream.container import unpack
+    from codec.bitstream.tiles import tiles_of
     from codec.coding import read
     from codec.identity import model_id
+    from codec.tiling import tile_latents
     from jobs.comparing.bit_split import estimate_bits
 
     contents = unpack(data)
     header = contents.header
-    known = header.model_id == model_id(codec)
+    known = header.model_id == model_id(codec) and header.width * header.height <= PIXELS_MAX
+    boxes: dict[str, int] = {}
+    for box in contents.boxes:
+        boxes[box.type.decode("ascii")] = boxes.get(box.type.decode("ascii"), 0) + len(box.data)
+    rects = tiles_of(header.width, header.height, header.tile)
     y_bytes = z_bytes = None
     if known:
         _, latents = read(codec, data)
         writer = codec.with_gain_profile(header.gain_profile)
-        y_bytes, z_bytes = (bits / 8 for bits in estimate_bits(writer, latents, header.quality))
+        parts = tile_latents(writer, latents, header)
+        estimates = [estimate_bits(writer, part, header.quality) for part in parts]
+        y_bytes, z_bytes = (sum(bits) / 8 for bits in zip(*estimates, strict=True))
     return Info(
         file=name,
         bytes=len(data),
@@ -119,6 +143,13 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
         y_bytes_est=y_bytes,
         z_bytes_est=z_bytes,
         overhead_bytes=None if y_bytes is None or z_bytes is None else len(data) - y_bytes - z_bytes,
+        tile=header.tile,
+        tiles=[
+            TileInfo(rect.left, rect.top, *rect.size, 4 * len(stream.words) if stream else 0)
+            for rect, stream in zip(rects, contents.streams, strict=True)
+        ],
+        exact_bytes=len(contents.exact or b""),
+        boxes=boxes,
     )
 
 
@@ -135,4 +166,10 @@ def as_text(info: Info) -> str:
     if info.y_bytes_est is not None and info.z_bytes_est is not None and info.overhead_bytes is not None:
         parts = (("y", info.y_bytes_est), ("z", info.z_bytes_est), ("overhead", info.overhead_bytes))
         lines += [f"  {label:9} {size:.0f} bytes ({100 * size / info.bytes:.1f} %)" for label, size in parts]
+    if info.exact_bytes:
+        lines.append(f"  exact     {info.exact_bytes} bytes ({100 * info.exact_bytes / info.bytes:.1f} %)")
+    lines += [f"  box       {kind}, {size} bytes" for kind, size in info.boxes.items()]
+    if info.tile:
+        lines.append(f"  tiles     {len(info.tiles)}, of {info.tile} px")
+        lines += [f"    {t.width}x{t.height}+{t.left}+{t.top}  {t.bytes} bytes" for t in info.tiles]
     return "\n".join(lines)

@@ -140,7 +140,9 @@ def canonical_path(path: Path) -> Path:
     return path.parent.resolve() / path.name
 
 
-def score(original: Pixels, decoded: Pixels, size_bytes: int, lmbda: float, distortion: float | None = None) -> Score:
+def score(
+    original: Pixels, decoded: Pixels, size_bytes: int, *, lmbda: float, distortion: float | None = None
+) -> Score:
     """Return the measurements of a file of `size_bytes`; `distortion` None counts the mse in its cost."""
     bpp = 8 * size_bytes / (original.width * original.height)
     cost = bpp + lmbda * (mse(original, decoded) if distortion is None else distortion)

@@ -145,7 +145,9 @@ def encode_pictures(
     if goal is not None:
         assert len(pictures) == 1, "each picture meets a goal at a quality of its own"
         profiled = codec.with_gain_profile(tune.gain_profiles[len(tune.gain_profiles) // 2])
-        found = refine_to(profiled, x, goal, config, pictures[0].grey, progress, tune.distortion)
+        found = refine_to(
+            profiled, x, goal, config=config, grey=pictures[0].grey, progress=progress, distortion=tune.distortion
+        )
         refined = found.refined
         file, plain = (
             _write(profiled, latents, pictures[0], found.quality, refined.distortion)
@@ -190,7 +192,11 @@ def _refine(
     def run(profile: int, images: list[int], distortion: Distortion) -> _Run:
         profiled, budget = codec.with_gain_profile(profile), config.time_budget and config.time_budget * len(images)
         own = replace(config, time_budget=budget)
-        return _Run(profiled, images, refine(profiled, x[images], quality, own, lmbda, progress, distortion))
+        return _Run(
+            profiled,
+            images,
+            refine(profiled, x[images], quality, config=own, lmbda=lmbda, progress=progress, distortion=distortion),
+        )
 
     if not config.iters or tune.gain_profiles == (codec.gain_profile,):  # which begins with the plain encoding
         only = run(codec.gain_profile, list(range(len(x))), tune.distortion)

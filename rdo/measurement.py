@@ -49,7 +49,9 @@ class Measurement(NamedTuple):
         """Write the file and return its log(bytes), or decode it and return its PSNR in dB or its score."""
         height, width = self.x.shape[-2:]
         if self.goal.kind == "bytes":
-            return math.log(len(write(self.codec, latents, width, height, quality, self.grey)))
+            return math.log(
+                len(write(self.codec, latents, width=width, height=height, quality=quality, grey=self.grey))
+            )
         x_hat = crop(self.codec.synthesise(latents, self.codec.level(quality)), height, width)
         original, decoded = (from_tensor(x, self.grey) for x in (self.x, x_hat))
         if self.goal.kind == "ssimulacra2":

@@ -48,8 +48,8 @@ def bd_rate(
     anchor_metric: ArrayLike,
     test_bpp: ArrayLike,
     test_metric: ArrayLike,
-    interpolation: Interpolation = "pchip",
     *,
+    interpolation: Interpolation = "pchip",
     unit: str = "dB",
     names: tuple[str, str] = ("the anchor's curve", "the tested curve"),
 ) -> BdRate:
@@ -109,7 +109,7 @@ def saving_at_equal_quality(
 
 
 def paired_bootstrap(
-    figure: Callable[[NDArray[np.intp]], float], count: int, resamples: int = 500, level: float = 0.95, seed: int = 0
+    figure: Callable[[NDArray[np.intp]], float], count: int, *, resamples: int = 500, level: float = 0.95, seed: int = 0
 ) -> Interval | None:
     """Return the percentile interval of a statistic over images drawn with replacement, paired by image.
 

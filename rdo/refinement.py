@@ -59,6 +59,7 @@ def refine(
     codec: Refinable,
     x: Tensor,
     quality: float,
+    *,
     config: RefineConfig,
     lmbda: float | None = None,
     progress: Progress = lambda step: None,

@@ -44,6 +44,7 @@ def refine_to(
     codec: AnyCodec,
     x: Tensor,
     goal: Goal,
+    *,
     config: RefineConfig,
     grey: bool = False,
     progress: Progress = lambda step: None,
@@ -73,7 +74,7 @@ def refine_to(
 
     def refined_at(quality: float, steps_fraction: float, left_fraction: float) -> Refined:
         run = _with_budget(config, measurement.clock, steps_fraction=steps_fraction, left_fraction=left_fraction)
-        return refine(codec, x, quality, run, progress=counter.next_run(), distortion=distortion)
+        return refine(codec, x, quality, config=run, progress=counter.next_run(), distortion=distortion)
 
     quality, measured = find_plain_quality(measurement, goal.aim)
     _check_attainable(goal, measured, quality)

@@ -85,8 +85,8 @@ def test_encode_keeps_the_plain_file_where_refining_lost(
 
     honest = encoding.refine
 
-    def refine_badly(*args: Any) -> rdo.Refined:
-        refined = honest(*args)
+    def refine_badly(*args: Any, **settings: Any) -> rdo.Refined:
+        refined = honest(*args, **settings)
         refined.latents.y.add_(5)
         return refined
 

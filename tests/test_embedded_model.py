@@ -39,7 +39,7 @@ def test_a_photo_like_picture_survives_coding(small: Codec, photo: Photo, qualit
 
 def test_refinement_gains_on_it(small: Codec, photo: Photo) -> None:
     x = codec.to_tensor(Pixels(photo(128, 128, 2), grey=False))
-    refined = rdo.refine(small, x, 4.0, rdo.RefineConfig(iters=30))
+    refined = rdo.refine(small, x, 4.0, config=rdo.RefineConfig(iters=30))
     assert torch.all(refined.cost_est.total < 0.99 * refined.plain_cost_est.total)
 
 

@@ -1,4 +1,4 @@
-"""Pillow under our limits: a context manager that sets the size limit and turns every error into `ImageError`.
+"""Pillow under our rules: a context manager that leaves limits of size to us and turns every error into `ImageError`.
 
 Invariant: Pillow's globals and Python's warning filters are as they were once the last thread has left the context.
 """
@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 
 from PIL import Image, UnidentifiedImageError
 
-from codec.architecture import PIXELS_MAX
 from codec.errors import ImageError
 
 # Not all that Pillow opens: EPS runs Ghostscript, TGA has no magic number, others are films or cannot be loaded.
@@ -19,7 +18,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "QOI"
 
 @contextmanager
 def pillow_guard() -> Iterator[None]:
-    """Set our size limit, silence warnings and translate errors for a block of code that calls Pillow.
+    """Switch off Pillow's size limit, silence warnings and translate errors for a block of code that calls Pillow.
 
     Threads may be inside at once.
 
@@ -31,9 +30,6 @@ def pillow_guard() -> Iterator[None]:
             yield
         except (ImageError, MemoryError):
             raise
-        except Image.DecompressionBombError as error:
-            size = str(error).split(" exceeds")[0]  # "Image size (... pixels)"
-            raise ImageError(f"{size} is over {PIXELS_MAX / 1e6:g} megapixels: crop or downscale it") from error
         except UnidentifiedImageError as error:
             raise ImageError(f"no picture, or a damaged header: give one of {', '.join(FORMATS)}") from error
         except Exception as error:  # on damaged files Pillow's plugins raise nearly any type
@@ -55,7 +51,7 @@ class _Globals:
                 self.before.enter_context(warnings.catch_warnings())
                 warnings.simplefilter("ignore")
                 self.before.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-                Image.MAX_IMAGE_PIXELS = PIXELS_MAX // 2  # Pillow warns above this and raises above twice this
+                Image.MAX_IMAGE_PIXELS = None  # `codec.images.read` checks the header by the caller's limit
             self.threads_inside += 1
 
     def __exit__(self, *_: object) -> None:

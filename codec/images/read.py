@@ -5,14 +5,15 @@ What cannot become that without losing something the user may care about (alpha,
 """
 
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from codec.architecture import SIDE_MAX
+from codec.architecture import PIXELS_MAX, SIDE_MAX
 from codec.errors import ConfigError, ImageError
 from codec.images.colour import blend_over_white, to_8_bits, to_srgb
 from codec.images.metadata import bits_per_sample, frame_count, is_grey, is_raw_preview, unread_format
@@ -31,6 +32,7 @@ class ImagePolicy:
         depth: None refuses more than 8 bits a sample; 8 rounds to 8 bits, exactly for grey, while of 16-bit colour
             Pillow returns the high byte only, up to one level from the nearest.
         first_frame: take the first frame of an animation, or page of a document, instead of refusing it.
+        max_megapixels: of the largest picture that memory is taken for.
 
     Raises:
         ConfigError: a value is none of these.
@@ -39,12 +41,17 @@ class ImagePolicy:
     alpha: str = "refuse"
     depth: int | None = None
     first_frame: bool = False
+    max_megapixels: float = PIXELS_MAX / 1e6
+
+    ADDED: ClassVar[tuple[str, ...]] = ("max_megapixels",)
 
     def __post_init__(self) -> None:
         valid = {"alpha": ("refuse", "drop", "blend"), "depth": (None, 8), "first_frame": (False, True)}
         for key, choices in valid.items():
             if getattr(self, key) not in choices:
                 raise ConfigError(f"{key}: {getattr(self, key)!r} is not valid: choose one of {choices}")
+        if not 0 < self.max_megapixels < math.inf:
+            raise ConfigError(f"max_megapixels {self.max_megapixels:g}: must be positive and finite")
 
 
 STRICT = ImagePolicy()
@@ -84,7 +91,7 @@ def read_image(
 def is_image(path: Path) -> bool:
     """Return whether the header of `path` is that of a picture; other files found in folders are skipped.
 
-    True also for files that are to be reported as failures: a picture over the size limit, a file that may not be
+    True also for files that are to be reported as failures: a picture over a size limit, a file that may not be
     opened, a damaged one with the signature of PNG, JPEG, GIF, TIFF or WebP.
     """
     try:
@@ -97,7 +104,7 @@ def is_image(path: Path) -> bool:
                     Image.open(file, formats=FORMATS)
                 return True
     except ImageError as error:
-        return isinstance(error.__cause__, Image.DecompressionBombError) or bool(getattr(error.__cause__, "errno", 0))
+        return bool(getattr(error.__cause__, "errno", 0))
 
 
 def refusal(path: Path, policy: ImagePolicy = STRICT) -> str | None:
@@ -141,6 +148,9 @@ def _check_header(image: ImageFile.ImageFile, bits: int, policy: ImagePolicy) ->
     if is_raw_preview(image):
         raise ImageError("a camera's raw file, of which only the preview can be read: develop it to PNG, TIFF or JPEG")
     frames = frame_count(image)
+    if image.width * image.height > 1e6 * policy.max_megapixels:
+        size = f"{image.width} x {image.height} px"
+        raise ImageError(f"{size} is over {policy.max_megapixels:g} megapixels: crop it, or raise --max-megapixels")
     if max(image.size) > SIDE_MAX:
         raise ImageError(f"{image.width} x {image.height} px: crop or downscale it to {SIDE_MAX} px a side")
     if frames > 1 and not policy.first_frame:

@@ -104,7 +104,8 @@ def bjontegaard_delta(anchor: Curve, curve: Curve, *, names: tuple[str, str], me
     """
     try:
         pchip, akima = (
-            bd_rate(*anchor, *curve, interpolation, unit=metric.unit, names=names) for interpolation in INTERPOLATIONS
+            bd_rate(*anchor, *curve, interpolation=interpolation, unit=metric.unit, names=names)
+            for interpolation in INTERPOLATIONS
         )
     except ConfigError as error:
         return Delta(reason=str(error), monotone=not isinstance(error, NotMonotoneError))

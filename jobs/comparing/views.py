@@ -176,7 +176,9 @@ def _encode_plainly(codec: AnyCodec, original: Pixels, quality: float) -> tuple[
     """Encode without refinement; return the decoded picture and its score, whose cost is the rate alone."""
     latents = plain_latents(codec, original, quality)
     decoded = _decode(codec, latents, quality, original)
-    size_bytes = len(write(codec, latents, original.width, original.height, quality, original.grey))
+    size_bytes = len(
+        write(codec, latents, width=original.width, height=original.height, quality=quality, grey=original.grey)
+    )
     return decoded, score(original, decoded, size_bytes, lmbda=0.0)
 
 

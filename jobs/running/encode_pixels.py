@@ -31,7 +31,7 @@ class Encoded(NamedTuple):
 
 
 def encode_pixels(
-    pictures: list[Pixels], codec: AnyCodec, config: EncodeConfig, progress: Callable[[int], None]
+    pictures: list[Pixels], codec: AnyCodec, config: EncodeConfig, *, progress: Callable[[int], None]
 ) -> list[Encoded]:
     """Encode and score images of one shape; where memory runs out, half of them at a time, then in smaller strips.
 
@@ -48,9 +48,9 @@ def encode_pixels(
             raise
     if half:
         parts = (pictures[:half], pictures[half:])
-        return [encoded for part in parts for encoded in encode_pixels(part, codec, config, progress)]
+        return [encoded for part in parts for encoded in encode_pixels(part, codec, config, progress=progress)]
     smaller = replace(config, refine=replace(config.refine, memory_gib=None, strip_pixels=strip))
-    return encode_pixels(pictures, codec, smaller, progress)
+    return encode_pixels(pictures, codec, smaller, progress=progress)
 
 
 def _encode(
@@ -73,7 +73,7 @@ def _encode(
 def _measured(encoded: EncodedPicture, pixels: Pixels) -> Encoded:
     """Return a file with its measurements, and those of its plain encoding."""
     plain, best = (
-        score(pixels, file.pixels, len(file.data), encoded.lmbda, file.distortion)
+        score(pixels, file.pixels, len(file.data), lmbda=encoded.lmbda, distortion=file.distortion)
         for file in (encoded.plain, encoded.file)
     )
     refined = encoded.refined

@@ -99,7 +99,7 @@ class RateFlags:
 
 
 def encode_config(
-    codec: AnyCodec, flags: RateFlags, model: str, refine: RefineConfig, policy: ImagePolicy
+    codec: AnyCodec, flags: RateFlags, *, model: str, refine: RefineConfig, policy: ImagePolicy
 ) -> EncodeConfig:
     """Return the settings of an encoding by `codec`, checked before anything is read or written.
 

@@ -117,7 +117,7 @@ def _complete(group: list[_Draft], codec: AnyCodec, config: EncodeConfig, progre
     """Encode and write images of one shape; where they fail together, each is tried alone."""
     try:
         pictures = [draft.pixels for draft in group if draft.pixels]
-        results = encode_pixels(pictures, codec, config, progress)
+        results = encode_pixels(pictures, codec, config, progress=progress)
         for draft, encoded in zip(group, results, strict=True):
             _write(draft.item.output, encoded.data)
             draft.record = replace(

@@ -47,7 +47,7 @@ def codec_loader(model: str | None, device: str) -> Callable[[bytes], AnyCodec]:
     names = [model] if model is not None else [MODEL, *(name for name in installed_models() if name != MODEL)]
 
     def codec_of(data: bytes) -> AnyCodec:
-        wanted = unpack(data)[0].model_id
+        wanted = unpack(data, salvage=True).header.model_id
         for name in names:
             if name not in loaded:
                 loaded[name] = load(name, device)

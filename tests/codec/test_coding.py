@@ -141,7 +141,7 @@ def test_latents_of_any_size_come_back(tiny_codec: Codec, height: int, width: in
         return torch.from_numpy(values).float()
 
     latents = Latents(*map(draw, latent_shapes(tiny_codec.config, width, height)))
-    header, back = read(tiny_codec, write(tiny_codec, latents, width, height, 3.7, True))
+    header, back = read(tiny_codec, write(tiny_codec, latents, width=width, height=height, quality=3.7, grey=True))
     assert all(torch.equal(a, b) for a, b in zip(back, latents, strict=True))
     assert header.grey and (header.width, header.height) == (width, height)
 
@@ -149,7 +149,7 @@ def test_latents_of_any_size_come_back(tiny_codec: Codec, height: int, width: in
 def test_latents_beyond_the_format_are_clamped_and_fractions_rounded(tiny_codec: Codec) -> None:
     y_shape, z_shape = latent_shapes(tiny_codec.config, 9, 9)
     latents = Latents(torch.full(y_shape, 1e12), torch.full(z_shape, -2.6))
-    _, back = read(tiny_codec, write(tiny_codec, latents, 9, 9, 1, False))
+    _, back = read(tiny_codec, write(tiny_codec, latents, width=9, height=9, quality=1, grey=False))
     assert bool((back.y == 2**30).all()) and bool((back.z == -3).all())
 
 
@@ -171,7 +171,7 @@ def test_quality_outside_its_range_is_refused(tiny_codec: Codec, photo: Photo, q
         encode(tiny_codec, picture(photo, 8, 8), quality)
     latents = Latents(*map(torch.zeros, latent_shapes(tiny_codec.config, 8, 8)))
     with pytest.raises(ConfigError, match="quality"):
-        write(tiny_codec, latents, 8, 8, quality, False)
+        write(tiny_codec, latents, width=8, height=8, quality=quality, grey=False)
 
 
 def test_a_flipped_byte_is_refused(tiny_codec: Codec, file: bytes) -> None:
@@ -221,10 +221,10 @@ def test_a_stream_cut_short_with_a_forged_checksum_is_refused(tiny_codec: Codec,
 
 def test_latents_of_another_size_are_refused(tiny_codec: Codec) -> None:
     y, z = map(torch.zeros, latent_shapes(tiny_codec.config, 65, 64))
-    write(tiny_codec, Latents(y, z), 65, 64, 4, False)
+    write(tiny_codec, Latents(y, z), width=65, height=64, quality=4, grey=False)
     for latents in (Latents(y.mT, z), Latents(y, z.mT), Latents(y[:, :-1], z), Latents(y.repeat(2, 1, 1, 1), z)):
         with pytest.raises(ConfigError, match=r"latents \(.*\) for an image that needs"):
-            write(tiny_codec, latents, 65, 64, 4, False)
+            write(tiny_codec, latents, width=65, height=64, quality=4, grey=False)
 
 
 def test_a_prior_without_rows_is_refused(make_codec: Callable[..., Codec], photo: Photo, file: bytes) -> None:
@@ -293,7 +293,7 @@ def test_latents_that_are_no_numbers_are_refused(tiny_codec: Codec, value: float
     y, z = map(torch.zeros, latent_shapes(tiny_codec.config, 8, 8))
     y[0, 0, 0, 0] = value
     with pytest.raises(BitstreamError, match="not finite"):
-        write(tiny_codec, Latents(y, z), 8, 8, 4.0, False)
+        write(tiny_codec, Latents(y, z), width=8, height=8, quality=4.0, grey=False)
 
 
 def test_entropy_parameters_that_are_no_numbers_are_refused(make_codec: Callable[..., Codec]) -> None:
@@ -301,4 +301,11 @@ def test_entropy_parameters_that_are_no_numbers_are_refused(make_codec: Callable
     with torch.no_grad():
         codec.context.head.out.weight[0, 0, 0] = float("nan")
     with pytest.raises(BitstreamError, match="entropy parameters are not finite"):
-        write(codec, Latents(*map(torch.zeros, latent_shapes(codec.config, 8, 8))), 8, 8, 4.0, False)
+        write(
+            codec,
+            Latents(*map(torch.zeros, latent_shapes(codec.config, 8, 8))),
+            width=8,
+            height=8,
+            quality=4.0,
+            grey=False,
+        )

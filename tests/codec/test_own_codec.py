@@ -73,8 +73,8 @@ class BlockDct(nn.Module, codec.AnyCodec):
 
 def test_it_is_refined_written_and_decoded(photo: Callable) -> None:
     model, pixels = codec.load(f"{__name__}:BlockDct"), codec.Pixels(photo(70, 90), grey=False)
-    refined = rdo.refine(model, codec.to_tensor(pixels), 4, rdo.recipe(iters=20))
-    data = codec.write(model, refined.latents, pixels.width, pixels.height, 4, pixels.grey)
+    refined = rdo.refine(model, codec.to_tensor(pixels), 4, config=rdo.recipe(iters=20))
+    data = codec.write(model, refined.latents, width=pixels.width, height=pixels.height, quality=4, grey=pixels.grey)
     assert torch.equal(codec.decode(model, data).latents.y, refined.latents.y)
     assert float(refined.cost_est.total) < 0.9 * float(refined.plain_cost_est.total)
     assert len(data) < len(codec.encode(model, pixels)) and data == rdo.encode(model, pixels, iters=20)

@@ -49,7 +49,9 @@ def test_latents_and_pixels_are_nearly_those_of_one_tile(tiny_codec: Codec, pixe
 def test_written_latents_come_back(tiny_codec: Codec, pixels: Pixels) -> None:
     shapes = tiny_codec.latent_shapes(WIDTH, HEIGHT)
     latents = Latents(*((4 * torch.randn(shape)).round() for shape in shapes))
-    data = write(tiny_codec, latents, WIDTH, HEIGHT, 3, False, tile=64, exact=b"exact", boxes=BOXES)
+    data = write(
+        tiny_codec, latents, width=WIDTH, height=HEIGHT, quality=3, grey=False, tile=64, exact=b"exact", boxes=BOXES
+    )
     header, back = read(tiny_codec, data)
     assert all(torch.equal(a, b) for a, b in zip(latents, back, strict=True))
     assert (header.width, header.height, header.tile) == (WIDTH, HEIGHT, 64) and unpack(data).exact == b"exact"
@@ -59,12 +61,14 @@ def test_written_latents_come_back(tiny_codec: Codec, pixels: Pixels) -> None:
 @pytest.mark.parametrize("tile", [64, 128, 256])
 def test_each_stream_is_that_of_a_picture_of_its_own(tiny_codec: Codec, pixels: Pixels, tile: int) -> None:
     latents = read(tiny_codec, encode(tiny_codec, pixels, 5, tile=tile))[1]
-    contents = unpack(write(tiny_codec, latents, WIDTH, HEIGHT, 5, False, tile=tile))
+    contents = unpack(write(tiny_codec, latents, width=WIDTH, height=HEIGHT, quality=5, grey=False, tile=tile))
     for rect, stream in zip(tiles_of(WIDTH, HEIGHT, tile), contents.streams, strict=True):
         (left, top), (w, h) = (rect.left // 64, rect.top // 64), (-(-rect.width // 64), -(-rect.height // 64))
         y = latents.y[:, :, 4 * top : 4 * (top + h), 4 * left : 4 * (left + w)]
         own = Latents(y.contiguous(), latents.z[:, :, top : top + h, left : left + w].contiguous())
-        [alone] = unpack(write(tiny_codec, own, rect.width, rect.height, 5, False, tile=0)).streams
+        [alone] = unpack(
+            write(tiny_codec, own, width=rect.width, height=rect.height, quality=5, grey=False, tile=0)
+        ).streams
         assert stream is not None and alone is not None and stream.symbols_crc == alone.symbols_crc
         assert np.array_equal(stream.words, alone.words)
 
@@ -152,7 +156,7 @@ def test_an_error_of_one_tile_reaches_the_caller_from_any_thread(tiny_codec: Cod
     for threads in (1, 2):
         torch.set_num_threads(threads)
         with pytest.raises(BitstreamError, match="not finite"):
-            write(tiny_codec, latents, WIDTH, HEIGHT, 4, False, tile=TILE)
+            write(tiny_codec, latents, width=WIDTH, height=HEIGHT, quality=4, grey=False, tile=TILE)
 
 
 @pytest.mark.parametrize("exact", [b"", b"x"])
@@ -160,11 +164,11 @@ def test_an_error_of_one_tile_reaches_the_caller_from_any_thread(tiny_codec: Cod
 def test_tiles_of_nothing_but_zeros_take_no_words(tiny_codec: Codec, exact: bytes, tile: int) -> None:
     latents = Latents(*(torch.zeros(shape) for shape in tiny_codec.latent_shapes(WIDTH, HEIGHT)))
     latents.y[0, 0, 0, 0] = 1
-    data = write(tiny_codec, latents, WIDTH, HEIGHT, 4, False, tile=tile, exact=exact)
+    data = write(tiny_codec, latents, width=WIDTH, height=HEIGHT, quality=4, grey=False, tile=tile, exact=exact)
     assert [len(s.words) > 0 for s in unpack(data).streams if s] == ([True, *[False] * 5] if tile else [True])
     assert all(torch.equal(a, b) for a, b in zip(read(tiny_codec, data)[1], latents, strict=True))
     latents.y.zero_()
-    data = write(tiny_codec, latents, WIDTH, HEIGHT, 4, False, tile=tile, exact=exact)
+    data = write(tiny_codec, latents, width=WIDTH, height=HEIGHT, quality=4, grey=False, tile=tile, exact=exact)
     assert (len(unpack(data).streams[0].words) == 0) == bool(exact or tile)
     assert all(torch.equal(a, b) for a, b in zip(read(tiny_codec, data)[1], latents, strict=True))
 

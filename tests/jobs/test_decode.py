@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from codec.bitstream.container import unpack
 from codec.coding import decode, encode
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels
@@ -172,3 +173,56 @@ def test_a_second_run_leaves_what_is_decoded_and_tells_where_it_is(files, rdo_de
     capsys.readouterr()
     assert rdo_decode("-o", "one.png", "in/sub/b.rdo") == 0
     assert capsys.readouterr().err == "the picture is one.png\n"
+
+
+@pytest.fixture
+def tiled(folder: Path, codec, photo) -> bytes:
+    data = encode(codec, Pixels(photo(150, 200), grey=False), 5, tile=64)
+    (folder / "t.rdo").write_bytes(data)
+    return data
+
+
+def test_a_crop_is_a_part_of_the_picture(tiled: bytes, rdo_decode, codec, pixels_of) -> None:
+    assert rdo_decode("--crop", "70x20+100+90", "t.rdo") == 0
+    assert np.array_equal(pixels_of(Path("t.png")), decode(codec, tiled).pixels.data[90:110, 100:170])
+
+
+@pytest.mark.parametrize(
+    "crop", ["", "70x20", "0x20+1+1", "5x0+1+1", "axb+c+d", "-5x5+1+1", "5x5+-1+1", "9" * 10 + "x1+1+1"]
+)
+def test_crops_are_written_as_documented(tiled: bytes, rdo_decode, capsys, crop: str) -> None:
+    assert rdo_decode(f"--crop={crop}", "t.rdo") == 2
+    assert f"--crop {crop}: write WxH+X+Y in pixels" in capsys.readouterr().err
+
+
+def test_a_crop_beyond_the_picture_fails_its_file(tiled: bytes, rdo_decode, capsys) -> None:
+    assert rdo_decode("--crop", "101x20+100+90", "t.rdo") == 1 and not Path("t.png").exists()
+    assert "t.rdo: crop 101x20+100+90: must lie within the picture, 200x150 pixels" in capsys.readouterr().err
+
+
+def test_salvage_writes_the_rest_and_says_what_is_lost(tiled: bytes, rdo_decode, codec, pixels_of, capsys) -> None:
+    at = unpack(tiled).header_bytes
+    Path("t.rdo").write_bytes(tiled[:at] + bytes([tiled[at] ^ 1]) + tiled[at + 1 :])
+    assert rdo_decode("t.rdo") == 1 and not Path("t.png").exists()
+    assert "t.rdo: checksum mismatch: tile of columns 0..64, rows 0..64 was altered" in capsys.readouterr().err
+    assert rdo_decode("--salvage", "t.rdo") == 1
+    told = capsys.readouterr().err
+    assert "t.rdo: damaged, t.png is what is left: lost tile of columns 0..64, rows 0..64" in told
+    whole, found = decode(codec, tiled).pixels.data, pixels_of(Path("t.png"))
+    assert np.all(found[:64, :64] == 128) and np.array_equal(found[128:, 128:], whole[128:, 128:])
+    Path("t.rdo").write_bytes(tiled)
+    assert rdo_decode("--salvage", "--overwrite", "t.rdo") == 0 and np.array_equal(pixels_of(Path("t.png")), whole)
+
+
+def test_salvage_of_one_tile_is_refused(folder: Path, rdo_decode, rdo_bytes: bytes, capsys) -> None:
+    Path("a.rdo").write_bytes(rdo_bytes[:-1])
+    assert rdo_decode("--salvage", "a.rdo") == 1 and "a.rdo: truncated or extended" in capsys.readouterr().err
+
+
+def test_larger_pictures_are_refused(tiled: bytes, rdo_decode, capsys) -> None:
+    assert rdo_decode("--max-megapixels", "0.02", "t.rdo") == 1
+    assert (
+        "t.rdo: 200x150 pixels: over 0.02 megapixels: raise --max-megapixels, or --crop it" in capsys.readouterr().err
+    )
+    assert rdo_decode("--max-megapixels", "0.03", "t.rdo") == 0
+    assert rdo_decode("--max-megapixels", "-1", "t.rdo") == 2

@@ -96,8 +96,8 @@ def test_refinement_that_loses_on_the_file_is_dropped(save_photo, rdo_encode, co
     source = save_photo("a.png")
     honest = rdo.encoding.refine
 
-    def refine(*args: Any) -> Any:
-        refined = honest(*args)
+    def refine(*args: Any, **settings: Any) -> Any:
+        refined = honest(*args, **settings)
         return replace(refined, latents=type(refined.plain)(*(t + 3 for t in refined.plain)))
 
     monkeypatch.setattr(rdo.encoding, "refine", refine)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from codec.bitstream.boxes import Box
 from codec.bitstream.container import HEADER_BYTES
 from codec.coding import encode
 from codec.identity import model_id
@@ -87,3 +88,20 @@ def test_names_hold_no_orders_for_the_terminal(folder: Path, model, rdo_bytes, c
     shown = capsys.readouterr().out
     assert "a\\x1b[31m.rdo" in shown and "\x1b" not in shown
     assert printable("b\udcff.rdo\n") == "b\\udcff.rdo\\n"
+
+
+def test_tiles_and_boxes_are_listed(folder: Path, codec, model, photo, capsys) -> None:
+    boxes = (Box(b"EXIF", b"abc"), Box(b"EXIF", b"d"), Box(b"XMP ", b""))
+    data = encode(codec, Pixels(photo(70, 200), grey=False), 5, tile=128, boxes=boxes)
+    (folder / "a.rdo").write_bytes(data)
+    assert main(["--model", model, "--json", "a.rdo"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["tile"] == 128 and found["boxes"] == {"EXIF": 4, "XMP ": 0} and found["exact_bytes"] == 0
+    assert [tile[:4] for tile in found["tiles"]] == [[0, 0, 128, 70], [128, 0, 72, 70]]
+    streams = sum(tile[4] for tile in found["tiles"])
+    assert found["header_bytes"] + streams + 3 * 12 + 4 == len(data)
+    parts = [found["y_bytes_est"], found["z_bytes_est"], found["overhead_bytes"]]
+    assert sum(parts) == pytest.approx(len(data)) and 85 < parts[2] < 85 + 60
+    assert main(["--model", model, "a.rdo"]) == 0
+    text = capsys.readouterr().out
+    assert "tiles     2, of 128 px" in text and "    72x70+128+0  " in text and "box       EXIF, 4 bytes" in text

@@ -135,7 +135,7 @@ def test_a_line_cut_within_a_letter_is_passed_over(tmp_path: Path) -> None:
 def test_score_by_hand(photo: Callable[..., Any], height: int, width: int) -> None:
     original = Pixels(photo(height, width), grey=False)
     decoded = noisy(original)
-    found = score(original, decoded, 77, 0.02)
+    found = score(original, decoded, 77, lmbda=0.02)
     mse = sum((int(a) - int(b)) ** 2 for a, b in zip(original.data.flat, decoded.data.flat, strict=True))
     mse /= 3 * height * width
     assert found.bytes == 77 and found.bpp == pytest.approx(77 * 8 / (height * width))
@@ -146,14 +146,14 @@ def test_score_by_hand(photo: Callable[..., Any], height: int, width: int) -> No
 
 def test_identical_pictures_have_no_psnr(photo: Callable[..., Any]) -> None:
     original = Pixels(photo(8, 8), grey=False)
-    found = score(original, original, 10, 0.02)
+    found = score(original, original, 10, lmbda=0.02)
     assert found.psnr_db is None and found.cost == found.bpp == 10 * 8 / 64
 
 
 @pytest.mark.parametrize(("height", "width", "given"), [(160, 300, False), (161, 161, True), (300, 160, False)])
 def test_ms_ssim_needs_161_pixels_a_side(photo: Callable[..., Any], height: int, width: int, given: bool) -> None:
     original = Pixels(photo(height, width), grey=False)
-    found = score(original, noisy(original), 10, 0.02).ms_ssim
+    found = score(original, noisy(original), 10, lmbda=0.02).ms_ssim
     assert (found is not None) == given
     assert found is None or 0.5 < found < 1
 
@@ -162,22 +162,22 @@ def test_ms_ssim_is_that_of_all_channels_together(photo: Callable[..., Any]) -> 
     original = Pixels(photo(176, 200), grey=False)
     decoded = noisy(original)
     whole = ms_ssim(to_tensor(original), to_tensor(decoded), data_range=1.0)
-    assert score(original, decoded, 10, 0.02).ms_ssim == pytest.approx(float(whole), abs=1e-6)
+    assert score(original, decoded, 10, lmbda=0.02).ms_ssim == pytest.approx(float(whole), abs=1e-6)
 
 
 @pytest.mark.parametrize(("height", "width", "given"), [(7, 300, False), (8, 8, True), (300, 7, False), (40, 33, True)])
 def test_ssimulacra2_needs_8_pixels_a_side(photo: Callable[..., Any], height: int, width: int, given: bool) -> None:
     original = Pixels(photo(height, width), grey=False)
     decoded = noisy(original)
-    found = score(original, decoded, 10, 0.02).ssimulacra2
+    found = score(original, decoded, 10, lmbda=0.02).ssimulacra2
     assert found == ssimulacra2(original, decoded) and (found is not None) == given
     assert found is None or 0 < found < 100
-    assert score(original, original, 10, 0.02).ssimulacra2 == (100 if given else None)
+    assert score(original, original, 10, lmbda=0.02).ssimulacra2 == (100 if given else None)
 
 
 def test_scores_are_finite_or_null(photo: Callable[..., Any]) -> None:
     original = Pixels(photo(161, 161), grey=True)
     for decoded in (original, noisy(original), Pixels(255 - original.data, True)):
-        found = score(original, decoded, 24, 1e-9)
+        found = score(original, decoded, 24, lmbda=1e-9)
         values = [getattr(found, f.name) for f in fields(Score)]
         assert all(v is None or math.isfinite(v) for v in values)

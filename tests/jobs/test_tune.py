@@ -60,10 +60,10 @@ def test_a_study_whose_held_out_photos_fail_is_no_success(tune: Tune, save_photo
     save_photo("held/a.png", 48, 40, 9)
     honest = rdo.encoding.refine
 
-    def refine(codec: Any, x: Any, *args: Any) -> Any:
+    def refine(codec: Any, x: Any, *args: Any, **settings: Any) -> Any:
         if x.shape[-2] == 48:
             raise RuntimeError("no luck")
-        return honest(codec, x, *args)
+        return honest(codec, x, *args, **settings)
 
     monkeypatch.setattr(rdo.encoding, "refine", refine)
     assert tune("--trials", 1, "--holdout", "held") == 1
@@ -203,7 +203,7 @@ def test_a_photo_that_cannot_be_read_is_told_and_the_others_are_tuned_on(tune: T
 
 
 def test_where_every_trial_fails_the_study_stops(tune: Tune, monkeypatch: Any, capsys: Any) -> None:
-    def refine(*args: Any) -> Any:
+    def refine(*args: Any, **settings: Any) -> Any:
         raise MemoryError
 
     monkeypatch.setattr("rdo.encoding.refine", refine)

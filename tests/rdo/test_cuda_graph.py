@@ -87,7 +87,7 @@ def assert_alike(a: Refined, b: Refined) -> None:
 def test_a_recorded_search_is_the_search(codec, photo, monkeypatch, temperature_bits: float, stripped: bool) -> None:
     x = torch.cat([to_tensor(Pixels(photo(190, 100, seed=seed), grey=False)) for seed in (0, 1)]).cuda()
     config = RefineConfig(iters=20, temperature_bits=temperature_bits, strip_pixels=1 if stripped else None)
-    assert_alike(*both_ways(lambda: refine(codec, x, 4.0, config, 1e-3), monkeypatch))
+    assert_alike(*both_ways(lambda: refine(codec, x, 4.0, config=config, lmbda=1e-3), monkeypatch))
 
 
 @pytest.mark.gpu
@@ -101,7 +101,7 @@ def test_a_recorded_search_is_the_search(codec, photo, monkeypatch, temperature_
 def test_recorded_searches_of_other_models(make_zoo_codec, photo, monkeypatch, name: str) -> None:
     codec = make_zoo_codec(name).cuda()
     x = to_tensor(Pixels(photo(70, 90), grey=False)).cuda()
-    assert_alike(*both_ways(lambda: refine(codec, x, 3, RefineConfig(iters=12), 1e-3), monkeypatch))
+    assert_alike(*both_ways(lambda: refine(codec, x, 3, config=RefineConfig(iters=12), lmbda=1e-3), monkeypatch))
 
 
 @pytest.mark.gpu
@@ -109,9 +109,9 @@ def test_recorded_searches_of_other_models(make_zoo_codec, photo, monkeypatch, n
 def test_what_is_found_is_priced_exactly(codec, photo, precision) -> None:
     pixels = Pixels(photo(100, 130), grey=False)
     x = to_tensor(pixels).cuda()
-    found = refine(codec, x, 4.0, RefineConfig(iters=20, precision=precision), 1e-3)
+    found = refine(codec, x, 4.0, config=RefineConfig(iters=20, precision=precision), lmbda=1e-3)
     assert bool(found.cost_est.total < found.plain_cost_est.total)
-    assert write(codec, found.plain, 130, 100, 4.0, grey=False) == encode(codec, pixels, 4.0)
+    assert write(codec, found.plain, width=130, height=100, quality=4.0, grey=False) == encode(codec, pixels, 4.0)
     with coding_arithmetic():
         cost = Problem(codec, x, codec.level(4.0), torch.full((1,), 1e-3).cuda()).cost(found.latents)
     assert torch.equal(cost.total, found.cost_est.total)
@@ -120,9 +120,9 @@ def test_what_is_found_is_priced_exactly(codec, photo, precision) -> None:
 @pytest.mark.gpu
 def test_seconds_count_when_the_work_is_done(codec, photo) -> None:
     x = to_tensor(Pixels(photo(512, 512), grey=False)).cuda().expand(8, -1, -1, -1)
-    refine(codec, x, 4.0, RefineConfig(iters=3), 1e-3)  # libraries load their kernels
+    refine(codec, x, 4.0, config=RefineConfig(iters=3), lmbda=1e-3)  # libraries load their kernels
     begin = time.monotonic()
-    found = refine(codec, x, 4.0, RefineConfig(iters=10**6, time_budget=2), 1e-3)
+    found = refine(codec, x, 4.0, config=RefineConfig(iters=10**6, time_budget=2), lmbda=1e-3)
     torch.cuda.synchronize()
     assert 2 < found.seconds <= time.monotonic() - begin < 4 and found.iters > 10
 
@@ -130,7 +130,7 @@ def test_seconds_count_when_the_work_is_done(codec, photo) -> None:
 @pytest.mark.gpu
 def test_ms_ssim_is_refined_without_a_recording(codec, photo) -> None:
     x = to_tensor(Pixels(photo(170, 180), grey=False)).cuda()
-    found = refine(codec, x, 4.0, RefineConfig(iters=8), 1e-3, distortion=Distortion(ms_ssim_share=0.9))
+    found = refine(codec, x, 4.0, config=RefineConfig(iters=8), lmbda=1e-3, distortion=Distortion(ms_ssim_share=0.9))
     assert bool(found.cost_est.total < found.plain_cost_est.total)
 
 

@@ -45,15 +45,15 @@ def problem_of(model: ZooCodec, x: Tensor, lmbda: float = LMBDA) -> tuple[Proble
 def test_never_worse_and_on_the_writers_grid(make_zoo_codec, pixels, name: str, method) -> None:
     model = make_zoo_codec(name)
     x = to_tensor(pixels)
-    refined = refine(model, x, 3, RefineConfig(iters=4, method=method, lr_y=0.3, lr_z=0.3), LMBDA)
+    refined = refine(model, x, 3, config=RefineConfig(iters=4, method=method, lr_y=0.3, lr_z=0.3), lmbda=LMBDA)
     assert float(refined.cost_est.total) <= float(refined.plain_cost_est.total)
-    data = write(model, refined.latents, WIDTH, HEIGHT, 3, grey=False)
+    data = write(model, refined.latents, width=WIDTH, height=HEIGHT, quality=3, grey=False)
     found = decode(model, data).latents
     assert same_symbols(found, refined.latents)
     with torch.no_grad():
         cost = Problem(model, x, model.level(3), torch.tensor([LMBDA])).cost(found)
     assert torch.allclose(cost.total, refined.cost_est.total, rtol=1e-4)
-    assert write(model, refined.plain, WIDTH, HEIGHT, 3, grey=False) == encode(model, pixels, 3)
+    assert write(model, refined.plain, width=WIDTH, height=HEIGHT, quality=3, grey=False) == encode(model, pixels, 3)
 
 
 @pytest.mark.parametrize("name", ["bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean", *VARIABLE])
@@ -95,8 +95,8 @@ def test_each_of_a_batch_is_refined_as_if_alone(make_zoo_codec, photo) -> None:
     model = make_zoo_codec("mbt2018")
     x = torch.cat([to_tensor(Pixels(photo(64, 64, seed), grey=False)) for seed in (1, 2)])
     config = RefineConfig(iters=4)
-    together = refine(model, x, 3, config, LMBDA).cost_est.total
-    alone = torch.cat([refine(model, one[None], 3, config, LMBDA).cost_est.total for one in x])
+    together = refine(model, x, 3, config=config, lmbda=LMBDA).cost_est.total
+    alone = torch.cat([refine(model, one[None], 3, config=config, lmbda=LMBDA).cost_est.total for one in x])
     assert torch.allclose(together, alone, rtol=0.01)
 
 
@@ -108,10 +108,12 @@ def test_gains_are_real_with_a_trained_model(trained: Callable[[str], ZooCodec],
     gains = []
     for seed in (1, 2):
         pixels = Pixels(photo(128, 128, seed), grey=False)
-        refined = refine(model, to_tensor(pixels), 4, RefineConfig(iters=60, method=method))
+        refined = refine(model, to_tensor(pixels), 4, config=RefineConfig(iters=60, method=method))
         plain, best = (
-            score(pixels, decode(model, data).pixels, len(data), model.lmbda_of(4)).cost
-            for data in (write(model, v, 128, 128, 4, grey=False) for v in (refined.plain, refined.latents))
+            score(pixels, decode(model, data).pixels, len(data), lmbda=model.lmbda_of(4)).cost
+            for data in (
+                write(model, v, width=128, height=128, quality=4, grey=False) for v in (refined.plain, refined.latents)
+            )
         )
         gains.append(100 * (1 - best / plain))
     assert min(gains) > 0 and max(gains) > 1
@@ -123,8 +125,8 @@ def test_a_trained_model_of_variable_rate_meets_a_target(trained: Callable[[str]
     model, pixels = trained(name), Pixels(photo(256, 256), grey=False)
     low, high = (len(encode(model, pixels, quality)) for quality in (2, 4))
     wanted = round((low * high) ** 0.5)
-    met = refine_to(model, to_tensor(pixels), Goal("bytes", wanted), RefineConfig(iters=12, method="sga"))
-    size = len(write(model, met.refined.latents, 256, 256, met.quality, False))
+    met = refine_to(model, to_tensor(pixels), Goal("bytes", wanted), config=RefineConfig(iters=12, method="sga"))
+    size = len(write(model, met.refined.latents, width=256, height=256, quality=met.quality, grey=False))
     assert 0.95 * wanted <= size <= wanted and 2 < met.quality < 4
 
 

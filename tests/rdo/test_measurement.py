@@ -34,7 +34,7 @@ def plain(codec: Codec, x: Tensor, quality: float) -> Latents:
 
 def test_bytes_and_psnr_are_those_of_the_file(small, x) -> None:
     latents = plain(small, x, 4.0)
-    data = write(small, latents, WIDTH, HEIGHT, 4.0, grey=False)
+    data = write(small, latents, width=WIDTH, height=HEIGHT, quality=4.0, grey=False)
     assert math.exp(measurement(small, x, Goal("bytes", 1)).measure(latents, 4.0)) == pytest.approx(len(data))
     mse = float((to_tensor(decode(small, data).pixels) - x).square().mean())
     found = measurement(small, x, Goal("psnr", 1)).measure(latents, 4.0)
@@ -51,7 +51,7 @@ def test_the_estimate_of_plain_bytes_is_close(small, x) -> None:
 def test_a_mix_meets_the_goal_or_stays_below(small, x, place: float, rising: bool) -> None:
     latents = plain(small, x, 4.0)
     fewer = latents._replace(y=latents.y - latents.y.sign())
-    sizes = [len(write(small, v, WIDTH, HEIGHT, 4.0, grey=False)) for v in (fewer, latents)]
+    sizes = [len(write(small, v, width=WIDTH, height=HEIGHT, quality=4.0, grey=False)) for v in (fewer, latents)]
     assert sizes[0] < 0.9 * sizes[1], "else nothing is shown"
     goal = Goal("bytes", sizes[0] + place * (sizes[1] - sizes[0]))
     on = measurement(small, x, goal)

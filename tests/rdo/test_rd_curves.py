@@ -21,7 +21,7 @@ KODAK = Path(__file__).parents[2] / "configs/anchors/kodak.json"
 @BOTH
 @pytest.mark.parametrize("factor", [0.5, 0.9, 1.0, 1.25, 2.0])
 def test_constant_factor_of_rate_is_its_own_percentage(factor: float, interpolation: Interpolation) -> None:
-    result = bd_rate(BPP, DB, BPP * factor, DB, interpolation)
+    result = bd_rate(BPP, DB, BPP * factor, DB, interpolation=interpolation)
     assert result.bd_rate_percent == pytest.approx(100 * (factor - 1))
     assert (result.metric_low, result.metric_high, result.overlap) == (28.0, 38.0, 1.0)
 
@@ -30,7 +30,7 @@ def test_constant_factor_of_rate_is_its_own_percentage(factor: float, interpolat
 def test_exponential_curves_shifted_in_quality_have_a_closed_form(interpolation: Interpolation) -> None:
     db = np.linspace(30, 40, 12)
     rate = np.exp(0.2 * db)  # straight in log rate: both interpolations are exact
-    result = bd_rate(rate, db, rate, db + 1.0, interpolation)
+    result = bd_rate(rate, db, rate, db + 1.0, interpolation=interpolation)
     assert result.bd_rate_percent == pytest.approx(100 * (np.exp(-0.2) - 1))
     assert (result.metric_low, result.metric_high) == (31.0, 40.0)
     assert result.overlap == pytest.approx(0.9)
@@ -53,7 +53,9 @@ def test_the_bjontegaard_package_agrees(seed: int, interpolation: Interpolation)
     theirs = bjontegaard.bd_rate(
         rate_a, db_a, rate_b, db_b, method=interpolation, require_matching_points=False, min_overlap=0
     )
-    assert bd_rate(rate_a, db_a, rate_b, db_b, interpolation).bd_rate_percent == pytest.approx(theirs, rel=1e-6)
+    assert bd_rate(rate_a, db_a, rate_b, db_b, interpolation=interpolation).bd_rate_percent == pytest.approx(
+        theirs, rel=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,9 +84,9 @@ def test_a_curve_that_falls_is_refused_and_named(interpolation: Interpolation, o
     rising = np.array([28, 34, 36, 38, 40.0])
     where = r"is not monotone: 36\.9 dB at 0\.5 bpp, 36\.8 dB at 0\.7 bpp$"
     with pytest.raises(NotMonotoneError, match="^the tested curve " + where):
-        bd_rate(rates, rising, rates[order], db[order], interpolation)
+        bd_rate(rates, rising, rates[order], db[order], interpolation=interpolation)
     with pytest.raises(NotMonotoneError, match="^plain " + where):
-        bd_rate(rates[order], db[order], rates, rising, interpolation, names=("plain", "refined"))
+        bd_rate(rates[order], db[order], rates, rising, interpolation=interpolation, names=("plain", "refined"))
     with pytest.raises(NotMonotoneError, match=r"^AVIF is not monotone: 36\.9 points"):
         saving_at_equal_quality(rates, db, 0.5, 30.0, unit="points", name="AVIF")
 

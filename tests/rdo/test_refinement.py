@@ -50,33 +50,37 @@ def gain_percent(refined: Refined) -> float:
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (70, 90), (64, 64)])
 def test_never_worse_than_plain(tiny_codec, picture, height: int, width: int, method, iters: int) -> None:
     x = picture(height, width)
-    refined = refine(tiny_codec, x, 4.0, replace(QUICK, iters=iters, method=method), LMBDA)
+    refined = refine(tiny_codec, x, 4.0, config=replace(QUICK, iters=iters, method=method), lmbda=LMBDA)
     assert float(refined.cost_est.total) <= float(refined.plain_cost_est.total)
     assert (refined.iters, refined.method) == (iters, method)
     for latents, claimed in ((refined.latents, refined.cost_est), (refined.plain, refined.plain_cost_est)):
         assert all(torch.equal(t, t.round()) and not t.requires_grad for t in latents)
         assert torch.allclose(claimed.total, price(tiny_codec, latents, x), rtol=1e-6)
         assert torch.allclose(claimed.total, claimed.bpp + LMBDA * claimed.distortion)
-    assert write(tiny_codec, refined.latents, width, height, 4.0, grey=False)
+    assert write(tiny_codec, refined.latents, width=width, height=height, quality=4.0, grey=False)
 
 
 def test_plain_is_what_a_plain_encoder_writes(tiny_codec, picture, photo: Callable) -> None:
-    refined = refine(tiny_codec, picture(70, 90), 4.0, RefineConfig(iters=0))
+    refined = refine(tiny_codec, picture(70, 90), 4.0, config=RefineConfig(iters=0))
     assert same(refined.latents, refined.plain) and refined.cost_est is refined.plain_cost_est
     with torch.no_grad():
         analysed = tiny_codec.analyse(pad(picture(70, 90), 64), torch.tensor([4.0]))
     assert same(refined.plain, Latents(*(v.round() for v in analysed)))
-    assert write(tiny_codec, refined.plain, 90, 70, 4.0, False) == encode(tiny_codec, Pixels(photo(70, 90), False))
+    assert write(tiny_codec, refined.plain, width=90, height=70, quality=4.0, grey=False) == encode(
+        tiny_codec, Pixels(photo(70, 90), False)
+    )
 
 
 def test_lmbda_defaults_to_what_fits_the_quality(tiny_codec, picture) -> None:
-    found = refine(tiny_codec, picture(20, 30), 2.5, RefineConfig(iters=0)).cost_est
+    found = refine(tiny_codec, picture(20, 30), 2.5, config=RefineConfig(iters=0)).cost_est
     assert torch.allclose(found.total, found.bpp + lmbda_of(2.5) * found.distortion)
 
 
 @pytest.mark.parametrize("method", ["rdoq", "ste", "sga"])
 def test_gains(tiny_codec, picture, method) -> None:
-    refined = refine(tiny_codec, picture(70, 90), 4.0, replace(QUICK, iters=30, method=method, lr_y=0.02), LMBDA)
+    refined = refine(
+        tiny_codec, picture(70, 90), 4.0, config=replace(QUICK, iters=30, method=method, lr_y=0.02), lmbda=LMBDA
+    )
     assert gain_percent(refined) > 0.5
     assert not same(refined.latents, refined.plain)
 
@@ -84,7 +88,7 @@ def test_gains(tiny_codec, picture, method) -> None:
 @pytest.mark.parametrize("method", ["rdoq", "ste", "sga"])
 def test_each_of_a_batch_keeps_its_own_best(tiny_codec, picture, method) -> None:
     x = torch.cat([picture(50, 64, seed=1), picture(50, 64, seed=2)])
-    refined = refine(tiny_codec, x, 4.0, replace(QUICK, method=method), LMBDA)
+    refined = refine(tiny_codec, x, 4.0, config=replace(QUICK, method=method), lmbda=LMBDA)
     assert bool((refined.cost_est.total <= refined.plain_cost_est.total).all())
     for i in range(2):
         alone = Latents(*(t[i : i + 1] for t in refined.latents))
@@ -95,8 +99,8 @@ def test_each_of_a_batch_keeps_its_own_best(tiny_codec, picture, method) -> None
 def test_a_batch_ends_where_each_image_alone_ends(tiny_codec, picture, method) -> None:
     x = torch.cat([picture(50, 64, seed=1), picture(50, 64, seed=2)])
     config = replace(QUICK, method=method)
-    together = refine(tiny_codec, x, 4.0, config, LMBDA).cost_est.total
-    alone = torch.cat([refine(tiny_codec, one[None], 4.0, config, LMBDA).cost_est.total for one in x])
+    together = refine(tiny_codec, x, 4.0, config=config, lmbda=LMBDA).cost_est.total
+    alone = torch.cat([refine(tiny_codec, one[None], 4.0, config=config, lmbda=LMBDA).cost_est.total for one in x])
     assert torch.allclose(together, alone, rtol=0.01)
 
 
@@ -113,21 +117,24 @@ def test_keep_better_chooses_for_each_image() -> None:
 
 def test_same_seed_same_latents(tiny_codec, picture) -> None:
     first, again, other = (
-        refine(tiny_codec, picture(64, 64), 4.0, replace(QUICK, method="sga", seed=s), LMBDA) for s in (7, 7, 8)
+        refine(tiny_codec, picture(64, 64), 4.0, config=replace(QUICK, method="sga", seed=s), lmbda=LMBDA)
+        for s in (7, 7, 8)
     )
     assert same(first.latents, again.latents) and not same(first.latents, other.latents)
 
 
 def test_progress_hears_of_every_step_once(tiny_codec, picture) -> None:
     steps: list[int] = []
-    refine(tiny_codec, picture(20, 20), 4.0, replace(QUICK, iters=5), LMBDA, steps.append)
+    refine(tiny_codec, picture(20, 20), 4.0, config=replace(QUICK, iters=5), lmbda=LMBDA, progress=steps.append)
     assert steps == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(("budget", "most"), [(0.3, 1000), (1e-9, 0)])
 def test_time_budget_stops_early(tiny_codec, picture, budget: float, most: int) -> None:
     begin = time.monotonic()
-    refined = refine(tiny_codec, picture(32, 32), 4.0, replace(QUICK, iters=100_000, time_budget=budget), LMBDA)
+    refined = refine(
+        tiny_codec, picture(32, 32), 4.0, config=replace(QUICK, iters=100_000, time_budget=budget), lmbda=LMBDA
+    )
     assert refined.iters <= most and time.monotonic() - begin < 10  # it would take an hour
     assert 0 < refined.seconds <= time.monotonic() - begin
     assert float(refined.cost_est.total) <= float(refined.plain_cost_est.total)
@@ -136,7 +143,7 @@ def test_time_budget_stops_early(tiny_codec, picture, budget: float, most: int) 
 @pytest.mark.parametrize(("patience", "steps"), [(0, 20), (1, 10), (3, 12)])
 def test_patience_counts_looks_without_a_gain(tiny_codec, picture, patience: int, steps: int) -> None:
     still = RefineConfig(iters=20, method="sga", lr_y=1e-12, lr_z=1e-12, patience=patience)  # nothing ever moves
-    assert refine(tiny_codec, picture(20, 20), 4.0, still, LMBDA).iters == steps
+    assert refine(tiny_codec, picture(20, 20), 4.0, config=still, lmbda=LMBDA).iters == steps
 
 
 def test_looks_lie_in_the_second_half() -> None:
@@ -150,16 +157,16 @@ def test_a_time_budget_has_looks_and_patience_too(tiny_codec, picture, method) -
         move_fraction_start=1e-9, move_fraction_end=1e-9,
     )  # fmt: skip
     begin = time.monotonic()
-    refine(tiny_codec, picture(20, 20), 4.0, still, LMBDA)
+    refine(tiny_codec, picture(20, 20), 4.0, config=still, lmbda=LMBDA)
     assert time.monotonic() - begin < 2.9, "it ran on to the end of its time, though nothing moved"
 
 
 def test_a_time_budget_holds_before_the_first_step_and_in_the_tail(tiny_codec, picture) -> None:
     begin = time.monotonic()
     moment = RefineConfig(iters=10**6, time_budget=1e-6)
-    assert refine(tiny_codec, picture(64, 64), 4.0, moment, LMBDA).iters == 0
+    assert refine(tiny_codec, picture(64, 64), 4.0, config=moment, lmbda=LMBDA).iters == 0
     tailed = RefineConfig(iters=10**6, method="sga", tail=0.5, time_budget=0.3)
-    refine(tiny_codec, picture(20, 20), 4.0, tailed, LMBDA)
+    refine(tiny_codec, picture(20, 20), 4.0, config=tailed, lmbda=LMBDA)
     assert time.monotonic() - begin < 5
 
 
@@ -174,20 +181,20 @@ def test_the_papers_rate_falls_by_a_constant_factor(tiny_codec, picture, monkeyp
     monkeypatch.setattr(torch.optim.Adam, "step", step)
     gamma = 0.6
     paper = RefineConfig(iters=26, method="ste", lr_y=0.06, lr_z=0.03, lr_end=gamma**26, lr_fall="geometric")
-    refine(tiny_codec, picture(20, 20), 4.0, paper, LMBDA)
+    refine(tiny_codec, picture(20, 20), 4.0, config=paper, lmbda=LMBDA)
     assert rates == [pytest.approx([0.06 * gamma**n, 0.03 * gamma**n]) for n in range(26)]
 
 
 def test_the_codec_is_left_as_it_was(tiny_codec, picture) -> None:
     before = {k: v.clone() for k, v in tiny_codec.state_dict().items()}
-    refine(tiny_codec, picture(20, 20), 4.0, QUICK, LMBDA)
+    refine(tiny_codec, picture(20, 20), 4.0, config=QUICK, lmbda=LMBDA)
     assert all(p.grad is None and not p.requires_grad for p in tiny_codec.parameters())
     assert all(torch.equal(v, before[k]) for k, v in tiny_codec.state_dict().items())
 
 
 def test_a_broken_picture_stays_plain_and_leaves_its_neighbour_alone(tiny_codec, picture) -> None:
     x = torch.cat([torch.full((1, 3, 50, 64), float("nan")), picture(50, 64)])
-    refined = refine(tiny_codec, x, 4.0, QUICK, LMBDA)
+    refined = refine(tiny_codec, x, 4.0, config=QUICK, lmbda=LMBDA)
     for kept, plain in zip(refined.latents, refined.plain, strict=True):
         assert torch.equal(kept[0].isnan(), plain[0].isnan())
         assert torch.equal(kept[0].nan_to_num(), plain[0].nan_to_num())
@@ -199,7 +206,7 @@ def test_a_broken_picture_stays_plain_and_leaves_its_neighbour_alone(tiny_codec,
 @pytest.mark.parametrize("quality", [0.5, 8.5, float("nan")])
 def test_quality_out_of_range(tiny_codec, picture, quality: float) -> None:
     with pytest.raises(ConfigError, match=r"quality .*between 1 .*8"):
-        refine(tiny_codec, picture(20, 20), quality, QUICK)
+        refine(tiny_codec, picture(20, 20), quality, config=QUICK)
 
 
 @pytest.mark.parametrize(
@@ -221,15 +228,24 @@ def test_settings_that_make_no_sense_are_refused(bad: dict[str, Any]) -> None:
 
 def test_a_tail_of_search_adds_to_a_descent(tiny_codec, picture) -> None:
     steps: list[int] = []
-    short = refine(tiny_codec, picture(70, 90), 4.0, QUICK, LMBDA)
-    longer = refine(tiny_codec, picture(70, 90), 4.0, replace(QUICK, iters=12, tail=1 / 3), LMBDA, steps.append)
+    short = refine(tiny_codec, picture(70, 90), 4.0, config=QUICK, lmbda=LMBDA)
+    longer = refine(
+        tiny_codec,
+        picture(70, 90),
+        4.0,
+        config=replace(QUICK, iters=12, tail=1 / 3),
+        lmbda=LMBDA,
+        progress=steps.append,
+    )
     assert steps == list(range(1, 13)) and longer.iters == 12
     assert gain_percent(longer) > gain_percent(short)
 
 
 def test_a_straight_through_tail_is_straight_through(tiny_codec, picture) -> None:
-    ste = refine(tiny_codec, picture(40, 40), 4.0, replace(QUICK, method="ste"), LMBDA)
-    all_tail = refine(tiny_codec, picture(40, 40), 4.0, replace(QUICK, method="noise", ste_tail=1.0), LMBDA)
+    ste = refine(tiny_codec, picture(40, 40), 4.0, config=replace(QUICK, method="ste"), lmbda=LMBDA)
+    all_tail = refine(
+        tiny_codec, picture(40, 40), 4.0, config=replace(QUICK, method="noise", ste_tail=1.0), lmbda=LMBDA
+    )
     assert same(ste.latents, all_tail.latents)
 
 

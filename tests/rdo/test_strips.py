@@ -63,8 +63,8 @@ def test_deeper_contexts_reach_further(make_codec: Callable[..., Codec]) -> None
 def test_a_refinement_in_strips_finds_what_one_without_finds(tiny_codec: Codec, photo: Callable[..., Any]) -> None:
     x = to_tensor(Pixels(photo(200, 150), grey=False))
     config = RefineConfig(iters=4, method="sga", lr_y=0.2, lr_z=0.1)
-    whole = refine(tiny_codec, x, 4, config, LMBDA)
-    cut = refine(tiny_codec, x, 4, replace(config, strip_pixels=1), LMBDA)
+    whole = refine(tiny_codec, x, 4, config=config, lmbda=LMBDA)
+    cut = refine(tiny_codec, x, 4, config=replace(config, strip_pixels=1), lmbda=LMBDA)
     assert cut.cost_est.total < cut.plain_cost_est.total
     assert torch.allclose(cut.plain_cost_est.total, whole.plain_cost_est.total, rtol=1e-5)
     assert torch.allclose(cut.cost_est.total, whole.cost_est.total, rtol=1e-2)

@@ -29,12 +29,22 @@ def x(photo: Callable) -> Tensor:
 
 
 def file_of(codec: Codec, met: OperatingPoint) -> bytes:
-    return write(codec, met.refined.latents, WIDTH, HEIGHT, met.quality, False)
+    return write(codec, met.refined.latents, width=WIDTH, height=HEIGHT, quality=met.quality, grey=False)
 
 
 def size_range(codec: Codec, x: Tensor) -> tuple[int, int]:
     sizes = [
-        len(write(codec, refine(codec, x, q, RefineConfig(iters=0)).plain, WIDTH, HEIGHT, q, False)) for q in (1.0, 8.0)
+        len(
+            write(
+                codec,
+                refine(codec, x, q, config=RefineConfig(iters=0)).plain,
+                width=WIDTH,
+                height=HEIGHT,
+                quality=q,
+                grey=False,
+            )
+        )
+        for q in (1.0, 8.0)
     ]
     return min(sizes), max(sizes)
 
@@ -46,7 +56,12 @@ def test_bytes_are_met_from_below(small, x, place: float, iters: int) -> None:
     wanted = int(low * (high / low) ** place)
     steps: list[int] = []
     met = refine_to(
-        small, x, Goal("bytes", wanted), RefineConfig(iters=iters, temperature_bits=0.0), False, steps.append
+        small,
+        x,
+        Goal("bytes", wanted),
+        config=RefineConfig(iters=iters, temperature_bits=0.0),
+        grey=False,
+        progress=steps.append,
     )
     size = len(file_of(small, met))
     assert min(0.99 * wanted, wanted // 4 * 4 - 8) <= size <= wanted, "1 %, or two words of four bytes"
@@ -62,23 +77,27 @@ def test_psnr_is_met_by_decoded_pixels(small, x) -> None:
         decoded = to_tensor(decode(small, file_of(small, met)).pixels)
         return 10 * math.log10(1 / float((decoded - x).square().mean()))
 
-    plain = refine_to(small, x, Goal("bytes", sum(size_range(small, x)) // 2), RefineConfig(iters=0))
+    plain = refine_to(small, x, Goal("bytes", sum(size_range(small, x)) // 2), config=RefineConfig(iters=0))
     wanted = psnr(plain)
-    assert psnr(refine_to(small, x, Goal("psnr", wanted), effort(2))) == pytest.approx(wanted, abs=0.05)
+    assert psnr(refine_to(small, x, Goal("psnr", wanted), config=effort(2))) == pytest.approx(wanted, abs=0.05)
 
 
 def test_psnr_of_a_grey_picture_is_that_of_its_file(small, photo) -> None:
     grey = np.repeat(photo(HEIGHT, WIDTH).mean(2, keepdims=True).astype(np.uint8), 3, 2)
     x = to_tensor(Pixels(grey, grey=True))
-    met = refine_to(small, x, Goal("psnr", 43.0), effort(1), grey=True)
-    decoded = decode(small, write(small, met.refined.latents, WIDTH, HEIGHT, met.quality, True)).pixels
+    met = refine_to(small, x, Goal("psnr", 43.0), config=effort(1), grey=True)
+    decoded = decode(
+        small, write(small, met.refined.latents, width=WIDTH, height=HEIGHT, quality=met.quality, grey=True)
+    ).pixels
     mse = np.square(decoded.data.astype(float) - grey).mean()
     assert 10 * math.log10(255**2 / mse) == pytest.approx(43.0, abs=0.05)
 
 
 def test_a_time_budget_is_that_of_all_runs(small, x) -> None:
     begin = time.monotonic()
-    met = refine_to(small, x, Goal("bytes", sum(size_range(small, x)) // 2), RefineConfig(iters=10**5, time_budget=1))
+    met = refine_to(
+        small, x, Goal("bytes", sum(size_range(small, x)) // 2), config=RefineConfig(iters=10**5, time_budget=1)
+    )
     assert met.refined.seconds <= time.monotonic() - begin
     assert met.refined.iters < 10**4, "no trim took its eighth of the steps"
 
@@ -97,13 +116,13 @@ def test_where_no_trim_reaches_the_goal_another_quality_does(small, x, monkeypat
 
     monkeypatch.setattr(target_search, "trim", trim)
     steps: list[int] = []
-    met = refine_to(small, x, goal, RefineConfig(iters=3), progress=steps.append)
+    met = refine_to(small, x, goal, config=RefineConfig(iters=3), progress=steps.append)
     assert len(tried) == 2 and tried[1] == met.quality > tried[0] + 0.3
     assert goal.met(math.log(len(file_of(small, met)))) and met.refined.iters == steps[-1] == len(steps)
 
     monkeypatch.setattr(target_search, "trim", lambda *a, **k: missed_by(honest(*a, **k), goal.aim + 9))
     with pytest.raises(ConfigError, match="out of reach"):
-        refine_to(small, x, goal, RefineConfig(iters=1))
+        refine_to(small, x, goal, config=RefineConfig(iters=1))
 
 
 @pytest.mark.parametrize(("kind", "value"), [("bytes", 40), ("psnr", 90.0), ("psnr", 0.5)])
@@ -111,25 +130,28 @@ def test_out_of_reach_says_what_is_near(small, x, kind, value: float) -> None:
     unit = "dB" if kind == "psnr" else kind
     told = f"target {re.escape(f'{value:g}')} {unit}: out of reach; plain encoding's nearest is .* {unit}, at quality"
     with pytest.raises(ConfigError, match=told):
-        refine_to(small, x, Goal(kind, value), effort(1))
+        refine_to(small, x, Goal(kind, value), config=effort(1))
 
 
 def test_goals_are_met_where_gradients_are_off(small, x) -> None:
     goal = Goal("bytes", sum(size_range(small, x)) // 2)
     with torch.no_grad():
-        met = refine_to(small, x, goal, RefineConfig(iters=3))
+        met = refine_to(small, x, goal, config=RefineConfig(iters=3))
     assert met.refined.iters > 4, "it took no trim, so nothing is shown"
     assert goal.met(math.log(len(file_of(small, met))))
 
 
 def test_a_ceiling_that_is_never_reached_gives_the_best_quality(small, x) -> None:
-    met = refine_to(small, x, Goal("bytes", 10**6), effort(1))
+    met = refine_to(small, x, Goal("bytes", 10**6), config=effort(1))
     assert met.quality == 8.0 and len(file_of(small, met)) < 10**6
 
 
 def test_a_ceiling_that_only_plain_encoding_passes_is_filled(small, x) -> None:
-    refined = refine(small, x, 8.0, effort(2))
-    sizes = (len(write(small, v, WIDTH, HEIGHT, 8.0, False)) for v in (refined.latents, refined.plain))
+    refined = refine(small, x, 8.0, config=effort(2))
+    sizes = (
+        len(write(small, v, width=WIDTH, height=HEIGHT, quality=8.0, grey=False))
+        for v in (refined.latents, refined.plain)
+    )
     ceiling = sum(sizes) // 2
-    met = refine_to(small, x, Goal("bytes", ceiling), effort(2))
+    met = refine_to(small, x, Goal("bytes", ceiling), config=effort(2))
     assert 0.99 * ceiling <= len(file_of(small, met)) <= ceiling

@@ -88,7 +88,10 @@ def test_a_reader_written_from_the_docstring_reads_our_files(
     tiny_codec: Codec, photo: Callable[..., NDArray[np.uint8]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     latents = drawn_latents(tiny_codec, 70, 60)
-    files = [encode(tiny_codec, Pixels(photo(50, 70), False), 4.5), write(tiny_codec, latents, 70, 60, 8, False)]
+    files = [
+        encode(tiny_codec, Pixels(photo(50, 70), False), 4.5),
+        write(tiny_codec, latents, width=70, height=60, quality=8, grey=False),
+    ]
     ours = [read(tiny_codec, file) for file in files]
     assert all(torch.equal(a, b) for a, b in zip(ours[1][1], latents, strict=True))
     monkeypatch.setattr(symbols, "SymbolReader", PlainReader)
@@ -119,7 +122,7 @@ def test_golden_symbols_come_back_and_are_written_to_the_same_bytes() -> None:
     codec = load(GOLDEN / "tiny.safetensors")
     latents, file = drawn_latents(codec, 90, 66), (GOLDEN / "symbols.rdo").read_bytes()
     assert all(torch.equal(a, b) for a, b in zip(read(codec, file)[1], latents, strict=True))
-    assert write(codec, latents, 90, 66, 3.25, False) == file
+    assert write(codec, latents, width=90, height=66, quality=3.25, grey=False) == file
 
 
 def renew() -> None:
@@ -136,7 +139,9 @@ def renew() -> None:
     GOLDEN.mkdir(exist_ok=True)
     publish(codec, GOLDEN / "tiny.safetensors")
     codec = load(GOLDEN / "tiny.safetensors")
-    (GOLDEN / "symbols.rdo").write_bytes(write(codec, drawn_latents(codec, 90, 66), 90, 66, 3.25, False))
+    (GOLDEN / "symbols.rdo").write_bytes(
+        write(codec, drawn_latents(codec, 90, 66), width=90, height=66, quality=3.25, grey=False)
+    )
     for name, (height, width, quality, grey) in PICTURES.items():
         samples = make_photo(height, width)
         data = encode(codec, Pixels(np.repeat(samples[..., :1], 3, 2) if grey else samples, grey), quality)

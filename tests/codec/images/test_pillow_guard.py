@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codec.errors import ImageError
+from codec.errors import ConfigError, ImageError
 from codec.images.read import ImagePolicy, read_image
 from tests.codec.images.conftest import RGB, png, refuses, save
 
@@ -60,8 +60,13 @@ def test_what_is_no_image(data: bytes, message: str) -> None:
 def test_sides_and_megapixels_are_limited() -> None:
     nothing = np.zeros((0, 0, 1))
     refuses(png(nothing, 0, 8, size=(65_537, 1)), "65537 x 1 px: crop or downscale it to 65536 px")
-    refuses(png(nothing, 0, 8, size=(10_000, 10_001)), ".100010000 pixels. is over 100 megapixels: crop")
-    refuses(png(nothing, 0, 8, size=(10_000, 10_000)), "corrupt or truncated")  # allowed, but nothing follows
+    refuses(png(nothing, 0, 8, size=(20_000, 10_001)), "20000 x 10001 px is over 200 megapixels: .* --max-megapixels")
+    refuses(png(nothing, 0, 8, size=(20_000, 10_000)), "corrupt or truncated")  # allowed, but nothing follows
+    with pytest.raises(ImageError, match=r"9 x 6 px is over 5\.3e-05 megapixels"):
+        read_image(png(RGB, 2, 8), ImagePolicy(max_megapixels=53e-6))
+    assert read_image(png(RGB, 2, 8), ImagePolicy(max_megapixels=54e-6)).width == 9
+    with pytest.raises(ConfigError, match="max_megapixels 0: must be positive"):
+        ImagePolicy(max_megapixels=0)
     assert read_image(save(Image.new("1", (65_536, 1)))).width == 65_536
 
 

@@ -55,7 +55,7 @@ def test_the_same_symbols_come_out_as_went_in(
     codec = make_codec(order=order, **changes)
     torch.manual_seed(1)
     y, z = (torch.randn(shape).mul(3).round() for shape in latent_shapes(codec.config, 64, 64))
-    latents = read(codec, write(codec, Latents(y, z), 64, 64, 4.0, False))[1]
+    latents = read(codec, write(codec, Latents(y, z), width=64, height=64, quality=4.0, grey=False))[1]
     assert torch.equal(latents.y, y) and torch.equal(latents.z, z)
 
 

@@ -72,7 +72,7 @@ def test_rate_is_that_of_the_models_own_forward(make_zoo_codec, pixels, name: st
 
 def test_files_are_as_long_as_estimated_and_give_the_latents_back(model, pixels) -> None:
     for latents in (plain(model, pixels), moved(model, pixels)):
-        data = write(model, latents, WIDTH, HEIGHT, 3, grey=False)
+        data = write(model, latents, width=WIDTH, height=HEIGHT, quality=3, grey=False)
         found = decode(model, data)
         assert same_symbols(found.latents, latents)
         with torch.no_grad():
@@ -148,13 +148,13 @@ def test_latents_that_are_no_numbers_are_refused(make_zoo_codec, pixels) -> None
     model = make_zoo_codec("mbt2018-mean")
     broken = plain(model, pixels)._replace(y=torch.full((1, 16, 8, 8), float("nan")))
     with pytest.raises(BitstreamError, match="not finite"):
-        write(model, broken, WIDTH, HEIGHT, 3, grey=False)
+        write(model, broken, width=WIDTH, height=HEIGHT, quality=3, grey=False)
 
 
 def test_latents_of_another_size_are_refused(make_zoo_codec, pixels) -> None:
     model = make_zoo_codec("mbt2018-mean")
     with pytest.raises(ConfigError, match=r"needs \(\(1, 16, 4, 4\), \(1, 8, 1, 1\)\)"):
-        write(model, plain(model, pixels), 64, 64, 3, grey=False)
+        write(model, plain(model, pixels), width=64, height=64, quality=3, grey=False)
 
 
 def test_there_is_one_quality(make_zoo_codec) -> None:

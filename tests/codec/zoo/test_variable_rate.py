@@ -94,7 +94,7 @@ def table_bits(bottleneck: Any, symbols: Tensor) -> float:
 def test_files_are_as_long_as_estimated_and_give_the_latents_back(model, pixels, quality: float) -> None:
     level = model.level(quality)
     for latents in (plain(model, pixels, quality), moved(model, pixels, quality)):
-        data = write(model, latents, WIDTH, HEIGHT, quality, grey=False)
+        data = write(model, latents, width=WIDTH, height=HEIGHT, quality=quality, grey=False)
         found = decode(model, data)
         assert all(torch.equal(a, b) for a, b in zip(found.latents, latents, strict=True))
         with torch.no_grad():

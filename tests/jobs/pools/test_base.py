@@ -268,11 +268,11 @@ def test_what_fails_together_is_tried_in_smaller_company(
 ) -> None:
     honest, sizes = rdo.encoding.refine, list[int]()
 
-    def refine(codec: Codec, x: Tensor, *args: Any) -> Any:
+    def refine(codec: Codec, x: Tensor, *args: Any, **settings: Any) -> Any:
         sizes.append(len(x))
         if len(x) > 1:
             raise error
-        return honest(codec, x, *args)
+        return honest(codec, x, *args, **settings)
 
     monkeypatch.setattr(rdo.encoding, "refine", refine)
     items = [Item(str(save_photo(f"{n}.png", 20, 20)), NOT_WRITTEN, 400) for n in range(4)]

@@ -80,9 +80,9 @@ def test_ctrl_c_keeps_what_is_done(save_photo, rdo_encode, monkeypatch, folder: 
     save_photo("in/small.png", 20, 20)
     honest, calls = rdo.encoding.refine, []
 
-    def refine(*args: Any) -> Any:
+    def refine(*args: Any, **settings: Any) -> Any:
         calls.append(args)
-        return honest(*args) if len(calls) == 1 else interrupt()
+        return honest(*args, **settings) if len(calls) == 1 else interrupt()
 
     monkeypatch.setattr(rdo.encoding, "refine", refine)
     assert rdo_encode("--iters", 0, "in") == 130
@@ -123,10 +123,10 @@ def test_out_of_memory_is_that_pictures_verdict(save_photo, rdo_encode, monkeypa
     save_photo("in/small.png", 20, 20)
     honest = rdo.encoding.refine
 
-    def refine(codec: Any, x: Any, *args: Any) -> Any:
+    def refine(codec: Any, x: Any, quality: float, **settings: Any) -> Any:
         if x.shape[-1] == 30:
             x.new_empty(10**15)  # what torch raises where a tensor does not fit
-        return honest(codec, x, *args)
+        return honest(codec, x, quality, **settings)
 
     monkeypatch.setattr(rdo.encoding, "refine", refine)
     assert rdo_encode("--iters", 0, "in") == 1
@@ -139,11 +139,11 @@ def test_out_of_memory_is_tried_again_in_narrow_strips(
 ) -> None:
     honest, strips = rdo.encoding.refine, []
 
-    def refine(codec: Any, x: Any, quality: float, config: RefineConfig, *args: Any) -> Any:
+    def refine(codec: Any, x: Any, quality: float, *, config: RefineConfig, **settings: Any) -> Any:
         strips.append(config.strip_pixels)
         if config.strip_pixels is None:
             x.new_empty(10**15)
-        return honest(codec, x, quality, config, *args)
+        return honest(codec, x, quality, config=config, **settings)
 
     monkeypatch.setattr(rdo.encoding, "refine", refine)
     assert rdo_encode("--iters", iters, save_photo("a.png", 520, 520)) == status
@@ -171,10 +171,10 @@ def test_our_own_mistakes_are_that_pictures_verdict(save_photo, rdo_encode, monk
     save_photo("in/small.png", 20, 20)
     honest = rdo.encoding.refine
 
-    def refine(codec: Any, x: Any, *args: Any) -> Any:
+    def refine(codec: Any, x: Any, quality: float, **settings: Any) -> Any:
         if x.shape[-1] == 30:
             raise error
-        return honest(codec, x, *args)
+        return honest(codec, x, quality, **settings)
 
     monkeypatch.setattr(rdo.encoding, "refine", refine)
     assert rdo_encode("--iters", 0, "in") == 1

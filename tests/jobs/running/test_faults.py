@@ -66,9 +66,9 @@ def test_a_picture_that_vanishes_meanwhile_is_its_own_verdict(
     gone = save_photo("in/small.png", 10, 10)
     save_photo("in/big.png", 30, 30)
 
-    def refine(*args: Any) -> Any:
+    def refine(*args: Any, **settings: Any) -> Any:
         gone.unlink(missing_ok=True)
-        return honest(*args)
+        return honest(*args, **settings)
 
     monkeypatch.setattr(rdo.encoding, "refine", refine)
     assert rdo_encode("--iters", 0, "in") == 1
