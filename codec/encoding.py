@@ -30,12 +30,10 @@ from codec.images.fill import filled
 from codec.images.lossless import Effort
 from codec.images.mosaic import BLOCK, Mask, mask_shape, pixel_mask
 from codec.images.pixels import Pixels, crop, from_tensor, to_tensor
-from codec.interface import AnyCodec, Latents
+from codec.interface import AnyCodec, Latents, rate
 from codec.metrics.distortion import image_distortion
 from codec.metrics.psnr import mse
 from codec.tiling import plain_latents_of, tile_side
-
-ASSUMED = 1.5  # distortion for each bit of a plain encoding, in bits, where it is not measured: 0.4 to 1.2 on photos
 
 
 class ExactPlain(NamedTuple):
@@ -93,10 +91,10 @@ def encode(
         latents = plain_latents_of(codec, pixels, level, tile)
     plain = ExactPlain(b"", latents)
     data = file(plain)
-    hoped = hoped_costs(pixels) if exact == "auto" else None
-    if hoped is None or not _worth_decoding(codec, pixels, latents, level, hoped=hoped, file_bytes=len(data)):
+    hoped, lmbda = hoped_costs(pixels) if exact == "auto" else None, codec.lmbda_of(quality)
+    if hoped is None or not worth_a_look(codec, pixels, hoped, level, lmbda):
         return data
-    lmbda_pixels = codec.lmbda_of(quality) * width * height
+    lmbda_pixels = lmbda * width * height
 
     def cost(plain: ExactPlain) -> float:
         data = file(plain)
@@ -140,36 +138,34 @@ def whole_section(pixels: Pixels, effort: Effort = "best") -> bytes:
     return pack_exact(encode_exact(pixels, np.ones(mask_shape(pixels.width, pixels.height), dtype=bool), effort))
 
 
+def worth_a_look(codec: AnyCodec, pixels: Pixels, hoped: Costs, level: Tensor, lmbda: float) -> bool:
+    """Tell whether exact blocks may pay, by two blocks coded as pictures of their own; hardly ever on photographs.
+
+    One is the block that is simplest to store exactly, the other that of the strongest colours, as networks that saw
+    photographs alone may stray from such colours.
+
+    Args:
+        hoped: of the picture (`codec.exact_choice.hoped_costs`).
+        level: (1,), quality.
+        lmbda: weight of the mse.
+    """
+    saturation = block_sums(np.ptp(pixels.data, axis=-1))
+    for index in {int(hoped.argmin()), int(saturation.argmax())}:
+        rows, columns = (slice(BLOCK * int(at), BLOCK * int(at + 1)) for at in np.unravel_index(index, hoped.shape))
+        block = Pixels(pixels.data[rows, columns], pixels.grey)
+        with coding_arithmetic():
+            latents = plain_latents(codec, to_tensor(block).to(level.device), level)
+            x_hat = crop(codec.synthesise(latents, level), block.height, block.width)
+            bits = float(sum(rate(codec, latents, level)))
+        learned = bits + lmbda * mse(block, from_tensor(x_hat, block.grey)) * block.width * block.height
+        if learned > hoped.flat[index]:
+            return True
+    return False
+
+
 def _distortion(codec: AnyCodec, original: Pixels, decoded: Pixels) -> float:
     """Return the distortion that the codec was trained for; the mse where a picture is too small for MS-SSIM."""
     if codec.distortion == "mse" or min(original.width, original.height) < MS_SSIM_SIDE_MIN:
         return float(block_errors(original, decoded).sum()) / (original.width * original.height)
     with torch.no_grad():
         return float(image_distortion(to_tensor(decoded), to_tensor(original), codec.distortion))
-
-
-def _worth_decoding(
-    codec: AnyCodec, pixels: Pixels, latents: Latents, level: Tensor, *, hoped: Costs, file_bytes: int
-) -> bool:
-    """Tell whether exact blocks may pay, by an assumed distortion, or by that of the strongest colours.
-
-    Networks code photographs as well as lmbda asks for, but may stray from colours that photographs hardly have.
-    """
-    usual = plain_costs(latents.y, file_bytes, np.zeros(hoped.shape), 8 * ASSUMED * file_bytes)
-    if may_pay(hoped, usual):
-        return True
-    lmbda = codec.lmbda_of(float(level))
-    distortion_bits = lmbda * _mse_of_strongest(codec, pixels, level) * pixels.width * pixels.height
-    return may_pay(hoped, plain_costs(latents.y, file_bytes, np.zeros(hoped.shape), distortion_bits))
-
-
-def _mse_of_strongest(codec: AnyCodec, pixels: Pixels, level: Tensor) -> float:
-    """Return the mse of the block of the most saturated colours and its neighbours, coded as a picture of their own."""
-    saturation = block_sums(np.ptp(pixels.data, axis=-1))
-    row, column = np.unravel_index(int(saturation.argmax()), saturation.shape)
-    around = (slice(max(0, BLOCK * (int(at) - 1)), BLOCK * (int(at) + 2)) for at in (row, column))
-    part = Pixels(pixels.data[tuple(around)], pixels.grey)
-    with coding_arithmetic():
-        x_hat = codec.synthesise(plain_latents(codec, to_tensor(part).to(level.device), level), level)
-    decoded = from_tensor(crop(x_hat, part.height, part.width), part.grey)
-    return mse(part, decoded)

@@ -48,6 +48,10 @@ class PlainCosts(NamedTuple):
     total: float
     blocks: Costs
 
+    def scaled(self, factor: float) -> "PlainCosts":
+        """Return the costs times a factor: what refinement is expected to leave of them."""
+        return PlainCosts(factor * self.total, factor * self.blocks)
+
 
 class ExactChoice(NamedTuple):
     """Blocks to store exactly.

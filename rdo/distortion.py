@@ -5,7 +5,8 @@
 with the shares m and v. `weight` is a map of mean 1 of how much each pixel matters, to the mse. MS-SSIM is that of
 `codec.metrics.ms_ssim`, which mirrors the picture at its edges, `raw` that of `codec.metrics.ssimulacra2`, 0 for
 identical pictures. k = VISUAL_WEIGHT * mse / raw of each picture's plain encoding, so that lambda and quality keep
-their meaning on pictures of every kind. The default is the distortion that the codec was trained for.
+their meaning on pictures of every kind. The default is the distortion that the codec was trained for. Where blocks of a
+picture are exact (`rdo.exact`), x_hat is x before anything is computed.
 """
 
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ class Distortion:
         visual_share: share v of SSIMULACRA 2 in 0..1; the rest is the mse.
         visual_scale: k of each image, (B,); set by `fitted`.
         reference: the originals as SSIMULACRA 2 sees them; set by `fitted`.
+        exact: mask (1, 1, H, W) of the pixels of an image that have no error, whatever is decoded; None has none.
     """
 
     ms_ssim_share: float = 0.0
@@ -41,6 +43,7 @@ class Distortion:
     visual_share: float = 0.0
     visual_scale: Tensor | None = None
     reference: tuple[Planes, ...] | None = None
+    exact: Tensor | None = None
 
     def __post_init__(self) -> None:
         if min(self.ms_ssim_share, self.visual_share, round(self.mse_share, SHARE_DIGITS)) < 0:
@@ -69,8 +72,9 @@ class Distortion:
             return self
         reference = ssimulacra2.prepare(x)
         with torch.no_grad():
-            raw = ssimulacra2.raw(x_plain.clamp(0, 1), reference).clamp(min=RAW_MIN)
-            scale = image_distortion(x_plain.float().clamp(0, 1), x, "mse") / raw
+            x_plain = self.with_exact(x_plain.float().clamp(0, 1), x)
+            raw = ssimulacra2.raw(x_plain, reference).clamp(min=RAW_MIN)
+            scale = image_distortion(x_plain, x, "mse") / raw
         return replace(self, visual_scale=VISUAL_WEIGHT * scale, reference=reference)
 
     def of_images(self, chosen: list[int]) -> "Distortion":
@@ -86,7 +90,7 @@ class Distortion:
         Raises:
             ConfigError: the images are too small for MS-SSIM or SSIMULACRA 2, or not of the size of the weights.
         """
-        total = x_hat.new_zeros(len(x))
+        x_hat, total = self.with_exact(x_hat, x), x_hat.new_zeros(len(x))
         if round(self.mse_share, SHARE_DIGITS):
             total = total + self.mse_share * self._squared(x_hat, x).mean((1, 2, 3))
         if self.ms_ssim_share:
@@ -95,6 +99,10 @@ class Distortion:
             assert self.visual_scale is not None and self.reference is not None, "fit it first: k is a picture's own"
             total = total + self.visual_share * self.visual_scale * ssimulacra2.raw(x_hat, self.reference)
         return total
+
+    def with_exact(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        """Return x_hat with the exact pixels of x in their places."""
+        return x_hat if self.exact is None else torch.where(self.exact, x, x_hat)
 
     def _squared(self, x_hat: Tensor, x: Tensor) -> Tensor:
         squared = (255 * (x_hat - x)).square()

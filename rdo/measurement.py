@@ -13,6 +13,7 @@ from codec.images.pixels import crop, from_tensor
 from codec.interface import AnyCodec, Latents, rate, rounded
 from codec.metrics.psnr import mse, psnr_db_of_mse
 from codec.metrics.ssimulacra2 import ssimulacra2
+from rdo.distortion import MSE, Distortion
 from rdo.schedules import Clock
 from rdo.target import Goal
 
@@ -36,6 +37,7 @@ class Measurement(NamedTuple):
         goal: bytes or PSNR; its kind decides what is measured.
         grey: whether the file holds a grey picture.
         clock: seconds since the target search began, and the budget of all its runs.
+        metric: distortion that is minimised, which knows exact pixels.
     """
 
     codec: AnyCodec
@@ -43,6 +45,7 @@ class Measurement(NamedTuple):
     goal: Goal
     grey: bool
     clock: Clock
+    metric: Distortion = MSE
 
     @torch.no_grad()
     def measure(self, latents: Latents, quality: float) -> float:
@@ -53,6 +56,7 @@ class Measurement(NamedTuple):
                 len(write(self.codec, latents, width=width, height=height, quality=quality, grey=self.grey))
             )
         x_hat = crop(self.codec.synthesise(latents, self.codec.level(quality)), height, width)
+        x_hat = self.metric.with_exact(x_hat, self.x)
         original, decoded = (from_tensor(x, self.grey) for x in (self.x, x_hat))
         if self.goal.kind == "ssimulacra2":
             score = ssimulacra2(original, decoded)

@@ -69,8 +69,9 @@ def refine_to(
     Raises:
         ConfigError: no quality in 1..8 meets the goal.
     """
-    measurement = Measurement(codec, x, goal, grey, Clock(1, config.time_budget, x.device))
-    counter, distortion = StepCounter(progress), distortion or distortion_of(codec)
+    distortion = distortion or distortion_of(codec)
+    measurement = Measurement(codec, x, goal, grey, Clock(1, config.time_budget, x.device), distortion)
+    counter = StepCounter(progress)
 
     def refined_at(quality: float, steps_fraction: float, left_fraction: float) -> Refined:
         run = _with_budget(config, measurement.clock, steps_fraction=steps_fraction, left_fraction=left_fraction)

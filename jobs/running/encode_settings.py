@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from codec.bitstream.container import VERSION
 from codec.errors import ConfigError
+from codec.exact_choice import ExactMode
 from codec.identity import model_id
 from codec.images.pixels import to_tensor
 from codec.images.read import STRICT, ImagePolicy, read_image
@@ -27,6 +28,7 @@ class EncodeConfig:
         target_bytes, target_bpp, target_psnr: size of the file or PSNR in dB to reach; it replaces quality and lmbda.
         target_ssimulacra2: SSIMULACRA 2 score to reach, likewise.
         tune: what refinement is to be good at (`rdo.tune`); None is what the model was trained for.
+        exact: whether blocks are stored losslessly where that costs less (`auto`), `never`, or `all` of them.
         ms_ssim: share of MS-SSIM in the distortion, 0..1, the rest is that of `tune`, else mse; None adds none.
         roi: mask image, white where errors matter most.
         roi_weight: weight of the mse under white relative to black.
@@ -48,8 +50,9 @@ class EncodeConfig:
     policy: ImagePolicy = ImagePolicy()
     tune: str | None = None
     target_ssimulacra2: float | None = None
+    exact: ExactMode = "auto"
 
-    ADDED: ClassVar[tuple[str, ...]] = ("tune", "target_ssimulacra2")
+    ADDED: ClassVar[tuple[str, ...]] = ("tune", "target_ssimulacra2", "exact")
 
     def __post_init__(self) -> None:
         if self.lmbda is not None and not 0 < self.lmbda < float("inf"):
@@ -63,6 +66,8 @@ class EncodeConfig:
             raise ConfigError(f"target {targets[0]}: must be positive and finite")
         if self.ms_ssim is not None and not 0 <= self.ms_ssim <= 1:
             raise ConfigError(f"ms_ssim {self.ms_ssim}: a share of the distortion, between 0 (mse alone) and 1")
+        if self.exact == "all" and targets:
+            raise ConfigError("exact all: a lossless file has one size and no other quality: leave targets out")
         if not 1e-6 <= self.roi_weight <= 1e6:  # beyond, float32 loses the black or the white of a mask
             raise ConfigError(f"roi_weight {self.roi_weight:g}: must lie between 1e-6 and 1e6")
 
@@ -96,6 +101,7 @@ class RateFlags:
     ms_ssim: float | None = None
     roi: Path | None = None
     roi_weight: float | None = None
+    exact: ExactMode | None = None
 
 
 def encode_config(
