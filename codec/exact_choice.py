@@ -10,7 +10,7 @@ invariant: what is returned has cost less, as `evaluate` priced it, than the pla
 """
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -31,8 +31,8 @@ NOVEL_BITS, NOVEL_BITS_OCTAVE = 4.0, 3.0  # of another, and for each doubling of
 PAYING = 0.9  # least ratio of lossless to learned cost that counts as a gain: refinement lowers what is learned
 LATENT_BITS = 150.0  # of the latents under an exact block: 50 to 280 measured
 CLOSE = 1.25  # cost of a quickly made lossless file over the best, up to which the best effort may make it cheaper
-RATIO_STEP = 1.6  # factor between the ratios tried
-EVALUATIONS_MAX = 5  # of sets of some blocks, each a file
+RATIO_STEP, RATIO_STEPS = 1.4, 8  # factor between the ratios of sets of blocks, and steps up and down from `PAYING`
+EVALUATIONS_MAX = 6  # of sets of some blocks, each a file
 SCALINGS = 2  # of the bits of blocks alone to those in a mosaic
 BANDS_FEW = 4  # of 64 rows; of pictures with more, every other one is searched for repetition
 
@@ -161,28 +161,36 @@ def repetition_bits(pixels: Pixels) -> float:
     return 8 * different * deflated * len(bands) / len(read)
 
 
-def _sets(pixels: Pixels, plain: PlainCosts, candidates: Mask, evaluate: Callable[[Mask], float]) -> Iterator[_Tried]:
+def _sets(pixels: Pixels, plain: PlainCosts, candidates: Mask, evaluate: Callable[[Mask], float]) -> list[_Tried]:
     """Price the blocks below a ratio of lossless to learned cost, which grows or shrinks while that pays."""
     ratios = _cost_ratios(pixels, plain, candidates)
-    priced: dict[bytes, float] = {}
+    sets = _nested_sets(ratios)
+    if len(sets) <= EVALUATIONS_MAX:  # of a small picture
+        return [_Tried(mask, evaluate(mask)) for mask in sets]
+    tried: dict[int, float] = {}
 
-    def cost_at(ratio: float) -> float:
-        mask = ratios < ratio
-        if mask.all() or not mask.any():
+    def cost_of(index: int) -> float:
+        if not 0 <= index < len(sets) or (index not in tried and len(tried) >= EVALUATIONS_MAX):
             return np.inf
-        if mask.tobytes() not in priced:
-            priced[mask.tobytes()] = evaluate(mask)
-        return priced[mask.tobytes()]
+        if index not in tried:
+            tried[index] = evaluate(sets[index])
+        return tried[index]
 
-    best = PAYING
-    for step in (RATIO_STEP, 1 / RATIO_STEP):
-        moved = False
-        while len(priced) < EVALUATIONS_MAX and cost_at(best * step) < cost_at(best):
-            best, moved = best * step, True
-        if moved:
-            break
-    if np.isfinite(cost_at(best)):
-        yield _Tried(ratios < best, cost_at(best))
+    best = int(np.argmin([abs(int(mask.sum()) - int((ratios < PAYING).sum())) for mask in sets]))
+    for step in sorted((1, -1), key=lambda step: cost_of(best + step)):
+        while cost_of(best + step) < cost_of(best):
+            best += step
+    return [_Tried(sets[index], cost) for index, cost in tried.items()]
+
+
+def _nested_sets(ratios: Costs) -> list[Mask]:
+    """Return the different sets of blocks below each of a series of ratios, from the smallest; not none and not all."""
+    sets: list[Mask] = []
+    for ratio in PAYING * RATIO_STEP ** np.arange(-RATIO_STEPS, RATIO_STEPS + 1):
+        mask = ratios < ratio
+        if mask.any() and not mask.all() and (not sets or (mask != sets[-1]).any()):
+            sets.append(mask)
+    return sets
 
 
 def _cost_ratios(pixels: Pixels, plain: PlainCosts, candidates: Mask) -> Costs:
