@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from codec.bitstream.container import unpack
 from codec.config_files import config_folder
@@ -92,5 +93,25 @@ def test_yaml_reaches_the_record(save_photo, rdo_encode, records) -> None:
 
 def test_quality_stands_in_the_file(save_photo, rdo_encode) -> None:
     assert rdo_encode("--iters", 0, "--quality", 2.5, "-o", "a.rdo", save_photo("a.png", 10, 12)) == 0
-    header, _ = unpack(Path("a.rdo").read_bytes())
+    header = unpack(Path("a.rdo").read_bytes()).header
     assert (header.quality, header.width, header.height) == (2.5, 12, 10)
+
+
+def test_exact_blocks_stand_in_record_and_info(save_photo, rdo_encode, rdo_decode, records, model, capsys) -> None:
+    from jobs.info import main as rdo_info
+
+    picture = save_photo("in/a.png", 70, 130)
+    for exact, blocks in (("never", None), ("all", 6), ("auto", 6)):  # an untrained codec costs more everywhere
+        assert rdo_encode("--iters", 1, "--exact", exact, "--overwrite", "in") == 0
+        assert records()["rdo-out/a.png.rdo"].get("exact_blocks") == blocks
+    capsys.readouterr()
+    assert rdo_info(["--model", model, "rdo-out"]) == 0
+    assert "6 of 6 blocks" in capsys.readouterr().out
+    assert rdo_decode("-o", "b.png", "rdo-out/a.png.rdo") == 0
+    with Image.open(picture) as before, Image.open("b.png") as after:
+        assert before.tobytes() == after.tobytes()
+
+
+def test_a_lossless_file_has_no_target(save_photo, rdo_encode, capsys) -> None:
+    assert rdo_encode("--exact", "all", "--target-psnr", 40, save_photo("a.png")) == 2
+    assert "leave targets out" in capsys.readouterr().err

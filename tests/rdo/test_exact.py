@@ -94,7 +94,7 @@ def test_a_refined_page_costs_less_than_by_either_way_alone(small: Codec, page: 
     assert mask is not None and mask[:, 2:].mean() > 0.8 and mask[:, :2].mean() < 0.2
     lossless = len(rdo.encode(small, page, quality=6, iters=0, exact="all"))
     assert found.file.cost(found.lmbda) < 0.8 * min(learned.file.cost(found.lmbda), 8 * lossless / (192 * 320))
-    assert found.file.cost(found.lmbda) < found.plain.cost(found.lmbda)
+    assert found.file.cost(found.lmbda) <= found.plain.cost(found.lmbda) <= learned.plain.cost(found.lmbda)
     assert found.refined.iters == STEPS.iters
     assert np.array_equal(decode(small, found.file.data).pixels.data, found.file.pixels.data)
 
@@ -108,7 +108,11 @@ def test_latents_under_exact_blocks_become_cheap(small: Codec, page: Pixels) -> 
         encode_pictures(small, [part.rest], tune=each, quality=6, config=STEPS)[0]
         for each in (aim.__class__(part.distortion), aim)
     )
-    assert len(with_mask.file.data) < len(without.file.data)
+    x = to_tensor(part.rest)
+    bpps = [8 * len(each.file.data) / (192 * 320) for each in (with_mask, without)]
+    errors = [float(part.distortion(to_tensor(each.file.pixels), x)) for each in (with_mask, without)]
+    costs = [bpp + with_mask.lmbda * error for bpp, error in zip(bpps, errors, strict=True)]
+    assert costs[0] < costs[1]
     [text_too] = encode_pictures(small, [page], tune=aim, quality=6, config=RefineConfig(iters=0))
     assert len(with_mask.file.data) < 0.3 * len(text_too.file.data)
 
@@ -148,9 +152,8 @@ def test_goals_are_met_with_exact_blocks(small: Codec, page: Pixels, kind: str) 
         assert 0.94 * len(plain) <= len(data) <= len(plain)
     else:
         assert psnr_db(page, decode(small, data).pixels) == pytest.approx(error_db, abs=0.06)
-    learned = rdo.encode(small, page, iters=3, exact="never", **goal)
-    error, learned_error = (mse(page, decode(small, each).pixels) for each in (data, learned))
-    assert error < learned_error if kind == "bytes" else len(data) < len(learned)
+    with pytest.raises(ConfigError, match="out of reach"):  # without them
+        rdo.encode(small, page, iters=0, exact="never", **goal)
 
 
 def test_a_lossless_file_meets_every_goal_that_it_is_small_enough_for(small: Codec) -> None:
@@ -172,5 +175,7 @@ def test_a_mask_of_interest_weighs_what_is_left_to_the_networks(small: Codec, pa
     data = rdo.encode(small, page, quality=6, iters=3, distortion=Distortion(weight=weight))
     mask = blocks_of(data)
     assert mask is not None and mask[:, 2:].mean() > 0.8 and mask[:, :2].mean() < 0.2
-    x_hat, x = (to_tensor(each) for each in (decode(small, data).pixels, page))
-    assert float(Distortion(weight=weight)(x_hat, x)) < float(MSE(x_hat, x))
+    [plain] = encode_pictures(small, [page], tune=tune_of(None, small), quality=6, config=RefineConfig(iters=0))
+    x_hat, x_plain, x = (to_tensor(each) for each in (decode(small, data).pixels, plain.file.pixels, page))
+    ratios = [float(each(x_hat, x) / each(x_plain, x)) for each in (Distortion(weight=weight), MSE)]
+    assert ratios[0] < 1 and ratios[1] < 1
