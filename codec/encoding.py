@@ -28,11 +28,10 @@ from codec.exact_choice import (
 )
 from codec.images.fill import filled
 from codec.images.lossless import Effort
-from codec.images.mosaic import BLOCK, Mask, mask_shape, pixel_mask
-from codec.images.pixels import Pixels, crop, from_tensor, to_tensor
+from codec.images.mosaic import BLOCK, Mask, block_at, mask_shape, pixel_mask
+from codec.images.pixels import Pixels, to_tensor
 from codec.interface import AnyCodec, Latents, rate
 from codec.metrics.distortion import image_distortion
-from codec.metrics.psnr import mse
 from codec.tiling import plain_latents_of, tile_side
 
 
@@ -149,18 +148,18 @@ def worth_a_look(codec: AnyCodec, pixels: Pixels, hoped: Costs, level: Tensor, l
         level: (1,), quality.
         lmbda: weight of the mse.
     """
-    saturation = block_sums(np.ptp(pixels.data, axis=-1))
-    for index in {int(hoped.argmin()), int(saturation.argmax())}:
-        rows, columns = (slice(BLOCK * int(at), BLOCK * int(at + 1)) for at in np.unravel_index(index, hoped.shape))
-        block = Pixels(pixels.data[rows, columns], pixels.grey)
-        with coding_arithmetic():
-            latents = plain_latents(codec, to_tensor(block).to(level.device), level)
-            x_hat = crop(codec.synthesise(latents, level), block.height, block.width)
-            bits = float(sum(rate(codec, latents, level)))
-        learned = bits + lmbda * mse(block, from_tensor(x_hat, block.grey)) * block.width * block.height
-        if learned > hoped.flat[index]:
-            return True
-    return False
+    red, green, blue = (pixels.data[..., channel] for channel in range(3))
+    strength = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    places = [int(hoped.argmin()), int(block_sums(strength).argmax())]
+    x = torch.cat([to_tensor(Pixels(block_at(pixels, place, hoped.shape[1]), pixels.grey)) for place in places])
+    x, levels = x.to(level.device), level.expand(len(x))
+    with coding_arithmetic():
+        latents = plain_latents(codec, x, levels)
+        x_hat = codec.synthesise(latents, levels).clamp(0, 1)[..., :BLOCK, :BLOCK]
+        y_bits, z_bits = rate(codec, latents, levels)
+        errors = image_distortion(x_hat, x, "mse")
+    learned = y_bits + z_bits + lmbda * errors * BLOCK**2
+    return any(float(cost) > hoped.flat[place] for cost, place in zip(learned, places, strict=True))
 
 
 def _distortion(codec: AnyCodec, original: Pixels, decoded: Pixels) -> float:

@@ -27,7 +27,8 @@ Costs = NDArray[np.float64]  # (rows, columns) of blocks
 
 GAIN_MIN, GAIN_MIN_BITS = 0.06, 300.0  # hoped for, to look closer: a fraction of the cost, and what a section takes
 REPEAT_BITS = 0.02  # of a pixel that equals a neighbour
-NOVEL_BITS, NOVEL_BITS_OCTAVE = 4.0, 3.0  # of another, and for each doubling of its distance from the one before
+# of another, by its distance from the one before: 4, and 3 for each doubling
+NOVEL_BITS_OF = (4 + 3 * np.log2(1 + np.arange(256))).astype(np.float32)
 PAYING = 0.9  # least ratio of lossless to learned cost that counts as a gain: refinement lowers what is learned
 LATENT_BITS = 150.0  # of the latents under an exact block: 50 to 280 measured
 CLOSE = 1.25  # cost of a quickly made lossless file over the best, up to which the best effort may make it cheaper
@@ -137,17 +138,19 @@ def hoped_bits(pixels: Pixels) -> Costs:
     Pixels that equal one to the left or above are nearly free, at distances of one and two, for patterns. Others count
     by their difference; the fewer of these a block has, the better they are predicted from one another.
     """
-    values = pixels.data[..., 0] if pixels.grey else pixels.data @ np.array([1, 1 << 8, 1 << 16], np.uint32)
+    red, green, blue = (pixels.data[..., channel] for channel in range(3))
+    values = red if pixels.grey else red.astype(np.uint32) << 16 | green.astype(np.uint16) << 8 | blue
     rows = []
     for top in range(0, pixels.height, BLOCK):
         begin = max(0, top - 2)
-        band, green = values[begin : top + BLOCK], pixels.data[top : top + BLOCK, :, 1].astype(np.float32)
+        band = values[begin : top + BLOCK]
         seen = np.zeros(band.shape, dtype=bool)
         for down, right in ((0, 1), (1, 0), (0, 2), (2, 0), (1, 1)):
             seen[down:, right:] |= band[down:, right:] == band[: len(band) - down, : band.shape[1] - right]
-        novel = ~seen[top - begin :]
-        distance = np.abs(np.diff(green, axis=1, prepend=green[:, :1]))
-        bits = np.where(novel, NOVEL_BITS + NOVEL_BITS_OCTAVE * np.log2(1 + distance), REPEAT_BITS)
+        novel, own = ~seen[top - begin :], green[top : top + BLOCK]
+        before = np.concatenate([own[:, :1], own[:, :-1]], 1)
+        distance = np.maximum(own, before) - np.minimum(own, before)
+        bits = np.where(novel, NOVEL_BITS_OF[distance], np.float32(REPEAT_BITS))
         rows.append(_column_sums(bits) * _column_sums(novel) / _column_sums(np.ones_like(novel)))
     return np.stack(rows) + 1.0
 

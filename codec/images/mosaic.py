@@ -30,6 +30,11 @@ def pixel_mask(mask: Mask, width: int, height: int) -> Mask:
     return mask.repeat(BLOCK, 0).repeat(BLOCK, 1)[:height, :width]
 
 
+def block_at(pixels: Pixels, index: int, columns: int) -> Samples:
+    """Return a block (64, 64, 3) of a picture, by its number row by row of so many columns; completed if cut."""
+    return _completed(pixels.data[_slices(_block(divmod(index, columns)))])
+
+
 def sheet_sizes(count: int, columns: int) -> Iterator[tuple[int, int]]:
     """Return width and height in pixels of the sheets of `count` blocks, `columns` in a row."""
     rows_max = max(1, min(COLUMNS_MAX, SHEET_BLOCKS // columns))
