@@ -46,6 +46,7 @@ from rdo.tune import Tune
 
 # of what is learned, cost that refinement is expected to save: of the mse and MS-SSIM, and more of SSIMULACRA 2
 REFINEMENT_GAIN, REFINEMENT_GAIN_VISUAL = 0.07, 0.4
+CLEAR_GAIN = 0.7  # cost of plain encoding with exact blocks over that without, above which both are refined
 SECTION_OVERHEAD = HEADER_BYTES_TILES + INDEX_BYTES + CRC_BYTES - HEADER_BYTES  # that a section adds to one tile's file
 
 
@@ -196,6 +197,8 @@ class _Task:
             metric = _metric(plan.plain)
             plain.append(part.completed(self.codec, encoded.plain, pixels, metric))
             refined.append(part.completed(self.codec, encoded.file, pixels, metric))
+            if self.config.iters and plain[-1].cost(self.lmbda) > CLEAR_GAIN * plan.plain.file.cost(self.lmbda):
+                refined.append(self.learned([pixels])[0].file)  # what refinement gains may be more than exact blocks do
         elif not plan.done:
             [encoded] = self.learned([pixels])
             refined.append(encoded.file)
