@@ -1,0 +1,347 @@
+"""Pictures to the bytes of refined files, exact blocks among them where those cost less.
+
+    plain   <- plain encoding by the networks
+    blocks  <- those that cost less losslessly, under the picture's own lmbda and distortion (`codec.exact_choice`)
+    rest    <- the picture, smoothly filled where exact;  refined by a distortion that does not see those pixels
+    file    <- the cheapest of plain, the refined rest with the exact blocks, and a lossless file
+
+Only pictures that a few probes show to be none of the usual photographs are encoded plainly first; the others take no
+notice. The invariant: no file costs more than that of plain encoding by the networks, nor than a lossless one.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from codec.bitstream.boxes import Box
+from codec.bitstream.container import (
+    CRC_BYTES,
+    HEADER_BYTES,
+    HEADER_BYTES_TILES,
+    INDEX_BYTES,
+    pack,
+    unpack,
+)
+from codec.bitstream.exact import encode_exact, pack_exact
+from codec.bitstream.tiles import TILE
+from codec.coding import coding_arithmetic, decode, no_latents, shown, write, write_verified
+from codec.encoding import exact_plain, whole_section, worth_a_look
+from codec.errors import BitstreamError, ConfigError
+from codec.exact_choice import ExactMode, block_errors, choose_blocks, hoped_costs, may_pay, plain_costs
+from codec.images.fill import filled
+from codec.images.mosaic import Mask, pixel_mask
+from codec.images.pixels import Pixels, to_tensor
+from codec.interface import AnyCodec
+from codec.tiling import tile_side
+from rdo.config import RefineConfig
+from rdo.distortion import Distortion
+from rdo.encoding import EncodedPicture, PricedFile, encode_pictures
+from rdo.measurement import Measurement
+from rdo.objective import Cost
+from rdo.plain_quality import find_plain_quality
+from rdo.refinement import Progress, Refined
+from rdo.resuming import Store
+from rdo.schedules import Clock
+from rdo.target import Goal
+from rdo.tune import Tune
+
+# of what is learned, cost that refinement is expected to save: of the mse and MS-SSIM, and more of SSIMULACRA 2
+REFINEMENT_GAIN, REFINEMENT_GAIN_VISUAL = 0.07, 0.4
+CLEAR_GAIN = 0.7  # cost of plain encoding with exact blocks over that without, above which both are refined
+SECTION_OVERHEAD = HEADER_BYTES_TILES + INDEX_BYTES + CRC_BYTES - HEADER_BYTES  # that a section adds to one tile's file
+
+
+@dataclass(frozen=True, eq=False)
+class ExactPlan:
+    """What of a picture is to be exact.
+
+    Attributes:
+        plain: plain encoding by the networks.
+        mask: (rows, columns) of 64 px blocks to store exactly; None where no part pays.
+        whole: the lossless file where it costs little more than others, else None.
+        done: whether that file costs less than any other is expected to.
+    """
+
+    plain: EncodedPicture
+    mask: Mask | None
+    whole: PricedFile | None
+    done: bool
+
+
+def encode_files(
+    codec: AnyCodec,
+    pictures: list[Pixels],
+    *,
+    tune: Tune,
+    quality: float | None = None,
+    lmbda: float | None = None,
+    goal: Goal | None = None,
+    config: RefineConfig,
+    exact: ExactMode = "auto",
+    progress: Progress = lambda step: None,
+    tile: int = TILE,
+    boxes: tuple[Box, ...] = (),
+    store: Store | None = None,
+) -> list[EncodedPicture]:
+    """Encode pictures of one shape to refined, verified files, with exact blocks where these cost less.
+
+    Args:
+        codec: frozen codec.
+        pictures: one alone where there is a goal.
+        tune: distortion and gain profiles.
+        quality, lmbda: None takes the codec's default, and what suits the quality; a goal settles both.
+        goal: size or quality that the file shall have.
+        config: of the refinement; its time budget is that of one picture.
+        exact: `auto`; `all` makes lossless files, `never` leaves all to the networks.
+        progress: called with the number of each step.
+        tile: side in pixels of the tiles that a large picture is cut into, 0 cuts none.
+        boxes: of each file.
+        store: of one picture, place that the state of its refinement is saved in, and gone on from.
+
+    Raises:
+        ConfigError: a quality that the codec does not have, or a goal that none meets.
+    """
+    if exact == "never":
+        return encode_pictures(
+            codec, pictures, tune=tune, quality=quality, lmbda=lmbda, goal=goal, config=config, progress=progress,
+            tile=tile, boxes=boxes, store=store,
+        )  # fmt: skip
+    quality = codec.default_quality if quality is None else quality
+    lmbda = codec.lmbda_of(quality) if lmbda is None else lmbda
+    task = _Task(codec, tune, quality, lmbda, config, progress, tile, boxes, store)
+    if exact == "all":
+        return [task.lossless(pixels) for pixels in pictures]
+    if goal is not None:
+        [pixels] = pictures
+        return [task.meet(pixels, goal)]
+    plans = {index: plan for index, pixels in enumerate(pictures) if (plan := task.plan(pixels)) is not None}
+    usual = [index for index in range(len(pictures)) if index not in plans]
+    encoded = dict(zip(usual, task.learned([pictures[index] for index in usual]), strict=True))
+    encoded |= {index: task.follow(plan, pictures[index]) for index, plan in plans.items()}
+    return [encoded[index] for index in range(len(pictures))]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Settings that all pictures of a call share."""
+
+    codec: AnyCodec
+    tune: Tune
+    quality: float
+    lmbda: float
+    config: RefineConfig
+    progress: Progress
+    tile: int
+    boxes: tuple[Box, ...]
+    store: Store | None
+
+    def learned(self, pictures: list[Pixels], distortion: Distortion | None = None) -> list[EncodedPicture]:
+        """Encode pictures by the networks alone."""
+        if not pictures:
+            return []
+        tune = self.tune if distortion is None else replace(self.tune, distortion=distortion)
+        return encode_pictures(
+            self.codec, pictures, tune=tune, quality=self.quality, lmbda=self.lmbda,
+            config=self.config, progress=self.progress, tile=self.tile, boxes=self.boxes, store=self.store,
+        )  # fmt: skip
+
+    def lossless(self, pixels: Pixels) -> EncodedPicture:
+        """Encode a picture as exact blocks alone."""
+        file = whole_file(self.codec, pixels, self.quality, self.boxes)
+        latents, none = no_latents(self.codec, pixels.width, pixels.height), Cost(*(3 * (torch.zeros(1),)))
+        distortion, method = self.tune.distortion, self.config.method
+        refined = Refined(latents, latents, none, none, distortion, method, iters=0, seconds=0.0)
+        return EncodedPicture(file, file, self.quality, self.lmbda, refined)
+
+    def plan(self, pixels: Pixels) -> ExactPlan | None:
+        """Choose what of a picture is to be exact; None where nothing pays, as on photographs."""
+        hoped, level = hoped_costs(pixels), self.codec.level(self.quality)
+        if not worth_a_look(self.codec, pixels, hoped, level, self.lmbda):
+            return None
+        [plain] = replace(self, config=replace(self.config, iters=0)).learned([pixels])
+        metric, lmbda_pixels = _metric(plain), self.lmbda * pixels.width * pixels.height
+        weight = None if metric.weight is None else metric.weight[0, 0].cpu().numpy()
+        errors = block_errors(pixels, plain.file.pixels, weight)
+        kept = self.kept_cost
+        y = plain.refined.plain.y
+        costs = plain_costs(y, len(plain.file.data), errors, lmbda_pixels * plain.file.distortion).scaled(kept)
+        if not may_pay(hoped, costs):
+            return None
+        size = pixels.width, pixels.height
+        tile = tile_side(self.codec, *size, self.tile)
+
+        def cost(mask: Mask) -> float:
+            section, latents = exact_plain(self.codec, pixels, mask, level, tile=tile, effort="quick")
+            data = write(
+                self.codec,
+                latents,
+                width=size[0],
+                height=size[1],
+                quality=self.quality,
+                grey=pixels.grey,
+                exact=section,
+            )
+            distortion = _distance(metric, shown(self.codec, latents, data), pixels, self.codec)
+            return 8 * len(section) + kept * (8 * (len(data) - len(section)) + lmbda_pixels * distortion)
+
+        choice = choose_blocks(pixels, costs, hoped, cost)
+        done = choice.mask is not None and bool(choice.mask.all())
+        whole = whole_file(self.codec, pixels, self.quality, self.boxes) if choice.whole_close else None
+        part = None if done else choice.mask
+        return None if part is None and whole is None else ExactPlan(plain, part, whole, done)
+
+    @property
+    def kept_cost(self) -> float:
+        """Cost that refinement is expected to leave of what is learned, as a fraction."""
+        if not self.config.iters:
+            return 1.0
+        visual = self.tune.distortion.visual_share
+        return 1 - REFINEMENT_GAIN * (1 - visual) - REFINEMENT_GAIN_VISUAL * visual
+
+    def follow(self, plan: ExactPlan, pixels: Pixels) -> EncodedPicture:
+        """Encode a picture with the exact blocks of a plan, and return the cheapest file."""
+        plain, refined, encoded = [plan.plain.file], list[PricedFile](), plan.plain
+        if plan.whole is not None:
+            plain.append(plan.whole)
+        if plan.mask is not None:
+            part = exact_part(self.codec, pixels, plan.mask, self.tune.distortion)
+            [encoded] = self.learned([part.rest], part.distortion)
+            metric = _metric(plan.plain)
+            plain.append(part.completed(self.codec, encoded.plain, pixels, metric))
+            refined.append(part.completed(self.codec, encoded.file, pixels, metric))
+            if self.config.iters and plain[-1].cost(self.lmbda) > CLEAR_GAIN * plan.plain.file.cost(self.lmbda):
+                refined.append(self.learned([pixels])[0].file)  # what refinement gains may be more than exact blocks do
+        elif not plan.done:
+            [encoded] = self.learned([pixels])
+            refined.append(encoded.file)
+        file, cheapest_plain = (
+            min(files, key=lambda each: each.cost(self.lmbda)) for files in (plain + refined, plain)
+        )
+        return EncodedPicture(file, cheapest_plain, self.quality, self.lmbda, encoded.refined)
+
+    def meet(self, pixels: Pixels, goal: Goal) -> EncodedPicture:
+        """Encode a picture to meet a goal; a lossless file meets every one that it is no larger for.
+
+        Raises:
+            ConfigError: nothing meets the goal.
+        """
+        plan = self.plan(pixels)
+        if plan is None:
+            return self.to_goal(pixels, goal)
+        lossless = self.lossless(pixels)
+        if goal.kind == "bytes" and len(lossless.file.data) <= goal.value:
+            return lossless
+        try:
+            found = self.to_goal_with_exact(pixels, goal, plan)
+        except ConfigError:
+            if not plan.done or goal.kind == "bytes":
+                raise
+            return lossless  # smaller than what misses the goal, and of the highest quality
+        return lossless if len(lossless.file.data) <= len(found.file.data) else found
+
+    def to_goal(self, pixels: Pixels, goal: Goal, distortion: Distortion | None = None) -> EncodedPicture:
+        """Encode a picture by the networks alone, to meet a goal."""
+        tune = self.tune if distortion is None else replace(self.tune, distortion=distortion)
+        [encoded] = encode_pictures(
+            self.codec, [pixels], tune=tune, goal=goal, config=self.config, progress=self.progress,
+            tile=self.tile, boxes=self.boxes, store=self.store,
+        )  # fmt: skip
+        return encoded
+
+    def to_goal_with_exact(self, pixels: Pixels, goal: Goal, plan: ExactPlan) -> EncodedPicture:
+        """Encode a picture to meet a goal, with the exact blocks that pay at the quality that plain encoding needs."""
+        near = replace(self, quality=self.plain_quality(pixels, goal, plan.mask))
+        plan = near.with_usual_lmbda.plan(pixels) or plan
+        if plan.mask is None:
+            return self.to_goal(pixels, goal)
+        part = exact_part(self.codec, pixels, plan.mask, self.tune.distortion)
+        found = self.to_goal(part.rest, part.goal_of_rest(goal), part.distortion)
+        metric = _metric(plan.plain)
+        file, plain = (part.completed(self.codec, each, pixels, metric) for each in (found.file, found.plain))
+        return replace(found, file=file, plain=plain)
+
+    @property
+    def with_usual_lmbda(self) -> "_Task":
+        """The same task with the lmbda that suits its quality."""
+        return replace(self, lmbda=self.codec.lmbda_of(self.quality))
+
+    def plain_quality(self, pixels: Pixels, goal: Goal, mask: Mask | None) -> float:
+        """Return the quality at which plain encoding is nearest to a goal, with the exact blocks of a mask."""
+        rest, distortion = pixels, self.tune.distortion
+        if mask is not None:
+            part = exact_part(self.codec, pixels, mask, distortion)
+            rest, distortion, goal = part.rest, part.distortion, part.goal_of_rest(goal)
+        tile = tile_side(self.codec, rest.width, rest.height, self.tile)
+        with coding_arithmetic():
+            measurement = Measurement(self.codec, rest, goal, Clock(1, None, self.codec.device), tile, distortion)
+            return find_plain_quality(measurement, goal.aim)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class ExactPart:
+    """Exact part of a picture, and what is left to the networks.
+
+    Attributes:
+        section: exact section of the file.
+        rest: the picture, smoothly filled where exact.
+        distortion: that does not see the exact pixels.
+    """
+
+    section: bytes
+    rest: Pixels
+    distortion: Distortion
+
+    def goal_of_rest(self, goal: Goal) -> Goal:
+        """Return the goal of the file of the rest, to which the section is added.
+
+        Raises:
+            ConfigError: the section alone is larger.
+        """
+        if goal.kind != "bytes":
+            return goal
+        left = goal.value - len(self.section) - SECTION_OVERHEAD
+        if left <= 0:
+            raise ConfigError(f"target {goal.value:g} bytes: exact blocks alone take {len(self.section)}")
+        return replace(goal, value=left)
+
+    def completed(self, codec: AnyCodec, file: PricedFile, pixels: Pixels, metric: Distortion) -> PricedFile:
+        """Add the exact blocks to a file of the rest, decode it and price it.
+
+        Raises:
+            BitstreamError: the file does not decode to what it was made from.
+        """
+        contents = unpack(file.data)
+        data = pack(contents._replace(exact=self.section))
+        decoded = decode(codec, data, pixels_max=pixels.width * pixels.height).pixels
+        assert self.distortion.exact is not None
+        exact = self.distortion.exact[0, 0, :, :, None].cpu().numpy()
+        expected = np.where(exact, pixels.data, file.pixels.data)
+        if not np.array_equal(decoded.data, expected):
+            raise BitstreamError("the written file decodes to other pixels: please report this picture and settings")
+        return PricedFile(data, decoded, _distance(metric, decoded, pixels, codec))
+
+
+def exact_part(codec: AnyCodec, pixels: Pixels, mask: Mask, distortion: Distortion) -> ExactPart:
+    """Encode the blocks of a picture that a mask marks exactly, some but not all."""
+    exact = pixel_mask(mask, pixels.width, pixels.height)
+    masked = replace(distortion, exact=torch.from_numpy(exact)[None, None].to(codec.device))
+    return ExactPart(pack_exact(encode_exact(pixels, mask, "good")), filled(pixels, exact), masked)
+
+
+def whole_file(codec: AnyCodec, pixels: Pixels, quality: float, boxes: tuple[Box, ...] = ()) -> PricedFile:
+    """Encode a picture as exact blocks alone, with the best effort, and verify the file."""
+    data, decoded = write_verified(codec, None, pixels, quality, exact=whole_section(pixels), boxes=boxes)
+    return PricedFile(data, decoded, 0.0)
+
+
+def _metric(plain: EncodedPicture) -> Distortion:
+    """Return the distortion fitted to the picture of a plain encoding."""
+    return plain.refined.distortion
+
+
+def _distance(metric: Distortion, decoded: Pixels, original: Pixels, codec: AnyCodec) -> float:
+    """Return the distortion of a decoded picture."""
+    x_hat, x = (to_tensor(pixels).to(codec.device) for pixels in (decoded, original))
+    with torch.no_grad():
+        return float(metric(x_hat, x))
