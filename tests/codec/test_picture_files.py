@@ -90,7 +90,7 @@ def declare_refiner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = folder / "other-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{REFINERS}]\nrdo = rdo.encoding:encode\n")
+    (info / "entry_points.txt").write_text(f"[{REFINERS}]\nrdo = rdo.one_picture:encode\n")
     monkeypatch.syspath_prepend(str(folder))
 
 
@@ -117,7 +117,7 @@ def test_declared_in_pyproject() -> None:
     import tomllib
 
     found = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
-    assert found["project"]["entry-points"][REFINERS] == {"rdo": "rdo.encoding:encode"}
+    assert found["project"]["entry-points"][REFINERS] == {"rdo": "rdo.one_picture:encode"}
 
 
 def test_pillow_opens_lazily_and_decodes_what_was_written(picture: Any, tiny: Any, tmp_path: Path) -> None:
