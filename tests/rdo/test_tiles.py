@@ -138,7 +138,7 @@ def test_no_tuning_is_worse_than_plain(small: Codec, photo: Callable[..., NDArra
         small, [pixels], tune=kind, quality=4, config=recipe(6, "rdoq"), tile=256
     )  # fmt: skip
     assert len(unpack(encoded.file.data).streams) == 4
-    assert encoded.file.cost(encoded.lmbda) < encoded.plain.cost(encoded.lmbda)
+    assert encoded.file.cost(encoded.lmbda) <= encoded.plain.cost(encoded.lmbda)  # so few steps may find nothing
     assert np.array_equal(decode(small, encoded.file.data).pixels.data, encoded.file.pixels.data)
     profile = unpack(encoded.file.data).header.gain_profile
     assert profile == 0 if not tune.startswith("visual") else profile in (0, *kind.gain_profiles)

@@ -22,6 +22,7 @@ from jobs.running.encode_settings import EncodeConfig
 from jobs.running.encoding import encode
 from jobs.running.worklist import NOT_WRITTEN, Item
 from rdo.config import RefineConfig
+from rdo.memory import STRIP_PIXELS
 
 PLAIN = EncodeConfig(refine=RefineConfig(iters=0))
 SHORT = EncodeConfig(refine=RefineConfig(iters=2))
@@ -235,8 +236,8 @@ def test_a_batch_is_of_one_size_and_config_and_within_a_strip() -> None:
     assert taken(task("a"), task("b", 2), task("c"), task("d", config=SHORT), task("e")) == ["a", "c", "e"]
     assert taken(*(task(name, 100, narrow) for name in "abc")) == ["a", "b"]
     assert taken(*(task(name, 999, narrow) for name in "ab")) == ["a"]
-    assert taken(*(task(name, 1 << 20) for name in "abc")) == ["a", "b"]
-    assert taken(*(task(name, 1 << 20) for name in "abc"), device="cuda:1") == ["a", "b", "c"]
+    assert taken(*(task(name, STRIP_PIXELS // 2) for name in "abc")) == ["a", "b"]
+    assert taken(*(task(name, STRIP_PIXELS // 2) for name in "abc"), device="cuda:1") == ["a", "b", "c"]
     assert taken(*(task(name, config=targeted) for name in "ab")) == ["a"]
     assert taken(*(task(name) for name in "abcdef")) == ["a", "b", "c", "d"]
 
