@@ -113,7 +113,7 @@ class DecodeRun:
 
 
 class DecodeOptions(NamedTuple):
-    """How files are decoded and written; fields as in `DecodeRun`."""
+    """Settings of decoding and writing one file, with the fields of `DecodeRun`."""
 
     overwrite: bool
     crop: "Rect | None"

@@ -41,9 +41,14 @@ class PricedFile:
     pixels: Pixels
     distortion: float
 
+    @property
+    def bpp(self) -> float:
+        """Bits of the file for each pixel."""
+        return 8 * len(self.data) / (self.pixels.width * self.pixels.height)
+
     def cost(self, lmbda: float) -> float:
         """Return bpp + lmbda * distortion."""
-        return 8 * len(self.data) / (self.pixels.width * self.pixels.height) + lmbda * self.distortion
+        return self.bpp + lmbda * self.distortion
 
 
 @dataclass(frozen=True)
@@ -125,17 +130,11 @@ def encode_pictures(
     x = torch.cat([_tensor(codec, pixels) for pixels in pictures])  # (B, 3, H, W)
     if goal is not None:
         assert len(pictures) == 1, "each picture meets a goal at a quality of its own"
-        profiled = codec.with_gain_profile(tune.gain_profiles[len(tune.gain_profiles) // 2])
-        found = refine_to(
-            profiled, x, goal, config=config, grey=pictures[0].grey, progress=progress, distortion=tune.distortion,
-            store=store,
-        )  # fmt: skip
-        refined, profiled = found.refined, codec.with_gain_profile(found.gain_profile)
-        file, plain = (
-            _write(profiled, latents, pictures[0], found.quality, refined.distortion, extras)
-            for latents in (refined.latents, refined.plain)
-        )
-        return [EncodedPicture(file, plain, found.quality, found.lmbda, refined)]
+        return [
+            _encode_to_goal(
+                codec, pictures[0], x, goal, tune=tune, config=config, progress=progress, extras=extras, store=store
+            )
+        ]
     quality = codec.default_quality if quality is None else quality
     lmbda = codec.lmbda_of(quality) if lmbda is None else lmbda
     plain_found, distortion, runs = _refine(
@@ -155,6 +154,31 @@ def encode_pictures(
                 file = min(file, plain, key=lambda each: each.cost(lmbda))
             encoded[index] = EncodedPicture(file, plain, quality, lmbda, run.refined)
     return [encoded[index] for index in range(len(pictures))]
+
+
+def _encode_to_goal(
+    codec: AnyCodec,
+    pixels: Pixels,
+    x: Tensor,
+    goal: Goal,
+    *,
+    tune: Tune,
+    config: RefineConfig,
+    progress: Progress,
+    extras: _Extras,
+    store: Store | None,
+) -> EncodedPicture:
+    """Encode a picture of one tile, x (1, 3, H, W), to meet a goal."""
+    found = refine_to(
+        codec.with_gain_profile(tune.middle_profile), x, goal, config=config, grey=pixels.grey, progress=progress,
+        distortion=tune.distortion, store=store,
+    )  # fmt: skip
+    refined, writer = found.refined, codec.with_gain_profile(found.gain_profile)
+    file, plain = (
+        _write(writer, latents, pixels, found.quality, refined.distortion, extras)
+        for latents in (refined.latents, refined.plain)
+    )
+    return EncodedPicture(file, plain, found.quality, found.lmbda, refined)
 
 
 def _refine(
@@ -221,7 +245,7 @@ def _encode_tiles(
     lmbda = codec.lmbda_of(quality) if lmbda is None else lmbda
     picture = TiledPicture(codec, pixels, extras.tile, codec.level(quality), lmbda, tune.distortion)
     if goal is not None:
-        profiled = codec.with_gain_profile(tune.gain_profiles[len(tune.gain_profiles) // 2])
+        profiled = codec.with_gain_profile(tune.middle_profile)
         picture, found = refine_tiles_to(replace(picture, codec=profiled), goal, config=config, progress=progress)
         latents = found.refined.latents, found.refined.plain
         file, plain = (_write_tiles(picture, each, found.quality, extras) for each in latents)
@@ -243,8 +267,7 @@ def _encode_tiles(
 
 def _cost(file: PricedFile, picture: TiledPicture) -> Cost:
     """Return the cost (1,) of a file, as measured."""
-    bpp = 8 * len(file.data) / (file.pixels.width * file.pixels.height)
-    return Cost(*(torch.full_like(picture.level, v) for v in (file.cost(picture.lmbda), bpp, file.distortion)))
+    return Cost(*(torch.full_like(picture.level, v) for v in (file.cost(picture.lmbda), file.bpp, file.distortion)))
 
 
 def _write_tiles(picture: TiledPicture, latents: Latents, quality: float, extras: _Extras) -> PricedFile:

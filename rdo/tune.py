@@ -19,7 +19,7 @@ NAMES = "mse, ms-ssim, visual or visual:SHARE"
 
 @dataclass(frozen=True)
 class Tune:
-    """What refinement is to be good at.
+    """Aim of refinement: what it is to be good at.
 
     Attributes:
         distortion: to be minimised, not yet fitted to a picture.
@@ -30,6 +30,11 @@ class Tune:
     distortion: Distortion
     gain_profiles: tuple[int, ...] = (0,)
     presets: str = ""
+
+    @property
+    def middle_profile(self) -> int:
+        """Gain profile under a goal, for which none is chosen by cost."""
+        return self.gain_profiles[len(self.gain_profiles) // 2]
 
 
 def tune_of(name: str | None, codec: Refinable) -> Tune:

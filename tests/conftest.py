@@ -164,3 +164,11 @@ def _perturb_rates(model: Any) -> None:
 
 def _last_conv(network: torch.nn.Module, kind: type) -> Any:
     return [m for m in network.modules() if isinstance(m, kind)][-1]
+
+
+@pytest.fixture
+def one_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave plain encoding the only start: an untrained codec's networks do harm to every picture."""
+    import rdo.starts
+
+    monkeypatch.setattr(rdo.starts, "HARD_RATIO", 0.0)

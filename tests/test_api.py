@@ -69,6 +69,7 @@ def psnr_db(model: Codec, pixels: codec.Pixels, data: bytes) -> float:
 
 
 @pytest.mark.parametrize("iters", [0, 6])
+@pytest.mark.usefixtures("one_start")
 def test_encode_is_never_worse_than_plain(tiny_codec: Codec, photo: Photo, iters: int) -> None:
     pixels = codec.Pixels(photo(70, 90), grey=False)
     plain = encode(tiny_codec, pixels, 3)
@@ -78,6 +79,7 @@ def test_encode_is_never_worse_than_plain(tiny_codec: Codec, photo: Photo, iters
     assert cost(tiny_codec, pixels, data, lmbda) < cost(tiny_codec, pixels, plain, lmbda)  # it has several starts
 
 
+@pytest.mark.usefixtures("one_start")
 def test_encode_keeps_the_plain_file_where_refining_lost(
     tiny_codec: Codec, photo: Photo, monkeypatch: pytest.MonkeyPatch
 ) -> None:

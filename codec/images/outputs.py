@@ -58,7 +58,7 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class OutputSettings:
-    """How to write a picture.
+    """Settings of a written picture.
 
     Attributes:
         format: key of `FORMATS`.

@@ -29,7 +29,7 @@ class Chunk(NamedTuple):
 
     @property
     def is_critical(self) -> bool:
-        """Whether decoders that do not know the chunk must give up."""
+        """Necessity of the chunk: decoders that do not know a critical one must give up."""
         return not self.kind[0] & 32
 
 

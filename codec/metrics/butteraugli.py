@@ -15,6 +15,7 @@ Source: Jyrki Alakuijala et al., libjxl 0.7 (github.com/libjxl/libjxl, lib/jxl/b
 """
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -23,7 +24,7 @@ from torch.nn import functional as F
 
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels, to_tensor
-from codec.metrics.frequency_bands import Bands, bands
+from codec.metrics.frequency_bands import Bands, bands, constant
 from codec.metrics.ssimulacra2 import at_least_single, halve, linear_light
 
 SIDE_MIN = 8  # pixels; the half-size map is left out where its sides would be shorter
@@ -163,7 +164,7 @@ def _mask(activity: Tensor) -> tuple[Tensor, Tensor]:
     shifts = [(r, c) for r in (0, step, 2 * step) for c in (0, step, 2 * step)]
     around = torch.stack([padded[:, r : r + height, c : c + width] for r, c in shifts] + 2 * [2 * activity])
     smallest = around.topk(3, 0, largest=False).values
-    smooth = torch.einsum("kbhw,k->bhw", smallest, smallest.new_tensor(EROSION))
+    smooth = torch.einsum("kbhw,k->bhw", smallest, constant(EROSION, smallest.dtype, smallest.device))
     mask, mask_low = (
         ((1 + mul / (scale * smooth + offset)) / GOOD).square() for mul, scale, offset in (MASK_CURVE, MASK_CURVE_LOW)
     )
@@ -189,7 +190,8 @@ def _distances(original: Reference, other: Bands) -> Tensor:
 
 def _squares(difference: Tensor, weights: tuple[float, ...]) -> Tensor:
     """Weighted sum (B, H, W) over channels of squared differences (B, C, H, W)."""
-    return torch.einsum("bchw,c->bhw", difference.square(), difference.new_tensor(weights))
+    factors = constant(weights, difference.dtype, difference.device)
+    return torch.einsum("bchw,c->bhw", difference.square(), factors)
 
 
 def _beyond(own: Tensor, other: Tensor, low: float, high: float) -> Tensor:
@@ -205,7 +207,7 @@ def _line_energy(own: Tensor, other: Tensor, weight: tuple[float, float], lines:
     difference = own - other
     beyond = _beyond(own, other, LINE_LOW, LINE_HIGH) * torch.where(difference < 0, -1.0, 1.0)
     total = fading * (SQUARE_SHARE**0.5 * difference + BEYOND_SHARE**0.5 * beyond)
-    energy: Tensor = LineEnergy.apply(total[:, None], _kernels(lines).to(total))
+    energy: Tensor = LineEnergy.apply(total[:, None], _kernels(lines, total.dtype, total.device))
     return (scale / (2 * LINE_LENGTH + 1)) ** 2 * strength * energy[:, 0]
 
 
@@ -227,11 +229,12 @@ class LineEnergy(torch.autograd.Function):
         return F.conv2d(spread, kernels, padding=4, groups=len(kernels)).sum(1, keepdim=True), None
 
 
-def _kernels(lines: Lines) -> Tensor:
-    """Kernels (16, 1, 9, 9) that sum along lines."""
+@cache
+def _kernels(lines: Lines, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Kernels (16, 1, 9, 9) that sum along lines, made once."""
     kernels = torch.zeros(len(lines), 1, 9, 9)
     for kernel, half in zip(kernels[:, 0], lines, strict=True):
         kernel[4, 4] = 1
         for row, column in half:
             kernel[4 + row, 4 + column] = kernel[4 - row, 4 - column] = 1
-    return kernels
+    return kernels.to(device, dtype)

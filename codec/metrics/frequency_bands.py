@@ -3,6 +3,7 @@
 Source: Jyrki Alakuijala et al., libjxl 0.7 (github.com/libjxl/libjxl, lib/jxl/butteraugli), whose constants these are.
 """
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -63,10 +64,16 @@ def bands(light: Tensor) -> Bands:
     return Bands(low, middle, high, ultra, _activity(high, ultra))
 
 
+@cache
+def constant(values: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return numbers as a tensor, copied to the device once: a step that is recorded there may copy nothing."""
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
 def opsin(light: Tensor) -> Tensor:
     """Turn linear light (B, 3, H, W) in [0, 1] into X, Y and B of an eye adapted to the surroundings of each pixel."""
-    matrix = light.new_tensor(OPSIN)[:, :, None, None]
-    bias = light.new_tensor(OPSIN_BIAS)
+    matrix = constant(OPSIN, light.dtype, light.device)[:, :, None, None]
+    bias = constant(OPSIN_BIAS, light.dtype, light.device)
     least = bias[:, None, None]
     surround = F.conv2d(NITS * blur(light, SIGMA_SURROUND), matrix, bias).maximum(least)
     sensitivity = (GAMMA_SCALE * (surround + GAMMA_BIAS).log() + GAMMA_OFFSET) / surround

@@ -57,7 +57,7 @@ class PoolSettings:
 
     @property
     def in_workers(self) -> bool:
-        """Whether other processes encode: asked for, or needed by a time limit, as only a process can be stopped."""
+        """Use of other processes: asked for, or needed by a time limit, as only a process can be stopped."""
         return self.ray or self.jobs > 1 or self.max_seconds_per_image is not None
 
     @property

@@ -88,7 +88,7 @@ class EncodeConfig:
 
     @property
     def targeted(self) -> bool:
-        """Whether a target is given, so that each image has a quality of its own."""
+        """Presence of a target, under which each image has a quality of its own."""
         return self.goal(1) is not None
 
     def goal(self, pixels: int, reserved_bytes: int = 0) -> Goal | None:

@@ -39,6 +39,7 @@ def check_score(found: dict[str, Any], size: int, original: Any, decoded: Any, l
     assert found["cost"] == pytest.approx(found["bpp"] + lmbda * mse)
 
 
+@pytest.mark.usefixtures("one_start")
 def test_a_folder_becomes_files_that_their_records_describe(
     save_photo, rdo_encode, rdo_decode, codec, records, pixels_of, folder: Path, capsys
 ) -> None:
@@ -68,6 +69,7 @@ def test_a_folder_becomes_files_that_their_records_describe(
         assert f"photos/{name}" in table and f"{len(data)}" in table
 
 
+@pytest.mark.usefixtures("one_start")
 def test_iters_0_is_plain_encoding(save_photo, rdo_encode, codec, records) -> None:
     source = save_photo("a.png")
     assert rdo_encode("--iters", 0, "--quality", 6.5, source) == 0
@@ -92,6 +94,7 @@ def test_refining_with_its_own_lmbda_is_never_worse_in_true_cost(save_photo, rdo
     assert record["refined"]["cost"] < record["refined"]["bpp"] + 1e-4 * 255**2
 
 
+@pytest.mark.usefixtures("one_start")
 def test_refinement_that_loses_on_the_file_is_dropped(save_photo, rdo_encode, codec, records, monkeypatch) -> None:
     source = save_photo("a.png")
     honest = rdo.encoding.refine
@@ -165,6 +168,7 @@ def test_odd_pictures_come_back_as_they_look(save_photo, rdo_encode, rdo_decode,
     assert (turned_record["width"], turned_record["height"]) == (30, 50)
 
 
+@pytest.mark.usefixtures("one_start")
 def test_standard_input_and_output(save_photo, model, codec, stdin, capfdbinary, folder: Path) -> None:
     source = save_photo("a.png")
     stdin(source.read_bytes())

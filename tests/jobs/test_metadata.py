@@ -55,6 +55,7 @@ def test_ways_to_keep(phone, rdo_encode, folder: Path, keeping: str, capsys) -> 
     assert bool(kept.exif) == (keeping != "drop") and bool(kept.xmp) == (keeping == "keep")
 
 
+@pytest.mark.usefixtures("one_start")
 def test_without_metadata_files_are_as_they_ever_were(save_photo, rdo_encode, records, folder: Path, codec) -> None:
     from codec.coding import encode
 

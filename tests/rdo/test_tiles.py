@@ -92,6 +92,7 @@ def test_refinement_lowers_the_cost_of_every_kind_of_file(tiny_codec: Codec, pix
     assert not torch.equal(found.latents.y, plain.y), "and the start is left alone"
 
 
+@pytest.mark.usefixtures("one_start")
 def test_it_finds_what_a_refinement_of_the_whole_finds(tiny_codec: Codec, pixels: Pixels) -> None:
     config = recipe(12)
     costs = [

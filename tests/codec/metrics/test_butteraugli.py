@@ -143,7 +143,7 @@ def test_too_small_a_picture_has_no_distance() -> None:
 @pytest.mark.parametrize("lines", KERNELS)
 def test_line_sums_pass_the_gradient_of_their_definition(lines: str) -> None:
     planes = torch.rand(2, 1, 11, 13, dtype=torch.float64, requires_grad=True)
-    kernels = module._kernels(KERNELS[lines]).double()
+    kernels = module._kernels(KERNELS[lines], planes.dtype, planes.device)
     assert torch.autograd.gradcheck(lambda given: LineEnergy.apply(given, kernels), (planes,))
 
 

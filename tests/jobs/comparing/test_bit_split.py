@@ -47,6 +47,7 @@ def test_splits_are_kept_by_their_file(record: Any, codec: Codec, tmp_path: Path
     assert read_splits(tmp_path / "none") == {}
 
 
+@pytest.mark.usefixtures("one_start")
 def test_latents_are_those_of_the_file_and_of_plain_encoding(record: Any, codec: Codec) -> None:
     written = decode(codec, Path(record.output).read_bytes()).latents
     writer, refined = read_refined(record, codec)
