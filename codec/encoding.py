@@ -21,6 +21,7 @@ from codec.exact_choice import (
     ExactMode,
     block_errors,
     block_sums,
+    check_mode,
     choose_blocks,
     hoped_costs,
     may_pay,
@@ -61,9 +62,10 @@ def encode(
         boxes: typed data besides the picture.
 
     Raises:
-        ConfigError: a quality that the codec does not have.
+        ConfigError: a quality that the codec does not have, or no such mode.
         BitstreamError: the picture or the boxes are larger than the format holds.
     """
+    check_mode(exact)
     width, height = pixels.width, pixels.height
     tile = tile_side(codec, width, height, tile)
     quality = codec.default_quality if quality is None else quality

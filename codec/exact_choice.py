@@ -11,13 +11,14 @@ invariant: what is returned has cost less, as `evaluate` priced it, than the pla
 
 import zlib
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from codec.bitstream.exact import encode_exact, pack_exact
+from codec.errors import ConfigError
 from codec.images.lossless import write_lossless
 from codec.images.mosaic import BLOCK, Mask
 from codec.images.pixels import Pixels
@@ -59,10 +60,12 @@ class ExactChoice(NamedTuple):
 
     Attributes:
         mask: (rows, columns), true where exact; None where no block pays.
+        cost: of the cheapest file in bits, as `evaluate` priced it, or that of the plain encoding.
         whole_close: whether a lossless file costs little more, so that one made with the best effort may cost less.
     """
 
     mask: Mask | None
+    cost: float
     whole_close: bool
 
 
@@ -71,6 +74,21 @@ class _Tried(NamedTuple):
 
     mask: Mask | None
     cost: float
+
+
+def check_mode(exact: str, has_goal: bool = False) -> None:
+    """Check what is to be stored exactly.
+
+    Args:
+        has_goal: whether the file is to have a size or quality.
+
+    Raises:
+        ConfigError: no `ExactMode`, or a goal for a lossless file.
+    """
+    if exact not in get_args(ExactMode):
+        raise ConfigError(f"exact {exact!r}: choose one of {', '.join(get_args(ExactMode))}")
+    if exact == "all" and has_goal:
+        raise ConfigError("exact all: a lossless file has one size and no other quality: leave targets out")
 
 
 def plain_costs(y: Tensor, file_bytes: int, errors: Costs, distortion_bits: float) -> PlainCosts:
@@ -129,7 +147,7 @@ def choose_blocks(pixels: Pixels, plain: PlainCosts, hoped: Costs, evaluate: Cal
     best = _Tried(None, plain.total)
     for tried in (whole := _Tried(every, evaluate(every)), *_sets(pixels, plain, hoped < plain.blocks, evaluate)):
         best = tried if tried.cost < best.cost else best
-    return ExactChoice(best.mask, whole.cost < CLOSE * best.cost)
+    return ExactChoice(best.mask, best.cost, whole.cost < CLOSE * best.cost)
 
 
 def hoped_bits(pixels: Pixels) -> Costs:

@@ -7,8 +7,8 @@ with the shares m and v, and w = WITNESS_SHARE. `weight` is a map of mean 1 of h
 MS-SSIM is that of `codec.metrics.ms_ssim`, which mirrors the picture at its edges, `raw` SSIMULACRA 2's error, `norm`
 Butteraugli's at half size, both 0 for identical pictures: what games one of the two is seen by the other. The factors k
 are VISUAL_WEIGHT * mse / error of each picture's plain encoding, so that lambda and quality keep their meaning on
-pictures of every kind. The default is the distortion that the codec was trained for. Where
-blocks of a picture are exact (`rdo.exact`), x_hat is x before anything is computed.
+pictures of every kind. The default is the distortion that the codec was trained for. Where blocks of a picture are
+exact (`rdo.exact`), x_hat is x before anything is computed.
 """
 
 from dataclasses import dataclass, replace

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from codec.architecture import QUALITY_LAST
 from codec.bitstream.boxes import Box
 from codec.bitstream.container import (
     CRC_BYTES,
@@ -28,7 +29,7 @@ from codec.bitstream.tiles import TILE
 from codec.coding import coding_arithmetic, decode, no_latents, shown, write, write_verified
 from codec.encoding import exact_plain, whole_section, worth_a_look
 from codec.errors import BitstreamError, ConfigError
-from codec.exact_choice import ExactMode, block_errors, choose_blocks, hoped_costs, may_pay, plain_costs
+from codec.exact_choice import ExactMode, block_errors, check_mode, choose_blocks, hoped_costs, may_pay, plain_costs
 from codec.images.fill import filled
 from codec.images.mosaic import Mask, pixel_mask
 from codec.images.pixels import Pixels, to_tensor
@@ -48,7 +49,7 @@ from rdo.tune import Tune
 
 # of what is learned, cost that refinement is expected to save: of the mse and MS-SSIM, and more of SSIMULACRA 2
 REFINEMENT_GAIN, REFINEMENT_GAIN_VISUAL = 0.07, 0.4
-CLEAR_GAIN = 0.7  # cost of plain encoding with exact blocks over that without, above which both are refined
+CLEAR_GAIN = 0.3  # share of the cost that exact blocks save, below which the picture without them is refined, too
 SECTION_OVERHEAD = HEADER_BYTES_TILES + INDEX_BYTES + CRC_BYTES - HEADER_BYTES  # that a section adds to one tile's file
 
 
@@ -58,12 +59,14 @@ class ExactPlan:
 
     Attributes:
         plain: plain encoding by the networks.
+        gain: 1 - cost over that of the networks alone, both as they are expected to be once refined.
         mask: (rows, columns) of 64 px blocks to store exactly; None where no part pays.
         whole: the lossless file where it costs little more than others, else None.
         done: whether that file costs less than any other is expected to.
     """
 
     plain: EncodedPicture
+    gain: float
     mask: Mask | None
     whole: PricedFile | None
     done: bool
@@ -100,8 +103,9 @@ def encode_files(
         store: of one picture, place that the state of its refinement is saved in, and gone on from.
 
     Raises:
-        ConfigError: a quality that the codec does not have, or a goal that none meets.
+        ConfigError: a quality that the codec does not have, a goal that none meets, or one for a lossless file.
     """
+    check_mode(exact, goal is not None)
     if exact == "never":
         return encode_pictures(
             codec, pictures, tune=tune, quality=quality, lmbda=lmbda, goal=goal, config=config, progress=progress,
@@ -189,7 +193,11 @@ class _Task:
         done = choice.mask is not None and bool(choice.mask.all())
         whole = whole_file(self.codec, pixels, self.quality, self.boxes) if choice.whole_close else None
         part = None if done else choice.mask
-        return None if part is None and whole is None else ExactPlan(plain, part, whole, done)
+        return (
+            None
+            if part is None and whole is None
+            else ExactPlan(plain, 1 - choice.cost / costs.total, part, whole, done)
+        )
 
     @property
     def kept_cost(self) -> float:
@@ -206,12 +214,14 @@ class _Task:
             plain.append(plan.whole)
         if plan.mask is not None:
             part = exact_part(self.codec, pixels, plan.mask, self.tune.distortion)
-            [encoded] = self.learned([part.rest], part.distortion)
+            twice = bool(self.config.iters) and plan.gain < CLEAR_GAIN  # what refinement gains may be more
+            task = self.with_half_the_time if twice else self
+            [encoded] = task.learned([part.rest], part.distortion)
             metric = _metric(plan.plain)
             plain.append(part.completed(self.codec, encoded.plain, pixels, metric))
             refined.append(part.completed(self.codec, encoded.file, pixels, metric))
-            if self.config.iters and plain[-1].cost(self.lmbda) > CLEAR_GAIN * plan.plain.file.cost(self.lmbda):
-                refined.append(self.learned([pixels])[0].file)  # what refinement gains may be more than exact blocks do
+            if twice:
+                refined.append(task.learned([pixels])[0].file)
         elif not plan.done:
             [encoded] = self.learned([pixels])
             refined.append(encoded.file)
@@ -229,7 +239,7 @@ class _Task:
         plan = self.plan(pixels)
         if plan is None:
             return self.to_goal(pixels, goal)
-        lossless = self.lossless(pixels)
+        lossless = replace(self, quality=QUALITY_LAST).with_usual_lmbda.lossless(pixels)
         if goal.kind == "bytes" and len(lossless.file.data) <= goal.value:
             return lossless
         try:
@@ -262,8 +272,15 @@ class _Task:
         return replace(found, file=file, plain=plain)
 
     @property
+    def with_half_the_time(self) -> "_Task":
+        """Task whose refinement has half the seconds, where these are limited."""
+        return replace(
+            self, config=replace(self.config, time_budget=self.config.time_budget and self.config.time_budget / 2)
+        )
+
+    @property
     def with_usual_lmbda(self) -> "_Task":
-        """The same task with the lmbda that suits its quality."""
+        """Task whose lmbda suits its quality."""
         return replace(self, lmbda=self.codec.lmbda_of(self.quality))
 
     def plain_quality(self, pixels: Pixels, goal: Goal, mask: Mask | None) -> float:

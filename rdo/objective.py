@@ -122,13 +122,6 @@ class Problem(NamedTuple):
         return self.price(latents, latents)[0]
 
 
-def _pooled(pixels: Tensor, y: Tensor) -> Tensor:
-    """Return the means (1, 1, h, w) of pixels (1, 1, H, W) over each position of y, which may lie in the padding."""
-    height, width = pixels.shape[-2:]
-    beyond = 0, Y_PIXELS * y.shape[-1] - width, 0, Y_PIXELS * y.shape[-2] - height
-    return F.avg_pool2d(F.pad(pixels, beyond, mode="replicate"), Y_PIXELS)
-
-
 class Best(NamedTuple):
     """Rounded latents of the lowest cost seen, and that cost, per image."""
 

@@ -76,7 +76,7 @@ def test_encode_is_never_worse_than_plain(tiny_codec: Codec, photo: Photo, iters
     data = rdo.encode(tiny_codec, pixels, exact="never", quality=3, iters=iters)
     lmbda = codec.lmbda_of(3)
     assert codec.unpack(data)[0].quality == 3
-    assert cost(tiny_codec, pixels, data, lmbda) < cost(tiny_codec, pixels, plain, lmbda)  # it has several starts
+    assert cost(tiny_codec, pixels, data, lmbda) < cost(tiny_codec, pixels, plain, lmbda) if iters else data == plain
 
 
 @pytest.mark.usefixtures("one_start")
@@ -93,9 +93,8 @@ def test_encode_keeps_the_plain_file_where_refining_lost(
         return refined
 
     pixels = codec.Pixels(photo(70, 90), grey=False)
-    plain = rdo.encode(tiny_codec, pixels, exact="never", quality=3, iters=0)
     monkeypatch.setattr(encoding, "refine", refine_badly)
-    assert rdo.encode(tiny_codec, pixels, exact="never", quality=3, iters=1) == plain
+    assert rdo.encode(tiny_codec, pixels, exact="never", quality=3, iters=1) == encode(tiny_codec, pixels, 3)
 
 
 def test_encode_meets_targets(tiny_codec: Codec, photo: Photo) -> None:

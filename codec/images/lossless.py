@@ -5,14 +5,15 @@ equal to what `write_lossless` was given, or raises, before memory is taken for 
 """
 
 import io
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from PIL import Image
 
 from codec.errors import BitstreamError, ImageError
-from codec.images.pillow_guard import pillow_guard
 from codec.images.pixels import Samples
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 WEBP_SIDE_MAX = 16_383  # pixels; the header of VP8L has 14 bits a side
 Effort = Literal["quick", "good", "best"]
@@ -28,6 +29,8 @@ _SIGNATURE = 0x2F
 
 def write_lossless(samples: Samples, grey: bool, effort: Effort = "best") -> bytes:
     """Return the VP8L stream of samples (H, W, 3) with sides up to 16,383; of grey ones the first channel counts."""
+    from PIL import Image  # here, as every start of the codec comes by
+
     image = Image.fromarray(np.ascontiguousarray(samples[..., 0] if grey else samples))
     streams = (_stream(image, quality, method) for quality, method in _SETTINGS[effort])
     return min(streams, key=len)
@@ -51,6 +54,10 @@ def read_lossless(stream: bytes, width: int, height: int) -> Samples:
     Raises:
         BitstreamError: another size, or a damaged stream.
     """
+    from PIL import Image
+
+    from codec.images.pillow_guard import pillow_guard
+
     if lossless_size(stream) != (width, height):
         found = "{}x{}".format(*lossless_size(stream))
         raise BitstreamError(f"exact blocks: {found} pixels instead of {width}x{height}: the file is forged")
@@ -66,7 +73,7 @@ def read_lossless(stream: bytes, width: int, height: int) -> Samples:
     return samples
 
 
-def _stream(image: Image.Image, quality: int, method: int) -> bytes:
+def _stream(image: "Image.Image", quality: int, method: int) -> bytes:
     file = io.BytesIO()
     image.save(file, "WEBP", lossless=True, quality=quality, method=method)
     data, start = file.getvalue(), _RIFF + _CHUNK

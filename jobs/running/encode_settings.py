@@ -9,7 +9,7 @@ from codec.architecture import STRIDE
 from codec.bitstream.container import VERSION
 from codec.bitstream.tiles import TILE, TILE_SIDE_MAX
 from codec.errors import ConfigError
-from codec.exact_choice import ExactMode
+from codec.exact_choice import ExactMode, check_mode
 from codec.identity import model_id
 from codec.images.metadata import Keeping, check_keeping
 from codec.images.pixels import to_tensor
@@ -78,8 +78,7 @@ class EncodeConfig:
             raise ConfigError(f"target {targets[0]}: must be positive and finite")
         if self.ms_ssim is not None and not 0 <= self.ms_ssim <= 1:
             raise ConfigError(f"ms_ssim {self.ms_ssim}: a share of the distortion, between 0 (mse alone) and 1")
-        if self.exact == "all" and targets:
-            raise ConfigError("exact all: a lossless file has one size and no other quality: leave targets out")
+        check_mode(self.exact, bool(targets))
         if not 1e-6 <= self.roi_weight <= 1e6:  # beyond, float32 loses the black or the white of a mask
             raise ConfigError(f"roi_weight {self.roi_weight:g}: must lie between 1e-6 and 1e6")
         if self.tile and (self.tile % STRIDE or not TILE_SIDE_MIN <= self.tile <= TILE_SIDE_MAX):
