@@ -11,33 +11,23 @@ notice. The invariant: no file costs more than that of plain encoding by the net
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 
 from codec.architecture import QUALITY_LAST
 from codec.bitstream.boxes import Box
-from codec.bitstream.container import (
-    CRC_BYTES,
-    HEADER_BYTES,
-    HEADER_BYTES_TILES,
-    INDEX_BYTES,
-    pack,
-    unpack,
-)
-from codec.bitstream.exact import encode_exact, pack_exact
 from codec.bitstream.tiles import TILE
-from codec.coding import coding_arithmetic, decode, no_latents, shown, write, write_verified
-from codec.encoding import exact_plain, whole_section, worth_a_look
-from codec.errors import BitstreamError, ConfigError
+from codec.coding import coding_arithmetic, no_latents, shown, write
+from codec.encoding import exact_plain, worth_a_look
+from codec.errors import ConfigError
 from codec.exact_choice import ExactMode, block_errors, check_mode, choose_blocks, hoped_costs, may_pay, plain_costs
-from codec.images.fill import filled
-from codec.images.mosaic import Mask, pixel_mask
-from codec.images.pixels import Pixels, to_tensor
+from codec.images.mosaic import Mask
+from codec.images.pixels import Pixels
 from codec.interface import AnyCodec
 from codec.tiling import tile_side
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion
 from rdo.encoding import EncodedPicture, PricedFile, encode_pictures
+from rdo.exact_part import PictureDistortion, exact_part, whole_file
 from rdo.measurement import Measurement
 from rdo.objective import Cost
 from rdo.plain_quality import find_plain_quality
@@ -50,7 +40,6 @@ from rdo.tune import Tune
 # of what is learned, cost that refinement is expected to save: of the mse and MS-SSIM, and more of SSIMULACRA 2
 REFINEMENT_GAIN, REFINEMENT_GAIN_VISUAL = 0.07, 0.4
 CLEAR_GAIN = 0.3  # share of the cost that exact blocks save, below which the picture without them is refined, too
-SECTION_OVERHEAD = HEADER_BYTES_TILES + INDEX_BYTES + CRC_BYTES - HEADER_BYTES  # that a section adds to one tile's file
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +48,7 @@ class ExactPlan:
 
     Attributes:
         plain: plain encoding by the networks.
+        distortion: of the picture.
         gain: 1 - cost over that of the networks alone, both as they are expected to be once refined.
         mask: (rows, columns) of 64 px blocks to store exactly; None where no part pays.
         whole: the lossless file where it costs little more than others, else None.
@@ -66,6 +56,7 @@ class ExactPlan:
     """
 
     plain: EncodedPicture
+    distortion: PictureDistortion
     gain: float
     mask: Mask | None
     whole: PricedFile | None
@@ -164,40 +155,38 @@ class _Task:
         if not worth_a_look(self.codec, pixels, hoped, level, self.lmbda):
             return None
         [plain] = replace(self, config=replace(self.config, iters=0)).learned([pixels])
-        metric, lmbda_pixels = _metric(plain), self.lmbda * pixels.width * pixels.height
-        weight = None if metric.weight is None else metric.weight[0, 0].cpu().numpy()
-        errors = block_errors(pixels, plain.file.pixels, weight)
+        distortion, lmbda_pixels = self.distortion(pixels, plain), self.lmbda * pixels.width * pixels.height
+        weight = distortion.metric.weight
+        weights = None if weight is None else weight[0, 0].cpu().numpy()
+        errors = block_errors(pixels, plain.file.pixels, weights)
         kept = self.kept_cost
         y = plain.refined.plain.y
         costs = plain_costs(y, len(plain.file.data), errors, lmbda_pixels * plain.file.distortion).scaled(kept)
         if not may_pay(hoped, costs):
             return None
-        size = pixels.width, pixels.height
-        tile = tile_side(self.codec, *size, self.tile)
+        size, tile = (pixels.width, pixels.height), distortion.tile
 
         def cost(mask: Mask) -> float:
             section, latents = exact_plain(self.codec, pixels, mask, level, tile=tile, effort="quick")
             data = write(
-                self.codec,
-                latents,
-                width=size[0],
-                height=size[1],
-                quality=self.quality,
-                grey=pixels.grey,
+                self.codec, latents, width=size[0], height=size[1], quality=self.quality, grey=pixels.grey, tile=tile,
                 exact=section,
-            )
-            distortion = _distance(metric, shown(self.codec, latents, data), pixels, self.codec)
-            return 8 * len(section) + kept * (8 * (len(data) - len(section)) + lmbda_pixels * distortion)
+            )  # fmt: skip
+            error = distortion.of(shown(self.codec, latents, data))
+            return 8 * len(section) + kept * (8 * (len(data) - len(section)) + lmbda_pixels * error)
 
         choice = choose_blocks(pixels, costs, hoped, cost)
         done = choice.mask is not None and bool(choice.mask.all())
         whole = whole_file(self.codec, pixels, self.quality, self.boxes) if choice.whole_close else None
         part = None if done else choice.mask
-        return (
-            None
-            if part is None and whole is None
-            else ExactPlan(plain, 1 - choice.cost / costs.total, part, whole, done)
-        )
+        if part is None and whole is None:
+            return None
+        return ExactPlan(plain, distortion, 1 - choice.cost / costs.total, part, whole, done)
+
+    def distortion(self, pixels: Pixels, plain: EncodedPicture) -> PictureDistortion:
+        """Return the distortion of a picture, fitted to it by its plain encoding."""
+        tile = tile_side(self.codec, pixels.width, pixels.height, self.tile)
+        return PictureDistortion(self.codec, pixels, tile, plain.refined.distortion)
 
     @property
     def kept_cost(self) -> float:
@@ -217,9 +206,8 @@ class _Task:
             twice = bool(self.config.iters) and plan.gain < CLEAR_GAIN  # what refinement gains may be more
             task = self.with_half_the_time if twice else self
             [encoded] = task.learned([part.rest], part.distortion)
-            metric = _metric(plan.plain)
-            plain.append(part.completed(self.codec, encoded.plain, pixels, metric))
-            refined.append(part.completed(self.codec, encoded.file, pixels, metric))
+            plain.append(part.completed(encoded.plain, plan.distortion))
+            refined.append(part.completed(encoded.file, plan.distortion))
             if twice:
                 refined.append(task.learned([pixels])[0].file)
         elif not plan.done:
@@ -267,8 +255,7 @@ class _Task:
             return self.to_goal(pixels, goal)
         part = exact_part(self.codec, pixels, plan.mask, self.tune.distortion)
         found = self.to_goal(part.rest, part.goal_of_rest(goal), part.distortion)
-        metric = _metric(plan.plain)
-        file, plain = (part.completed(self.codec, each, pixels, metric) for each in (found.file, found.plain))
+        file, plain = (part.completed(each, plan.distortion) for each in (found.file, found.plain))
         return replace(found, file=file, plain=plain)
 
     @property
@@ -293,72 +280,3 @@ class _Task:
         with coding_arithmetic():
             measurement = Measurement(self.codec, rest, goal, Clock(1, None, self.codec.device), tile, distortion)
             return find_plain_quality(measurement, goal.aim)[0]
-
-
-@dataclass(frozen=True, eq=False)
-class ExactPart:
-    """Exact part of a picture, and what is left to the networks.
-
-    Attributes:
-        section: exact section of the file.
-        rest: the picture, smoothly filled where exact.
-        distortion: that does not see the exact pixels.
-    """
-
-    section: bytes
-    rest: Pixels
-    distortion: Distortion
-
-    def goal_of_rest(self, goal: Goal) -> Goal:
-        """Return the goal of the file of the rest, to which the section is added.
-
-        Raises:
-            ConfigError: the section alone is larger.
-        """
-        if goal.kind != "bytes":
-            return goal
-        left = goal.value - len(self.section) - SECTION_OVERHEAD
-        if left <= 0:
-            raise ConfigError(f"target {goal.value:g} bytes: exact blocks alone take {len(self.section)}")
-        return replace(goal, value=left)
-
-    def completed(self, codec: AnyCodec, file: PricedFile, pixels: Pixels, metric: Distortion) -> PricedFile:
-        """Add the exact blocks to a file of the rest, decode it and price it.
-
-        Raises:
-            BitstreamError: the file does not decode to what it was made from.
-        """
-        contents = unpack(file.data)
-        data = pack(contents._replace(exact=self.section))
-        decoded = decode(codec, data, pixels_max=pixels.width * pixels.height).pixels
-        assert self.distortion.exact is not None
-        exact = self.distortion.exact[0, 0, :, :, None].cpu().numpy()
-        expected = np.where(exact, pixels.data, file.pixels.data)
-        if not np.array_equal(decoded.data, expected):
-            raise BitstreamError("the written file decodes to other pixels: please report this picture and settings")
-        return PricedFile(data, decoded, _distance(metric, decoded, pixels, codec))
-
-
-def exact_part(codec: AnyCodec, pixels: Pixels, mask: Mask, distortion: Distortion) -> ExactPart:
-    """Encode the blocks of a picture that a mask marks exactly, some but not all."""
-    exact = pixel_mask(mask, pixels.width, pixels.height)
-    masked = replace(distortion, exact=torch.from_numpy(exact)[None, None].to(codec.device))
-    return ExactPart(pack_exact(encode_exact(pixels, mask, "good")), filled(pixels, exact), masked)
-
-
-def whole_file(codec: AnyCodec, pixels: Pixels, quality: float, boxes: tuple[Box, ...] = ()) -> PricedFile:
-    """Encode a picture as exact blocks alone, with the best effort, and verify the file."""
-    data, decoded = write_verified(codec, None, pixels, quality, exact=whole_section(pixels), boxes=boxes)
-    return PricedFile(data, decoded, 0.0)
-
-
-def _metric(plain: EncodedPicture) -> Distortion:
-    """Return the distortion fitted to the picture of a plain encoding."""
-    return plain.refined.distortion
-
-
-def _distance(metric: Distortion, decoded: Pixels, original: Pixels, codec: AnyCodec) -> float:
-    """Return the distortion of a decoded picture."""
-    x_hat, x = (to_tensor(pixels).to(codec.device) for pixels in (decoded, original))
-    with torch.no_grad():
-        return float(metric(x_hat, x))

@@ -17,7 +17,8 @@ from codec.model import Codec
 from rdo.config import RefineConfig
 from rdo.distortion import MSE, Distortion
 from rdo.encoding import encode_pictures
-from rdo.exact import encode_files, exact_part
+from rdo.exact import encode_files
+from rdo.exact_part import exact_part
 from rdo.objective import Problem
 from rdo.tune import tune_of
 
