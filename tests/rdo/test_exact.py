@@ -1,9 +1,12 @@
 """Refinement beside exact blocks: the cheapest file wins, masked distortions, goals that a lossless file meets."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image, ImageDraw
 
@@ -11,6 +14,7 @@ import rdo
 from codec.bitstream.container import unpack
 from codec.coding import decode, exact_blocks
 from codec.errors import ConfigError
+from codec.images.mosaic import pixel_mask
 from codec.images.pixels import Pixels, to_tensor
 from codec.metrics.psnr import mse, psnr_db
 from codec.model import Codec
@@ -20,6 +24,7 @@ from rdo.encoding import encode_pictures
 from rdo.exact import encode_files
 from rdo.exact_part import exact_part
 from rdo.objective import Problem
+from rdo.target import Goal
 from rdo.tune import tune_of
 
 RNG = np.random.default_rng(0)
@@ -180,3 +185,78 @@ def test_a_mask_of_interest_weighs_what_is_left_to_the_networks(small: Codec, pa
     x_hat, x_plain, x = (to_tensor(each) for each in (decode(small, data).pixels, plain.file.pixels, page))
     ratios = [float(each(x_hat, x) / each(x_plain, x)) for each in (Distortion(weight=weight), MSE)]
     assert ratios[0] < 1 and ratios[1] < 1
+
+
+@pytest.mark.parametrize(("tune", "iters"), [("mse", 0), ("visual", 2)])
+@pytest.mark.parametrize("grey", [False, True])
+def test_pictures_of_several_tiles_and_odd_size(small: Codec, page: Pixels, tune: str, iters: int, grey: bool) -> None:
+    data = page.data[:171, :317]
+    odd = Pixels(np.repeat(data[..., 1:2], 3, -1) if grey else data, grey)
+    settings = {"tune": tune_of(tune, small), "quality": 6, "config": RefineConfig(iters=iters), "tile": 128}
+    [found] = encode_files(small, [odd], **settings)
+    contents, decoded = unpack(found.file.data), decode(small, found.file.data).pixels
+    mask = blocks_of(found.file.data)
+    assert len(contents.streams) == 2 and contents.header.grey == grey and mask is not None
+    assert mask[:, 2:].mean() > 0.5 and not mask.all()
+    exact = pixel_mask(mask, 317, 171)
+    assert np.array_equal(decoded.data[exact], odd.data[exact]) and np.array_equal(decoded.data, found.file.pixels.data)
+    [learned] = encode_files(small, [odd], **settings, exact="never")
+    [lossless] = encode_files(small, [odd], **settings, exact="all")
+    assert found.file.cost(found.lmbda) < 0.9 * min(each.file.cost(each.lmbda) for each in (learned, lossless))
+
+
+class Shelf:
+    """Store that counts what is written."""
+
+    def __init__(self) -> None:
+        self.data: bytes | None = None
+        self.writes = 0
+
+    def read(self) -> bytes | None:
+        return self.data
+
+    def write(self, data: bytes) -> None:
+        self.data, self.writes = data, self.writes + 1
+
+
+def test_saved_states_of_both_refinements_are_kept_apart(small: Codec, page: Pixels, monkeypatch: Any) -> None:
+    """Where exact blocks gain little, the picture is refined with them and without: neither resumes the other."""
+    monkeypatch.setattr("rdo.exact.CLEAR_GAIN", 1.0)
+    settings = {"tune": tune_of(None, small), "quality": 6, "config": STEPS}
+    [right] = encode_files(small, [page], **settings)
+    monkeypatch.setattr("rdo.resuming.INTERVAL_S", 0.0)
+    shelf = Shelf()
+    for _ in range(2):  # the second goes on at the end of the first
+        [found] = encode_files(small, [page], **settings, store=shelf)
+        assert found.file.data == right.file.data
+    assert shelf.data is not None and len({name.split("/")[0] for name in safetensors.torch.load(shelf.data)}) == 2
+
+
+@pytest.mark.parametrize("gain", [0.0, 1.0])
+def test_a_time_budget_is_that_of_the_picture(small: Codec, page: Pixels, monkeypatch: Any, gain: float) -> None:
+    monkeypatch.setattr("rdo.exact.CLEAR_GAIN", gain)
+    budgets, own = [], encode_pictures
+
+    def encode(*args: Any, config: RefineConfig, **settings: Any) -> Any:
+        budgets.append(config.time_budget)
+        return own(*args, config=replace(config, iters=0), **settings)
+
+    monkeypatch.setattr("rdo.exact.encode_pictures", encode)
+    config = RefineConfig(iters=4, time_budget=8.0)
+    encode_files(small, [page], tune=tune_of(None, small), quality=6, config=config)
+    assert budgets[1:] == ([4.0, 4.0] if gain else [8.0])  # after plain encoding
+
+
+def test_modes_that_make_no_sense_are_refused(tiny_codec: Codec, page: Pixels) -> None:
+    with pytest.raises(ConfigError, match="exact 'some': choose one of auto, never, all"):
+        rdo.encode(tiny_codec, page, exact="some")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="exact all: a lossless file has one size"):
+        rdo.encode(tiny_codec, page, exact="all", target_bytes=900)
+
+
+def test_a_lossless_file_that_meets_a_goal_is_of_the_best_quality(small: Codec) -> None:
+    drawing = Pixels(text(128, 128), grey=False)
+    goal = Goal("psnr", 45.0)
+    [found] = encode_files(small, [drawing], tune=tune_of(None, small), goal=goal, config=STEPS)
+    assert (found.quality, found.lmbda) == (8.0, small.lmbda_of(8))
+    assert unpack(found.file.data).header.quality == 8
