@@ -20,6 +20,7 @@ from rdo.encoding import EncodedPicture
 from rdo.exact import encode_files
 from rdo.memory import strip_pixels
 from rdo.resuming import Store
+from rdo.tune import is_visual
 
 STRIP_MIN_PX = 1 << 16  # smaller strips would save no memory, given their halo
 
@@ -90,13 +91,22 @@ def _encode(
         tile=config.tile,
         store=store,
     )
-    return [_measured(one, pixels) for one, pixels in zip(found, pictures, strict=True)]
+    return [
+        _measured(one, pixels, for_eyes=is_visual(config.tune)) for one, pixels in zip(found, pictures, strict=True)
+    ]
 
 
-def _measured(encoded: EncodedPicture, pixels: Pixels) -> Encoded:
+def _measured(encoded: EncodedPicture, pixels: Pixels, *, for_eyes: bool) -> Encoded:
     """Return a file with its measurements, and those of its plain encoding."""
     plain, best = (
-        score(pixels, file.pixels, len(file.data), lmbda=encoded.lmbda, distortion=file.distortion)
+        score(
+            pixels,
+            file.pixels,
+            len(file.data),
+            lmbda=encoded.lmbda,
+            distortion=file.distortion,
+            with_butteraugli=for_eyes,
+        )
         for file in (encoded.plain, encoded.file)
     )
     refined, contents = encoded.refined, unpack(encoded.file.data)
