@@ -216,7 +216,7 @@ def as_text(info: Info) -> str:
         f"  model     {model}",
     ]
     if info.y_bytes_est is not None and info.z_bytes_est is not None and info.overhead_bytes is not None:
-        parts = (("y", info.y_bytes_est), ("z", info.z_bytes_est), ("overhead", info.overhead_bytes))
+        parts = (("y", info.y_bytes_est), ("z", info.z_bytes_est), ("overhead", info.overhead_bytes - info.exact_bytes))
         lines += [f"  {label:9} {size:.0f} bytes ({100 * size / info.bytes:.1f} %)" for label, size in parts]
     if info.metadata:
         lines.append(f"  metadata  {info.metadata_bytes} bytes ({100 * info.metadata_bytes / info.bytes:.1f} %)")
