@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 PLAIN_LADDER = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
 QUALITIES_SEEN, QUALITIES_SQUARED = (2.0, 4.5, 7.0), (1.0, 4.5, 8.0)
-FILE, TABLES = "figures.json", "tables.md"
+LADDERS_SEEN = ("AVIF tune=iq", "AVIF tune=ssimulacra2", "JPEG XL effort 7")
+LADDERS_SQUARED = ("JPEG", "WebP")
+FILE = "figures.json"
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def measure(settings: ReproduceSettings) -> "tuple[Report, Report]":
 
 
 def _comparison(settings: ReproduceSettings, tune: str | None) -> "CompareSettings":
-    from jobs.comparing.ladders import choose_codecs
+    from jobs.comparing.ladders import runnable
     from jobs.comparing.run import CompareSettings, parse_recipes
     from jobs.running.refine_settings import RefineFlags
 
@@ -130,7 +132,7 @@ def _comparison(settings: ReproduceSettings, tune: str | None) -> "CompareSettin
         output=settings.output / (tune or "mse"),
         qualities=QUALITIES_SEEN if tune else QUALITIES_SQUARED,
         recipes=parse_recipes(None, RefineFlags(), settings.pool.model, tune),
-        codecs=choose_codecs("avif,jpegxl" if tune else "jpeg,webp", all_by_default=False),
+        codecs=runnable(LADDERS_SEEN if tune else LADDERS_SQUARED),
         anchors=None,
         find_anchors=True,
         views=0,
