@@ -115,6 +115,11 @@ def _add_rate_flags(flags: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="share of MS-SSIM in the distortion, 0 to 1; the rest is that of --tune",
     )
+    rate.add_argument(
+        "--exact", choices=("auto", "never", "all"),
+        help="blocks of 64 pixels to store losslessly: where that costs less, as in drawings and text; never; or all, "
+        "for a lossless file (default auto)",
+    )  # fmt: skip
     rate.add_argument("--roi", type=Path, metavar="MASK", help="picture, white where errors matter most")
     rate.add_argument(
         "--roi-weight", type=float, metavar="W", help="weight of errors under white against black (default 8)"

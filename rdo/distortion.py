@@ -4,15 +4,18 @@
 
 with the shares m and v, and V of `codec.metrics.visual`, scaled by each picture's plain encoding. `weight` is a map of
 mean 1 of how much each pixel matters, to the mse. MS-SSIM is that of `codec.metrics.ms_ssim`, which mirrors the picture
-at its edges. The default is the distortion that the codec was trained for.
+at its edges. The default is the distortion that the codec was trained for. Where blocks of a picture are exact
+(`rdo.exact`), x_hat is x before anything is computed.
 """
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from codec.errors import ConfigError
+from codec.images.pixels import Pixels
 from codec.interface import Refinable
 from codec.metrics.distortion import image_distortion
 from codec.metrics.visual import VisualErrors, VisualReference
@@ -30,6 +33,7 @@ class Distortion:
         visual_share: share v of the eye's metrics in 0..1; the rest is the mse.
         visual_scales: factors k of each image; set by `fitted`.
         reference: the originals as the eye's metrics see them; set by `fitted`.
+        exact: mask (1, 1, H, W) of the pixels of an image that have no error, whatever is decoded; None has none.
     """
 
     ms_ssim_share: float = 0.0
@@ -37,6 +41,7 @@ class Distortion:
     visual_share: float = 0.0
     visual_scales: VisualErrors | None = None
     reference: VisualReference | None = None
+    exact: Tensor | None = None
 
     def __post_init__(self) -> None:
         if min(self.ms_ssim_share, self.visual_share, round(self.mse_share, SHARE_DIGITS)) < 0:
@@ -65,7 +70,7 @@ class Distortion:
             return self
         reference = VisualReference.of(x)
         with torch.no_grad():
-            x_plain = x_plain.float().clamp(0, 1)
+            x_plain = self.with_exact(x_plain.float().clamp(0, 1), x)
             scales = reference.errors(x_plain).scales(image_distortion(x_plain, x, "mse"))
         return replace(self, visual_scales=scales, reference=reference)
 
@@ -82,7 +87,7 @@ class Distortion:
         Raises:
             ConfigError: the images are too small for MS-SSIM, or not of the size of the weights.
         """
-        total = x_hat.new_zeros(len(x))
+        x_hat, total = self.with_exact(x_hat, x), x_hat.new_zeros(len(x))
         if round(self.mse_share, SHARE_DIGITS):
             total = total + self.mse_share * self._squared(x_hat, x).mean((1, 2, 3))
         if self.ms_ssim_share:
@@ -91,6 +96,17 @@ class Distortion:
             assert self.visual_scales and self.reference, "fit it first: the factors k are a picture's own"
             total = total + self.visual_share * self.reference.errors(x_hat).mixed(self.visual_scales)
         return total
+
+    def with_exact(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        """Return x_hat with the exact pixels of x in their places."""
+        return x_hat if self.exact is None else torch.where(self.exact, x, x_hat)
+
+    def with_exact_pixels(self, decoded: Pixels, original: Pixels) -> Pixels:
+        """Return a decoded picture with the exact pixels of the original in their places."""
+        if self.exact is None:
+            return decoded
+        exact = self.exact[0, 0, :, :, None].cpu().numpy()
+        return Pixels(np.where(exact, original.data, decoded.data), decoded.grey)
 
     def _squared(self, x_hat: Tensor, x: Tensor) -> Tensor:
         squared = (255 * (x_hat - x)).square()

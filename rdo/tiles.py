@@ -122,7 +122,8 @@ class TiledPicture:
         """
         if not self.metric.visual_share or self.metric.visual_scales is not None:
             return self
-        mse, *errors = self._mean(self.decoded(plain), _mse_and_errors)
+        decoded = self.metric.with_exact_pixels(self.decoded(plain), self.pixels)
+        mse, *errors = self._mean(decoded, _mse_and_errors)
         return replace(self, metric=replace(self.metric, visual_scales=VisualErrors(*errors).scales(mse)))
 
     def _mean(self, decoded: Pixels, measure: Callable[[Tensor, Tensor, Rect], Tensor]) -> Tensor:
@@ -141,7 +142,10 @@ class TiledPicture:
             weight = weight[..., part.top : part.bottom, part.left : part.right]
         if self.metric.visual_share:
             reference = VisualReference.of(x)
-        return replace(self.metric, weight=weight, reference=reference)
+        exact = self.metric.exact
+        if exact is not None:
+            exact = exact[..., part.top : part.bottom, part.left : part.right]
+        return replace(self.metric, weight=weight, exact=exact, reference=reference)
 
     def _x(self, part: Rect, pixels: Pixels | None = None) -> Tensor:
         """Return a part of the picture, or of another one, as a tensor (1, 3, H, W)."""

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("codec", "rdo", "jobs")
 FORBIDDEN = {"codec": {"rdo", "jobs"}, "rdo": {"jobs"}, "jobs": set()}
 PILLOW = (
-    "colour", "depth", "drawing", "formats", "headers", "jpeg", "metadata", "opening", "outputs", "pillow",
+    "colour", "depth", "drawing", "formats", "headers", "jpeg", "lossless", "metadata", "opening", "outputs", "pillow",
     "pillow_guard", "read", "stated_colour",
 )  # fmt: skip
 OWNERS = {
@@ -31,7 +31,7 @@ FLOORS = (  # inside codec: each imports from its own floor and those before
     "networks/",
     "bitstream/",
     "gain_profiles.py model.py identity.py config_files.py shards.py checkpoint.py tiling.py coding.py "
-    "metadata_boxes.py",
+    "metadata_boxes.py exact_choice.py encoding.py",
     "model_card.py zoo/ training/",
     "loading.py",
     "picture_files.py",

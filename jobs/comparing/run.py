@@ -179,7 +179,7 @@ def _encode_ladder(settings: CompareSettings, codec: AnyCodec) -> list[Record]:
                 inputs=list(settings.inputs),
                 folder=settings.output,
                 codec=codec,
-                config=EncodeConfig(settings.pool.model, policy=settings.policy, tune=settings.tune),
+                config=EncodeConfig(settings.pool.model, policy=settings.policy, tune=settings.tune, exact="never"),
                 qualities=levels,
                 recipes=recipes,
                 pool=pool,

@@ -24,8 +24,8 @@ from jobs.running.worklist import NOT_WRITTEN, Item
 from rdo.config import RefineConfig
 from rdo.memory import STRIP_PIXELS
 
-PLAIN = EncodeConfig(refine=RefineConfig(iters=0))
-SHORT = EncodeConfig(refine=RefineConfig(iters=2))
+PLAIN = EncodeConfig(refine=RefineConfig(iters=0), exact="never")
+SHORT = EncodeConfig(refine=RefineConfig(iters=2), exact="never")
 
 
 def test_in_process_tasks_come_back_in_order(codec: Codec, save_photo: Callable[..., Path]) -> None:

@@ -22,8 +22,8 @@ from rdo.config import RefineConfig
 
 Living = Callable[[int], list[str]]
 ROOT = Path(__file__).parents[3]
-PLAIN = EncodeConfig(refine=RefineConfig(iters=0))
-BRIEF = EncodeConfig(refine=RefineConfig(iters=100_000, method="ste", time_budget=2.0))
+PLAIN = EncodeConfig(refine=RefineConfig(iters=0), exact="never")
+BRIEF = EncodeConfig(refine=RefineConfig(iters=100_000, method="ste", time_budget=2.0), exact="never")
 LAZY = """
 import sys
 from jobs.encode import main
