@@ -19,6 +19,7 @@ from jobs.running.progress import Progress
 from jobs.running.worklist import Item
 
 RESULTS = "results.jsonl"
+REFILL_S = 5.0  # between two looks at whether a pool has grown
 
 
 class Planned(NamedTuple):
@@ -136,7 +137,7 @@ def _encode_all(
             pool.submit(retries.pop())
             under_way += 1
         shared = bool(todo) or under_way > 1
-        for task, record in pool.wait():
+        for task, record in pool.wait(REFILL_S):
             under_way -= 1
             if shared and pool.slots > 1 and (record.error or "").startswith(OUT_OF_MEMORY):
                 retries.append(task)
