@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.budgeting import run as budget_run
+from jobs.budgeting import rounds
 from jobs.encode import main
 
 SIZES = {"a": (64, 128), "b/c": (64, 64), "d": (60, 100), "e": (120, 64), "f": (90, 90)}
@@ -99,7 +99,7 @@ def test_without_matplotlib_the_curve_is_text(photos: Path, capsys: Any, monkeyp
 def test_a_run_cut_at_any_round_goes_on_to_the_same_files(
     photos: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest, calls = budget_run.run_tasks, list[int]()
+    honest, calls = rounds.run_tasks, list[int]()
 
     def cut(tasks: Any, *rest: Any) -> Any:
         """Interrupt the first five calls after their first record, and go on then."""
@@ -109,7 +109,7 @@ def test_a_run_cut_at_any_round_goes_on_to_the_same_files(
                 raise KeyboardInterrupt
             yield record
 
-    monkeypatch.setattr(budget_run, "run_tasks", cut)
+    monkeypatch.setattr(rounds, "run_tasks", cut)
     statuses = [encode("--target-total", LIMIT, "-o", "cut") for _ in range(8)]
     assert 130 in statuses and statuses[-1] == 0
     assert files("cut") == files(str(finished / "rdo-out"))
