@@ -1,11 +1,14 @@
 """`rdo-encode --target-total` on files: the total fits, whatever the workers, the kills and the odd pictures."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from PIL import Image
 from jobs.budgeting import rounds
 from jobs.encode import main
 
+ROOT = Path(__file__).parents[3]
 SIZES = {"a": (64, 128), "b/c": (64, 64), "d": (60, 100), "e": (120, 64), "f": (90, 90)}
 LIMIT = 6500
 
@@ -116,29 +120,47 @@ def test_a_run_cut_at_any_round_goes_on_to_the_same_files(
 
 
 @pytest.mark.slow
-def test_a_killed_process_goes_on_to_the_same_files_and_so_do_workers(photos: Path, finished: Path) -> None:
-    line = [
-        sys.executable,
-        "-m",
-        "jobs.encode",
-        "--threads",
-        "1",
-        "--iters",
-        "2",
-        "--target-total",
-        str(LIMIT),
-        "-j",
-        "2",
-    ]
-    for seconds in (9, 13, 17):
-        started = subprocess.Popen([*line, "-o", "cut", "in"], stderr=subprocess.DEVNULL)
-        try:
-            started.wait(seconds)
-        except subprocess.TimeoutExpired:
-            started.send_signal(signal.SIGKILL)
-            started.wait()
-    assert subprocess.run([*line, "-o", "cut", "in"], capture_output=True).returncode == 0
+@pytest.mark.parametrize("workers", ["processes", "cluster"])
+def test_a_killed_driver_goes_on_to_the_same_files(photos: Path, finished: Path, workers: str) -> None:
+    Path("cut").mkdir()
+    with workers_of(workers) as flags:
+        program = "import sys; from jobs.encode import main; sys.exit(main())"
+        line = [sys.executable, "-W", "ignore", "-c", program, "--threads", "1", "--iters", "1", "--target-total"]
+        line += [str(LIMIT), *flags, "-o", "cut", "in"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        killed = []
+        for count in (3, 11, 20, 22, 25):  # records, of which the first 20 are measurements
+            started = subprocess.Popen(line, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment)
+            while records_in("cut") < count and started.poll() is None:
+                time.sleep(0.02)
+            started.kill()
+            killed.append(started.wait() == -signal.SIGKILL)
+        assert sum(killed) >= 4
+        done = subprocess.run(line, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
     assert files("cut") == files(str(finished / "rdo-out"))
+
+
+@contextmanager
+def workers_of(kind: str) -> Iterator[list[str]]:
+    """Give the flags of two workers: processes, or those of a cluster that is up meanwhile."""
+    if kind == "processes":
+        yield ["-j", "2"]
+        return
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    try:
+        yield ["--ray", "--address", cluster.address, "--workers", "2"]
+    finally:
+        cluster.shutdown()
+
+
+def records_in(folder: str) -> int:
+    """Return the number of lines in the logs of measurements and of files."""
+    logs = (Path(folder, name) for name in ("budget-points.jsonl", "results.jsonl"))
+    return sum(log.read_bytes().count(b"\n") for log in logs if log.exists())
 
 
 def test_a_floor_is_kept_by_every_picture(photos: Path, finished: Path, capsys: Any) -> None:
