@@ -25,7 +25,7 @@ class Plan:
     Attributes:
         quality, lmbda: those to encode with, lmbda None for what suits the quality; not used under a target.
         target_bytes, target_fill, target_ssimulacra2: goal of a correction, of which one may be given.
-        settled: whether the file that is there stays, as none nearer to the goal could be made, or none is worth it.
+        settled: whether the file that is there stays, as none nearer to the goal could be made.
         iters, round: of a budget of time, refinement steps, and the round that this plan was made in.
     """
 
@@ -59,7 +59,7 @@ class Decision:
         round: number of times that plans were made.
         seconds: the budget of wall time; None where it is one of bytes.
         workers: that share it, those of the run that made the first plan.
-        spent_s: seconds that workers took for all rounds but the last.
+        spent_s: seconds that workers took for the files of all rounds but the last.
     """
 
     settings: str

@@ -1,4 +1,4 @@
-"""Encoding of a folder within a budget of time: rounds of plans and files until the time is shared out."""
+"""Encoding of a folder within a budget of time: looks, then rounds of plans and files until all have theirs."""
 
 import statistics
 from collections.abc import Mapping
@@ -8,7 +8,8 @@ from pathlib import Path
 
 from codec.interface import AnyCodec
 from jobs.budgeting.decision import Decision, Plan
-from jobs.budgeting.effort import Shared, next_decision, spent_by_now
+from jobs.budgeting.effort import next_decision, spent_by_now
+from jobs.budgeting.looks import look_at
 from jobs.budgeting.rounds import Rounds
 from jobs.budgeting.time_budget import TimeBudget
 from jobs.pools.base import Pool
@@ -73,18 +74,18 @@ def encode_within_time(
     """
     existed = results.exists()
     with sole_writer(results):
+        looks = look_at(items, codec, config, budget, folder=results.parent, pool=pool, workers=workers)
         history = History(results, existed, codec, config.policy)
         pictures = {item.input: history.input_hash(Path(item.input)) or "" for item in items}
         settings = history.hashes_of(config)[0]
         decision = Decision(settings, 0, None, pictures, seconds=budget.seconds, workers=workers)
-        shared = Shared({item.input: item.pixels for item in items}, budget.half_steps)
         rounds = Rounds(
-            decision, items, config_of=partial(_config, config, budget), next_decision=partial(next_decision, shared),
+            decision, items, config_of=partial(_config, config, budget), next_decision=partial(next_decision, looks),
             history=history, results=results, overwrite=overwrite, pool=pool,
         )  # fmt: skip
         rounds.run()
     named: Mapping[str, Record] = rounds.failures | rounds.files
-    spent_s = spent_by_now(rounds.decision, rounds.files)
+    spent_s = looks.seconds + spent_by_now(rounds.decision, rounds.files)
     return Outcome([named[item.input] for item in items], rounds.decision, spent_s)
 
 

@@ -38,6 +38,8 @@ class EncodeConfig:
         roi_weight: weight of the mse under white relative to black.
         tile: side in pixels of the tiles that a large picture is cut into; 0 cuts none.
         metadata: what the file keeps of the image's EXIF and XMP (`codec.images.metadata`).
+        middle: side in pixels of the square in the middle of the image that alone is encoded, for a measurement; None
+            encodes all.
 
     Raises:
         ConfigError: a value out of range, or two that exclude each other.
@@ -59,8 +61,9 @@ class EncodeConfig:
     tile: int = TILE
     metadata: Keeping = "default"
     target_fill: float = 0.99
+    middle: int | None = None
 
-    ADDED: ClassVar[tuple[str, ...]] = ("tune", "target_ssimulacra2", "tile", "metadata", "target_fill")
+    ADDED: ClassVar[tuple[str, ...]] = ("tune", "target_ssimulacra2", "tile", "metadata", "target_fill", "middle")
 
     def __post_init__(self) -> None:
         check_keeping(self.metadata)
