@@ -23,7 +23,8 @@ class Plan:
     """Settings of one picture's file.
 
     Attributes:
-        quality, lmbda: those to encode with, lmbda None for what suits the quality; not used under a target.
+        quality, lmbda: those to encode with, lmbda None for what suits the quality; not used under a target, nor where
+            time is shared out.
         target_bytes, target_fill, target_ssimulacra2: goal of a correction, of which one may be given.
         settled: whether the file that is there stays, as none nearer to the goal could be made.
         iters, round: of a budget of time, refinement steps, and the round that this plan was made in.

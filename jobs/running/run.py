@@ -84,8 +84,7 @@ def run_tasks(tasks: list[Task], history: History | None, results: Path | None, 
             notices.add(text)
             say(f"{results.parent if results else Path(item.output).parent}: {text}")
 
-    steps = max((task.config.refine.iters for task in tasks), default=0)
-    with Progress([task.item for task in tasks], steps) as progress:
+    with Progress([task.item for task in tasks], [task.config.refine.iters for task in tasks]) as progress:
         pool.on_step = progress.step
         for task, record in _encode_all(tasks, pool, find_done):
             record = replace(record, cwd=cwd)

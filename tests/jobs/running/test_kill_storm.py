@@ -32,6 +32,7 @@ PICTURES = 16
 FOLDER_KILLS_MAX = 40  # after so many kills over one folder, it is finished in peace
 DRIVER_SHARE = 0.4  # of the kills; the others are of workers
 MACHINE_SHARE = 0.2  # of the kills on a cluster
+LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 PAUSE_MAX_S = {"alone": 0.5, "processes": 4.0, "ray": 6.0}  # before a kill
 
 
@@ -73,13 +74,19 @@ class Storm:
     rng: random.Random = field(default_factory=lambda: random.Random(0))
 
     def start(self, out: str) -> int:
-        """Start a driver in a fork of this process, and return its process id."""
+        """Start a driver and return its process id: a fork of this process, unless that is joined to a cluster."""
+        if self.lose_machine:
+            program = "import sys; from jobs.encode import main; sys.exit(main())"
+            command = [sys.executable, "-W", "ignore", "-c", program, *self.flags, "-o", out, "in"]
+            # no Popen, whose module would collect the status of a driver that has ended
+            output = [(os.POSIX_SPAWN_OPEN, 1, "log", LOG_FLAGS, 0o644), (os.POSIX_SPAWN_DUP2, 1, 2)]
+            return os.posix_spawn(sys.executable, command, os.environ, file_actions=output, setsid=True)
         pid = os.fork()
         if pid:
             return pid
         try:
             os.setsid()
-            log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            log = os.open("log", LOG_FLAGS)
             os.dup2(log, 1)
             os.dup2(log, 2)
             from jobs.encode import main
@@ -203,7 +210,7 @@ def over_a_cluster(model: str, kills: int) -> dict[str, Any]:
 
 def storms(kinds: list[Storm], kills: int) -> dict[str, Any]:
     """Run storms in turn until so many processes and machines were killed; the first folder of each is undisturbed."""
-    first = Storm(kinds[0].flags, 1.0, lambda driver: [])
+    first = Storm(kinds[0].flags, 1.0, lambda driver: [], kinds[0].lose_machine)
     first.over_one_folder(0)
     folders, begin, total = 0, time.monotonic(), Counter[str]()
     while sum(total.values()) < kills:

@@ -1,0 +1,172 @@
+"""`rdo-encode --time-budget-total` on files: all of them there in the time, whatever the workers, kills and clocks."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.budgeting import rounds
+
+ROOT = Path(__file__).parents[3]
+NAMES = [f"{index}.png" for index in range(9)]
+
+
+@pytest.fixture
+def photos(save_photo: Callable[..., Path]) -> list[str]:
+    """Pictures of several sizes below `in`, of which two are larger than what is looked at."""
+    for index, name in enumerate(NAMES):
+        save_photo(f"in/{name}", 40 + 10 * index, 60, seed=index)
+    save_photo("in/0.png", 200, 260, seed=20)
+    save_photo("in/1.png", 260, 200, seed=21)
+    return NAMES
+
+
+def files(folder: str = "rdo-out") -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(Path(folder).rglob("*.rdo"))}
+
+
+def plans(folder: str = "rdo-out") -> dict[str, Any]:
+    return json.loads(Path(folder, "budget.json").read_text())["plans"]
+
+
+def test_all_pictures_get_files_of_the_steps_that_were_planned(
+    photos: list[str], rdo_encode: Any, capsys: Any, records: Any
+) -> None:
+    assert rdo_encode("--time-budget-total", "12s", "in") == 0
+    told = capsys.readouterr().out
+    assert "time budget 12 s: " in told and "steps a picture, median" in told
+    assert {p.name for p in Path("rdo-out").iterdir()} == {
+        *(f"{name}.rdo" for name in photos), "results.jsonl", "budget.json", "budget-points.jsonl",
+    }  # fmt: skip
+    found, planned = records(), plans()
+    assert len(found) == len(planned) == len(photos)
+    for record in found.values():
+        assert record["iters"] == planned[record["input"]]["iters"] > 0 and record["gain_percent"] >= 0
+        assert (record["width"], record["height"]) != (192, 192), "the whole picture is written"
+    name = photos[3]
+    assert rdo_encode("--iters", planned[f"in/{name}"]["iters"], "-o", "alone", f"in/{name}") == 0
+    assert files("alone")[f"{name}.rdo"] == files()[f"{name}.rdo"]
+
+    before = {name: Path("rdo-out", name).stat().st_mtime_ns for name in files()}
+    assert rdo_encode("--time-budget-total", "12", "--json", "in") == 0
+    again = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert {record["status"] for record in again} == {"skipped"} and plans() == planned
+    assert {name: Path("rdo-out", name).stat().st_mtime_ns for name in files()} == before
+
+
+def test_a_run_cut_in_any_group_keeps_its_plans(
+    photos: list[str], rdo_encode: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, cuts = rounds.run_tasks, list[int]()
+
+    def cut(tasks: Any, *rest: Any) -> Any:
+        """Interrupt the first three calls after their first record."""
+        for record in honest(tasks, *rest):
+            yield record
+            if len(cuts) < 3 and record.status == "done":
+                cuts.append(1)
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(rounds, "run_tasks", cut)
+    known: dict[str, Any] = {}
+    statuses = []
+    for _ in range(5):
+        statuses.append(rdo_encode("--time-budget-total", "8s", "in"))
+        assert known.items() <= plans().items(), "what was decided stays"
+        known = plans()
+    assert statuses == [130, 130, 130, 0, 0] and len(files()) == len(photos)
+    done = [json.loads(line) for line in Path("rdo-out/results.jsonl").read_text().splitlines()]
+    assert sorted(record["input"] for record in done) == sorted(known), "no picture is made twice"
+
+
+def test_a_budget_too_small_is_plain_encoding_and_is_told(photos: list[str], rdo_encode: Any, capsys: Any) -> None:
+    assert rdo_encode("--time-budget-total", "0.01s", "in") == 0
+    told = capsys.readouterr().err
+    assert f"rdo-out: the time budget is too small to refine 9 of {len(photos)} pictures" in told
+    assert rdo_encode("--iters", 0, "-o", "plain", "in") == 0
+    assert files() == files("plain") and len(files()) == len(photos)
+
+
+def test_clocks_that_run_backwards_do_not_break_it(
+    photos: list[str], rdo_encode: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count()
+    monkeypatch.setattr("jobs.running.encoding.time.monotonic", lambda: 1e6 - 0.5 * next(ticks))
+    monkeypatch.setattr("rdo.step_allocation.STEPS_MAX", 3)  # as time seems to cost nothing
+    assert rdo_encode("--time-budget-total", "5s", "in") == 0
+    assert len(files()) == len(photos) and {plan["iters"] for plan in plans().values()} == {3}
+
+
+def test_pictures_that_cannot_be_read_are_told_and_the_others_encoded(
+    photos: list[str], rdo_encode: Any, capsys: Any
+) -> None:
+    Path("in/torn.png").write_bytes(Path("in/0.png").read_bytes()[:300])
+    assert rdo_encode("--time-budget-total", "6s", "--json", "in") == 1
+    told = capsys.readouterr()
+    assert told.err.count("in/torn.png: ") == 1 and len(files()) == len(photos)
+    statuses = {r["input"]: r["status"] for r in map(json.loads, told.out.splitlines())}
+    assert statuses.pop("in/torn.png") == "failed" and set(statuses.values()) == {"done"}
+
+
+def test_one_picture_for_the_eye_or_to_a_size(save_photo: Any, rdo_encode: Any, records: Any) -> None:
+    save_photo("in/a.png", 64, 90)
+    assert rdo_encode("--time-budget-total", "3s", "--tune", "visual", "in") == 0
+    assert records()["rdo-out/a.png.rdo"]["tune"] == "visual"
+    assert rdo_encode("--time-budget-total", "3s", "--target-bytes", 600, "-o", "sized", "in") == 0
+    assert 570 <= len(files("sized")["a.png.rdo"]) <= 600
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--time-budget-total", "soon"), "--time-budget-total soon: write a time such as 2h"),
+        (
+            ("--time-budget-total", "2h", "--iters", "3"),
+            "--iters and --time-budget-total: the budget settles",
+        ),
+        (("--time-budget-total", "2h", "--effort", "3"), "--effort and --time-budget-total"),
+        (("--time-budget-total", "2h", "--time-budget", "3"), "--time-budget and --time-budget-total"),
+        (("--time-budget-total", "2h", "--target-total", "5MB"), "--target-total and --time-budget-total: give one"),
+        (("--time-budget-total", "2h", "-o", "a.rdo"), "--time-budget-total: of a folder of files"),
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(
+    save_photo: Any, rdo_encode: Any, flags: tuple[str, ...], message: str, capsys: Any
+) -> None:
+    save_photo("in/a.png", 64, 64)
+    assert rdo_encode(*flags, "in") == 2
+    assert message in capsys.readouterr().err and not list(Path().rglob("*.rdo"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [("-j", "2"), ("--ray", "--workers", "2")])
+def test_a_killed_driver_of_workers_keeps_its_plans(photos: list[str], model: str, workers: tuple[str, ...]) -> None:
+    if "--ray" in workers:
+        pytest.importorskip("ray")
+    program = "import sys; from jobs.encode import main; sys.exit(main())"
+    line = [sys.executable, "-W", "ignore", "-c", program, "--threads", "1", "--model", model, *workers]
+    line += ["--time-budget-total", "8s", "in"]
+    environment, known = {**os.environ, "PYTHONPATH": str(ROOT)}, dict[str, Any]()
+    log, made = Path("rdo-out/results.jsonl"), list[int]()
+    for count in (1, 4, 7):
+        started = subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while (log.read_bytes().count(b"\n") if log.exists() else 0) < count and started.poll() is None:
+            time.sleep(0.02)
+        started.send_signal(signal.SIGKILL)
+        started.wait()
+        made.append(log.read_bytes().count(b"\n"))
+        assert known.items() <= plans().items()
+        known = plans()
+    done = subprocess.run(line, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and made[0] < len(photos), done.stderr
+    assert known.items() <= plans().items() and len(files()) == len(photos)
+    done_once = [json.loads(record)["input"] for record in log.read_text().splitlines()]
+    assert sorted(done_once) == sorted(plans())
