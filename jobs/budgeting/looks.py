@@ -38,11 +38,11 @@ def look_at(
     """Look at a few pictures, then at all others unless that took more than LOOKS_MAX of the time.
 
     Args:
-        config: settings of the run; a target of each picture does not count here.
+        config: settings of the run; a target of each picture, and a mask of its size, do not count here.
         folder: output folder, which the log is kept in.
         workers: of the pool, which share the time.
     """
-    base = replace(config, target_bytes=None, target_bpp=None, target_psnr=None, target_ssimulacra2=None)
+    base = replace(config, roi=None, target_bytes=None, target_bpp=None, target_psnr=None, target_ssimulacra2=None)
     few = spread([item.input for item in items], min(PILOT_MAX, -(-len(items) // PILOT_FRACTION)))
     found: dict[str, list[Timed]] = {}
 
