@@ -182,7 +182,7 @@ def settings_of(arguments: argparse.Namespace) -> EncodeRun:
         metadata=arguments.metadata,
         preserve_times=arguments.preserve_times,
         budget=budget_of(cli.from_flags(BudgetFlags, arguments)),
-        time_budget=total and TimeBudget(seconds_of(total), refine, arguments.model, arguments.tune),
+        time_budget=None if total is None else TimeBudget(seconds_of(total), refine, arguments.model, arguments.tune),
     )
 
 
@@ -294,6 +294,7 @@ def _encode_to_budget(
         found = encode_to_budget(
             items, codec, config, settings.budget, results=results, overwrite=settings.overwrite, pool=pool
         )
+    _tell_notes_and_keep_times(settings, found.records)
     if settings.json:
         print(*(record.to_json() for record in found.records), sep="\n", flush=True)
     else:
@@ -305,6 +306,18 @@ def _encode_to_budget(
         cli.say(f"{results.parent}: {found.excess_bytes:,} bytes above the budget: no smaller files could be made")
     failed = any(record.status == "failed" for record in found.records)
     return cli.SOME_FAILED if failed or found.excess_bytes > 0 else cli.DONE
+
+
+def _tell_notes_and_keep_times(settings: EncodeRun, records: "list[Record]") -> None:
+    """Print what was found in the files of pictures that are done, and give files the times of these if asked to."""
+    from codec.files import copy_times
+
+    told = set[str]()
+    for record in records:
+        if record.status == "done":
+            _say_notes(record, told)
+        if settings.preserve_times and record.outcome:
+            copy_times(record.input_path, record.output_path)
 
 
 def _encode_within_time(
@@ -323,6 +336,7 @@ def _encode_within_time(
             items, codec, config, settings.time_budget, results=results, overwrite=settings.overwrite, pool=pool,
             workers=max(1, pool.slots // settings.pool.batch),
         )  # fmt: skip
+    _tell_notes_and_keep_times(settings, found.records)
     if settings.json:
         print(*(record.to_json() for record in found.records), sep="\n", flush=True)
     else:

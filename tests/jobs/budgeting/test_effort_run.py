@@ -47,9 +47,9 @@ def plans(folder: str = "rdo-out") -> dict[str, Any]:
 def test_all_pictures_get_files_of_the_steps_that_were_planned(
     photos: list[str], rdo_encode: Any, capsys: Any, records: Any
 ) -> None:
-    assert rdo_encode("--time-budget-total", "12s", "in") == 0
+    assert rdo_encode("--time-budget-total", "5s", "in") == 0
     told = capsys.readouterr().out
-    assert "time budget 12 s: " in told and "steps a picture, median" in told
+    assert "time budget 5 s: " in told and "steps a picture, median" in told
     assert {p.name for p in Path("rdo-out").iterdir()} == {
         *(f"{name}.rdo" for name in photos), "results.jsonl", "budget.json", "budget-points.jsonl",
     }  # fmt: skip
@@ -63,7 +63,7 @@ def test_all_pictures_get_files_of_the_steps_that_were_planned(
     assert files("alone")[f"{name}.rdo"] == files()[f"{name}.rdo"]
 
     before = {name: Path("rdo-out", name).stat().st_mtime_ns for name in files()}
-    assert rdo_encode("--time-budget-total", "12", "--json", "in") == 0
+    assert rdo_encode("--time-budget-total", "5", "--json", "in") == 0
     again = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     assert {record["status"] for record in again} == {"skipped"} and plans() == planned
     assert {name: Path("rdo-out", name).stat().st_mtime_ns for name in files()} == before
@@ -86,7 +86,7 @@ def test_a_run_cut_in_any_group_keeps_its_plans(
     known: dict[str, Any] = {}
     statuses = []
     for _ in range(5):
-        statuses.append(rdo_encode("--time-budget-total", "8s", "in"))
+        statuses.append(rdo_encode("--time-budget-total", "4s", "in"))
         assert known.items() <= plans().items(), "what was decided stays"
         known = plans()
     assert statuses == [130, 130, 130, 0, 0] and len(files()) == len(photos)
@@ -116,11 +116,18 @@ def test_pictures_that_cannot_be_read_are_told_and_the_others_encoded(
     photos: list[str], rdo_encode: Any, capsys: Any
 ) -> None:
     Path("in/torn.png").write_bytes(Path("in/0.png").read_bytes()[:300])
-    assert rdo_encode("--time-budget-total", "6s", "--json", "in") == 1
+    assert rdo_encode("--time-budget-total", "3s", "--json", "in") == 1
     told = capsys.readouterr()
     assert told.err.count("in/torn.png: ") == 1 and len(files()) == len(photos)
     statuses = {r["input"]: r["status"] for r in map(json.loads, told.out.splitlines())}
     assert statuses.pop("in/torn.png") == "failed" and set(statuses.values()) == {"done"}
+
+
+@pytest.mark.parametrize("budget", [("--time-budget-total", "0.1s"), ("--target-total", "2kB")])
+def test_times_of_pictures_are_kept_where_asked_for(save_photo: Any, rdo_encode: Any, budget: tuple[str, str]) -> None:
+    os.utime(save_photo("in/a.png", 64, 90), (1e9, 1e9))
+    assert rdo_encode("--iters" if "2kB" in budget else "--seed", 0, *budget, "--preserve-times", "in") == 0
+    assert Path("rdo-out/a.png.rdo").stat().st_mtime == 1e9
 
 
 def test_one_picture_for_the_eye_or_to_a_size_or_by_a_mask(save_photo: Any, rdo_encode: Any, records: Any) -> None:
@@ -138,6 +145,7 @@ def test_one_picture_for_the_eye_or_to_a_size_or_by_a_mask(save_photo: Any, rdo_
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (("--time-budget-total", ""), "--time-budget-total : write a time"),
         (("--time-budget-total", "soon"), "--time-budget-total soon: write a time such as 2h"),
         (
             ("--time-budget-total", "2h", "--iters", "3"),
