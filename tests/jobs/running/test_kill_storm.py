@@ -219,8 +219,8 @@ def storms(kinds: list[Storm], kills: int) -> dict[str, Any]:
         storm.over_one_folder(kills - sum(total.values()))
         folders += 1
         total = sum((each.kills for each in kinds), Counter[str]())
-        print(folders, dict(total), f"{time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
-    wrong = [text for each in [first, *kinds] for text in each.wrong]
+        wrong = [text for each in [first, *kinds] for text in each.wrong]
+        print(folders, dict(total), f"{time.monotonic() - begin:.0f} s, wrong: {wrong}", file=sys.stderr, flush=True)
     return {"kills": dict(total), "folders": folders, "seconds": round(time.monotonic() - begin), "wrong": wrong}
 
 
