@@ -1,8 +1,8 @@
 """Planning of a budget of time in rounds, by looks at the pictures: steps go where they gain most a second.
 
 A look is an encoding of the middle of a picture, with few steps, which is not kept: it tells what the picture gains and
-costs, and how long a step takes. The pictures are then planned and encoded in groups, the longest first, each group
-with the time that is then left.
+costs, and how long a step takes. The pictures are then planned and encoded in groups, a few short ones and then the
+longest first, each group with the time that is then left.
 
 The invariant: plans are a function of records and of the budget. No clock is read here: seconds are those that workers
 took for pictures, so that a run which is resumed, on whatever machine, plans as if it had gone on.
@@ -143,13 +143,16 @@ def _made(decision: Decision, files: Mapping[str, Record]) -> dict[str, Timed]:
 
 
 def _group(looks: Looks, now: Decision, names: list[str], factor: float) -> dict[str, int]:
-    """Return the steps of those pictures that come next: the longest, or all where little is left of the time."""
+    """Return the steps of those pictures that come next: the longest, or all where little is left of the time.
+
+    The first group is of the shortest, as seconds that are known from looks alone may be wrong by much.
+    """
     budget = (now.seconds or 0.0) * now.workers
     left = budget - looks.seconds - now.spent_s
     prospects = [Prospect(p.limit, p.step_s * factor) for p in (looks.prospects[name] for name in names)]
     steps = allocate_steps(prospects, left, half=looks.half, fixed=looks.fixed)
     seconds = [seconds_of([p], [n], looks.fixed) for p, n in zip(prospects, steps, strict=True)]
-    order = sorted(range(len(names)), key=lambda i: (-seconds[i], i))
+    order = sorted(range(len(names)), key=lambda i: (seconds[i] if now.round == 1 else -seconds[i], i))
     total = math.fsum(seconds)
     if len(names) > now.workers and total > LAST_GROUP * budget and now.round < LAST_ROUND:
         sums = np.cumsum([seconds[i] for i in order])

@@ -106,27 +106,31 @@ class Storm:
             if status[0]:  # such as no worker that could start, or a picture whose workers died thrice
                 driver = self.start(out)
                 continue
-            left -= 1
+            before = sum(self.kills.values())
             if self._kill_one(driver):
                 os.waitpid(driver, 0)
                 driver = self.start(out)
+            left -= sum(self.kills.values()) - before
         else:
             self._finish(driver, out)
         self._inspect(out)
         shutil.rmtree(out)
 
     def _kill_one(self, driver: int) -> bool:
-        """Kill a driver, one of its workers, or a machine; tell whether it was the driver."""
-        draw = self.rng.random()
+        """Kill a driver, one of its workers if it has any by now, or a machine; tell whether it was the driver."""
+        draw, workers = self.rng.random(), self.workers_of(driver)
         if self.lose_machine and draw < MACHINE_SHARE:
             self.lose_machine()
             self.kills["machine"] += 1
-            return False
-        workers = self.workers_of(driver) if draw > MACHINE_SHARE + DRIVER_SHARE else []
-        with suppress(ProcessLookupError):
-            os.kill(self.rng.choice(workers or [driver]), signal.SIGKILL)
-        self.kills["worker" if workers else "driver"] += 1
-        return not workers
+        elif draw < MACHINE_SHARE + DRIVER_SHARE or ("-j" not in self.flags and not self.lose_machine):
+            os.kill(driver, signal.SIGKILL)
+            self.kills["driver"] += 1
+            return True
+        elif workers:
+            with suppress(ProcessLookupError):
+                os.kill(self.rng.choice(workers), signal.SIGKILL)
+                self.kills["worker"] += 1
+        return False
 
     def _finish(self, driver: int, out: str) -> None:
         """Let a run come to its end; one that failed for an earlier kill may be repeated."""
