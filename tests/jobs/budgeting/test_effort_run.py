@@ -47,23 +47,24 @@ def plans(folder: str = "rdo-out") -> dict[str, Any]:
 def test_all_pictures_get_files_of_the_steps_that_were_planned(
     photos: list[str], rdo_encode: Any, capsys: Any, records: Any
 ) -> None:
-    assert rdo_encode("--time-budget-total", "2s", "in") == 0
+    assert rdo_encode("--time-budget-total", "3s", "in") == 0
     told = capsys.readouterr().out
-    assert "time budget 2 s: " in told and "steps a picture, median" in told
+    assert "time budget 3 s: " in told and "steps a picture, median" in told
     assert {p.name for p in Path("rdo-out").iterdir()} == {
         *(f"{name}.rdo" for name in photos), "results.jsonl", "budget.json", "budget-points.jsonl",
     }  # fmt: skip
     found, planned = records(), plans()
     assert len(found) == len(planned) == len(photos)
     for record in found.values():
-        assert record["iters"] == planned[record["input"]]["iters"] > 0 and record["gain_percent"] >= 0
+        assert record["iters"] == planned[record["input"]]["iters"] and record["gain_percent"] >= 0
         assert (record["width"], record["height"]) != (192, 192), "the whole picture is written"
+    assert sum(plan["iters"] > 0 for plan in planned.values()) > len(photos) // 2
     name = photos[3]
     assert rdo_encode("--iters", planned[f"in/{name}"]["iters"], "-o", "alone", f"in/{name}") == 0
     assert files("alone")[f"{name}.rdo"] == files()[f"{name}.rdo"]
 
     before = {name: Path("rdo-out", name).stat().st_mtime_ns for name in files()}
-    assert rdo_encode("--time-budget-total", "2", "--json", "in") == 0
+    assert rdo_encode("--time-budget-total", "3", "--json", "in") == 0
     again = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     assert {record["status"] for record in again} == {"skipped"} and plans() == planned
     assert {name: Path("rdo-out", name).stat().st_mtime_ns for name in files()} == before
