@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,9 @@ def test_a_run_cut_at_any_round_goes_on_to_the_same_files(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["processes", "cluster"])
-def test_a_killed_driver_goes_on_to_the_same_files(photos: Path, finished: Path, workers: str) -> None:
+def test_a_killed_driver_goes_on_to_the_same_files(
+    photos: Path, finished: Path, workers: str, workers_of: Callable[[str], AbstractContextManager[list[str]]]
+) -> None:
     Path("cut").mkdir()
     with workers_of(workers) as flags:
         program = "import sys; from jobs.encode import main; sys.exit(main())"
@@ -139,22 +141,6 @@ def test_a_killed_driver_goes_on_to_the_same_files(photos: Path, finished: Path,
         done = subprocess.run(line, capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr
     assert files("cut") == files(str(finished / "rdo-out"))
-
-
-@contextmanager
-def workers_of(kind: str) -> Iterator[list[str]]:
-    """Give the flags of two workers: processes, or those of a cluster that is up meanwhile."""
-    if kind == "processes":
-        yield ["-j", "2"]
-        return
-    pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    try:
-        yield ["--ray", "--address", cluster.address, "--workers", "2"]
-    finally:
-        cluster.shutdown()
 
 
 def records_in(folder: str) -> int:
