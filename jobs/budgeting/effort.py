@@ -155,7 +155,8 @@ def _group(looks: Looks, now: Decision, names: list[str], factor: float) -> dict
     order = sorted(range(len(names)), key=lambda i: (seconds[i] if now.round == 1 else -seconds[i], i))
     total = math.fsum(seconds)
     if len(names) > now.workers and total > LAST_GROUP * budget and now.round < LAST_ROUND:
-        order = [i for i in order if steps[i]] or order  # the time may yet suffice for the others
+        # the time may yet suffice for the others, where looks told wrong
+        order = [i for i in order if steps[i]] or order[: now.workers]
         sums = np.cumsum([seconds[i] for i in order])
         fraction = FIRST_GROUP if now.round == 1 else GROUP
         order = order[: max(now.workers, 1 + int(np.searchsorted(sums, fraction * total)))]
