@@ -20,7 +20,7 @@ OWNERS = {
     "pytorch_msssim": {"codec/metrics/ms_ssim.py"},
     "yaml": {"codec/settings.py"},
     "skimage": {"jobs/demo.py"},
-    "ray": {"jobs/pools/ray.py"},
+    "ray": {f"jobs/pools/{name}.py" for name in ("cluster", "ray", "ray_metrics")},
     "optuna": {"jobs/tuning/study.py", "jobs/tuning/open_study.py"},
     "matplotlib": {"jobs/measuring/plot.py"},
 }

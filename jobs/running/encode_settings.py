@@ -40,6 +40,8 @@ class EncodeConfig:
         roi_weight: weight of the mse under white relative to black.
         tile: side in pixels of the tiles that a large picture is cut into; 0 cuts none.
         metadata: what the file keeps of the image's EXIF and XMP (`codec.images.metadata`).
+        middle: side in pixels of the square in the middle of the image that alone is encoded, for a measurement; None
+            encodes all.
 
     Raises:
         ConfigError: a value out of range, or two that exclude each other.
@@ -62,8 +64,11 @@ class EncodeConfig:
     metadata: Keeping = "default"
     target_fill: float = 0.99
     exact: ExactMode = "auto"
+    middle: int | None = None
 
-    ADDED: ClassVar[tuple[str, ...]] = ("tune", "target_ssimulacra2", "tile", "metadata", "target_fill", "exact")
+    ADDED: ClassVar[tuple[str, ...]] = (
+        "tune", "target_ssimulacra2", "tile", "metadata", "target_fill", "exact", "middle",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check_keeping(self.metadata)
