@@ -12,10 +12,10 @@ from typing import NamedTuple
 from codec.bitstream.container import unpack
 from codec.images.pixels import Pixels
 from codec.interface import AnyCodec
-from jobs.record import Outcome, score
+from jobs.record import Outcome, Score, score
 from jobs.running.encode_settings import EncodeConfig, tune_for
 from jobs.running.failures import is_out_of_memory
-from rdo.encoding import EncodedPicture, encode_pictures
+from rdo.encoding import EncodedPicture, PricedFile, encode_pictures
 from rdo.memory import strip_pixels
 from rdo.resuming import Store
 
@@ -92,10 +92,12 @@ def _encode(
 
 def _measured(encoded: EncodedPicture, pixels: Pixels) -> Encoded:
     """Return a file with its measurements, and those of its plain encoding."""
-    plain, best = (
-        score(pixels, file.pixels, len(file.data), lmbda=encoded.lmbda, distortion=file.distortion)
-        for file in (encoded.plain, encoded.file)
-    )
+
+    def measured(file: PricedFile) -> Score:
+        return score(pixels, file.pixels, len(file.data), lmbda=encoded.lmbda, distortion=file.distortion)
+
+    plain = measured(encoded.plain)
+    best = plain if encoded.file is encoded.plain else measured(encoded.file)
     refined = encoded.refined
     outcome = Outcome(
         output_sha256=hashlib.sha256(encoded.file.data).hexdigest(),
