@@ -204,7 +204,7 @@ def read(codec: AnyCodec, data: bytes, pixels_max: int = PIXELS_MAX) -> tuple[He
     _check_pixels(whole, pixels_max)
     writer, level = _writer(codec, contents.header)
     with coding_arithmetic():
-        latents = from_streams(writer, contents, level)
+        latents = from_streams(writer, contents, level, whole)
     return contents.header, latents
 
 

@@ -112,6 +112,26 @@ def decoded_picture(
     return samples
 
 
+def picture_of(
+    codec: Refinable, latents: Latents, level: Tensor, contents: Contents, *, area: Rect, wanted: Rect
+) -> Samples:
+    """Decode a rectangle of a picture, uint8 (H, W, 3), from latents of its tiles; those that are damaged are grey.
+
+    Args:
+        latents: of `area`.
+        contents: header and streams of the file.
+        area: rectangle that `tiles_needed` returns; latents beyond it count as 0.
+        wanted: rectangle to decode.
+    """
+    header = contents.header
+    samples = np.full((wanted.height, wanted.width, 3), GREY_LEVEL, np.uint8)
+    tiles = tiles_of(header.width, header.height, header.tile)
+    known = {tile: cut(latents, area, tile) for tile in tiles if tile.meets(area)}
+    intact = [tile for tile, stream in zip(tiles, contents.streams, strict=True) if stream is not None]
+    _show(codec, known, level, header, tiles=intact, wanted=wanted, samples=samples)
+    return samples
+
+
 def pixels_of(codec: Refinable, latents: Latents, level: Tensor, like: Pixels, tile: int) -> Pixels:
     """Decode latents of a whole picture as a reader of their file does.
 
@@ -121,9 +141,8 @@ def pixels_of(codec: Refinable, latents: Latents, level: Tensor, like: Pixels, t
     """
     whole = Rect(0, 0, like.width, like.height)
     header = Header(b"", *whole.size, float(level), like.grey, tile=tile)
-    tiles, samples = tiles_of(*whole.size, tile), np.empty((like.height, like.width, 3), np.uint8)
-    known = {each: cut(latents, whole, each) for each in tiles}
-    _show(codec, known, level, header, tiles=tiles, wanted=whole, samples=samples)
+    streams = tuple(Stream(np.zeros(0, np.uint32), 0) for _ in tiles_of(*whole.size, tile))
+    samples = picture_of(codec, latents, level, Contents(header, streams), area=whole, wanted=whole)
     return Pixels(samples, like.grey)
 
 
@@ -175,8 +194,8 @@ def to_streams(codec: AnyCodec, latents: Latents, level: Tensor, tiles: list[Rec
     return _for_each(stream, tiles, codec, alone=len(tiles) == 1)
 
 
-def from_streams(codec: AnyCodec, contents: Contents, level: Tensor) -> Latents:
-    """Decode the latents of a whole picture.
+def from_streams(codec: AnyCodec, contents: Contents, level: Tensor, area: Rect) -> Latents:
+    """Decode the latents of an area of whole tiles; those of damaged tiles are 0.
 
     Raises:
         BitstreamError: a stream that decodes differently on this machine.
@@ -184,8 +203,11 @@ def from_streams(codec: AnyCodec, contents: Contents, level: Tensor) -> Latents:
     header = contents.header
     tiles = tiles_of(header.width, header.height, header.tile)
     streams = dict(zip(tiles, contents.streams, strict=True))
-    whole = Rect(0, 0, header.width, header.height)
-    return _latents_of(codec, whole, lambda tile: _decoded_tile(codec, contents, level, tile, streams[tile]), tiles)
+
+    def decoded(tile: Rect) -> Latents:
+        return _decoded_tile(codec, contents, level, tile, streams[tile])
+
+    return _latents_of(codec, area, decoded, [tile for tile in tiles if tile.meets(area)])
 
 
 def _decoded_tile(codec: AnyCodec, contents: Contents, level: Tensor, tile: Rect, stream: Stream | None) -> Latents:
