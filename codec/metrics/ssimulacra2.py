@@ -109,15 +109,17 @@ def _raw_in_blocks(original: Pixels, decoded: Pixels) -> Tensor:
     sums: dict[int, Tensor] = {}  # scale -> (2, 3 maps, C), of errors and of their fourth powers
     counts = [0] * scales
     for top, left in product(range(0, height, BLOCK), range(0, width, BLOCK)):
-        own, around = zip(_spans(top, height), _spans(left, width), strict=True)
-        lights = [linear_light(to_tensor(Pixels(each.data[around], each.grey))) for each in (original, decoded)]
+        (own_rows, rows), (own_columns, columns) = _spans(top, height), _spans(left, width)
+        lights = [linear_light(to_tensor(Pixels(each.data[rows, columns], each.grey))) for each in (original, decoded)]
         for scale in range(scales):
             lights = [halve(light) for light in lights] if scale else lights
-            shown = tuple(slice(span.start >> scale, -(-span.stop // 2**scale)) for span in own)
-            counts[scale] += lights[0][0, 0][shown].numel()
+            down, across = (slice(own.start >> scale, -(-own.stop // 2**scale)) for own in (own_rows, own_columns))
+            counts[scale] += lights[0][0, 0, down, across].numel()
             if weights := weights_at(scale, scales):
                 reference, values = (xyb(light, weights) for light in lights)
-                maps = torch.stack(_error_maps(values, _planes(reference)))[:, 0, :, *shown].double()  # (3, C, h, w)
+                maps = torch.stack(_error_maps(values, _planes(reference)))[
+                    :, 0, :, down, across
+                ].double()  # (3, C, h, w)
                 found = torch.stack([maps.sum((2, 3)), maps.square().square().sum((2, 3))])
                 sums[scale] = sums[scale] + found if scale in sums else found
     total = torch.zeros(1, dtype=torch.float64)
