@@ -117,9 +117,8 @@ def _raw_in_blocks(original: Pixels, decoded: Pixels) -> Tensor:
             counts[scale] += lights[0][0, 0, down, across].numel()
             if weights := weights_at(scale, scales):
                 reference, values = (xyb(light, weights) for light in lights)
-                maps = torch.stack(_error_maps(values, _planes(reference)))[
-                    :, 0, :, down, across
-                ].double()  # (3, C, h, w)
+                maps = torch.stack(_error_maps(values, _planes(reference)))  # (3, 1, C, H, W)
+                maps = maps[:, 0, :, down, across].double()
                 found = torch.stack([maps.sum((2, 3)), maps.square().square().sum((2, 3))])
                 sums[scale] = sums[scale] + found if scale in sums else found
     total = torch.zeros(1, dtype=torch.float64)
