@@ -8,7 +8,7 @@ The invariant: `read` returns the latents that `write` was given, on the writer'
 runs in fp32; the codec itself decides in what precision its entropy parameters are computed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -26,7 +26,18 @@ from codec.identity import model_id
 from codec.images.mosaic import pixel_mask
 from codec.images.pixels import Pixels, Samples, pad
 from codec.interface import AnyCodec, Latents, Refinable, rounded
-from codec.tiling import from_streams, picture_of, plain_latents_of, tile_side, tiles_needed, to_streams
+from codec.tiling import (
+    bounds,
+    cut,
+    decoded_picture,
+    from_streams,
+    joined,
+    picture_of,
+    plain_latents_of,
+    tile_side,
+    tiles_needed,
+    to_streams,
+)
 
 NO_STREAM = Stream(np.zeros(0, np.uint32), 0)  # of each tile where all blocks are exact
 SYMBOL_TOLERANCE = 0.25  # quantisation steps: nearer latents are one symbol, as their grids differ by rounding errors
@@ -37,14 +48,14 @@ class Decoded(NamedTuple):
 
     Attributes:
         pixels: of the whole picture, or of the part that was asked for.
-        latents: on the writer's grid (batch 1), of all tiles that were decoded.
+        latents: on the writer's grid (batch 1), of all tiles that were decoded; None where they were not kept.
         header: of the whole picture.
         boxes: typed data besides the picture.
         damage: of a salvaged file, what was lost, one text for each part.
     """
 
     pixels: Pixels
-    latents: Latents
+    latents: Latents | None
     header: Header
     boxes: tuple[Box, ...] = ()
     damage: tuple[str, ...] = ()
@@ -95,6 +106,7 @@ def decode(
     crop: Rect | None = None,
     salvage: bool = False,
     pixels_max: int = PIXELS_MAX,
+    keep_latents: bool = True,
 ) -> Decoded:
     """Decode the bytes of a file to pixels.
 
@@ -103,11 +115,30 @@ def decode(
             are those of the whole picture.
         salvage: of a file of several tiles, decode those that are not damaged, and return what is lost in `damage`.
         pixels_max: pixels of the tiles to be decoded, for more of which no memory is taken.
+        keep_latents: whether to return latents, which take more memory than pixels.
 
     Raises:
         BitstreamError: the bytes are no intact file of this model, or of too large a picture.
         ConfigError: the crop is not within the picture.
     """
+    parts: dict[Rect, Latents] = {}
+    decoded = _decode(
+        codec, data, crop=crop, salvage=salvage, pixels_max=pixels_max,
+        on_tile=parts.__setitem__ if keep_latents else lambda tile, latents: None,
+    )  # fmt: skip
+    return decoded._replace(latents=joined(codec, parts, bounds(sorted(parts)))) if keep_latents else decoded
+
+
+def _decode(
+    codec: AnyCodec,
+    data: bytes,
+    *,
+    crop: Rect | None,
+    salvage: bool,
+    pixels_max: int,
+    on_tile: Callable[[Rect, Latents], None],
+) -> Decoded:
+    """Decode the bytes of a file to pixels, and call `on_tile`, from any thread, with the latents of each tile."""
     contents = unpack(data, salvage)
     header, exact = contents.header, exact_blocks(contents)
     whole = Rect(0, 0, header.width, header.height)
@@ -119,12 +150,14 @@ def decode(
     area = tiles_needed(codec, header, wanted)
     _check_pixels(whole if exact and not exact.columns else area, pixels_max)
     if exact and exact.whole:
-        latents = no_latents(codec, *area.size)
+        on_tile(area, no_latents(codec, *area.size))
+        samples = np.empty((wanted.height, wanted.width, 3), np.uint8)
     else:
         with coding_arithmetic():
-            latents = from_streams(writer, contents, level, area)
-    samples = _samples(writer, latents, level, contents, exact, area=area, wanted=wanted)
-    return Decoded(Pixels(samples, header.grey), latents, header, contents.boxes, contents.damage)
+            samples = decoded_picture(writer, contents, level, area=area, wanted=wanted, on_tile=on_tile)
+    if exact:
+        paste_exact(exact, samples, wanted, header.grey)
+    return Decoded(Pixels(samples, header.grey), None, header, contents.boxes, contents.damage)
 
 
 def write(
@@ -217,9 +250,13 @@ def write_verified(
     data = write(
         codec, latents, width=width, height=height, quality=quality, grey=grey, tile=tile, exact=exact, boxes=boxes
     )
-    decoded = decode(codec, data, pixels_max=width * height)
-    if latents is not None and not same_symbols(decoded.latents, latents):
-        raise BitstreamError("the written file decodes to other symbols: please report this picture and settings")
+    whole = Rect(0, 0, width, height)
+
+    def compare(tile: Rect, own: Latents) -> None:
+        if latents is not None and not same_symbols(own, cut(latents, whole, tile)):
+            raise BitstreamError("the written file decodes to other symbols: please report this picture and settings")
+
+    decoded = _decode(codec, data, crop=None, salvage=False, pixels_max=width * height, on_tile=compare)
     if exact:
         kept = pixel_mask(unpack_exact(exact, width, height).mask, width, height)
         if not np.array_equal(decoded.pixels.data[kept], pixels.data[kept]):

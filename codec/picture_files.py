@@ -107,7 +107,7 @@ def decode_any(data: bytes, model: Model | None = None) -> Decoded:
         BitstreamError: the bytes are no intact file of an installed model.
     """
     codec = _loaded(model) if model is not None else _model_of(unpack(data).header.model_id)
-    return decode(codec, data)
+    return decode(codec, data, keep_latents=False)
 
 
 def encode_any(

@@ -10,6 +10,7 @@ the same, pixel for pixel, whether it is decoded alone or with the rest.
 """
 
 from collections.abc import Callable
+from itertools import chain, groupby
 from typing import TypeVar
 
 import numpy as np
@@ -17,9 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from codec.allocator import release_memory
 from codec.architecture import STRIDE, Y_PIXELS
 from codec.bitstream.container import Contents, Header, Stream, symbols_crc
-from codec.bitstream.parallel import side_by_side
+from codec.bitstream.parallel import WORKERS_MAX, side_by_side
 from codec.bitstream.range_coder import SYMBOL_MAX
 from codec.bitstream.symbols import DRIFT
 from codec.bitstream.tiles import Rect, tile_count, tiles_of
@@ -30,6 +32,7 @@ from codec.interface import AnyCodec, Latents, Refinable, rounded
 Result = TypeVar("Result")
 
 GREY_LEVEL = 128  # of pixels that are lost
+BAND_TILES = 2 * WORKERS_MAX  # at least, of a band: so few wait for the last of them
 
 
 def tile_side(codec: Refinable, width: int, height: int, tile: int) -> int:
@@ -41,7 +44,12 @@ def tiles_needed(codec: Refinable, header: Header, wanted: Rect) -> Rect:
     """Return the rectangle of the tiles whose latents have any influence on a rectangle of a picture."""
     around = wanted.grown(2 * codec.tile_halo, header.width, header.height)
     needed = [tile for tile in tiles_of(header.width, header.height, header.tile) if tile.meets(around)]
-    return Rect(needed[0].left, needed[0].top, needed[-1].right, needed[-1].bottom)
+    return bounds(needed)
+
+
+def bounds(tiles: list[Rect]) -> Rect:
+    """Return the rectangle that tiles make, of which the first is top left and the last bottom right."""
+    return Rect(tiles[0].left, tiles[0].top, tiles[-1].right, tiles[-1].bottom)
 
 
 def plain_latents_of(codec: Refinable, pixels: Pixels, level: Tensor, tile: int) -> Latents:
@@ -58,6 +66,52 @@ def plain_latents_of(codec: Refinable, pixels: Pixels, level: Tensor, tile: int)
     return _latents_of(codec, whole, analysed, tiles_of(*whole.size, tile))
 
 
+def decoded_picture(
+    codec: AnyCodec,
+    contents: Contents,
+    level: Tensor,
+    *,
+    area: Rect,
+    wanted: Rect,
+    on_tile: Callable[[Rect, Latents], None],
+) -> Samples:
+    """Decode a rectangle of a file's picture, uint8 (H, W, 3); tiles that are damaged are grey.
+
+    Tiles are shown a band at a time, as soon as the latents of the next band are known, and no more than three bands'
+    latents are held.
+
+    Args:
+        contents: header and streams of the file.
+        area: rectangle that `tiles_needed` returns; latents beyond it count as 0.
+        wanted: rectangle to decode.
+        on_tile: called with each tile of the area and its latents, those of damaged tiles 0, from any thread.
+
+    Raises:
+        BitstreamError: a stream that decodes differently on this machine.
+    """
+    header = contents.header
+    samples = np.full((wanted.height, wanted.width, 3), GREY_LEVEL, np.uint8)
+    tiles = tiles_of(header.width, header.height, header.tile)
+    streams = dict(zip(tiles, contents.streams, strict=True))
+
+    def decode(tile: Rect) -> Latents:
+        latents = _decoded_tile(codec, contents, level, tile, streams[tile])
+        on_tile(tile, latents)
+        return latents
+
+    known: dict[Rect, Latents] = {}
+    before: list[Rect] = []
+    for band in [*_bands([tile for tile in tiles if tile.meets(area)]), []]:
+        known |= zip(band, _for_each(decode, band, codec, alone=len(tiles) == 1), strict=True)
+        if len(tiles) > 1:
+            release_memory()  # as synthesis takes larger blocks: a tenth less for a picture of 48 megapixels
+        intact = [tile for tile in before if streams[tile] is not None]
+        _show(codec, known, level, header, tiles=intact, wanted=wanted, samples=samples)
+        known = {tile: known[tile] for tile in before + band}
+        before = band
+    return samples
+
+
 def picture_of(
     codec: Refinable, latents: Latents, level: Tensor, contents: Contents, *, area: Rect, wanted: Rect
 ) -> Samples:
@@ -71,17 +125,10 @@ def picture_of(
     """
     header = contents.header
     samples = np.full((wanted.height, wanted.width, 3), GREY_LEVEL, np.uint8)
-
-    def show(tile: Rect) -> None:
-        around = tile.grown(codec.tile_halo, header.width, header.height)
-        x_hat = codec.synthesise(_padded(codec, latents, area, around), level)
-        x_hat = crop(x_hat[..., tile.top - around.top :, tile.left - around.left :], tile.height, tile.width)
-        shown = tile.common(wanted)
-        samples[_window(shown, wanted)] = from_tensor(x_hat, header.grey).data[_window(shown, tile)]
-
     tiles = tiles_of(header.width, header.height, header.tile)
+    known = {tile: cut(latents, area, tile) for tile in tiles if tile.meets(area)}
     intact = [tile for tile, stream in zip(tiles, contents.streams, strict=True) if stream is not None]
-    _for_each(show, [tile for tile in intact if tile.meets(wanted)], codec, alone=len(tiles) == 1)
+    _show(codec, known, level, header, tiles=intact, wanted=wanted, samples=samples)
     return samples
 
 
@@ -97,6 +144,36 @@ def pixels_of(codec: Refinable, latents: Latents, level: Tensor, like: Pixels, t
     streams = tuple(Stream(np.zeros(0, np.uint32), 0) for _ in tiles_of(*whole.size, tile))
     samples = picture_of(codec, latents, level, Contents(header, streams), area=whole, wanted=whole)
     return Pixels(samples, like.grey)
+
+
+def _show(
+    codec: Refinable,
+    known: dict[Rect, Latents],
+    level: Tensor,
+    header: Header,
+    *,
+    tiles: list[Rect],
+    wanted: Rect,
+    samples: Samples,
+) -> None:
+    """Decode tiles, from their own latents and those of their neighbours, and write what is wanted into `samples`."""
+
+    def show(tile: Rect) -> None:
+        around = tile.grown(codec.tile_halo, header.width, header.height)
+        x_hat = codec.synthesise(joined(codec, known, around), level)
+        x_hat = crop(x_hat[..., tile.top - around.top :, tile.left - around.left :], tile.height, tile.width)
+        shown = tile.common(wanted)
+        samples[_window(shown, wanted)] = from_tensor(x_hat, header.grey).data[_window(shown, tile)]
+
+    alone = tile_count(header.width, header.height, header.tile) == 1
+    _for_each(show, [tile for tile in tiles if tile.meets(wanted)], codec, alone=alone)
+
+
+def _bands(tiles: list[Rect]) -> list[list[Rect]]:
+    """Return tiles, in rows, cut into bands of whole rows, each with enough tiles to be worked on side by side."""
+    rows = [list(row) for _, row in groupby(tiles, key=lambda tile: tile.top)]
+    height = -(-BAND_TILES // len(rows[0]))
+    return [list(chain(*rows[at : at + height])) for at in range(0, len(rows), height)]
 
 
 def to_streams(codec: AnyCodec, latents: Latents, level: Tensor, tiles: list[Rect], may_be_empty: bool) -> list[Stream]:
@@ -126,20 +203,28 @@ def from_streams(codec: AnyCodec, contents: Contents, level: Tensor, area: Rect)
     header = contents.header
     tiles = tiles_of(header.width, header.height, header.tile)
     streams = dict(zip(tiles, contents.streams, strict=True))
-    empty_is_zero = contents.has_extras and bool(codec.tile_halo)
 
     def decoded(tile: Rect) -> Latents:
-        stream = streams[tile]
-        if stream is None or (empty_is_zero and not len(stream.words)):
-            latents = Latents(*(torch.zeros(shape, device=codec.device) for shape in codec.latent_shapes(*tile.size)))
-        else:
-            codec.check_stream_length(len(stream.words), *tile.size)
-            latents = codec.from_words(stream.words, *tile.size, level)
-        if stream is not None and _crc(codec, latents, level) != stream.symbols_crc:
-            raise BitstreamError(DRIFT)
-        return latents
+        return _decoded_tile(codec, contents, level, tile, streams[tile])
 
     return _latents_of(codec, area, decoded, [tile for tile in tiles if tile.meets(area)])
+
+
+def _decoded_tile(codec: AnyCodec, contents: Contents, level: Tensor, tile: Rect, stream: Stream | None) -> Latents:
+    """Decode the latents of one tile, which are 0 where its stream is damaged.
+
+    Raises:
+        BitstreamError: the stream decodes differently on this machine.
+    """
+    empty_is_zero = contents.has_extras and bool(codec.tile_halo)
+    if stream is None or (empty_is_zero and not len(stream.words)):
+        latents = Latents(*(torch.zeros(shape, device=codec.device) for shape in codec.latent_shapes(*tile.size)))
+    else:
+        codec.check_stream_length(len(stream.words), *tile.size)
+        latents = codec.from_words(stream.words, *tile.size, level)
+    if stream is not None and _crc(codec, latents, level) != stream.symbols_crc:
+        raise BitstreamError(DRIFT)
+    return latents
 
 
 def tile_latents(latents: Latents, width: int, height: int, tile: int) -> list[Latents]:
@@ -152,7 +237,7 @@ def _latents_of(codec: Refinable, area: Rect, work: Callable[[Rect], Latents], t
     """Return the latents of an area, put together from those that `work` returns of each of its tiles."""
     if [area] == tiles:
         return _for_each(work, tiles, codec, alone=True)[0]
-    whole = Latents(*(torch.empty(shape, device=codec.device) for shape in codec.latent_shapes(*area.size)))
+    whole = _empty(codec, area)
 
     def put(tile: Rect) -> None:
         for target, part in zip(cut(whole, area, tile), work(tile), strict=True):
@@ -182,15 +267,21 @@ def cut(latents: Latents, area: Rect, part: Rect) -> Latents:
     return Latents(of(latents.y, Y_PIXELS), of(latents.z, STRIDE))
 
 
-def _padded(codec: Refinable, latents: Latents, area: Rect, part: Rect) -> Latents:
-    """Return a copy of the latents of a part that may reach beyond their area, where they are 0."""
-    if part == area:
-        return latents
-    padded = Latents(*(torch.zeros(shape, device=codec.device) for shape in codec.latent_shapes(*part.size)))
-    common = part.common(area)
-    for target, known in zip(cut(padded, part, common), cut(latents, area, common), strict=True):
-        target.copy_(known)
-    return padded
+def _empty(codec: Refinable, part: Rect) -> Latents:
+    return Latents(*(torch.empty(shape, device=codec.device) for shape in codec.latent_shapes(*part.size)))
+
+
+def joined(codec: Refinable, known: dict[Rect, Latents], part: Rect) -> Latents:
+    """Return the latents of a part of a picture, put together from those of tiles; where none is known they are 0."""
+    if part in known:
+        return known[part]
+    whole = Latents(*(torch.zeros(shape, device=codec.device) for shape in codec.latent_shapes(*part.size)))
+    for tile, latents in known.items():
+        if tile.meets(part):
+            common = tile.common(part)
+            for target, own in zip(cut(whole, part, common), cut(latents, tile, common), strict=True):
+                target.copy_(own)
+    return whole
 
 
 def _window(part: Rect, whole: Rect) -> tuple[slice, slice]:

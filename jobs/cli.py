@@ -225,9 +225,10 @@ def keep_memory() -> None:
         return
     try:
         libc = ctypes.CDLL("libc.so.6")
-        trim_threshold, mmap_threshold = -1, -3  # from malloc.h
+        trim_threshold, mmap_threshold, arenas = -1, -3, -8  # from malloc.h
         libc.mallopt(mmap_threshold, 1 << 30)
         libc.mallopt(trim_threshold, (1 << 31) - 1)
+        libc.mallopt(arenas, 1)  # as what one thread frees serves the others: two decode in 0.1 GB less
     except (OSError, AttributeError):
         return  # another libc, merely slower
 

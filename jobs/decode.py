@@ -213,16 +213,19 @@ def decode_one(
         RdoError, OSError: the file cannot be decoded, or the picture not written.
         ConfigError: another picture has the name `target`, and may not be replaced.
     """
+    from codec.allocator import release_memory
     from codec.coding import decode
     from codec.errors import ConfigError
     from codec.files import copy_times, write_atomically
     from codec.images.metadata import kept
     from codec.images.outputs import write_picture
     from codec.metadata_boxes import metadata_of
-    from rdo.memory import release_memory
 
     data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-    decoded = decode(codec_of(data), data, crop=options.crop, salvage=options.salvage, pixels_max=options.pixels_max)
+    decoded = decode(
+        codec_of(data), data, crop=options.crop, salvage=options.salvage, pixels_max=options.pixels_max,
+        keep_latents=False,
+    )  # fmt: skip
     release_memory()  # that decoding took, before the picture's is
     pixels, path = decoded.pixels, Path(target)
     metadata = kept(metadata_of(decoded.boxes), options.metadata, width=pixels.width, height=pixels.height)

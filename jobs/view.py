@@ -117,7 +117,8 @@ def _decoded(settings: ViewRun) -> "tuple[Side, float]":
     data = Path(settings.file).read_bytes()
     try:
         codec = codec_loader(settings.model, cli.check_device(settings.device))(data)
-        decoded = decode(codec, data, pixels_max=cli.pixels_of(settings.policy.max_megapixels))
+        pixels_max = cli.pixels_of(settings.policy.max_megapixels)
+        decoded = decode(codec, data, pixels_max=pixels_max, keep_latents=False)
     except BitstreamError as error:
         raise BitstreamError(f"{settings.file}: {error}") from error
     side = Side(decoded.pixels, metadata_of(decoded.boxes).profile, settings.file, len(data))

@@ -3,7 +3,6 @@
 Bytes per pixel are measured on the codec at hand, by counting the tensors that autograd saves for a small picture.
 """
 
-import ctypes
 import math
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from codec.allocator import release_memory
 from codec.architecture import STRIDE, Y_PIXELS
 from codec.errors import ConfigError
 from codec.interface import Priced, Refinable
@@ -105,14 +105,6 @@ def used_bytes(codec: Refinable) -> int:
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     return int(psutil.Process().memory_info().rss)
-
-
-def release_memory() -> None:
-    """Return freed memory from the allocator to the system; does nothing without glibc."""
-    try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    except (OSError, AttributeError):
-        return  # another libc
 
 
 class SavedBytes(NamedTuple):

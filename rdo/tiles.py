@@ -29,6 +29,7 @@ from rdo.memory import within_memory
 from rdo.objective import Best, Cost, Problem, priced
 from rdo.refinement import Progress, improved
 from rdo.schedules import Clock
+from rdo.starts import HARD_RATIO
 
 MARGIN_PX = 32  # a latent changes pixels further away by less than a level
 SECOND_FRACTION = (
@@ -91,11 +92,23 @@ class TiledPicture:
             return plain_latents_of(self.codec, self.pixels, self.level, self.tile)
 
     def with_best_profile(self, profiles: tuple[int, ...]) -> "TiledPicture":
-        """Return the picture with the codec of that gain profile whose plain encoding has the lowest cost."""
+        """Return the picture with the codec of that gain profile whose plain encoding has the lowest cost.
+
+        The linear profile is tried too where the picture is hard for the networks, as `rdo.starts` defines it.
+        """
+        linear = self.codec.linear_profile
+        if linear is not None and linear not in profiles and self._is_hard(linear):
+            profiles += (linear,)
         pictures = [replace(self, codec=self.codec.with_gain_profile(profile)) for profile in profiles]
         if len(pictures) == 1:
             return pictures[0]
         return min(pictures, key=lambda picture: float(picture.cost(picture.plain()).total))
+
+    def _is_hard(self, linear: int) -> bool:
+        """Tell whether the linear path, a gain profile, decodes plain latents about as well as the networks do."""
+        plain = self.plain()
+        by_linear = replace(self, codec=self.codec.with_gain_profile(linear)).decoded(plain)
+        return self.distortion(by_linear) <= HARD_RATIO * self.distortion(self.decoded(plain))
 
     def cost(self, latents: Latents) -> Cost:
         """Return the cost (1,) of rounded latents of the whole picture, by the model's estimate of the rate."""

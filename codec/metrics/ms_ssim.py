@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 
 from codec.architecture import MS_SSIM_SIDE_MIN
 from codec.errors import ConfigError
-from codec.images.pixels import Pixels
+from codec.images.pixels import Pixels, Samples
 
 # CompressAI's published pairs of lambdas for models trained on mse and on MS-SSIM have ratios of 1220 to 1330, 1280 in
 # the middle of the range: so scaled, lambda keeps its meaning.
@@ -33,35 +33,47 @@ def ms_ssim(original: Pixels, decoded: Pixels) -> float | None:
     from pytorch_msssim import ms_ssim as ms_ssim_within
 
     # The mean over channels, one at a time: a third of the memory.
-    pairs = ([_channel(each, channel) for each in (original, decoded)] for channel in range(3))
+    pairs = ([each.data[..., channel] for each in (original, decoded)] for channel in range(3))
     if original.width * original.height > WHOLE_PIXELS_MAX:
-        return statistics.fmean(_ms_ssim_in_bands(a, b) for a, b in pairs)
-    return statistics.fmean(float(ms_ssim_within(a, b, data_range=1.0)) for a, b in pairs)
+        return statistics.fmean(_ms_ssim_in_bands(*map(torch.from_numpy, pair)) for pair in pairs)
+    return statistics.fmean(float(ms_ssim_within(*map(_levels, pair), data_range=1.0)) for pair in pairs)
 
 
-def _channel(pixels: Pixels, channel: int) -> Tensor:
-    """Return one channel as a tensor (1, 1, H, W) in [0, 1]."""
-    return torch.from_numpy(pixels.data[..., channel].copy())[None, None].float() / 255
+def _levels(rows: Samples | Tensor) -> Tensor:
+    """Return rows of a channel (H, W), of 8 bits or halved before, as a tensor (1, 1, H, W) in [0, 1]."""
+    found = torch.as_tensor(rows)[None, None]
+    return found if found.is_floating_point() else found.float() / 255
 
 
 def _ms_ssim_in_bands(a: Tensor, b: Tensor) -> float:
-    """Return the MS-SSIM of channels (1, 1, H, W), from maps of bands of rows that overlap by a window."""
+    """Return the MS-SSIM of channels (H, W) of 8 bits, from maps of bands of rows that overlap by a window."""
     from pytorch_msssim.ssim import _fspecial_gauss_1d, _ssim
 
     window, result = _fspecial_gauss_1d(WINDOW, WINDOW_SIGMA)[None], 1.0
     for scale, weight in enumerate(WEIGHTS):
         if scale:
-            odd = [side % 2 for side in a.shape[2:]]
-            a, b = (torch.nn.functional.avg_pool2d(each, 2, padding=odd) for each in (a, b))
-        windows = a.shape[2] - WINDOW + 1  # rows of them
+            a, b = _halved(a), _halved(b)
+        windows = a.shape[0] - WINDOW + 1  # rows of them
         total = 0.0
         for top in range(0, windows, BAND_ROWS):
             rows = slice(top, min(top + BAND_ROWS, windows) + WINDOW - 1)
-            ssim, contrast = _ssim(a[:, :, rows], b[:, :, rows], data_range=1.0, win=window, size_average=False)
+            pair = _levels(a[rows]), _levels(b[rows])
+            ssim, contrast = _ssim(*pair, data_range=1.0, win=window, size_average=False)
             mean = ssim if scale == len(WEIGHTS) - 1 else contrast
             total += float(mean) * (rows.stop - top - WINDOW + 1)
         result *= max(0.0, total / windows) ** weight
     return result
+
+
+def _halved(channel: Tensor) -> Tensor:
+    """Average 2x2 samples of a channel (H, W), an odd side extended by 0 at both ends, in bands of rows."""
+    odd_rows, odd_columns = (side % 2 for side in channel.shape)
+    found = torch.empty([(side + 1) // 2 for side in channel.shape])
+    for top in range(0, len(found), BAND_ROWS):
+        first, end = 2 * top - odd_rows, 2 * min(top + BAND_ROWS, len(found)) - odd_rows
+        rows = pad(_levels(channel[max(0, first) : end]), (odd_columns, odd_columns, max(0, -first), 0))
+        found[top : top + BAND_ROWS] = torch.nn.functional.avg_pool2d(rows, 2)[0, 0]
+    return found
 
 
 def ms_ssim_distortion(x_hat: Tensor, x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ Source: Jon Sneyers, SSIMULACRA 2.1 (github.com/cloudinary/ssimulacra2), whose c
 """
 
 from collections.abc import Collection
+from itertools import product
 from typing import Any, NamedTuple
 
 import torch
@@ -26,8 +27,8 @@ from codec.images.pixels import Pixels, to_tensor
 
 SCALES_MAX, SIDE_MIN = 6, 8  # scales, and pixels of the shorter side at the smallest
 SIGMA, RADIUS = 1.5, 5  # of the window, in pixels
-BAND_ROWS = 512  # of pictures that are scored; a multiple of 32, as the last scale halves five times
-BAND_HALO = RADIUS * 2 ** (SCALES_MAX - 1)  # rows that the windows of all scales reach
+BLOCK = 1024  # side in pixels of what is scored at once; a multiple of 32, as the last scale halves five times
+BLOCK_HALO = RADIUS * 2 ** (SCALES_MAX - 1)  # pixels that the windows of all scales reach
 C2 = 0.0009
 NEGLIGIBLE = 0.01  # weights below it are left out; together they move no photograph's score by 0.05 points
 FOURTH_MIN = 1e-28  # added below fourth roots, whose slope has no bound at 0
@@ -91,7 +92,7 @@ def ssimulacra2(original: Pixels, decoded: Pixels) -> float | None:
     if min(original.width, original.height) < SIDE_MIN:
         return None
     with torch.no_grad():
-        return float(score_of(_raw_in_bands(original, decoded)))
+        return float(score_of(_raw_in_blocks(original, decoded)))
 
 
 def score_of(raw: Tensor) -> Tensor:
@@ -101,22 +102,23 @@ def score_of(raw: Tensor) -> Tensor:
     return 100 - 10 * cubic.clamp(min=0) ** POWER
 
 
-def _raw_in_bands(original: Pixels, decoded: Pixels) -> Tensor:
-    """Return `raw` (1,) of 8-bit pictures, computed in bands of rows, as memory is a multiple of their pixels."""
-    scales = scale_count(original.height, original.width)
+def _raw_in_blocks(original: Pixels, decoded: Pixels) -> Tensor:
+    """Return `raw` (1,) of 8-bit pictures, computed block by block, as memory is a multiple of a block's pixels."""
+    height, width = original.height, original.width
+    scales = scale_count(height, width)
     sums: dict[int, Tensor] = {}  # scale -> (2, 3 maps, C), of errors and of their fourth powers
     counts = [0] * scales
-    for top in range(0, original.height, BAND_ROWS):
-        low, bottom = max(0, top - BAND_HALO), min(original.height, top + BAND_ROWS)
-        rows = slice(low, min(original.height, bottom + BAND_HALO))
-        lights = [linear_light(to_tensor(Pixels(each.data[rows], each.grey))) for each in (original, decoded)]
+    for top, left in product(range(0, height, BLOCK), range(0, width, BLOCK)):
+        (own_rows, rows), (own_columns, columns) = _spans(top, height), _spans(left, width)
+        lights = [linear_light(to_tensor(Pixels(each.data[rows, columns], each.grey))) for each in (original, decoded)]
         for scale in range(scales):
             lights = [halve(light) for light in lights] if scale else lights
-            own = slice((top - low) >> scale, -(-(bottom - low) // 2**scale))
-            counts[scale] += len(range(*own.indices(lights[0].shape[2]))) * lights[0].shape[3]
+            down, across = (slice(own.start >> scale, -(-own.stop // 2**scale)) for own in (own_rows, own_columns))
+            counts[scale] += lights[0][0, 0, down, across].numel()
             if weights := weights_at(scale, scales):
                 reference, values = (xyb(light, weights) for light in lights)
-                maps = torch.stack(_error_maps(values, _planes(reference)))[:, 0, :, own].double()  # (3, C, h, W)
+                maps = torch.stack(_error_maps(values, _planes(reference)))  # (3, 1, C, H, W)
+                maps = maps[:, 0, :, down, across].double()
                 found = torch.stack([maps.sum((2, 3)), maps.square().square().sum((2, 3))])
                 sums[scale] = sums[scale] + found if scale in sums else found
     total = torch.zeros(1, dtype=torch.float64)
@@ -128,6 +130,12 @@ def _raw_in_bands(original: Pixels, decoded: Pixels) -> Tensor:
             total = total + of_mean @ errors[:, channel] / counts[scale]
             total = total + of_fourth @ _fourth_root(fourths[:, channel] / counts[scale])
     return total
+
+
+def _spans(begin: int, length: int) -> tuple[slice, slice]:
+    """Return rows or columns: those of a block within what its windows reach, and that within the picture."""
+    low, end = max(0, begin - BLOCK_HALO), min(length, begin + BLOCK)
+    return slice(begin - low, end - low), slice(low, min(length, end + BLOCK_HALO))
 
 
 def raw(x_hat: Tensor, reference: tuple[Planes, ...]) -> Tensor:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from rdo.memory import release_memory
+from codec.allocator import release_memory
 
 
 class Timing(NamedTuple):

@@ -13,10 +13,10 @@ from codec.bitstream.container import unpack
 from codec.coding import exact_blocks
 from codec.images.pixels import Pixels
 from codec.interface import AnyCodec
-from jobs.record import Outcome, score
+from jobs.record import Outcome, Score, score
 from jobs.running.encode_settings import EncodeConfig, tune_for
 from jobs.running.failures import is_out_of_memory
-from rdo.encoding import EncodedPicture
+from rdo.encoding import EncodedPicture, PricedFile
 from rdo.exact import encode_files
 from rdo.memory import strip_pixels
 from rdo.resuming import Store
@@ -98,17 +98,15 @@ def _encode(
 
 def _measured(encoded: EncodedPicture, pixels: Pixels, *, for_eyes: bool) -> Encoded:
     """Return a file with its measurements, and those of its plain encoding."""
-    plain, best = (
-        score(
-            pixels,
-            file.pixels,
-            len(file.data),
-            lmbda=encoded.lmbda,
-            distortion=file.distortion,
+
+    def measured(file: PricedFile) -> Score:
+        return score(
+            pixels, file.pixels, len(file.data), lmbda=encoded.lmbda, distortion=file.distortion,
             with_butteraugli=for_eyes,
-        )
-        for file in (encoded.plain, encoded.file)
-    )
+        )  # fmt: skip
+
+    plain = measured(encoded.plain)
+    best = plain if encoded.file is encoded.plain else measured(encoded.file)
     refined, contents = encoded.refined, unpack(encoded.file.data)
     exact = exact_blocks(contents)
     outcome = Outcome(

@@ -1,5 +1,6 @@
 """Pictures of several tiles: exact files, crops that are cuts of the whole, bounded damage, the same on any threads."""
 
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+import codec.coding
+import codec.tiling
 from codec.bitstream.boxes import Box
 from codec.bitstream.container import unpack
 from codec.bitstream.exact import encode_exact, pack_exact
@@ -96,6 +99,44 @@ def test_a_crop_is_a_cut_of_the_whole(tiny_codec: Codec, pixels: Pixels, crop: R
     data = encode(tiny_codec, pixels, 5, tile=tile)
     cut = decode(tiny_codec, data).pixels.data[crop.top : crop.bottom, crop.left : crop.right]
     assert np.array_equal(decode(tiny_codec, data, crop=crop).pixels.data, cut)
+
+
+def test_decoding_holds_the_latents_of_three_bands(
+    tiny_codec: Codec, pixels: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = encode(tiny_codec, pixels, 5, tile=64)  # 5 x 4 tiles
+    expected = decode(tiny_codec, file)
+    monkeypatch.setattr(codec.tiling, "BAND_TILES", 1)
+    alive, most, own = weakref.WeakSet[torch.Tensor](), list[int](), tiny_codec.from_words
+
+    def count(words: NDArray[np.uint32], width: int, height: int, quality: torch.Tensor) -> Latents:
+        latents = own(words, width, height, quality)
+        alive.add(latents.y)
+        most.append(len(alive))
+        return latents
+
+    monkeypatch.setattr(tiny_codec, "from_words", count)
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found = decode(tiny_codec, file, keep_latents=False)
+        assert found.latents is None and np.array_equal(found.pixels.data, expected.pixels.data)
+    assert len(most) == 2 * 20 and max(most) == 3 * 5
+    kept = decode(tiny_codec, file).latents
+    assert kept is not None and all(torch.equal(a, b) for a, b in zip(kept, read(tiny_codec, file)[1], strict=True))
+
+
+@pytest.mark.parametrize("tile", [0, 64])
+def test_a_file_that_decodes_to_other_latents_is_reported(
+    tiny_codec: Codec, pixels: Pixels, tile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latents = read(tiny_codec, encode(tiny_codec, pixels, 5, tile=tile))[1]
+    written = write(tiny_codec, latents, width=WIDTH, height=HEIGHT, quality=5, grey=False, tile=tile)
+    monkeypatch.setattr(codec.coding, "write", lambda *_, **__: written)
+    assert write_verified(tiny_codec, latents, pixels, 5, tile=tile).data == written
+    other = Latents(latents.y.clone(), latents.z)
+    other.y[0, 0, -1, -1] += 1
+    with pytest.raises(BitstreamError, match="decodes to other symbols"):
+        write_verified(tiny_codec, other, pixels, 5, tile=tile)
 
 
 def test_a_crop_reads_the_tiles_that_it_needs_alone(

@@ -21,7 +21,7 @@ from codec.tiling import cut
 from rdo.config import RefineConfig
 from rdo.distortion import MSE, Distortion, weight_of_mask
 from rdo.encoding import encode_pictures
-from rdo.objective import priced
+from rdo.objective import Best, priced
 from rdo.one_picture import encode as encode_refined
 from rdo.presets import recipe
 from rdo.tiles import TiledPicture, refine_tiles
@@ -129,6 +129,43 @@ def test_tiles_of_little_cost_leave_their_steps_to_the_others(
         for tile in picture.tiles
     ]
     assert same == few
+
+
+def test_a_tile_that_gains_no_more_leaves_its_steps_to_those_after_it(
+    tiny_codec: Codec, pixels: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, used, refined_tile = list[int](), list[int](), rdo.tiles._refined_tile
+
+    def count(*args: object, config: RefineConfig, **others: object) -> tuple[Best, int]:
+        best, steps = refined_tile(*args, config=config, **others)
+        given.append(config.iters)
+        used.append(steps)
+        return best, steps
+
+    picture = picture_of(tiny_codec, pixels)
+    config = replace(recipe(12), patience=2)
+    start = refine_tiles(picture, picture.plain(), config=config).latents
+    monkeypatch.setattr(rdo.tiles, "SECOND_FRACTION", 0.0)
+    monkeypatch.setattr(rdo.tiles, "_refined_tile", count)
+    found = refine_tiles(picture, start, config=replace(config, temperature_bits=0.0, iters=100))
+    assert used[0] < given[0] == 100, "it has next to nothing to gain"
+    assert given == [(4 * 100 - sum(used[:index])) // (4 - index) for index in range(4)]
+    assert given[1] > 100 and found.iters == -(-sum(used) // 4)
+
+
+def test_a_picture_that_is_hard_for_the_networks_is_refined_along_the_linear_path(
+    small: Codec, photo: Callable[..., NDArray[np.uint8]]
+) -> None:
+    flat = np.full((128, 256, 3), (255, 0, 255), np.uint8)
+    for data, profile in ((flat, small.linear_profile), (photo(128, 256), 0)):
+        tune, config = tune_of(None, small), RefineConfig(iters=2)
+        pixels = Pixels(data, grey=False)
+        [found] = encode_pictures(small, [pixels], tune=tune, quality=8, config=config, tile=TILE)
+        assert unpack(found.file.data).header.gain_profile == profile
+        assert len(unpack(found.file.data).streams) == 2
+        assert np.array_equal(decode(small, found.file.data).pixels.data, found.file.pixels.data)
+        worst = 0.5 if profile else 1.0  # of the cost of plain encoding
+        assert found.file.cost(found.lmbda) <= worst * found.plain.cost(found.lmbda)
 
 
 @pytest.mark.parametrize("tune", ["mse", "ms-ssim", "visual", "visual:0.5"])
