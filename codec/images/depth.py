@@ -17,6 +17,7 @@ from codec.errors import ImageError
 from codec.images.headers import is_white_zero
 from codec.images.pixels import Samples
 from codec.images.rgb_space import Levels
+from codec.images.rows import band_of, bands
 
 _SWAPPED = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 _SAMPLE_FORMAT, _SIGNED = 339, 2  # of TIFF
@@ -60,13 +61,17 @@ def deep_raster(image: ImageFile.ImageFile, data: bytes, bits: int) -> Raster | 
 
 def _both_bytes(image: ImageFile.ImageFile, data: bytes) -> NDArray[np.uint16] | None:
     """Return the 16-bit levels (H, W, 3 or 4) of a file whose samples are whole words; None for any other."""
-    second = Image.open(io.BytesIO(data), formats=_WHOLE_WORDS)
-    swapped = [_swap(tile) for tile in second.tile]
+    swapped = [_swap(tile) for tile in image.tile]
     if not swapped or None in swapped or image.mode not in ("RGB", "RGBA"):
         return None
-    second.tile = swapped
-    high, low = (np.asarray(each, np.uint16) for each in (image, second))
-    return _words(high, low)
+    levels = np.zeros((image.height, image.width, len(image.mode)), np.uint16)
+    for tiles, shift in ((image.tile, 8), (swapped, 0)):  # of the high bytes, then of the low ones
+        with Image.open(io.BytesIO(data), formats=_WHOLE_WORDS) as file:
+            file.tile = tiles
+            file.load()
+            for rows in bands(*levels.shape[:2]):
+                levels[rows] |= np.left_shift(band_of(file, rows, image.mode), shift, dtype=np.uint16)
+    return levels
 
 
 def _swap(tile: Any) -> Any:
@@ -85,13 +90,12 @@ def _grey_alpha_of_png(data: bytes) -> Raster:
     header[24:26] = 8, 6
     header[29:33] = _crc(bytes(header[12:29]))
     with Image.open(io.BytesIO(bytes(header) + data[33:]), formats=["PNG"]) as file:
-        four = np.asarray(file.convert("RGBA"), np.uint16)  # (H, W, 4): bytes of grey, then of alpha, high ones first
-    grey, alpha = _words(four[..., 0], four[..., 1]), _words(four[..., 2], four[..., 3])
-    return Raster(grey, 65_535, round_levels(alpha, 65_535))
-
-
-def _words(high: NDArray[np.uint16], low: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    return (high << 8 | low).astype(np.uint16)
+        file.load()
+        grey, alpha = np.empty(file.size[::-1], np.uint16), np.empty(file.size[::-1], np.uint8)
+        for rows in bands(*grey.shape):  # of bytes of grey, then of alpha, high ones first
+            words = np.ascontiguousarray(band_of(file, rows, "RGBA")).view(">u2")  # (h, W, 2)
+            grey[rows], alpha[rows] = words[..., 0], round_levels(words[..., 1].astype(np.uint16), 65_535)
+    return Raster(grey, 65_535, alpha)
 
 
 def _crc(chunk: bytes) -> bytes:
@@ -103,7 +107,7 @@ def _of_heif(data: bytes, bits: int) -> Raster:
     import pillow_heif
 
     file = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
-    levels = (np.asarray(file) >> 16 - bits).astype(np.uint16)  # (H, W, channels), in the high bits of words
+    levels = np.right_shift(np.asarray(file), 16 - bits, dtype=np.uint16)  # (H, W, channels), in the high bits of words
     top = (1 << bits) - 1
     if levels.ndim == 2:
         return Raster(levels, top, None)
@@ -112,18 +116,20 @@ def _of_heif(data: bytes, bits: int) -> Raster:
 
 def _grey(image: ImageFile.ImageFile, bits: int) -> Raster:
     """Return the samples of modes I and I;16; one transparent level becomes an alpha channel."""
-    values = np.asarray(image)  # (H, W)
-    if values.min() < 0:
-        raise ImageError(f"sample value {values.min()}: convert it to unsigned samples")
     top = 4095 if (image.format, bits) == ("TIFF", 12) else 65_535  # other depths come spread over 16 bits already
     if isinstance(image, TiffImagePlugin.TiffImageFile) and _SIGNED in image.tag_v2.get(_SAMPLE_FORMAT, ()):
         top = 32_767
-    levels = values.astype(np.uint16)
+    image.load()
+    levels = np.empty((image.height, image.width), np.uint16)
+    for rows in bands(*levels.shape):
+        values = band_of(image, rows, image.mode)
+        if values.min() < 0:
+            raise ImageError(f"sample value {values.min()}: convert it to unsigned samples")
+        levels[rows] = values
+    alpha = _opaque_but(levels, image.info["transparency"]) if "transparency" in image.info else None
     if is_white_zero(image):
         np.subtract(top, levels, out=levels)
-    return Raster(
-        levels, top, _opaque_but(values, image.info["transparency"]) if "transparency" in image.info else None
-    )
+    return Raster(levels, top, alpha)
 
 
 def _opaque_but(levels: NDArray[Any], transparent: Any) -> Samples:
@@ -136,4 +142,7 @@ def round_levels(levels: Levels, top: int) -> Samples:
     """Return levels rounded to the nearest of 256, where `top` becomes 255; those of 8 bits as they are."""
     if levels.dtype == np.uint8 and top == 255:
         return levels.view(np.uint8)
-    return ((levels.astype(np.uint32) * 255 + top // 2) // top).astype(np.uint8)
+    samples = np.empty(levels.shape, np.uint8)
+    for rows in bands(*levels.shape[:2]):
+        samples[rows] = (levels[rows].astype(np.uint32) * 255 + top // 2) // top
+    return samples

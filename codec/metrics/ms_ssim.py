@@ -21,7 +21,7 @@ from codec.images.pixels import Pixels
 MS_SSIM_SCALE = 1280.0
 EDGE_PX = 6
 WHOLE_PIXELS_MAX = 4_000_000  # of pictures whose score is computed at once, in 40 bytes a pixel
-BAND_ROWS = 512
+BAND_PX = 1 << 20  # of the bands of rows in which larger ones are computed
 WINDOW, WINDOW_SIGMA = 11, 1.5  # pixels
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, the largest first
 
@@ -41,7 +41,7 @@ def ms_ssim(original: Pixels, decoded: Pixels) -> float | None:
 
 def _channel(pixels: Pixels, channel: int) -> Tensor:
     """Return one channel as a tensor (1, 1, H, W) in [0, 1]."""
-    return torch.from_numpy(pixels.data[..., channel].copy())[None, None].float() / 255
+    return torch.from_numpy(pixels.data[..., channel].copy())[None, None].float().div_(255)
 
 
 def _ms_ssim_in_bands(a: Tensor, b: Tensor) -> float:
@@ -54,9 +54,9 @@ def _ms_ssim_in_bands(a: Tensor, b: Tensor) -> float:
             odd = [side % 2 for side in a.shape[2:]]
             a, b = (torch.nn.functional.avg_pool2d(each, 2, padding=odd) for each in (a, b))
         windows = a.shape[2] - WINDOW + 1  # rows of them
-        total = 0.0
-        for top in range(0, windows, BAND_ROWS):
-            rows = slice(top, min(top + BAND_ROWS, windows) + WINDOW - 1)
+        total, step = 0.0, max(1, BAND_PX // a.shape[3])
+        for top in range(0, windows, step):
+            rows = slice(top, min(top + step, windows) + WINDOW - 1)
             ssim, contrast = _ssim(a[:, :, rows], b[:, :, rows], data_range=1.0, win=window, size_average=False)
             mean = ssim if scale == len(WEIGHTS) - 1 else contrast
             total += float(mean) * (rows.stop - top - WINDOW + 1)

@@ -15,6 +15,7 @@ Source: Jon Sneyers, SSIMULACRA 2.1 (github.com/cloudinary/ssimulacra2), whose c
 """
 
 from collections.abc import Collection
+from itertools import product
 from typing import Any, NamedTuple
 
 import torch
@@ -26,8 +27,8 @@ from codec.images.pixels import Pixels, to_tensor
 
 SCALES_MAX, SIDE_MIN = 6, 8  # scales, and pixels of the shorter side at the smallest
 SIGMA, RADIUS = 1.5, 5  # of the window, in pixels
-BAND_ROWS = 512  # of pictures that are scored; a multiple of 32, as the last scale halves five times
-BAND_HALO = RADIUS * 2 ** (SCALES_MAX - 1)  # rows that the windows of all scales reach
+PART_PX = 1024  # side of the parts that are scored; a multiple of 32, as the last scale halves five times
+PART_HALO = RADIUS * 2 ** (SCALES_MAX - 1)  # pixels that the windows of all scales reach
 C2 = 0.0009
 NEGLIGIBLE = 0.01  # weights below it are left out; together they move no photograph's score by 0.05 points
 FOURTH_MIN = 1e-28  # added below fourth roots, whose slope has no bound at 0
@@ -91,7 +92,7 @@ def ssimulacra2(original: Pixels, decoded: Pixels) -> float | None:
     if min(original.width, original.height) < SIDE_MIN:
         return None
     with torch.no_grad():
-        return float(score_of(_raw_in_bands(original, decoded)))
+        return float(score_of(_raw_in_parts(original, decoded)))
 
 
 def score_of(raw: Tensor) -> Tensor:
@@ -101,23 +102,23 @@ def score_of(raw: Tensor) -> Tensor:
     return 100 - 10 * cubic.clamp(min=0) ** POWER
 
 
-def _raw_in_bands(original: Pixels, decoded: Pixels) -> Tensor:
-    """Return `raw` (1,) of 8-bit pictures, computed in bands of rows, as memory is a multiple of their pixels."""
+def _raw_in_parts(original: Pixels, decoded: Pixels) -> Tensor:
+    """Return `raw` (1,) of 8-bit pictures, computed in parts, in memory that does not grow with the pictures."""
     scales = scale_count(original.height, original.width)
     sums: dict[int, Tensor] = {}  # scale -> (2, 3 maps, C), of errors and of their fourth powers
     counts = [0] * scales
-    for top in range(0, original.height, BAND_ROWS):
-        low, bottom = max(0, top - BAND_HALO), min(original.height, top + BAND_ROWS)
-        rows = slice(low, min(original.height, bottom + BAND_HALO))
-        lights = [linear_light(to_tensor(Pixels(each.data[rows], each.grey))) for each in (original, decoded)]
+    for top, left in product(range(0, original.height, PART_PX), range(0, original.width, PART_PX)):
+        (rows, own_rows), (columns, own_columns) = (
+            _with_halo(start, side) for start, side in ((top, original.height), (left, original.width))
+        )
+        lights = [linear_light(to_tensor(Pixels(each.data[rows, columns], each.grey))) for each in (original, decoded)]
         for scale in range(scales):
             lights = [halve(light) for light in lights] if scale else lights
-            own = slice((top - low) >> scale, -(-(bottom - low) // 2**scale))
-            counts[scale] += len(range(*own.indices(lights[0].shape[2]))) * lights[0].shape[3]
+            own = tuple(slice(each.start >> scale, -(-each.stop // 2**scale)) for each in (own_rows, own_columns))
+            counts[scale] += lights[0][0, 0][own].numel()
             if weights := weights_at(scale, scales):
                 reference, values = (xyb(light, weights) for light in lights)
-                maps = torch.stack(_error_maps(values, _planes(reference)))[:, 0, :, own].double()  # (3, C, h, W)
-                found = torch.stack([maps.sum((2, 3)), maps.square().square().sum((2, 3))])
+                found = _error_sums(reference, values, own)
                 sums[scale] = sums[scale] + found if scale in sums else found
     total = torch.zeros(1, dtype=torch.float64)
     for scale, (errors, fourths) in sums.items():
@@ -128,6 +129,24 @@ def _raw_in_bands(original: Pixels, decoded: Pixels) -> Tensor:
             total = total + of_mean @ errors[:, channel] / counts[scale]
             total = total + of_fourth @ _fourth_root(fourths[:, channel] / counts[scale])
     return total
+
+
+def _with_halo(start: int, side: int) -> tuple[slice, slice]:
+    """Return the pixels of a part with its halo along one side of a picture, and of the part within them."""
+    low, end = max(0, start - PART_HALO), min(side, start + PART_PX)
+    return slice(low, min(side, end + PART_HALO)), slice(start - low, end - low)
+
+
+def _error_sums(reference: Tensor, values: Tensor, own: tuple[slice, ...]) -> Tensor:
+    """Return the sums (2, 3 maps, C) of errors and of their fourth powers over a part of XYB channels (1, C, H, W)."""
+    sums = torch.empty(2, 3, values.shape[1], dtype=torch.float64)
+    for channel in range(values.shape[1]):  # one at a time: a third of the memory
+        one = slice(channel, channel + 1)
+        for number, error in enumerate(_error_maps(values[:, one], _planes(reference[:, one]))):
+            exact = error[0, 0][own].double()
+            sums[0, number, channel] = exact.sum()
+            sums[1, number, channel] = exact.square_().square_().sum()
+    return sums
 
 
 def raw(x_hat: Tensor, reference: tuple[Planes, ...]) -> Tensor:

@@ -16,9 +16,10 @@ from jobs.record import Outcome, score
 from jobs.running.encode_settings import EncodeConfig, tune_for
 from jobs.running.failures import is_out_of_memory
 from rdo.encoding import EncodedPicture, encode_pictures
-from rdo.memory import strip_pixels
+from rdo.memory import release_memory, strip_pixels
 from rdo.resuming import Store
 
+LARGE_PX = 1 << 22  # of a picture whose memory is given back between stages, though it takes time to get it again
 STRIP_MIN_PX = 1 << 16  # smaller strips would save no memory, given their halo
 
 
@@ -87,6 +88,8 @@ def _encode(
         tile=config.tile,
         store=store,
     )
+    if found[0].file.pixels.width * found[0].file.pixels.height > LARGE_PX:
+        release_memory()  # that the networks took, before scores take their own
     return [_measured(one, pixels) for one, pixels in zip(found, pictures, strict=True)]
 
 

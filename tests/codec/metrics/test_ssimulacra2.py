@@ -265,12 +265,12 @@ def test_it_can_be_recorded_as_a_cuda_graph() -> None:
         assert float((gradient_of.cpu() - on_cpu).norm() / on_cpu.norm()) < 0.02
 
 
-@pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 300), (517, 64), (1025, 40)])
-@pytest.mark.parametrize("rows", [32, 512])
-def test_bands_give_the_score_of_the_whole(photo, monkeypatch, height: int, width: int, rows: int) -> None:
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 300), (517, 64), (1025, 40), (130, 451)])
+@pytest.mark.parametrize("side", [32, 64, 1024])
+def test_parts_give_the_score_of_the_whole(photo, monkeypatch, height: int, width: int, side: int) -> None:
     a, b = (photo(height, width, seed) for seed in (0, 1))
     b = (0.9 * a + 0.1 * b).astype("uint8")
-    monkeypatch.setattr(codec.metrics.ssimulacra2, "BAND_ROWS", rows)
+    monkeypatch.setattr(codec.metrics.ssimulacra2, "PART_PX", side)
     pixels = [Pixels(each, grey=False) for each in (a, b)]
     x, x_hat = (to_tensor(each).double() for each in pixels)
     expected = float(score_of(raw(x_hat, prepare(x))))
