@@ -5,6 +5,7 @@ its high bytes and its low ones.
 """
 
 import io
+import math
 import sys
 import zlib
 from typing import Any, NamedTuple
@@ -14,13 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from codec.errors import ImageError
-from codec.images.headers import is_white_zero
+from codec.images.headers import is_in_planes, is_signed, is_white_zero
 from codec.images.pixels import Samples
 from codec.images.rgb_space import Levels
 from codec.images.rows import band_of, bands
 
 _SWAPPED = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
-_SAMPLE_FORMAT, _SIGNED = 339, 2  # of TIFF
+_STRIP_BEGINS, _STRIP_BYTES, _EXTRA_SAMPLES, _STRAIGHT_ALPHA = 273, 279, 338, 2  # of TIFF
 _WHOLE_WORDS = ("PNG", "TIFF")  # formats whose samples Pillow's decoders unpack from words
 _PNG_GREY_ALPHA_16 = (16, 4)  # depth and colour type
 
@@ -46,6 +47,8 @@ def deep_raster(image: ImageFile.ImageFile, data: bytes, bits: int) -> Raster | 
     """
     if image.mode[0] == "I":
         return _grey(image, bits)
+    if is_in_planes(image):
+        return _of_planes(image, data, bits)
     if image.format == "HEIF":
         return _of_heif(data, bits)
     if image.format == "PNG" and (data[24], data[25]) == _PNG_GREY_ALPHA_16:
@@ -72,6 +75,26 @@ def _both_bytes(image: ImageFile.ImageFile, data: bytes) -> NDArray[np.uint16] |
             for rows in bands(*levels.shape[:2]):
                 levels[rows] |= np.left_shift(band_of(file, rows, image.mode), shift, dtype=np.uint16)
     return levels
+
+
+def _of_planes(image: ImageFile.ImageFile, data: bytes, bits: int) -> Raster:
+    """Return the samples of an uncompressed TIFF of planes, which Pillow takes for those of 8 bits.
+
+    Raises:
+        ImageError: it is not of strips of 16-bit RGB, with straight alpha or none.
+    """
+    assert isinstance(image, TiffImagePlugin.TiffImageFile)
+    tags = image.tag_v2
+    begins, sizes = (tags.get(tag, ()) for tag in (_STRIP_BEGINS, _STRIP_BYTES))
+    shape = len(tags[258]), image.height, image.width
+    words = b"".join(data[begin : begin + size] for begin, size in zip(begins, sizes, strict=False))
+    extras = tags.get(_EXTRA_SAMPLES, ())
+    if bits != 16 or image.mode not in ("RGB", "RGBA") or len(words) != 2 * math.prod(shape) or 1 in extras:
+        raise ImageError(f"TIFF of {bits}-bit {image.mode} samples in planes, which is not read: save it interleaved")
+    planes = np.frombuffer(words, ">u2" if data[:2] == b"MM" else "<u2").reshape(shape)
+    has_alpha = extras[:1] == (_STRAIGHT_ALPHA,)
+    alpha = round_levels(planes[3].astype(np.uint16), 65_535) if has_alpha else None
+    return Raster(np.moveaxis(planes[:3], 0, -1).astype(np.uint16), 65_535, alpha)
 
 
 def _swap(tile: Any) -> Any:
@@ -117,7 +140,7 @@ def _of_heif(data: bytes, bits: int) -> Raster:
 def _grey(image: ImageFile.ImageFile, bits: int) -> Raster:
     """Return the samples of modes I and I;16; one transparent level becomes an alpha channel."""
     top = 4095 if (image.format, bits) == ("TIFF", 12) else 65_535  # other depths come spread over 16 bits already
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and _SIGNED in image.tag_v2.get(_SAMPLE_FORMAT, ()):
+    if is_signed(image):
         top = 32_767
     image.load()
     levels = np.empty((image.height, image.width), np.uint16)

@@ -220,7 +220,7 @@ def _decode(data: bytes, policy: ImagePolicy) -> Picture:
         raster = deep_raster(image, opened.data, opened.bits) if opened.bits > 8 else None
         picture = raster or _loaded(image, opened, notes)
     alpha = raster.alpha if raster else _alpha(picture, grey)
-    orientation = 1 if image.format in _UPRIGHT else exif.orientation(found.exif)
+    orientation = _orientation(image, opened.data, found.exif)
     samples, profile = coloured(
         picture,
         colour,
@@ -234,6 +234,13 @@ def _decode(data: bytes, policy: ImagePolicy) -> Picture:
         samples = _settle_alpha(samples, alpha, policy)
     pixels = Pixels(upright(samples, orientation), grey)
     return Picture(pixels, replace(found, profile=profile), dpi, makers, tuple(notes))
+
+
+def _orientation(image: ImageFile.ImageFile, data: bytes, exif_data: bytes) -> int:
+    """Return how decoded samples are to be turned, 1 to 8, as in EXIF."""
+    if image.format == "JXL" and getattr(image, "jpeg", False):  # a JPEG file, which the decoder restored as it was
+        return read_jxl_header(data).orientation
+    return 1 if image.format in _UPRIGHT else exif.orientation(exif_data)
 
 
 def _open(data: bytes, policy: ImagePolicy) -> Opened:
