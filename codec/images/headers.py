@@ -10,6 +10,7 @@ from PIL import ImageFile, TiffImagePlugin
 from codec.images.jxl_header import read_jxl_header
 
 _SUBFILE_TYPE, _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 254, 258, 262, 339  # TIFF tags
+_PLANES, _SIGNED, _BIG = 284, 2, b"+\0"  # tag, value of one, version of a BigTIFF file
 _PNG_GREY_ALPHA = 4  # PNG colour type
 SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF",
@@ -22,7 +23,7 @@ _SAMPLE_KINDS = {1: "", 2: "signed ", 3: "floating-point "}
 def describe_tiff(data: bytes) -> str | None:
     """Return what samples a TIFF file holds, as `TIFF of 3 x 32-bit floating-point RGB samples`; None if it is none."""
     try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if data[2:4] == _BIG else 8])
         file = io.BytesIO(data)
         file.seek(tags.next)
         tags.load(file)
@@ -44,6 +45,8 @@ def bits_per_sample(image: ImageFile.ImageFile, data: bytes) -> int:
         case "PNG":
             return data[24]  # in the header chunk
         case "PPM":
+            if image.mode == "F":
+                return 32
             args = image.tile[0][3]  # (raw mode, largest value), but without the value if that is 255, or 65535 in grey
             return int(args[1]).bit_length() if isinstance(args, tuple) else 16 if image.mode == "I" else 8
         case "JPEG2000":
@@ -67,6 +70,18 @@ def is_grey(image: ImageFile.ImageFile, data: bytes) -> bool:
 def is_raw_preview(image: ImageFile.ImageFile) -> bool:
     """Return whether the first picture of a TIFF is a reduced preview of others, as in a camera's raw file."""
     return isinstance(image, TiffImagePlugin.TiffImageFile) and bool(image.tag_v2.get(_SUBFILE_TYPE, 0) & 1)
+
+
+def is_signed(image: ImageFile.ImageFile) -> bool:
+    """Return whether the samples of a TIFF may be negative."""
+    return isinstance(image, TiffImagePlugin.TiffImageFile) and _SIGNED in image.tag_v2.get(_SAMPLE_FORMAT, ())
+
+
+def is_in_planes(image: ImageFile.ImageFile) -> bool:
+    """Return whether a TIFF has its channels one after the other, and uncompressed."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or len(image.getbands()) < 2:
+        return False
+    return image.tag_v2.get(_PLANES) == 2 and bool(image.tile) and image.tile[0].codec_name == "raw"
 
 
 def is_white_zero(image: ImageFile.ImageFile) -> bool:

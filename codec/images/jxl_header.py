@@ -18,12 +18,13 @@ _INTEGER_BITS, _FLOAT_BITS = ((8, 0), (10, 0), (12, 0), (1, 6)), ((32, 0), (16, 
 
 
 class JxlHeader(NamedTuple):
-    """Width and height as coded, bits per sample, and whether the file is an animation."""
+    """Width and height as coded, bits per sample, whether the file is an animation, and orientation as in EXIF."""
 
     width: int
     height: int
     bits: int
     is_animation: bool
+    orientation: int = 1
 
 
 class _Bits:
@@ -62,9 +63,9 @@ def read_jxl_header(data: bytes) -> JxlHeader:
     width, height = _size(bits)
     if bits.take(1):  # all default
         return JxlHeader(width, height, 8, False)
-    is_animation = bool(bits.take(1)) and _extra_fields(bits)
+    orientation, is_animation = _extra_fields(bits) if bits.take(1) else (1, False)
     depth = bits.choose(_FLOAT_BITS if bits.take(1) else _INTEGER_BITS)
-    return JxlHeader(width, height, depth, is_animation)
+    return JxlHeader(width, height, depth, is_animation, orientation)
 
 
 def _size(bits: _Bits) -> tuple[int, int]:
@@ -75,9 +76,9 @@ def _size(bits: _Bits) -> tuple[int, int]:
     return 8 * (bits.take(5) + 1) if is_small else bits.choose(_SIDE), height
 
 
-def _extra_fields(bits: _Bits) -> bool:
-    """Pass over orientation, intrinsic size, preview and timing; return whether there is a timing."""
-    bits.take(3)
+def _extra_fields(bits: _Bits) -> tuple[int, bool]:
+    """Return the orientation, and whether there is a timing; intrinsic size, preview and timing are passed over."""
+    orientation = 1 + bits.take(3)
     if bits.take(1):
         _size(bits)
     if bits.take(1):
@@ -86,8 +87,8 @@ def _extra_fields(bits: _Bits) -> bool:
         if not bits.take(3):
             bits.choose(sides)
     if not bits.take(1):
-        return False
+        return orientation, False
     for choices in _ANIMATION:
         bits.choose(choices)
     bits.take(1)
-    return True
+    return orientation, True

@@ -67,7 +67,7 @@ def read_metadata(image: ImageFile.ImageFile, data: bytes) -> Metadata:
         packet = png.texts(data, (_XMP_KEYWORD,)).get(_XMP_KEYWORD, "").encode()
     if image.format == "JXL":
         found = isobmff.find(data, "xml ")
-        packet = data[found.begin : found.end] if found else b""
+        packet = data[found.begin : found.end] if found else packet or b""  # that of a JPEG file inside
     return Metadata(_stripped(block or b""), packet if isinstance(packet, bytes) else b"")
 
 

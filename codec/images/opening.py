@@ -8,10 +8,18 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from codec.errors import ImageError
 from codec.images import exif, png
 from codec.images.extra_formats import check_size, enable, extra_kind
-from codec.images.headers import SIGNATURES, bits_per_sample, describe_tiff, frame_count, is_raw_preview
+from codec.images.headers import (
+    SIGNATURES,
+    bits_per_sample,
+    describe_tiff,
+    frame_count,
+    is_raw_preview,
+    is_signed,
+)
 from codec.images.jxl_header import read_jxl_header
 from codec.images.pillow_guard import FORMATS
 
+_BIG_ENDIAN_BIG = b"MM\0+"  # of TIFF
 _RAW_HINT = "a camera's raw file, of which only the preview can be read: develop it to PNG, TIFF or JPEG"
 
 
@@ -60,6 +68,8 @@ def open_picture(data: bytes, *, depth: int | None, first_frame: bool, max_megap
 def _unidentified(data: bytes, kind: str | None) -> ImageError | None:
     """Return the truth about a file that Pillow does not know, None where there is nothing more to say."""
     name = kind or next((name for mark, name in SIGNATURES.items() if data.startswith(mark)), None)
+    if data.startswith(_BIG_ENDIAN_BIG):
+        return ImageError("big-endian BigTIFF, which is not read: save it in the other byte order, or as PNG")
     if name == "TIFF" and (what := describe_tiff(data)):
         return ImageError(f"{what}, which is not read: convert it to 8- or 16-bit grey or RGB")
     if name is None:
@@ -77,6 +87,8 @@ def _check_header(opened: Opened, data: bytes, depth: int | None, first_frame: b
         raise ImageError("an animation: pass --first-frame to take the first frame")
     if frames > 1 and not first_frame:
         raise ImageError(f"{frames} frames or pages: pass --first-frame to take the first")
+    if is_signed(image) and bits <= 8:
+        raise ImageError(f"signed {bits}-bit samples: convert them to unsigned ones")
     if image.mode == "F" or bits > 16:
         raise ImageError(f"{bits}-bit samples of mode {image.mode}: convert it to 8 or 16 bits")
     if bits > 8 and depth is None:

@@ -6,7 +6,8 @@
 
 Options of `save`: `quality` (1 to 8), `iters`, `tune`, `model` (a name, or a codec), `exif`, `xmp` and `icc_profile`,
 by default that of the image. Of an image that was opened, `info` has these three, and `quality`. Files of models that
-are not installed are read after `use(codec)`. The first file loads torch and the model, which stays.
+are not installed are read after `use(codec)`. The first file loads torch and the model, which stays. `draft` changes
+nothing, and `thumbnail` decodes the whole picture: a file holds no smaller one, and each tile takes entropy coding.
 """
 
 from typing import IO, Any

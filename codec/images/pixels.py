@@ -30,7 +30,7 @@ class Pixels:
 
 def to_tensor(pixels: Pixels) -> Tensor:
     """Convert pixels to a model's input, float32 (1, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(pixels.data.transpose(2, 0, 1).copy())[None].float() / 255  # (H, W, 3) -> (1, 3, H, W)
+    return torch.from_numpy(pixels.data.transpose(2, 0, 1).copy())[None].float().div_(255)  # (H, W, 3) -> (1, 3, H, W)
 
 
 def from_tensor(x: Tensor, grey: bool) -> Pixels:

@@ -35,6 +35,7 @@ from codec.images.opening import Opened, exif_or_empty, left_out, open_picture
 from codec.images.orientation import upright
 from codec.images.pillow_guard import FORMATS, pillow_guard
 from codec.images.pixels import Pixels, Samples
+from codec.images.rows import band_of, bands
 from codec.images.stated_colour import stated_colour
 
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
@@ -219,13 +220,27 @@ def _decode(data: bytes, policy: ImagePolicy) -> Picture:
         raster = deep_raster(image, opened.data, opened.bits) if opened.bits > 8 else None
         picture = raster or _loaded(image, opened, notes)
     alpha = raster.alpha if raster else _alpha(picture, grey)
+    orientation = _orientation(image, opened.data, found.exif)
     samples, profile = coloured(
-        picture, colour, grey=grey, ignore_icc=policy.ignore_icc, keep=policy.gamut == "keep", notes=notes
+        picture,
+        colour,
+        grey=grey,
+        ignore_icc=policy.ignore_icc,
+        keep=policy.gamut == "keep",
+        orientation=orientation,
+        notes=notes,
     )
     if alpha is not None:
         samples = _settle_alpha(samples, alpha, policy)
-    turned = samples if image.format in _UPRIGHT else upright(samples, exif.orientation(found.exif))
-    return Picture(Pixels(turned, grey), replace(found, profile=profile), dpi, makers, tuple(notes))
+    pixels = Pixels(upright(samples, orientation), grey)
+    return Picture(pixels, replace(found, profile=profile), dpi, makers, tuple(notes))
+
+
+def _orientation(image: ImageFile.ImageFile, data: bytes, exif_data: bytes) -> int:
+    """Return how decoded samples are to be turned, 1 to 8, as in EXIF."""
+    if image.format == "JXL" and getattr(image, "jpeg", False):  # a JPEG file, which the decoder restored as it was
+        return read_jxl_header(data).orientation
+    return 1 if image.format in _UPRIGHT else exif.orientation(exif_data)
 
 
 def _open(data: bytes, policy: ImagePolicy) -> Opened:
@@ -265,7 +280,9 @@ def _alpha(image: Image.Image | Raster, grey: bool) -> Samples | None:
     assert isinstance(image, Image.Image)
     if not image.has_transparency_data:
         return None
-    alpha = np.array(image.convert("LA" if grey else "RGBA").getchannel("A"))
+    alpha = np.empty((image.height, image.width), np.uint8)
+    for rows in bands(*alpha.shape):
+        alpha[rows] = band_of(image, rows, "LA" if grey else "RGBA")[..., -1]
     return None if image.format == "BMP" and not alpha.any() else alpha
 
 

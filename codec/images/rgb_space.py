@@ -23,7 +23,6 @@ ADOBE: Chromaticities = (0.640, 0.330, 0.210, 0.710, 0.150, 0.060, *D65)
 ADOBE_GAMMA = 563 / 256
 SDR_WHITE_NITS, PQ_PEAK_NITS, HLG_PEAK_NITS, HLG_GAMMA = 203.0, 10_000.0, 1000.0, 1.2
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
-_BLOCK_PX = 1 << 20  # converted at a time
 _LUMINANCE = np.array([0.2627, 0.6780, 0.0593])  # of BT.2020, in which HLG is made
 _TOLERANCE = 2.0  # levels; spaces that near sRGB are sRGB written with few digits
 _CHART = np.array([0, 4, 16, 32, 64, 96, 128, 160, 192, 224, 255], np.uint8)
@@ -80,18 +79,13 @@ def is_srgb(space: RgbSpace) -> bool:
     return bool(np.abs(change).max() <= _TOLERANCE)
 
 
-def convert_to_srgb(levels: Levels, top: int, space: RgbSpace) -> Samples:
-    """Return 8-bit sRGB samples of `levels`, (H, W, 3) or grey (H, W), where `top` is the level of white.
+def converter(top: int, space: RgbSpace) -> Callable[[Levels], Samples]:
+    """Return the function that turns levels, (H, W, 3) or grey (H, W), where `top` is that of white, into 8-bit sRGB.
 
     Colours that sRGB lacks are clipped, channel by channel, as is light beyond white.
     """
     tables = [curve(np.arange(top + 1) / top) for curve in space.curves]
-    out = np.empty(levels.shape, np.uint8)
-    rows = max(1, _BLOCK_PX // max(1, levels.shape[1]))
-    for at in range(0, len(levels), rows):
-        block = levels[at : at + rows]
-        out[at : at + rows] = np.rint(_srgb_levels(_look_up(block, tables, space))).astype(np.uint8)
-    return out
+    return lambda levels: np.rint(_srgb_levels(_look_up(levels, tables, space))).astype(np.uint8)
 
 
 def _light(levels: Levels, top: int, space: RgbSpace) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
+from codec.allocator import release_memory
 from codec.bitstream.container import unpack
 from codec.coding import exact_blocks
 from codec.images.pixels import Pixels
@@ -22,6 +23,7 @@ from rdo.memory import strip_pixels
 from rdo.resuming import Store
 from rdo.tune import is_visual
 
+LARGE_PX = 1 << 22  # of a picture whose memory is given back between stages, though it takes time to get it again
 STRIP_MIN_PX = 1 << 16  # smaller strips would save no memory, given their halo
 
 
@@ -91,6 +93,8 @@ def _encode(
         tile=config.tile,
         store=store,
     )
+    if found[0].file.pixels.width * found[0].file.pixels.height > LARGE_PX:
+        release_memory()  # that the networks took, before scores take their own
     return [
         _measured(one, pixels, for_eyes=is_visual(config.tune)) for one, pixels in zip(found, pictures, strict=True)
     ]

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from codec.allocator import release_memory
 from codec.errors import ImageError
 from codec.files import write_atomically
 from codec.identity import model_id
@@ -26,7 +27,7 @@ from codec.loading import load
 from codec.metadata_boxes import add_metadata, metadata_bytes_max
 from jobs.cli import THREADS, check_device, keep_memory
 from jobs.record import SCHEMA, Record
-from jobs.running.encode_pixels import encode_pixels
+from jobs.running.encode_pixels import LARGE_PX, encode_pixels
 from jobs.running.encode_settings import EncodeConfig, encode_hash, without_effort
 from jobs.running.failures import explain
 from jobs.running.history import file_stamp
@@ -106,6 +107,8 @@ def _read(item: Item, codec: AnyCodec, config: EncodeConfig) -> _Draft:
         draft.metadata, notes = picture.kept(config.metadata), _notes(picture, config.metadata)
         draft.record = replace(draft.record, policy=needed, notes=notes or None)
         draft.pixels = picture.pixels if config.middle is None else _middle(picture.pixels, config.middle)
+        if picture.pixels.width * picture.pixels.height > LARGE_PX:
+            release_memory()  # that reading took, before the networks take their own
     except Exception as error:  # of any kind: the run continues with the other images
         draft.fail(error)
     return draft

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from codec.errors import ImageError
 from codec.images.extra_formats import develop, extra_kind
@@ -154,6 +154,19 @@ def test_jpeg_xl_metadata(jxl: Any) -> None:
     found = read_picture(data)
     assert found.pixels.width == 64, "the orientation in EXIF is not that of the codestream, which alone counts"
     assert b"Pixel 8" in found.kept("default").exif
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_inside_a_jpeg_xl_is_turned(jxl: Any, tmp_path: Path, orientation: int) -> None:
+    block = phone_exif(2, orientation)
+    Image.fromarray(PHOTO).save(tmp_path / "a.jpg", exif=b"Exif\0\0" + block, xmp=PACKET, quality=95)
+    with Image.open(tmp_path / "a.jpg") as file:
+        turned = np.asarray(ImageOps.exif_transpose(file))
+        file.save(tmp_path / "a.jxl", lossless_jpeg=True)  # which its decoder gives back as it was
+    assert read_jxl_header((tmp_path / "a.jxl").read_bytes()).orientation == orientation
+    found, plain = read_picture(tmp_path / "a.jxl"), read_picture(tmp_path / "a.jpg")
+    assert np.array_equal(found.pixels.data, turned)
+    assert found.metadata == plain.metadata and found.metadata.xmp == PACKET
 
 
 def test_jpeg_xl_of_the_reference_encoder(jxl: Any, tmp_path: Path) -> None:

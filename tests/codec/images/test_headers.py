@@ -5,6 +5,7 @@ import struct
 import zlib
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -143,3 +144,50 @@ def test_a_preview_is_no_picture() -> None:
 def test_multi_picture_jpeg_is_a_still() -> None:
     frames = [Image.new("RGB", (16, 16), colour) for colour in ((255, 0, 0), (0, 255, 0))]
     assert read_image(save(frames[0], "MPO", save_all=True, append_images=frames[1:])).data[0, 0, 0] > 250
+
+
+def planar_tiff(planes: npt.NDArray[np.uint16], order: str, extra: int | None = None) -> bytes:
+    """Return an uncompressed TIFF of one row, whose 16-bit planes (C, W) stand one after the other."""
+    count, width = planes.shape
+    tags = {256: [width], 257: [1], 258: [16] * count, 259: [1], 262: [2], 273: [0] * count, 277: [count], 278: [1]}
+    tags |= {279: [2 * width] * count, 284: [2]} | ({338: [extra]} if extra is not None else {})
+    at = after = 8 + 2 + 12 * len(tags) + 4
+    places = {}
+    for tag in (258, 273, 279):
+        places[tag], at = at, at + 4 * count
+    tags[273] = [at + 2 * width * index for index in range(count)]
+    head = struct.pack(order + "2sHIH", b"MM" if order == ">" else b"II", 42, 8, len(tags))
+    for tag, values in tags.items():
+        head += struct.pack(order + "HHI", tag, 4, len(values))
+        head += struct.pack(order + "I", places[tag] if tag in places else values[0])
+    lists = b"".join(struct.pack(order + f"{count}I", *tags[tag]) for tag in places)
+    assert len(head) + 4 == after
+    return head + b"\0\0\0\0" + lists + planes.astype(order + "u2").tobytes()
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("extra", [None, 0, 2])
+def test_deep_planes_of_tiff_are_read_exactly(order: str, extra: int | None) -> None:
+    planes = np.stack([WIDE[0], WIDE[0, ::-1], WIDE[0] // 2, WIDE[0, ::-1]])[: 3 if extra is None else 4]
+    data = planar_tiff(planes, order, extra)
+    refuses(data, "16-bit image: pass --depth 8")
+    if extra == 2:
+        refuses(data, "transparent pixels", ImagePolicy(depth=8))
+    found = read_image(data, ImagePolicy(depth=8, alpha="drop")).data
+    assert np.array_equal(found, rounded(planes[:3]).T[None]), "Pillow alone takes the words for bytes"
+
+
+def test_deep_planes_that_are_not_read_are_refused() -> None:
+    data = planar_tiff(np.stack([WIDE[0]] * 4), "<", extra=1)  # premultiplied
+    refuses(data, "16-bit RGBA samples in planes, which is not read", ImagePolicy(depth=8))
+    refuses(planar_tiff(np.stack([WIDE[0]] * 3), "<")[:-2], "in planes, which is not read", ImagePolicy(depth=8))
+
+
+def test_signed_bytes_are_refused() -> None:
+    data = tiff(np.array([0, 64, 127, -128], np.int8).tobytes(), 4, 8, sample_format=2)
+    refuses(data, "signed 8-bit samples: convert them", ImagePolicy(depth=8))
+
+
+def test_variants_that_are_not_read_are_named() -> None:
+    refuses(b"MM\0+\0\x08\0\0" + bytes(7) + b"\x10" + bytes(99), "^big-endian BigTIFF, which is not read")
+    refuses(b"Pf\n1 1\n-1.0\n" + struct.pack("<f", 0.5), "^32-bit samples of mode F: convert")
