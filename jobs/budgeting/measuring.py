@@ -11,9 +11,10 @@ from pathlib import Path
 
 from codec.interface import AnyCodec
 from jobs.pools.base import Pool, Task
-from jobs.record import Record, Score, read_records
+from jobs.record import Record, Score
 from jobs.running.encode_settings import EncodeConfig, distortion_for
 from jobs.running.history import History
+from jobs.running.record_log import FileLog, RecordLog
 from jobs.running.run import run_tasks
 from jobs.running.worklist import NOT_WRITTEN, Item
 from rdo.allocation import Measured
@@ -50,13 +51,13 @@ def measure(
         folder: output folder, which the log is kept in.
     """
     plain = [replace(config, quality=quality, lmbda=None, refine=recipe(0)) for quality in QUALITIES]
-    log = folder / POINTS
+    log = FileLog(folder / POINTS)
     history = History(log, log.exists(), codec, config.policy)
     hashes = [history.hashes_of(settings)[0] for settings in plain]
-    known = {(r.input_sha256, r.config_hash): r for r in read_records(log) if r.outcome}
+    known = {(r.input_sha256, r.config_hash): r for r in log.read() if r.outcome}
     found: dict[Item, dict[str, Record]] = {item: {} for item in items}
     for item in items if known else []:
-        sha256 = history.input_hash(Path(item.input))
+        sha256 = history.input_hash(item)
         found[item] = {key: known[sha256, key] for key in hashes if (sha256, key) in known}
     failed: dict[Item, Record] = {}
     for item, key, record in _encode_missing(found, dict(zip(hashes, plain, strict=True)), log, pool):
@@ -75,7 +76,7 @@ def minimises_score(config: EncodeConfig, codec: AnyCodec) -> bool:
 
 
 def _encode_missing(
-    found: dict[Item, dict[str, Record]], settings: dict[str, EncodeConfig], log: Path, pool: Pool
+    found: dict[Item, dict[str, Record]], settings: dict[str, EncodeConfig], log: RecordLog, pool: Pool
 ) -> Iterator[tuple[Item, str, Record]]:
     """Encode what is missing, a quality after the other; yield item, hash of the settings, and record."""
     by_input = {item.input: item for item in found}

@@ -17,9 +17,10 @@ from jobs.budgeting.measuring import Picture, measure, measured, minimises_score
 from jobs.budgeting.planning import Share, next_plans, total_bytes
 from jobs.cli import say
 from jobs.pools.base import Pool, Task
-from jobs.record import Record, append_record
+from jobs.record import Record
 from jobs.running.encode_settings import EncodeConfig
-from jobs.running.history import History, sole_writer
+from jobs.running.history import History
+from jobs.running.record_log import FileLog
 from jobs.running.run import run_tasks
 from jobs.running.worklist import Item
 from rdo.allocation import Measured
@@ -72,16 +73,16 @@ def encode_to_budget(
     Raises:
         ConfigError: the budget is too small, another run writes there, or no worker can start.
     """
-    folder, existed = results.parent, results.exists()
-    with sole_writer(results):
+    folder, log, existed = results.parent, FileLog(results), results.exists()
+    with log.writing():
         pictures, failed = measure(items, codec, config, folder=folder, pool=pool)
         for record in failed:
             say(f"{record.input}: {record.error}")
-            append_record(results, record)
+            log.append(record)
         if not pictures:
             return Outcome(failed, None, {}, {})
         share = _share(pictures, codec, config, budget)
-        history = History(results, existed, codec, config.policy)
+        history = History(log, existed, codec, config.policy)
         rounds = _Rounds(share, config, history=history, results=results, overwrite=overwrite, pool=pool)
         rounds.run()
     named = {record.input: record for record in failed} | rounds.failures | rounds.files
@@ -175,7 +176,7 @@ class _Rounds:
 
     def _encode(self, names: list[str], history: History | None) -> Iterator[Record]:
         tasks = [Task(self.item_of[name], self.decision.plans[name].config(self.config)) for name in names]
-        yield from run_tasks(tasks, history, self.results, self.pool) if tasks else ()
+        yield from run_tasks(tasks, history, FileLog(self.results), self.pool) if tasks else ()
 
     def _find_file(self, name: str) -> bool:
         """Tell whether a picture has a file, of this run or an earlier one, and take in its record."""
