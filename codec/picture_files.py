@@ -26,6 +26,7 @@ from codec.images.read import STRICT, ImagePolicy, read_image
 from codec.interface import AnyCodec
 from codec.loading import load
 from codec.metadata_boxes import metadata_of
+from codec.urls import is_url
 
 CHAIN = "::"  # between the URLs of an archive and of what is in it, as zip://a.png::s3://bucket/a.zip
 REFINERS = "rdo.refiners"  # entry points of functions that encode with refinement; `codec` itself has none
@@ -172,7 +173,7 @@ def _write(target: Place, data: bytes) -> None:
     elif CHAIN in str(target):
         with storage.open_chain(str(target), "wb") as file:
             file.write(data)
-    elif storage.is_url(name := _name(target)):
+    elif is_url(name := _name(target)):
         storage.write(name, data)
     else:
         write_atomically(Path(name), data)
@@ -184,4 +185,4 @@ def _name(place: str | os.PathLike[str]) -> str:
     Raises:
         ConfigError: its file system is not installed.
     """
-    return storage.checked(str(place)) if storage.is_url(str(place)) else str(place)
+    return storage.checked(str(place)) if is_url(str(place)) else str(place)

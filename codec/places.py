@@ -5,7 +5,7 @@ from pathlib import Path
 
 import codec.storage as storage
 from codec.files import write_atomically
-from codec.storage import is_url
+from codec.urls import is_url
 
 
 def read(name: str) -> bytes:

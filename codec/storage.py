@@ -16,15 +16,12 @@ from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 from codec.errors import ConfigError, StorageError, first_line
+from codec.urls import READ_ONLY, SSH, public, scheme_of
 
 T = TypeVar("T")
 PAUSES_S = (0.5, 2.0, 8.0)  # before each further try, besides those of the libraries; shortened at random by up to half
 STAMP_AGE_S = 2.0  # since a change, before size and time of a file without a checksum tell it from other contents
-READ_ONLY = ("http", "https")
 REPLACES_WHOLE = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")  # a put is seen whole or not at all
-SSH = ("sftp", "ssh")
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE | re.ASCII)
-_URL = re.compile(r"([a-z][\w+.-]+://)(?:([^\s/@:'\"]*)(?::[^\s/'\"]*)?(@))?([^\s?'\"]*)(\?[^\s'\"]*)?", re.IGNORECASE)
 _PERMANENT = (errno.EINVAL, errno.ENAMETOOLONG, errno.EPERM, errno.EMSGSIZE, errno.ENOSYS)
 _REFUSED = ("NoCredentialsError", "PermissionDenied", "HostKeyNotVerifiable")  # errors of libraries, by name
 
@@ -43,26 +40,6 @@ class Found(NamedTuple):
     bytes: int
     stamp: str | None
     is_folder: bool = False
-
-
-def is_url(name: str) -> bool:
-    """Return whether a name is a URL and not a path."""
-    return _SCHEME.match(name) is not None
-
-
-def scheme_of(url: str) -> str:
-    """Return the scheme of a URL, as `s3`."""
-    return _SCHEME.match(url)[1].lower()  # type: ignore[index]
-
-
-def public(text: str) -> str:
-    """Return a text without the passwords of URLs in it, and without users and queries (signatures) of web pages."""
-    return _URL.sub(_public_url, text) if "://" in text else text
-
-
-def _public_url(found: re.Match[str]) -> str:
-    scheme, user, at, place, query = (part or "" for part in found.groups())
-    return f"{scheme}{place}" if scheme.lower().startswith("http") else f"{scheme}{user}{at}{place}{query}"
 
 
 def checked(url: str, to_write: bool = False) -> str:

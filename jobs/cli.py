@@ -213,7 +213,7 @@ def say(text: str) -> None:
     """Print a line to stderr, above a progress bar, without the passwords of URLs in it."""
     from tqdm import tqdm
 
-    from codec.storage import public
+    from codec.urls import public
 
     tqdm.write(printable(public(text)), file=sys.stderr)
 

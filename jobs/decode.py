@@ -139,6 +139,7 @@ def decode_all(settings: DecodeRun) -> int:
 
     inputs, output = [checked_input(name) for name in settings.inputs], checked_output(settings.output)
     settings = replace(settings, inputs=inputs, output=output)
+    check_urls(settings)
     options = settings.options()
     pairs = output_names(settings.inputs, settings.output, options.outputs.format)
 
@@ -166,6 +167,26 @@ def decode_all(settings: DecodeRun) -> int:
     elif not (failed or damaged) and pairs[0][1] != "-":
         cli.say(f"the picture is {pairs[0][1]}")
     return cli.SOME_FAILED if failed or damaged else cli.DONE
+
+
+def check_urls(settings: DecodeRun) -> None:
+    """Check that a run asks nothing of files behind URLs that they lack.
+
+    Raises:
+        ConfigError: times are to be kept or pictures shown, or pictures would be written beside files of web pages.
+    """
+    from codec.errors import ConfigError
+    from codec.urls import READ_ONLY, is_url, public, scheme_of
+
+    urls = [name for name in settings.inputs if is_url(name)]
+    target = settings.output if settings.output and is_url(settings.output) else None
+    if settings.preserve_times and (urls or target):
+        raise ConfigError("--preserve-times: files behind URLs have no times to give or take: leave it out")
+    if settings.open and (target or (urls and not settings.output)):
+        raise ConfigError("--open: of pictures on this machine: name a folder, or a picture, with -o")
+    for url in urls:
+        if settings.output is None and scheme_of(url) in READ_ONLY:
+            raise ConfigError(f"{public(url)}: nothing can be written beside it: name a folder, or a picture, with -o")
 
 
 def output_settings(settings: DecodeRun) -> "OutputSettings":
@@ -279,12 +300,12 @@ def output_names(inputs: list[str], output: str | None, kind: str = "png") -> li
     from codec.images.outputs import FORMATS as OUTPUTS
     from codec.images.outputs import format_of
     from codec.places import joined, with_suffix
-    from codec.storage import is_url
+    from codec.urls import is_url
     from jobs.running.rdo_files import find_rdo_files
 
     found, standard, folder = find_rdo_files(inputs), inputs == ["-"], Path(output or ".")
     suffix = OUTPUTS[kind].suffixes[0]
-    is_folder = not is_url(str(folder)) and folder.is_dir()
+    is_folder = not is_url(output or "") and folder.is_dir()
     single = output == "-" or (format_of(folder) == kind and not is_folder)
     if standard and output is not None and not single:
         raise ConfigError(f"-o {output}: standard input has no name; name its picture, or - for standard output")

@@ -189,8 +189,9 @@ def settings_of(arguments: argparse.Namespace) -> EncodeRun:
 def encode(settings: EncodeRun) -> int:
     """Encode the pictures of a run; return 1 if any failed."""
     from codec.errors import ConfigError
-    from codec.storage import is_url
+    from codec.urls import is_url
     from jobs.pools.selection import load_driver_codec
+    from jobs.running.destination import check_urls, destination
     from jobs.running.encode_settings import encode_config
     from jobs.running.record_log import RESULTS
     from jobs.running.run import plan
@@ -208,8 +209,8 @@ def encode(settings: EncodeRun) -> int:
         policy=settings.policy,
         metadata=settings.metadata,
     )
-    folder, log = _destination(settings.output, items[0])
-    check_urls(settings, items, folder)
+    folder, log = destination(settings.output, items[0])
+    check_urls(items, folder, keeps_times=settings.preserve_times, has_budget=settings.budget is not None)
     if settings.budget:
         check_budget(settings.rate, codec, in_folder=log is not None)
     if settings.dry_run:
@@ -223,36 +224,6 @@ def encode(settings: EncodeRun) -> int:
     if not settings.json and not to_stdout:
         _print_summary(records, config, log.folder if log else None)
     return cli.SOME_FAILED if any(r.status == "failed" for r in records) else cli.DONE
-
-
-def _destination(output: str | None, first: "Item") -> "tuple[str, RecordLog | None]":
-    """Return the folder of the files, and the log of records in it; None where one file is written without a record."""
-    from codec.places import folder_of
-    from codec.storage import is_url
-    from jobs.running.bucket_log import BucketLog
-    from jobs.running.record_log import RESULTS, FileLog
-    from jobs.running.worklist import OUTPUT, STDIO, names_one_file
-
-    if names_one_file(output) or first.output == STDIO:
-        return folder_of(first.output), None
-    folder = output or OUTPUT
-    return folder, BucketLog(folder) if is_url(folder) else FileLog(Path(folder, RESULTS))
-
-
-def check_urls(settings: EncodeRun, items: "list[Item]", folder: str) -> None:
-    """Check what files behind URLs lack.
-
-    Raises:
-        ConfigError: their times are to be kept, or a budget's decision is to be written there.
-    """
-    from codec.errors import ConfigError
-    from codec.storage import is_url
-
-    if settings.preserve_times and (is_url(folder) or any(is_url(item.input) for item in items)):
-        raise ConfigError("--preserve-times: files behind URLs have no times of their own: leave it out")
-    if settings.budget and is_url(folder):
-        text = "a budget is measured and decided in a folder of this machine: name one, and copy it"
-        raise ConfigError(f"-o {settings.output}: {text}")
 
 
 def _encode_and_report(
@@ -342,7 +313,7 @@ def show_plan(planned: "Iterable[Planned]", policy: "ImagePolicy") -> int:
     from codec.errors import StorageError
     from codec.images.read import refusal
     from codec.places import read
-    from codec.storage import is_url
+    from codec.urls import is_url
 
     def found_wrong(item: "Item") -> str | None:
         try:

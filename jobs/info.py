@@ -106,7 +106,7 @@ def show(inputs: list[str], model: str | None, *, device: str, as_json: bool) ->
         RdoError: no files, no such model or device.
     """
     from codec.places import read
-    from codec.storage import public
+    from codec.urls import public
     from jobs.running.buckets import checked_input
     from jobs.running.failures import explain
     from jobs.running.rdo_files import codec_loader, find_rdo_files

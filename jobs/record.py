@@ -10,7 +10,7 @@ from codec.images.pixels import Pixels
 from codec.metrics.ms_ssim import ms_ssim
 from codec.metrics.psnr import mse, psnr_db
 from codec.metrics.ssimulacra2 import ssimulacra2
-from codec.storage import is_url
+from codec.urls import is_url
 from jobs import jsonl
 
 SCHEMA = "rdo-record-1"

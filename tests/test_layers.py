@@ -26,8 +26,8 @@ OWNERS = {
     "fsspec": {"codec/storage.py"},
 }
 FLOORS = (  # inside codec: each imports from its own floor and those before
-    "errors.py files.py lazy.py settings.py storage.py places.py architecture.py interface.py weight_cache.py "
-    "bitstream/container.py bitstream/tiles.py bitstream/boxes.py",
+    "errors.py files.py lazy.py settings.py urls.py storage.py places.py architecture.py interface.py "
+    "weight_cache.py bitstream/container.py bitstream/tiles.py bitstream/boxes.py",
     "images/ metrics/",
     "networks/",
     "bitstream/",

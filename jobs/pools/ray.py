@@ -20,7 +20,7 @@ from codec.errors import ConfigError, RdoError, first_line
 from codec.interface import AnyCodec
 from codec.loading import own_function
 from codec.places import exists
-from codec.storage import is_url, public
+from codec.urls import is_url, public
 from codec.zoo import COMPRESSAI, split_name
 from jobs.cli import THREADS, interrupts_kept_from_children
 from jobs.pools.base import Task

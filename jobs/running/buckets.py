@@ -10,7 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 from codec import storage
 from codec.errors import ConfigError
-from codec.storage import READ_ONLY, Found, is_url
+from codec.storage import Found
+from codec.urls import READ_ONLY, is_url, public, scheme_of
 
 
 class Named(NamedTuple):
@@ -57,10 +58,10 @@ def find_files(url: str, wanted: Callable[[str], bool], skip: str | None = None)
         ConfigError: nothing is there.
         StorageError: it cannot be listed.
     """
-    shown, here = storage.public(url), storage.find(url)
+    shown, here = public(url), storage.find(url)
     if here is None:
         raise ConfigError(f"{shown}: no such file, folder or bucket")
-    if not here.is_folder or storage.scheme_of(url) in READ_ONLY:
+    if not here.is_folder or scheme_of(url) in READ_ONLY:
         yield Named(shown, _base_name(url), here._replace(name=shown), url)
         return
     for found in storage.walk(url, skip):
@@ -79,8 +80,8 @@ def _base_name(url: str) -> str:
     Raises:
         ConfigError: it has none.
     """
-    path = unquote(urlsplit(url).path) if storage.scheme_of(url) in READ_ONLY else url
+    path = unquote(urlsplit(url).path) if scheme_of(url) in READ_ONLY else url
     name = posixpath.basename(path)
     if name in ("", ".", ".."):
-        raise ConfigError(f"{storage.public(url)}: names no file")
+        raise ConfigError(f"{public(url)}: names no file")
     return name

@@ -23,7 +23,7 @@ from codec.images.read import STRICT, ImagePolicy, Picture, read_picture
 from codec.interface import AnyCodec
 from codec.loading import load
 from codec.metadata_boxes import add_metadata, metadata_bytes_max
-from codec.storage import is_url
+from codec.urls import is_url
 from jobs.cli import THREADS, check_device, keep_memory
 from jobs.record import SCHEMA, Record
 from jobs.running.encode_pixels import encode_pixels

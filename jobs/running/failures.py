@@ -3,7 +3,7 @@
 import torch
 
 from codec.errors import RdoError, StorageError, first_line
-from codec.storage import public
+from codec.urls import public
 
 OUT_OF_MEMORY = "out of memory"
 

@@ -20,7 +20,7 @@ from codec.bitstream.container import unpack
 from codec.errors import BitstreamError, StorageError
 from codec.images.read import ImagePolicy, image_size
 from codec.interface import AnyCodec
-from codec.storage import is_url
+from codec.urls import is_url
 from jobs.record import SCHEMA, Record, canonical_place
 from jobs.running.encode_settings import EncodeConfig, encode_hash, policy_matches, without_effort
 from jobs.running.record_log import RecordLog

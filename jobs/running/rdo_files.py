@@ -10,7 +10,7 @@ from codec.identity import model_id
 from codec.images import find
 from codec.interface import AnyCodec
 from codec.loading import load
-from codec.storage import is_url
+from codec.urls import is_url
 from jobs.cli import MODEL
 from jobs.running import buckets
 from jobs.running.buckets import has_suffix

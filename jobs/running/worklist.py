@@ -9,7 +9,7 @@ from codec.errors import ConfigError
 from codec.images.find import SUFFIXES, find_images
 from codec.images.read import image_size
 from codec.places import joined
-from codec.storage import is_url
+from codec.urls import is_url
 from jobs.running.buckets import Named, find_files, has_suffix
 
 STDIO = "-"

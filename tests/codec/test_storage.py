@@ -11,13 +11,14 @@ import pytest
 
 from codec import places, storage
 from codec.errors import ConfigError, StorageError
+from codec.urls import is_url, public
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # connections that file systems keep
 
 
 @pytest.mark.parametrize("name", ["a.png", "/a/b", "a:b", "C:/a", "x://y", "-", ""])
 def test_paths_are_no_urls(name: str) -> None:
-    assert not storage.is_url(name)
+    assert not is_url(name)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_paths_are_no_urls(name: str) -> None:
     ],
 )
 def test_secrets_are_left_out(text: str, shown: str) -> None:
-    assert storage.public(text) == shown
+    assert public(text) == shown
 
 
 @pytest.mark.parametrize(

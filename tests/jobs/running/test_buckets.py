@@ -251,11 +251,19 @@ def test_a_name_given_twice_is_one_picture(store: Any, photos: str) -> None:
 
 def test_what_files_behind_urls_lack_is_said(store: Any, photos: str, rdo_encode: Any, capsys: Any) -> None:
     assert rdo_encode("--preserve-times", photos, "-o", "local") == 2
-    assert "--preserve-times: files behind URLs have no times" in capsys.readouterr().err
+    assert "--preserve-times: files behind URLs have no times to" in capsys.readouterr().err
     assert rdo_encode("--target-total", "5kB", "in", "-o", f"{store.bucket}/out") == 2
     assert "a budget is measured and decided in a folder of this machine" in capsys.readouterr().err
     assert rdo_encode("--iters", 0, "in", "-o", "https://host/out") == 2
     assert "https:// can only be read" in capsys.readouterr().err
+
+
+def test_what_decoding_cannot_do_is_said(store: Any, rdo_decode: Any, capsys: Any) -> None:
+    url, web = f"{store.bucket}/a.rdo", "https://host/a.rdo?signature=hush-hush"
+    assert [rdo_decode("--preserve-times", url, "-o", "x"), rdo_decode("--open", url), rdo_decode(web)] == [2, 2, 2]
+    said = capsys.readouterr().err
+    assert "--preserve-times: files behind" in said and "--open: of pictures on this machine" in said
+    assert "https://host/a.rdo: nothing can be written beside it" in said and "hush" not in said
 
 
 def test_a_dry_run_writes_nothing(store: Any, photos: str, rdo_encode: Any, capsys: Any) -> None:
