@@ -23,6 +23,7 @@ PAUSES_S = (0.5, 2.0, 8.0)  # before each further try, besides those of the libr
 STAMP_AGE_S = 2.0  # since a change, before size and time of a file without a checksum tell it from other contents
 REPLACES_WHOLE = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")  # a put is seen whole or not at all
 _PERMANENT = (errno.EINVAL, errno.ENAMETOOLONG, errno.EPERM, errno.EMSGSIZE, errno.ENOSYS)
+_STATUS_OF_HASTE = (408, 429)  # of HTTP: too slow or too often, which passes
 _REFUSED = ("NoCredentialsError", "PermissionDenied", "HostKeyNotVerifiable")  # errors of libraries, by name
 
 
@@ -48,16 +49,18 @@ def checked(url: str, to_write: bool = False) -> str:
     Raises:
         ConfigError: it holds a password, its file system is unknown or not installed, or cannot be written.
     """
-    scheme, shown = scheme_of(url), public(url)
+    scheme, shown, rest = scheme_of(url), public(url), url.partition("://")[2]
     if scheme == "file":
-        return url[len("file://") :]
-    if re.match(r"[^/]*@" if scheme in READ_ONLY else r"[^/]*:[^/]*@", url.partition("://")[2]):
+        return rest
+    if not rest.strip("/"):
+        raise ConfigError(f"{shown}: names no bucket and no host: write {scheme}://NAME/FOLDER")
+    if re.match(r"[^/]*@" if scheme in READ_ONLY else r"[^/]*:[^/]*@", rest):
         mend = f"use a key, or set FSSPEC_{scheme.upper()}_PASSWORD" if scheme in SSH else "leave it out"
         raise ConfigError(f"{shown}: a password in a URL can be seen by others: {mend}")
     if to_write and scheme in READ_ONLY:
         raise ConfigError(f"{shown}: {scheme}:// can only be read: name a folder, or a bucket")
     _file_system_class(scheme, shown)
-    return url.rstrip("/") if scheme not in READ_ONLY else url
+    return f"{scheme}://{rest if scheme in READ_ONLY else rest.rstrip('/')}"
 
 
 def find(url: str) -> Found | None:
@@ -87,8 +90,12 @@ def walk(folder: str, skip: str | None = None, hidden: bool = False) -> Iterator
     waiting = [folder]
     while waiting:
         here = waiting.pop()
-        for each in _tried(here, lambda fs, path: _children(here, fs.ls(path, detail=True), path)):  # noqa: B023
-            name = each.name[len(here) + 1 :]
+        path, infos = _tried(here, lambda fs, path: (path, fs.ls(path, detail=True)))
+        infos.reverse()
+        while infos:  # a store's words on a key take a kilobyte, so each is let go of
+            info = infos.pop()
+            name = str(info["name"]).rstrip("/")[len(path.rstrip("/")) + 1 :]
+            each = _found(f"{here}/{name}", info)
             if (name.startswith(".") and not hidden) or each.name == skip or name in ("", ".", ".."):
                 continue
             if each.is_folder:
@@ -152,13 +159,6 @@ def _put(fs: Any, path: str, data: bytes, scheme: str) -> str | None:
             fs.rm_file(temporary)
         raise
     return _stamp(len(data), fs.info(path))
-
-
-def _children(folder: str, infos: list[dict[str, Any]], path: str) -> list[Found]:
-    """Return the entries of a folder's listing under their URLs."""
-    names = [(info, str(info["name"]).rstrip("/")) for info in infos]
-    start = len(path.rstrip("/")) + 1
-    return [_found(f"{folder}/{name[start:]}", info) for info, name in names]
 
 
 def _found(url: str, info: Mapping[str, Any]) -> Found:
@@ -235,8 +235,16 @@ def _is_permanent(error: Exception) -> bool:
     """Return whether another try would fail alike."""
     if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)):
         return True
-    named = any(each.__name__ in _REFUSED for each in type(error).__mro__)
-    return named or isinstance(error, (ValueError, TypeError)) or getattr(error, "errno", None) in _PERMANENT
+    if any(each.__name__ in _REFUSED for each in type(error).__mro__) or isinstance(error, (ValueError, TypeError)):
+        return True
+    status = _status(error)
+    return getattr(error, "errno", None) in _PERMANENT or (400 <= status < 500 and status not in _STATUS_OF_HASTE)
+
+
+def _status(error: Exception) -> int:
+    """Return the status of HTTP that an error is of, 0 where it is of none."""
+    found = (getattr(error, name, 0) for name in ("status", "code", "status_code"))
+    return next((status for status in found if isinstance(status, int) and status), 0)
 
 
 def _explained(url: str, error: Exception, tries: int) -> StorageError:
@@ -246,11 +254,12 @@ def _explained(url: str, error: Exception, tries: int) -> StorageError:
     if isinstance(error, FileNotFoundError):
         bucket = f" ({said})" if "bucket" in said.lower() and " " in said else ""
         return StorageError(public(url), f"no such file or folder{bucket}: check the name", is_missing=True)
-    if isinstance(error, PermissionError) or names & {"PermissionDenied", "NoCredentialsError"}:
+    status, denied = _status(error), {"PermissionDenied", "NoCredentialsError"}
+    if isinstance(error, PermissionError) or names & denied or status in (401, 403):
         text = f"access denied ({said}): check the credentials of the environment, and what they may do"
     elif "HostKeyNotVerifiable" in names:
         text = f"the host is not known ({said}): connect once with ssh, which keeps its key in ~/.ssh/known_hosts"
-    elif getattr(error, "errno", None) == errno.EBUSY:
+    elif getattr(error, "errno", None) == errno.EBUSY or status in (429, 503):
         text = f"the store is too busy ({said}), {tries} tries: run again later, or with fewer workers"
     else:
         after = f", {tries} tries" if tries > 1 else ""

@@ -47,6 +47,8 @@ def test_secrets_are_left_out(text: str, shown: str) -> None:
         ("sftp://me:secret@host/a", "sftp://me@host/a: a password in a URL .* set FSSPEC_SFTP_PASSWORD"),
         ("https://me:secret@host/a.png", "https://host/a.png: a password in a URL"),
         ("https://secret@host/a.png", "https://host/a.png: a password in a URL"),
+        ("s3://", "s3://: names no bucket"),
+        ("s3:///", "s3:///: names no bucket"),
         ("nothing://a/b", "nothing:// is not known: write s3://"),
         ("https://host/out", "https://host/out: https:// can only be read"),
     ],
@@ -76,6 +78,40 @@ def put(store: Any, key: str) -> None:
 
 def test_a_file_url_is_a_path() -> None:
     assert storage.checked("file:///a/b.png") == "/a/b.png"
+
+
+def test_a_url_has_one_spelling() -> None:
+    assert storage.checked("MEMORY://a/b//") == "memory://a/b"
+    assert storage.checked("https://host/a/?b=c/") == "https://host/a/?b=c/"
+
+
+class Answer(Exception):
+    def __init__(self, status: int) -> None:
+        super().__init__(f"{status}, url='https://host/a?sig=secret'")
+        self.status = status
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "tries"),
+    [
+        (403, "access denied", 1),
+        (410, "Answer ", 1),
+        (429, "too busy", 4),
+        (503, "too busy", 4),
+        (500, "Answer .*, 4 tries: check", 4),
+    ],
+)
+def test_what_a_web_page_answers_is_named(status: int, text: str, tries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = list[str]()
+
+    def answer(fs: Any, path: str) -> bytes:
+        calls.append(path)
+        raise Answer(status)
+
+    monkeypatch.setattr(storage, "PAUSES_S", (0, 0, 0))
+    with pytest.raises(StorageError, match=text) as caught:
+        storage._tried("memory://a", answer)
+    assert len(calls) == tries and "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["a.png", "deep/er/a.png", "a?b#c%20 d*[é].png", "12:30@noon.png"])
