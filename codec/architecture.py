@@ -113,13 +113,11 @@ class ModelConfig:
         return self.latent // self.segments
 
 
-def trained_for(config: ModelConfig, distortion: Metric) -> ModelConfig:
-    """Return `config` for weights trained for `distortion`, its name ending in -ms-ssim if that is MS-SSIM."""
-    if distortion == config.distortion:
-        return config
-    suffix = "-ms-ssim"
-    name = config.name.removesuffix(suffix) + (suffix if distortion == "ms_ssim" else "")
-    return replace(config, name=name, distortion=distortion)
+def trained_for(config: ModelConfig, distortion: Metric, *, for_eyes: bool = False) -> ModelConfig:
+    """Return `config` for weights trained for a distortion, which ends their name: -ms-ssim, or -visual for the eye."""
+    name = config.name.removesuffix("-ms-ssim").removesuffix("-visual")
+    suffix = "-visual" if for_eyes else "-ms-ssim" if distortion == "ms_ssim" else ""
+    return replace(config, name=name + suffix, distortion=distortion)
 
 
 def latent_shapes(config: ModelConfig, width: int, height: int, images: int = 1) -> tuple[Shape, Shape]:

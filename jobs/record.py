@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from codec.images.pixels import Pixels
+from codec.metrics.butteraugli import butteraugli
 from codec.metrics.ms_ssim import ms_ssim
 from codec.metrics.psnr import mse, psnr_db
 from codec.metrics.ssimulacra2 import ssimulacra2
@@ -34,6 +35,8 @@ class Score:
         ssimulacra2: at most 100; None where a side is below 8 pixels, and in records of earlier releases.
         cost: bpp + lmbda * distortion, by the distortion that was optimised: mse on 0..255, the MS-SSIM of
             `codec.metrics.distortion`, or a mixture.
+        butteraugli: 3-norm of Butteraugli's distances, 0 for identical images, about 1 where flaws begin to show; None
+            where a side is below 8 pixels, and where it was not asked for.
     """
 
     bytes: int
@@ -42,6 +45,7 @@ class Score:
     ms_ssim: float | None
     ssimulacra2: float | None
     cost: float
+    butteraugli: float | None = None
 
 
 @dataclass(frozen=True)
@@ -168,9 +172,21 @@ def canonical_place(name: str, cwd: str = "") -> str:
 
 
 def score(
-    original: Pixels, decoded: Pixels, size_bytes: int, *, lmbda: float, distortion: float | None = None
+    original: Pixels,
+    decoded: Pixels,
+    size_bytes: int,
+    *,
+    lmbda: float,
+    distortion: float | None = None,
+    with_butteraugli: bool = False,
 ) -> Score:
-    """Return the measurements of a file of `size_bytes`; `distortion` None counts the mse in its cost."""
+    """Return the measurements of a file of `size_bytes`.
+
+    Args:
+        lmbda: weight of the distortion in the cost.
+        distortion: of the decoded picture; None counts the mse.
+        with_butteraugli: whether to take that as well, which costs more time than plain encoding.
+    """
     bpp = 8 * size_bytes / (original.width * original.height)
     cost = bpp + lmbda * (mse(original, decoded) if distortion is None else distortion)
     return Score(
@@ -180,6 +196,7 @@ def score(
         ms_ssim=ms_ssim(original, decoded),
         ssimulacra2=ssimulacra2(original, decoded),
         cost=cost,
+        butteraugli=butteraugli(original, decoded) if with_butteraugli else None,
     )
 
 

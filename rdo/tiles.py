@@ -21,9 +21,10 @@ from codec.coding import coding_arithmetic
 from codec.images.pixels import Pixels, pad, to_tensor
 from codec.interface import AnyCodec, Latents, Priced, rate
 from codec.metrics.distortion import image_distortion
+from codec.metrics.visual import VisualErrors, VisualReference
 from codec.tiling import cut, pixels_of, plain_latents_of, tile_latents
 from rdo.config import RefineConfig
-from rdo.distortion import Distortion, VisualErrors, VisualReference
+from rdo.distortion import Distortion
 from rdo.memory import within_memory
 from rdo.objective import Best, Cost, Problem, priced
 from rdo.refinement import Progress, improved

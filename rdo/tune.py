@@ -56,7 +56,12 @@ def tune_of(name: str | None, codec: Refinable) -> Tune:
 
 def presets_of(name: str | None) -> str:
     """Return the prefix of the names of a tuning's presets in configs/refine."""
-    return "visual-" if name is not None and name.partition(":")[0] == "visual" else ""
+    return "visual-" if is_visual(name) else ""
+
+
+def is_visual(name: str | None) -> bool:
+    """Tell whether a tuning is for the eye."""
+    return name is not None and name.partition(":")[0] == "visual"
 
 
 def _share(name: str, text: str) -> float:

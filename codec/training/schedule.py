@@ -7,11 +7,12 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from codec.architecture import MS_SSIM_SIDE_MIN, QUALITY_FIRST, QUALITY_LAST, STRIDE, Metric
+from codec.architecture import LINEAR_PROFILE, MS_SSIM_SIDE_MIN, QUALITY_FIRST, QUALITY_LAST, STRIDE, Metric
 from codec.config_files import config_file
 from codec.errors import ConfigError
 from codec.settings import build, load_yaml
-from codec.training.loss import Rounding
+
+Rounding = Literal["noise", "hard"]
 
 SEEDS = 1 << 16  # number of seeds; with step and rank they fill the 64 bits of a generator's seed
 
@@ -24,6 +25,8 @@ class Phase:
         share: length, relative to the other phases.
         crop, batch: side of a crop in pixels and crops a step; None takes those of `TrainConfig`.
         distortion: metric traded against the rate, `mse` or `ms_ssim`; recorded in the published weights.
+        visual_share: share 0..1 of the error to the eye (`codec.metrics.visual`) in a distortion that is else the mse.
+        gain_profile: quantisation steps that are trained with (`codec.gain_profiles`), 0 the model's own.
         rounding: latents that the rate is estimated of: with `noise`, or `hard`, rounded (straight-through).
         lr_scale: factor on all learning rates.
         context: whether the context model takes part; without it the rate of y is that of the hyperprior alone.
@@ -34,6 +37,8 @@ class Phase:
     crop: int | None = None
     batch: int | None = None
     distortion: Metric = "mse"
+    visual_share: float = 0.0
+    gain_profile: int = 0
     rounding: Rounding = "noise"
     lr_scale: float = 1.0
     context: bool = True
@@ -181,5 +186,9 @@ def _check_phase(phase: Phase) -> None:
         raise ValueError(f"crop {crop} is no multiple of {STRIDE}")
     if batch < 1 or min(phase.share, phase.lr_scale) <= 0:
         raise ValueError("batch, share and lr_scale must be positive")
+    if not 0 <= phase.visual_share <= 1 or (phase.visual_share and phase.distortion != "mse"):
+        raise ValueError(f"visual_share {phase.visual_share:g}: a share of 0..1, in a phase whose distortion is mse")
+    if not 0 <= phase.gain_profile < LINEAR_PROFILE:
+        raise ValueError(f"gain_profile {phase.gain_profile} must lie in 0..{LINEAR_PROFILE - 1}")
     if phase.distortion == "ms_ssim" and crop < MS_SSIM_SIDE_MIN:
         raise ValueError(f"crop {crop}: MS-SSIM needs at least {MS_SSIM_SIDE_MIN} pixels: take 192 or more")

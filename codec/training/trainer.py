@@ -150,7 +150,7 @@ class Trainer:
         means = torch.zeros(len(Loss._fields), device=self.device)
         for part in micro_batches:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-                loss: Loss = self.objective(part, phase.distortion, phase.rounding, phase.context, self.config.cost_max)
+                loss: Loss = self.objective(part, phase, self.config.cost_max)
             (loss.weighted * (len(part.x) / crops)).backward()
             means += torch.stack([value.detach() for value in loss]) * (len(part.x) / crops)
         return Loss(*means)
@@ -190,7 +190,8 @@ class Trainer:
 
     def averaged_codec(self) -> Codec:
         """Return a frozen copy of the codec with averaged weights, named for the distortion of the current phase."""
-        codec = Codec(trained_for(self.codec.config, self.phase.distortion)).to(self.device)
+        own = trained_for(self.codec.config, self.phase.distortion, for_eyes=self.phase.visual_share > 0)
+        codec = Codec(own).to(self.device)
         codec.load_state_dict(self.average)
         return codec.eval().requires_grad_(False)
 

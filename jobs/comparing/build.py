@@ -39,9 +39,9 @@ def build_report(
         settings: the command and the refinement's settings, as text.
     """
     by_effort = group_by_effort(records)
-    main = by_effort[-1] if by_effort else []
+    main = _refined(by_effort[-1]) if by_effort else []
     first = main[0] if main else None
-    series = series_of(main, classical)
+    series = series_of(main, classical, plain=[*records, *main])
     images = complete_images(*series.values()) if series else []
     peers = {metric.name: best_ladders(series, metric) for metric in METRICS if _is_measured(series, metric)}
     best = {name: found.best for name, found in peers.items()}
@@ -71,6 +71,11 @@ def build_report(
         versions=_versions(),
         best={name: {codec: s.codec for codec, s in found.items()} for name, found in best.items()},
     )
+
+
+def _refined(records: list[Record]) -> list[Record]:
+    """Leave out qualities that were encoded plainly alone, for the plain curve, where others were refined."""
+    return [record for record in records if record.iters_asked or record.measured.iters] or records
 
 
 def _is_measured(series: dict[str, Series], metric: Metric) -> bool:
@@ -107,8 +112,12 @@ def _curve(series: Series, images: list[str]) -> CodecCurve:
         ms_ssim=[] if means is None else means.ms_ssim,
         ms_ssim_db=[] if means is None else means.ms_ssim_db,
         ssimulacra2=[] if means is None else means.ssimulacra2,
+        butteraugli_db=[] if means is None else means.butteraugli_db,
         points={
-            image: [(p.bpp, p.psnr_db, p.ms_ssim, p.seconds, p.bytes, p.ssimulacra2) if p else None for p in row]
+            image: [
+                (p.bpp, p.psnr_db, p.ms_ssim, p.seconds, p.bytes, p.ssimulacra2, p.butteraugli) if p else None
+                for p in row
+            ]
             for image, row in series.points.items()
         },
         family=codec_of(series.codec),

@@ -41,6 +41,7 @@ class ClassicalRecord:
     ssimulacra2: float | None = None
     seconds: float | None = None
     error: str | None = None
+    butteraugli: float | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -55,6 +56,7 @@ def encode_ladders(
     pixels_sha256: str,
     ladders: list[str],
     done: dict[tuple[str, str, str], ClassicalRecord],
+    with_butteraugli: bool = False,
 ) -> Iterator[ClassicalRecord]:
     """Encode one picture at every setting of every named ladder, on all cores.
 
@@ -72,12 +74,12 @@ def encode_ladders(
     torch.set_num_threads(1)  # many settings at once share the cores better than many threads for each
     try:
         with ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield from pool.map(lambda task: encode_setting(task, pixels), missing)
+            yield from pool.map(lambda task: encode_setting(task, pixels, with_butteraugli=with_butteraugli), missing)
     finally:
         torch.set_num_threads(threads)
 
 
-def encode_setting(task: ClassicalRecord, pixels: Pixels) -> ClassicalRecord:
+def encode_setting(task: ClassicalRecord, pixels: Pixels, *, with_butteraugli: bool = False) -> ClassicalRecord:
     """Encode, decode and measure one setting; return a record of the failure where the codec fails."""
     ladder = LADDERS[task.codec]
     value = int(task.setting.rpartition(" ")[2])
@@ -85,7 +87,8 @@ def encode_setting(task: ClassicalRecord, pixels: Pixels) -> ClassicalRecord:
         begin = time.monotonic()
         data = encode(ladder, pixels, value)
         seconds = time.monotonic() - begin
-        measured = score(pixels, read_as(data, ladder.kind), len(data), lmbda=0.0)
+        decoded = read_as(data, ladder.kind)
+        measured = score(pixels, decoded, len(data), lmbda=0.0, with_butteraugli=with_butteraugli)
     except Exception as error:  # a codec that fails on one picture does not stop the run
         return replace(task, error=explain(error))
     return replace(
@@ -96,6 +99,7 @@ def encode_setting(task: ClassicalRecord, pixels: Pixels) -> ClassicalRecord:
         ms_ssim=measured.ms_ssim,
         ssimulacra2=measured.ssimulacra2,
         seconds=seconds,
+        butteraugli=measured.butteraugli,
     )
 
 

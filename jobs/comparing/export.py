@@ -5,13 +5,13 @@ import io
 
 from jobs.cli import printable
 from jobs.comparing.comparison import Comparison, Published
-from jobs.comparing.metrics import METRICS, MS_SSIM, PSNR, Metric
+from jobs.comparing.metrics import METRICS, PSNR, SCALES, Metric
 from jobs.comparing.points import PLAIN, REFINED
 from jobs.comparing.report import Report
 from jobs.comparing.savings import Saving
 from rdo.rd_curves import Interval
 
-COLUMNS = ("image", "codec", "setting", "bytes", "bpp", "psnr_db", "ms_ssim", "ssimulacra2", "seconds")
+COLUMNS = ("image", "codec", "setting", "bytes", "bpp", "psnr_db", "ms_ssim", "ssimulacra2", "butteraugli", "seconds")
 
 
 def as_csv(report: Report) -> str:
@@ -23,8 +23,8 @@ def as_csv(report: Report) -> str:
         for image, row in sorted(curve.points.items()):
             for setting, point in zip(curve.settings, row, strict=True):
                 if point is not None:
-                    bpp, psnr_db, ms_ssim, seconds, size, ssimulacra2 = point
-                    scores = psnr_db, ms_ssim, ssimulacra2
+                    bpp, psnr_db, ms_ssim, seconds, size, *visual = point
+                    scores = psnr_db, ms_ssim, *visual
                     writer.writerow((_cell(image), curve.codec, setting, size, bpp, *scores, seconds))
     return text.getvalue()
 
@@ -64,7 +64,7 @@ def _bd_rates(report: Report, metric: Metric) -> str:
         "picture's own and its wins, ties and losses. The shared range is given in its unit and as part of the "
         "narrower curve's own. A codec with several tunings or efforts is shown with the best on this metric."
     )
-    scale = ", as -10 log10(1 - MS-SSIM)" if metric == MS_SSIM else ""
+    scale = f", as {SCALES[metric.name]}" if metric.name in SCALES else ""
     lines = [
         f"BD-rate on {metric.title}{scale}, negative is smaller at equal {metric.title}"
         + (explained if metric == PSNR else "."),
@@ -133,7 +133,8 @@ def _qualities_on(report: Report, metric: Metric) -> str:
     others = report.best.get(metric.name, {})
     lines = [
         f"Refined against plain on {metric.title}: its change, and bits saved at equal {metric.title} (over so many "
-        "pictures)" + ("; then bits against other codecs." if others else "."),
+        "pictures) with a 95 % interval"
+        + ("; then bits against other codecs, with the picture of most." if others else "."),
         "",
         f"| quality | {metric.title} | saved at equal {metric.title} |"
         + "".join(f" {ladder} |" for ladder in others.values()),
@@ -143,13 +144,20 @@ def _qualities_on(report: Report, metric: Metric) -> str:
         change, saving = q.change[metric.name], q.saved[metric.name]
         moved = "-" if change is None else f"{change:+z.2f} {metric.unit}"
         saved = "-" if saving.saving_percent is None else f"{saving.saving_percent:.2f} % ({saving.images})"
+        saved += "" if saving.interval is None else f", {_interval(saving.interval)}"
         cells = "".join(f" {_against(q.against_on[metric.name][codec])} |" for codec in others)
         lines.append(f"| {q.quality:g} | {moved} | {saved} |{cells}")
     return "\n".join(lines)
 
 
 def _against(saving: Saving) -> str:
-    return "-" if saving.saving_percent is None else f"{percent(-saving.saving_percent)} ({saving.images})"
+    """Format the bits against another codec: mean over so many pictures, interval, and the worst picture."""
+    if saving.saving_percent is None or saving.least_percent is None:
+        return "-"
+    mean = f"{percent(-saving.saving_percent)} ({saving.images})"
+    if saving.interval is None:
+        return mean
+    return f"{mean}, {-saving.interval.high:.1f} to {-saving.interval.low:.1f}, most {percent(-saving.least_percent)}"
 
 
 def _interval(interval: Interval | None) -> str:

@@ -54,6 +54,7 @@ def _scores(score: Score | None) -> str:
         ("PSNR {:.2f} dB", score.psnr_db),
         ("MS-SSIM {:.4f}", score.ms_ssim),
         ("SSIMULACRA 2 {:.1f}", score.ssimulacra2),
+        ("Butteraugli {:.2f}", score.butteraugli),
     )
     return "".join(f", {text.format(value)}" for text, value in known if value is not None)
 

@@ -33,6 +33,7 @@ from jobs.running.record_log import RESULTS, FileLog
 from jobs.running.run import run
 from jobs.running.worklist import build_worklist
 from rdo.config import RefineConfig
+from rdo.tune import is_visual
 
 CLASSICAL, BIT_SPLITS, VIEWS = "classical.jsonl", "details.jsonl", "look"
 
@@ -119,6 +120,7 @@ def encode_classical(records: list[Record], names: list[str], policy: ImagePolic
     """Encode every picture of the records with the named ladders, but for the points that the file `path` holds."""
     pictures = {r.input: r for r in records if r.outcome}
     done = {r.key: r for r in classical.read_points(path) if not r.error}
+    for_eyes = any(is_visual(r.tune) for r in pictures.values())
     total = len(pictures) * sum(len(LADDERS[name].values) for name in names)
     points, notes = [], []
     with tqdm(total=total, desc="classical codecs", disable=not shows_bars(), file=sys.stderr, leave=False) as bar:
@@ -129,15 +131,25 @@ def encode_classical(records: list[Record], names: list[str], policy: ImagePolic
                 notes.append(f"Classical codecs did not get {record.input}: {explain(error)}.")
                 continue
             small = min(pixels.width, pixels.height) < SIDE_MIN
-            known = {k: p for k, p in done.items() if small or p.ssimulacra2 is not None}  # not of earlier releases
+            known = {k: p for k, p in done.items() if small or _is_complete(p, for_eyes=for_eyes)}
             for point in classical.encode_ladders(
-                name=record.input, pixels=pixels, pixels_sha256=pixels_hash(pixels), ladders=names, done=known
+                name=record.input,
+                pixels=pixels,
+                pixels_sha256=pixels_hash(pixels),
+                ladders=names,
+                done=known,
+                with_butteraugli=for_eyes,
             ):
                 if point.key not in known:
                     classical.append_point(path, point)
                 points.append(point)
                 bar.update()
     return ClassicalPoints(points, notes)
+
+
+def _is_complete(point: ClassicalRecord, *, for_eyes: bool) -> bool:
+    """Tell whether a point has all metrics, unlike those of earlier releases and of runs not tuned for eyes."""
+    return point.ssimulacra2 is not None and (point.butteraugli is not None or not for_eyes)
 
 
 def known_classical(records: list[Record], policy: ImagePolicy, path: Path) -> list[ClassicalRecord]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from codec.errors import ConfigError
 from jobs.comparing.classical import ClassicalRecord
 from jobs.comparing.ladders import LADDERS
-from jobs.comparing.metrics import MS_SSIM, PSNR, Metric
+from jobs.comparing.metrics import BUTTERAUGLI, MS_SSIM, PSNR, Metric
 from jobs.record import Record, Score, read_records
 from jobs.running.record_log import RESULTS
 
@@ -41,6 +41,7 @@ class Point:
     ms_ssim: float | None
     ssimulacra2: float | None
     seconds: float | None
+    butteraugli: float | None = None
 
 
 class Curve(NamedTuple):
@@ -65,6 +66,7 @@ class Means(NamedTuple):
     ms_ssim: list[float | None]
     ms_ssim_db: list[float | None]
     ssimulacra2: list[float | None]
+    butteraugli_db: list[float | None]
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Series:
             ms_ssim_db=[_mean_of_all([p and MS_SSIM.of(p) for p in column]) for column in columns],
             ms_ssim=[_mean_of_all([p and p.ms_ssim for p in column]) for column in columns],
             ssimulacra2=[_mean_of_all([p and p.ssimulacra2 for p in column]) for column in columns],
+            butteraugli_db=[_mean_of_all([p and BUTTERAUGLI.of(p) for p in column]) for column in columns],
         )
 
 
@@ -178,14 +181,22 @@ def group_by_effort(records: list[Record]) -> list[list[Record]]:
     return [ranks[distance] for distance in sorted(ranks, reverse=True)]
 
 
-def series_of(records: list[Record], classical: list[ClassicalRecord]) -> dict[str, Series]:
-    """Return codec -> curves: plain and refined first, then classical codecs in the order of LADDERS."""
-    points = [p for record in records for p in _record_points(record)]
+def series_of(
+    records: list[Record], classical: list[ClassicalRecord], plain: list[Record] | None = None
+) -> dict[str, Series]:
+    """Return codec -> curves: plain and refined first, then classical codecs in the order of LADDERS.
+
+    Plain encoding is that of the records `plain`, which may be of more qualities; None takes that of `records`.
+    """
+    plain = records if plain is None else plain
+    points = [p for record in plain for p in _record_points(record) if p.codec == PLAIN]
+    points += [p for record in records for p in _record_points(record) if p.codec == REFINED]
     points += [_classical_point(c) for c in classical if c.bytes is not None]
     order = {name: index for index, name in enumerate((PLAIN, REFINED, *LADDERS))}
     settings: dict[str, dict[str, None]] = defaultdict(dict)
-    for record in sorted((r for r in records if r.outcome), key=lambda r: r.quality or 0):
-        settings[PLAIN][_quality(record)] = settings[REFINED][_quality(record)] = None
+    for codec, own in ((PLAIN, plain), (REFINED, records)):
+        for record in sorted((r for r in own if r.outcome), key=lambda r: r.quality or 0):
+            settings[codec][_quality(record)] = None
     for c in classical:
         if c.bytes is not None:
             settings[c.codec][c.setting] = None
@@ -219,6 +230,7 @@ def _record_points(record: Record) -> list[Point]:
             ms_ssim=found.ms_ssim,
             ssimulacra2=found.ssimulacra2,
             seconds=seconds,
+            butteraugli=found.butteraugli,
         )
 
     if record.outcome is None:
@@ -242,4 +254,5 @@ def _classical_point(c: ClassicalRecord) -> Point:
         ms_ssim=c.ms_ssim,
         ssimulacra2=c.ssimulacra2,
         seconds=c.seconds,
+        butteraugli=c.butteraugli,
     )

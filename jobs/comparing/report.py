@@ -15,12 +15,16 @@ from jobs.comparing.savings import AtQuality
 SCHEMA = "rdo-report-1"
 
 
+CurvePoint = tuple[float, float | None, float | None, float | None, int, float | None, float | None]
+
+
 @dataclass(frozen=True)
 class CodecCurve:
     """Averaged curve of one codec, over the pictures that every codec encoded at every setting, and each picture's own.
 
     `family` is the codec of a ladder named `codec`, `ms_ssim_db` the mean over pictures of -10 log10(1 - MS-SSIM);
-    `points` holds (bpp, psnr_db, ms_ssim, seconds, bytes, ssimulacra2) of each setting, or None.
+    `butteraugli_db` that of -20 log10(3-norm);
+    `points` holds (bpp, psnr_db, ms_ssim, seconds, bytes, ssimulacra2, butteraugli) of each setting, or None.
     """
 
     codec: str
@@ -30,7 +34,8 @@ class CodecCurve:
     ms_ssim: list[float | None]
     ms_ssim_db: list[float | None]
     ssimulacra2: list[float | None]
-    points: dict[str, list[tuple[float, float | None, float | None, float | None, int, float | None] | None]]
+    butteraugli_db: list[float | None]
+    points: dict[str, list[CurvePoint | None]]
     family: str
 
 

@@ -55,6 +55,7 @@ class Layer:
     psnr_db: float | None = None
     ms_ssim: float | None = None
     ssimulacra2: float | None = None
+    butteraugli: float | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,9 @@ def make_view(record: Record, codec: AnyCodec, policy: ImagePolicy) -> View:
     equal_quality = quality_at_bits(
         codec, original, plain_bits * outcome.refined.bytes / outcome.plain.bytes, known=(quality, plain_bits)
     )
-    equal, equal_score = _encode_plainly(codec, original, equal_quality)
+    equal, equal_score = _encode_plainly(
+        codec, original, equal_quality, for_eyes=outcome.refined.butteraugli is not None
+    )
     rows, columns = _shown(original.height), _shown(original.width)
     shown = {
         name: Pixels(np.ascontiguousarray(pixels.data[rows, columns]), pixels.grey)
@@ -172,14 +175,14 @@ def read_view(path: Path) -> View | None:
         return None
 
 
-def _encode_plainly(codec: AnyCodec, original: Pixels, quality: float) -> tuple[Pixels, Score]:
+def _encode_plainly(codec: AnyCodec, original: Pixels, quality: float, *, for_eyes: bool) -> tuple[Pixels, Score]:
     """Encode without refinement; return the decoded picture and its score, whose cost is the rate alone."""
     latents = plain_latents(codec, original, quality)
     decoded = _decode(codec, latents, quality, original)
     size_bytes = len(
         write(codec, latents, width=original.width, height=original.height, quality=quality, grey=original.grey)
     )
-    return decoded, score(original, decoded, size_bytes, lmbda=0.0)
+    return decoded, score(original, decoded, size_bytes, lmbda=0.0, with_butteraugli=for_eyes)
 
 
 def _decode(codec: AnyCodec, latents: Latents, quality: float, original: Pixels) -> Pixels:
@@ -205,6 +208,7 @@ def _file_layer(name: str, title: str, pixels: Pixels, found: Score) -> Layer:
         psnr_db=found.psnr_db,
         ms_ssim=found.ms_ssim,
         ssimulacra2=found.ssimulacra2,
+        butteraugli=found.butteraugli,
     )
 
 

@@ -18,6 +18,7 @@ from jobs.running.failures import is_out_of_memory
 from rdo.encoding import EncodedPicture, encode_pictures
 from rdo.memory import strip_pixels
 from rdo.resuming import Store
+from rdo.tune import is_visual
 
 STRIP_MIN_PX = 1 << 16  # smaller strips would save no memory, given their halo
 
@@ -87,13 +88,22 @@ def _encode(
         tile=config.tile,
         store=store,
     )
-    return [_measured(one, pixels) for one, pixels in zip(found, pictures, strict=True)]
+    return [
+        _measured(one, pixels, for_eyes=is_visual(config.tune)) for one, pixels in zip(found, pictures, strict=True)
+    ]
 
 
-def _measured(encoded: EncodedPicture, pixels: Pixels) -> Encoded:
+def _measured(encoded: EncodedPicture, pixels: Pixels, *, for_eyes: bool) -> Encoded:
     """Return a file with its measurements, and those of its plain encoding."""
     plain, best = (
-        score(pixels, file.pixels, len(file.data), lmbda=encoded.lmbda, distortion=file.distortion)
+        score(
+            pixels,
+            file.pixels,
+            len(file.data),
+            lmbda=encoded.lmbda,
+            distortion=file.distortion,
+            with_butteraugli=for_eyes,
+        )
         for file in (encoded.plain, encoded.file)
     )
     refined = encoded.refined

@@ -129,17 +129,20 @@ def records(folder: Path) -> Callable[..., dict[str, Any]]:
 def make_record() -> Callable[..., Record]:
     """Gives `make_record(image, quality, saved=0.05, iters=100)`: a record whose curve every test can foresee.
 
-    PSNR is 26 + 1.5 * quality in dB, MS-SSIM 10 + quality in dB, SSIMULACRA 2 is 20 + 8 * quality, bpp grows by a
-    quarter with each quality; refinement saves bits at equal quality.
+    PSNR is 26 + 1.5 * quality in dB, MS-SSIM 10 + quality in dB, SSIMULACRA 2 is 20 + 8 * quality, Butteraugli
+    `quality` in dB, bpp grows by a quarter with each quality; refinement saves bits at equal quality.
     """
 
     def make(image: str, quality: float, saved: float = 0.05, iters: int = 100) -> Record:
         bpp, psnr_db, lmbda = 0.2 * 1.25**quality, 26 + 1.5 * quality, lmbda_of(quality)
         ms_ssim, ssimulacra2 = 1 - 10 ** (-1 - quality / 10), 20.0 + 8 * quality
         scores = [
-            Score(int(rate * 1000), rate, psnr_db, ms_ssim, ssimulacra2, rate + lmbda * 255**2 / 10 ** (psnr_db / 10))
+            Score(
+                int(rate * 1000), rate, psnr_db, ms_ssim, ssimulacra2, rate + lmbda * 255**2 / 10 ** (psnr_db / 10),
+                butteraugli=10 ** (-quality / 20),
+            )
             for rate in (bpp, bpp * (1 - saved))
-        ]
+        ]  # fmt: skip
         gain_percent = 100 * (1 - scores[1].cost / scores[0].cost)
         outcome = Outcome(f"{image}-{quality}-{iters}", 100, 80, *scores, gain_percent, True, iters)
         return Record(

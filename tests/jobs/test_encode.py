@@ -69,6 +69,14 @@ def test_a_folder_becomes_files_that_their_records_describe(
         assert f"photos/{name}" in table and f"{len(data)}" in table
 
 
+def test_files_for_the_eye_are_measured_by_butteraugli_too(save_photo, rdo_encode, records) -> None:
+    source = save_photo("a.png")
+    for tune, measured in (("visual", True), ("mse", False)):
+        assert rdo_encode("--iters", 1, "--tune", tune, "-o", tune, source) == 0
+        (record,) = records(f"{tune}/results.jsonl").values()
+        assert [record[side]["butteraugli"] is not None for side in ("plain", "refined")] == [measured] * 2
+
+
 @pytest.mark.usefixtures("one_start")
 def test_iters_0_is_plain_encoding(save_photo, rdo_encode, codec, records) -> None:
     source = save_photo("a.png")

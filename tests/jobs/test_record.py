@@ -12,6 +12,7 @@ import pytest
 from pytorch_msssim import ms_ssim
 
 from codec.images.pixels import Pixels, to_tensor
+from codec.metrics.butteraugli import butteraugli
 from codec.metrics.ssimulacra2 import ssimulacra2
 from jobs.record import SCHEMA, Outcome, Record, Score, append_record, read_records, score
 
@@ -19,8 +20,9 @@ CONTRACT = {
     "schema", "status", "input", "output", "width", "height", "model", "model_id", "config_hash", "quality", "lmbda",
     "iters", "seconds", "device", "plain", "refined", "gain_percent", "verified", "error",
 }  # fmt: skip
+SCORES = {"bytes", "bpp", "psnr_db", "ms_ssim", "ssimulacra2", "cost", "butteraugli"}
 FAILED = Record(SCHEMA, "failed", "a.png", "out/a.png.rdo", error="truncated: copy it again")
-PLAIN, BEST = Score(120, 1.5, 30.25, None, None, 2.5), Score(100, 1.25, 30.0, 0.97, 61.5, 2.0)
+PLAIN, BEST = Score(120, 1.5, 30.25, None, None, 2.5), Score(100, 1.25, 30.0, 0.97, 61.5, 2.0, 0.75)
 OUTCOME = Outcome("ff00", 32, 20, PLAIN, BEST, 20.0, True, 8)
 DONE = Record(
     SCHEMA, "done", "é \u2603/a.png", "out/a.png.rdo", "00ff", "tiny", "01020304", "aa", 4.0, 0.01, 0.5, "cpu",
@@ -31,8 +33,12 @@ FLAT = {
     "input_sha256": "00ff", "output_sha256": "ff00", "width": 32, "height": 20, "model": "tiny",
     "model_id": "01020304", "config_hash": "aa", "quality": 4.0, "lmbda": 0.01, "iters": 8, "seconds": 0.5,
     "device": "cpu",
-    "plain": {"bytes": 120, "bpp": 1.5, "psnr_db": 30.25, "ms_ssim": None, "ssimulacra2": None, "cost": 2.5},
-    "refined": {"bytes": 100, "bpp": 1.25, "psnr_db": 30.0, "ms_ssim": 0.97, "ssimulacra2": 61.5, "cost": 2.0},
+    "plain": {"bytes": 120, "bpp": 1.5, "psnr_db": 30.25, "ms_ssim": None, "ssimulacra2": None, "cost": 2.5,
+        "butteraugli": None,
+    },
+    "refined": {"bytes": 100, "bpp": 1.25, "psnr_db": 30.0, "ms_ssim": 0.97, "ssimulacra2": 61.5, "cost": 2.0,
+        "butteraugli": 0.75,
+    },
     "gain_percent": 20.0, "verified": True, "error": None, "refine_seconds": None, "input_stamp": None,
     "method": None, "cwd": None, "aim_hash": None, "iters_asked": None, "policy": None,
     "tune": None, "gain_profile": 0, "metadata_bytes": 0, "notes": None, "resumed_step": None,
@@ -51,7 +57,7 @@ def test_json_has_every_field_of_the_contract_in_one_line(record: Record) -> Non
     found = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert "\n" not in line and set(found) >= CONTRACT
     for name in ("plain", "refined"):
-        assert found[name] is None or set(found[name]) == {"bytes", "bpp", "psnr_db", "ms_ssim", "ssimulacra2", "cost"}
+        assert found[name] is None or set(found[name]) == SCORES
 
 
 def test_json_is_flat_and_in_order() -> None:
@@ -174,6 +180,17 @@ def test_ssimulacra2_needs_8_pixels_a_side(photo: Callable[..., Any], height: in
     assert found == ssimulacra2(original, decoded) and (found is not None) == given
     assert found is None or 0 < found < 100
     assert score(original, original, 10, lmbda=0.02).ssimulacra2 == (100 if given else None)
+
+
+@pytest.mark.parametrize(("height", "width", "given"), [(7, 300, False), (8, 8, True), (40, 33, True)])
+def test_butteraugli_is_taken_where_it_is_asked_for(
+    photo: Callable[..., Any], height: int, width: int, given: bool
+) -> None:
+    original = Pixels(photo(height, width), grey=False)
+    decoded = noisy(original)
+    assert score(original, decoded, 10, lmbda=0.02).butteraugli is None
+    found = score(original, decoded, 10, lmbda=0.02, with_butteraugli=True).butteraugli
+    assert found == butteraugli(original, decoded) and (found is not None) == given
 
 
 def test_scores_are_finite_or_null(photo: Callable[..., Any]) -> None:

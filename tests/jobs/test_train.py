@@ -201,7 +201,7 @@ def test_a_deeper_model_starts_from_a_shallower_one(rdo_train_on: Train, tiny_co
         (["--device", "nonesuch", "photos"], "--device nonesuch: not usable here"),
         (
             ["--schedule", "nonesuch", "photos"],
-            "nonesuch: no such schedule; there are cpu, cpu-broad, cpu-ms-ssim, h200, paper,",
+            "nonesuch: no such schedule; there are cpu, cpu-broad, cpu-ms-ssim, cpu-visual, h200, paper,",
         ),
         (["--time-budget", "0", "photos"], "must be positive"),
         (["--stream", "0", "photos"], "--stream 0: keep at least one photo"),
@@ -254,6 +254,16 @@ def test_weights_tell_what_their_last_phase_trained_for(rdo_train: Train, save_p
     config = load("run/tiny-ms-ssim.safetensors").config
     assert config == trained_for(load(model).config, "ms_ssim") and config.distortion == "ms_ssim"
     assert trained_for(config, "mse") == load(model).config
+    assert trained_for(config, "mse", for_eyes=True).name == "tiny-visual"
+
+
+def test_weights_tuned_for_the_eye_bear_it_in_their_name(rdo_train: Train, save_photo, model) -> None:
+    save_photo("photos/a.png", 96, 96)
+    Path("visual.yaml").write_text("phases:\n- {crop: 64, visual_share: 0.9, gain_profile: 3}\n")
+    flags = ("--schedule", "visual.yaml", "--steps", 2, "--batch", 1, "-o", "run", "photos")
+    assert main(["--init", model, *map(str, flags)]) == 0
+    config = load("run/tiny-visual.safetensors").config
+    assert (config.name, config.distortion) == ("tiny-visual", "mse")
 
 
 def test_a_phase_whose_crops_no_photo_has_is_refused_before_it_starts(rdo_train_on: Train, capsys) -> None:

@@ -33,9 +33,9 @@ const percent = (value, digits = 1, signed = true) => value === null || value ==
 const interval = (pair, digits = 1) => pair ? `${number(pair[0], digits)} to ${number(pair[1], digits)}` : "\u2013";
 const bytes = (value) => value.toLocaleString("en").replaceAll(",", "\u2009");
 /** The scores of a file that are known, each with its unit; identical pictures have no PSNR. */
-function scoreTexts(psnr, ssim, ssimulacra2) {
+function scoreTexts(psnr, ssim, ssimulacra2, butteraugli) {
   const known = (value) => value !== null && value !== undefined;
-  return [known(psnr) ? `${number(psnr)} dB` : "exact", ...(known(ssim) ? [`MS-SSIM ${number(ssim, 4)}`] : []), ...(known(ssimulacra2) ? [`SSIMULACRA 2 ${number(ssimulacra2, 1)}`] : [])];
+  return [known(psnr) ? `${number(psnr)} dB` : "exact", ...(known(ssim) ? [`MS-SSIM ${number(ssim, 4)}`] : []), ...(known(ssimulacra2) ? [`SSIMULACRA 2 ${number(ssimulacra2, 1)}`] : []), ...(known(butteraugli) ? [`Butteraugli ${number(butteraugli)}`] : [])];
 }
 
 const fileName = (path) => path.split(/[\\/]/).pop();
@@ -58,6 +58,7 @@ const METRICS = [
   { key: "psnr", name: "PSNR", unit: "dB", label: "PSNR, dB", room: 1, of: (p) => p.psnr },
   { key: "ms_ssim", name: "MS-SSIM", unit: "dB", label: "MS-SSIM, dB: \u221210 log10(1 \u2212 MS-SSIM)", room: 1, of: (p) => p.ssimDb ?? (p.ssim === null || p.ssim >= 1 ? null : -10 * Math.log10(1 - p.ssim)) },
   { key: "ssimulacra2", name: "SSIMULACRA 2", unit: "points", label: "SSIMULACRA 2: 50 medium, 70 high, 90 visually lossless", room: 5, of: (p) => p.psnr === null ? null : p.ssimulacra2 },
+  { key: "butteraugli", name: "Butteraugli", unit: "dB", label: "Butteraugli, dB: \u221220 log10(3-norm); 0 where flaws begin to show", room: 1, of: (p) => p.butteraugli ? -20 * Math.log10(p.butteraugli) : null },
 ];
 const metric = (key) => METRICS.find((m) => m.key === key);
 

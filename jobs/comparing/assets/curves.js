@@ -3,12 +3,12 @@
 /** Points of one codec: averaged, or of one picture. */
 function curvePoints(curve, image, measure) {
   const rows = image
-    ? (curve.points[image] ?? []).map((p, i) => p && { bpp: p[0], psnr: p[1], ssim: p[2], ssimulacra2: p[5], setting: curve.settings[i] })
-    : curve.bpp.map((bpp, i) => ({ bpp, psnr: curve.psnr_db[i], ssim: curve.ms_ssim[i], ssimDb: curve.ms_ssim_db[i], ssimulacra2: curve.ssimulacra2[i], setting: curve.settings[i] }));
+    ? (curve.points[image] ?? []).map((p, i) => p && { bpp: p[0], psnr: p[1], ssim: p[2], ssimulacra2: p[5], butteraugli: p[6], setting: curve.settings[i] })
+    : curve.bpp.map((bpp, i) => ({ bpp, psnr: curve.psnr_db[i], ssim: curve.ms_ssim[i], ssimDb: curve.ms_ssim_db[i], ssimulacra2: curve.ssimulacra2[i], butteraugli: (curve.butteraugli_db[i] ?? null) === null ? null : 10 ** (-curve.butteraugli_db[i] / 20), setting: curve.settings[i] }));
   return rows.filter((p) => p && metric(measure).of(p) !== null).map((p) => ({
     x: p.bpp,
     y: metric(measure).of(p),
-    text: [`${curve.codec}, ${p.setting}`, `${number(p.bpp, 4)} bpp`, ...scoreTexts(p.psnr, p.ssim, p.ssimulacra2)].join("\n"),
+    text: [`${curve.codec}, ${p.setting}`, `${number(p.bpp, 4)} bpp`, ...scoreTexts(p.psnr, p.ssim, p.ssimulacra2, p.butteraugli)].join("\n"),
   })).sort((a, b) => a.x - b.x);
 }
 

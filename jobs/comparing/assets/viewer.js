@@ -5,7 +5,7 @@ const PRESETS = [["equal,refined", "equal bytes"], ["plain,refined", "same quali
 function layerCaption(view, layer) {
   const parts = [make("b", {}, layer.title)];
   const quality = layer.name === "equal" ? view.equal_quality : view.quality;
-  if (layer.bytes !== null) parts.push(make("span", {}, `${bytes(layer.bytes)} bytes, ${number(layer.bpp, 3)} bpp, ${scoreTexts(layer.psnr_db, layer.ms_ssim, layer.ssimulacra2).join(", ")}, quality ${number(quality)}`));
+  if (layer.bytes !== null) parts.push(make("span", {}, `${bytes(layer.bytes)} bytes, ${number(layer.bpp, 3)} bpp, ${scoreTexts(layer.psnr_db, layer.ms_ssim, layer.ssimulacra2, layer.butteraugli).join(", ")}, quality ${number(quality)}`));
   const map = layer.name.split("_")[0];
   if (layer.name === "bits_change") parts.push(make("span", {}, view.scales.change));
   else if (view.scales[map]) parts.push(make("span", {}, view.scales[map]));

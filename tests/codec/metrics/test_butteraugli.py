@@ -113,6 +113,16 @@ def test_a_batch_is_as_many_pictures_and_any_of_them_can_be_taken() -> None:
     assert torch.allclose(norm(x_hat[1:], second), alone[1:], rtol=1e-4)
 
 
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 60), (331, 40), (513, 24)])
+@pytest.mark.parametrize("rows", [64, 512])
+def test_bands_give_the_distance_of_the_whole(monkeypatch, height: int, width: int, rows: int) -> None:
+    monkeypatch.setattr(module, "BAND_ROWS", rows)
+    image = scene(height, width)
+    decoded = noisy(image, 6)
+    whole = float(norm(tensor(decoded), prepare(tensor(image))))
+    assert distance(image, decoded) == pytest.approx(whole, rel=1e-4)
+
+
 def test_a_gradient_step_lowers_the_distance() -> None:
     x = tensor(scene())
     x_hat = tensor(noisy(scene(), 6)).requires_grad_()

@@ -11,8 +11,10 @@ from codec.architecture import lmbda_of
 from codec.coding import plain_latents
 from codec.interface import rate
 from codec.metrics.distortion import image_distortion
+from codec.metrics.visual import VISUAL_WEIGHT, WITNESS_SHARE, VisualReference
 from codec.model import Codec
-from codec.training.loss import Batch, training_loss, uniform_noise
+from codec.training.loss import Batch, training_loss, uniform_noise, visual_error
+from codec.training.schedule import Phase
 
 Photo = Callable[..., NDArray[np.uint8]]
 
@@ -38,7 +40,7 @@ def test_hard_rounding_counts_the_bits_of_the_rounded_latents(tiny_codec: Codec,
     latents = plain_latents(tiny_codec, batch.x, batch.quality)
     y_bits, z_bits = rate(tiny_codec, latents, batch.quality)
     expected = float((y_bits + z_bits).mean()) / 64**2
-    assert float(training_loss(tiny_codec, batch, rounding="hard").bpp) == pytest.approx(expected, rel=1e-6)
+    assert float(training_loss(tiny_codec, batch, Phase(rounding="hard")).bpp) == pytest.approx(expected, rel=1e-6)
     noisy, still = training_loss(tiny_codec, batch), training_loss(tiny_codec, batch)
     assert float(noisy.bpp) == float(still.bpp) != pytest.approx(expected, rel=1e-4)
 
@@ -61,9 +63,34 @@ def test_a_crop_dearer_than_the_limit_counts_as_the_limit(make_codec: Callable[.
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_the_error_to_the_eye_has_the_slope_of_its_metrics_at_the_mse_of_the_crop(photo: Photo) -> None:
+    x = torch.from_numpy(np.stack([photo(64, 64, seed) for seed in (0, 1)]).transpose(0, 3, 1, 2).copy()) / 255
+    x_hat = (0.9 * x + 0.05).requires_grad_()
+    mse = image_distortion(x_hat, x, "mse")
+    found = visual_error(x_hat, x, mse)
+    assert torch.allclose(found, VISUAL_WEIGHT * mse, rtol=1e-4)
+    (gradient,) = torch.autograd.grad(found.sum(), x_hat)
+    seen, witnessed = VisualReference.of(x).errors(x_hat)
+    mixed = (1 - WITNESS_SHARE) * seen.log() + WITNESS_SHARE * witnessed.log()
+    (expected,) = torch.autograd.grad((VISUAL_WEIGHT * mse.detach() * mixed).sum(), x_hat)
+    assert float((gradient - expected).norm() / expected.norm()) < 0.01
+
+
+def test_a_phase_for_the_eye_has_its_share_and_its_steps(tiny_codec: Codec, photo: Photo) -> None:
+    batch = make_batch(tiny_codec, photo)
+    plain, seen = (training_loss(tiny_codec, batch, Phase(visual_share=share)) for share in (0.0, 0.5))
+    assert float(seen.bpp) == float(plain.bpp) and float(seen.mse) == float(plain.mse)
+    assert float(seen.weighted) > float(plain.weighted), "the eye's metrics weigh more than the mse they stand for"
+    steps = training_loss(tiny_codec, batch, Phase(gain_profile=3))
+    expected = training_loss(tiny_codec.with_gain_profile(3), batch, Phase(gain_profile=3))
+    assert float(steps.bpp) == float(expected.bpp) != float(plain.bpp)
+
+
 def test_ms_ssim_takes_the_place_of_the_mse(tiny_codec: Codec, photo: Photo) -> None:
     batch = make_batch(tiny_codec, photo, side=192)
-    squared, structural = (training_loss(tiny_codec, batch, distortion) for distortion in ("mse", "ms_ssim"))
+    squared, structural = (
+        training_loss(tiny_codec, batch, Phase(distortion=distortion)) for distortion in ("mse", "ms_ssim")
+    )
     assert float(squared.mse) == float(structural.mse) and float(squared.bpp) == float(structural.bpp)
     x_hat = tiny_codec.synthesise(plain_latents(tiny_codec, batch.x, batch.quality), batch.quality)
     each = image_distortion(x_hat, batch.x, "ms_ssim")

@@ -53,6 +53,9 @@ def test_flags_for_crop_and_batch_hold_in_every_phase() -> None:
         ({"batch": 0}, "must be positive"),
         ({"crop": 100}, "crop 100 is no multiple of 64"),
         ({"crop": 128, "distortion": "ms_ssim"}, "MS-SSIM needs at least 161 pixels"),
+        ({"visual_share": 1.5}, "visual_share 1.5: a share of 0..1"),
+        ({"crop": 192, "distortion": "ms_ssim", "visual_share": 0.5}, "in a phase whose distortion is mse"),
+        ({"gain_profile": 7}, "gain_profile 7 must lie in 0..6"),
         ({"context": "no way"}, "phases[0].context: expected true or false"),
         ({"rounding": "soft"}, "phases[0].rounding: unknown value 'soft'"),
         ({"crops": 256}, "phases[0].crops: unknown key; did you mean 'crop'"),
@@ -97,7 +100,7 @@ def test_shipped_schedules_are_there_by_name() -> None:
     assert {"cpu", "h200", "paper"} <= set(SHIPPED)
     with pytest.raises(
         ConfigError,
-        match=r"nope: no such schedule; there are cpu, cpu-broad, cpu-ms-ssim, h200, .*, or name a \.yaml file",
+        match=r"nope: no such schedule; there are cpu, cpu-broad, cpu-ms-ssim, cpu-visual, .*, or name a \.yaml file",
     ):
         named_schedule("nope")
 

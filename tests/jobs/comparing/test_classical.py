@@ -73,7 +73,7 @@ def test_what_is_done_is_not_encoded_again(pixels: Pixels, tmp_path: Path, monke
     monkeypatch.setattr(
         jobs.comparing.classical,
         "encode_setting",
-        lambda task, pixels: worked.append(task.setting) or honest(task, pixels),
+        lambda task, pixels, **settings: worked.append(task.setting) or honest(task, pixels, **settings),
     )
     again = ladders("renamed.png", pixels, ["JPEG"], done)
     assert sorted(worked) == ["quality 70", "quality 88", "quality 95"]
@@ -91,6 +91,17 @@ def test_a_record_is_a_line_of_json(tmp_path: Path) -> None:
     append_point(tmp_path / "c.jsonl", record)
     assert json.loads((tmp_path / "c.jsonl").read_text())["error"] == "broken"
     assert read_points(tmp_path / "c.jsonl") == [record]
+
+
+def test_butteraugli_is_measured_where_files_are_tuned_for_eyes(save_photo: Any, make_record: Any) -> None:
+    save_photo("a.png", 48, 64)
+    record, path = replace(make_record("a.png", 4), input_sha256=None), Path("classical.jsonl")
+    plain = encode_classical([record], ["JPEG"], STRICT, path).points
+    assert all(p.butteraugli is None for p in plain)
+    tuned = encode_classical([replace(record, tune="visual:0.5")], ["JPEG"], STRICT, path).points
+    distances = [p.butteraugli for p in sorted(tuned, key=lambda p: p.bytes or 0)]
+    assert len(distances) == len(plain) and all(distances)
+    assert distances[0] > 3 * distances[-1], "larger files are nearer"
 
 
 def test_points_of_earlier_releases_are_measured_again(pixels: Pixels, save_photo: Any, make_record: Any) -> None:

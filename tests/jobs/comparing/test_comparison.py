@@ -71,6 +71,7 @@ def test_gain_at_a_quality(make_record: Any) -> None:
     assert found.gain_percent == pytest.approx(np.mean([r.outcome.gain_percent for r in records if r.quality == 3]))
     assert found.gain_least_percent == 0 < found.gain_most_percent
     assert found.count == (2, 1, 0) and found.psnr_change_db == 0
+    assert found.saved["psnr"].least_percent == pytest.approx(0) and found.saved["psnr"].interval is not None
     assert found.bytes_percent == pytest.approx(-4.0, abs=0.5)
 
 
@@ -79,8 +80,9 @@ def test_one_quality_is_compared_with_codecs_that_have_a_curve(make_record: Any)
     curve = series_of([make_record("a", q, saved=-0.25) for q in (2, 4, 6)], [])["refined"]  # a quarter more than plain
     far = series_of([make_record("a", q) for q in (7, 8)], [])["refined"]
     found = at_quality(4, [record], series_of([record], [])["plain"], {"psnr": {"x": curve, "y": far}})
-    assert found.against["x"] == (pytest.approx(100 * (1 - 0.95 / 1.25)), 1)
-    assert found.against["y"] == (None, 0)
+    saved = pytest.approx(100 * (1 - 0.95 / 1.25))
+    assert found.against["x"] == (saved, 1, None, saved)
+    assert found.against["y"] == (None, 0, None, None)
 
 
 def test_one_quality_has_a_gain_and_says_why_no_saving(make_record: Any) -> None:
@@ -101,7 +103,7 @@ def with_ssimulacra2(record: Any, side: str, value: float) -> Any:
 
 def test_a_constant_saving_is_every_bd_rate_on_every_metric(make_record: Any) -> None:
     series = curves(make_record, {"a": 0.05, "b": 0.05, "c": 0.05})
-    ranges = {"psnr": (27.5, 36.5), "ms_ssim": (11.0, 17.0), "ssimulacra2": (28.0, 76.0)}
+    ranges = {"psnr": (27.5, 36.5), "ms_ssim": (11.0, 17.0), "ssimulacra2": (28.0, 76.0), "butteraugli": (1.0, 7.0)}
     for metric in METRICS:
         found = compare_codecs(series["refined"], series["plain"], metric)
         assert (found.metric, found.anchor, found.ladder) == (metric.name, "plain", "plain")
@@ -143,6 +145,7 @@ def test_a_curve_that_falls_gives_no_saving(make_record: Any) -> None:
     records = [make_record("a", q) for q in QUALITIES]
     series = series_of([with_ssimulacra2(r, "plain", 30.0) if r.quality == 5 else r for r in records], [])
     found = at_quality(3, records, series["plain"])
-    assert found.saved == {
-        "psnr": (pytest.approx(5.0), 1), "ms_ssim": (pytest.approx(5.0), 1), "ssimulacra2": (None, 0),
-    }  # fmt: skip
+    assert {name: saving[:2] for name, saving in found.saved.items()} == {
+        name: (None, 0) if name == "ssimulacra2" else (pytest.approx(5.0), 1)
+        for name in ("psnr", "ms_ssim", "ssimulacra2", "butteraugli")
+    }

@@ -15,6 +15,7 @@ from jobs.comparing.points import series_of
 from jobs.comparing.report import Report
 
 QUALITIES = (1, 3, 5, 7)
+METRIC_NAMES = ("psnr", "ms_ssim", "ssimulacra2", "butteraugli")
 SSIM, IQ = "AVIF tune=ssim", "AVIF tune=iq"
 
 
@@ -23,7 +24,7 @@ def ladder(name: str, rate: float, ssimulacra2_more: float = 0.0, images: str = 
     return [
         ClassicalRecord(
             image, image, name, f"quality {q}", "", 900, rate * 0.2 * 1.25**q, 26 + 1.5 * q, 1 - 10 ** (-1 - q / 10),
-            20 + 8 * q + ssimulacra2_more, 0.1,
+            20 + 8 * q + ssimulacra2_more, 0.1, butteraugli=10 ** (-q / 20),
         )
         for image in images
         for q in QUALITIES
@@ -42,7 +43,7 @@ def report(records: list[Any], points: list[ClassicalRecord]) -> Report:
 def test_each_metric_has_its_own_best(records: list[Any]) -> None:
     points = [*ladder(SSIM, 1.0), *ladder(IQ, 1.1, ssimulacra2_more=8.0), *ladder("JPEG", 2.0)]
     series = series_of(records, points)
-    for metric, expected in zip(METRICS, (SSIM, SSIM, IQ), strict=True):
+    for metric, expected in zip(METRICS, (SSIM, SSIM, IQ, SSIM), strict=True):
         best, notes = best_ladders(series, metric)
         assert {codec: found.codec for codec, found in best.items()} == {"AVIF": expected, "JPEG": "JPEG"}
         assert notes == []
@@ -50,9 +51,9 @@ def test_each_metric_has_its_own_best(records: list[Any]) -> None:
 
 def test_figures_are_of_the_best_ladder_and_name_it(records: list[Any]) -> None:
     found = report(records, [*ladder(SSIM, 1.0), *ladder(IQ, 1.1, ssimulacra2_more=8.0)])
-    assert found.best == {m: {"AVIF": t} for m, t in (("psnr", SSIM), ("ms_ssim", SSIM), ("ssimulacra2", IQ))}
+    assert found.best == {m: {"AVIF": t} for m, t in zip(METRIC_NAMES, (SSIM, SSIM, IQ, SSIM), strict=True)}
     against = {(c.codec, c.metric): c for c in found.comparisons if c.anchor == "AVIF"}
-    assert len(against) == 6 and len(found.comparisons) == 9
+    assert len(against) == 8 and len(found.comparisons) == 12
     assert against["refined", "psnr"].ladder == SSIM and against["refined", "ssimulacra2"].ladder == IQ
     assert against["refined", "psnr"].averaged.pchip_percent == pytest.approx(-5.0)
     assert against["refined", "ms_ssim"].averaged.pchip_percent == pytest.approx(-5.0)
@@ -63,18 +64,24 @@ def test_figures_are_of_the_best_ladder_and_name_it(records: list[Any]) -> None:
     middle = next(q for q in found.qualities if q.quality == 5)
     assert middle.against["AVIF"].saving_percent == pytest.approx(5.0)
     assert middle.against_on["ssimulacra2"]["AVIF"].saving_percent == pytest.approx(-dearer, abs=0.01)
-    assert middle.saved["ssimulacra2"] == (pytest.approx(5.0), 3) and middle.change["ssimulacra2"] == 0
+    assert (
+        middle.saved["ssimulacra2"] == (pytest.approx(5.0), 3, pytest.approx((5.0, 5.0)), pytest.approx(5.0))
+        and middle.change["ssimulacra2"] == 0
+    )
 
 
 def test_tables_name_the_best_and_files_hold_them_all(records: list[Any]) -> None:
     found = report(records, [*ladder(SSIM, 1.0), *ladder(IQ, 1.1, ssimulacra2_more=8.0)])
     text = as_markdown(found)
-    psnr, ms_ssim, ssimulacra2 = (text.index(f"BD-rate on {metric.title}") for metric in METRICS)
+    psnr, ms_ssim, ssimulacra2, butteraugli = (text.index(f"BD-rate on {metric.title}") for metric in METRICS)
     assert f"| {SSIM} (3) |" in text[psnr:ms_ssim] and f"| {SSIM} (3) |" in text[ms_ssim:ssimulacra2]
-    assert f"| {IQ} (3) |" in text[ssimulacra2:] and "| 36.0 to 76.0 (" in text[ssimulacra2:]
+    assert f"| {IQ} (3) |" in text[ssimulacra2:butteraugli] and "| 36.0 to 76.0 (" in text[ssimulacra2:]
     assert "| shared range, points |" in text[ssimulacra2:].replace("ties, losses ", "")
+    assert "BD-rate on Butteraugli, as -20 log10(3-norm)" in text and f"| {SSIM} (3) |" in text[butteraugli:]
     assert f"| quality | SSIMULACRA 2 | saved at equal SSIMULACRA 2 | {IQ} |" in text
-    assert f"| 5 | +0.00 points | 5.00 % (3) | {100 * (0.95 * 1.25 / 1.1 - 1):+.1f} % (3) |" in text
+    dearer = f"{100 * (0.95 * 1.25 / 1.1 - 1):.1f}"
+    cells = f"5.00 % (3), 5.00 to 5.00 | +{dearer} % (3), {dearer} to {dearer}, most +{dearer} % |"
+    assert f"| 5 | +0.00 points | {cells}" in text
     assert {row.split(",")[1] for row in as_csv(found).splitlines()[1:]} == {"plain", "refined", SSIM, IQ}
     assert [(c["codec"], c["family"]) for c in json.loads(found.to_json())["curves"]][2:] == [
         (SSIM, "AVIF"),
@@ -105,14 +112,14 @@ def test_points_of_earlier_releases_are_a_ladder_of_their_codec(records: list[An
     assert found.best["psnr"] == {"AVIF": "AVIF"} and found.curves[-1].family == "AVIF"
 
 
-def test_records_of_earlier_releases_have_no_figures_on_ssimulacra2(records: list[Any]) -> None:
+def test_records_of_earlier_releases_have_no_figures_for_the_eye(records: list[Any]) -> None:
     old = [
         replace(
             record,
             outcome=replace(
                 record.outcome,
-                plain=replace(record.outcome.plain, ssimulacra2=None),
-                refined=replace(record.outcome.refined, ssimulacra2=None),
+                plain=replace(record.outcome.plain, ssimulacra2=None, butteraugli=None),
+                refined=replace(record.outcome.refined, ssimulacra2=None, butteraugli=None),
             ),
         )
         for record in records
@@ -120,5 +127,5 @@ def test_records_of_earlier_releases_have_no_figures_on_ssimulacra2(records: lis
     found = report(old, [])
     assert {c.metric for c in found.comparisons} == {"psnr", "ms_ssim"}
     assert any(note.startswith("No figures on SSIMULACRA 2: ") for note in found.notes)
-    assert "BD-rate on SSIMULACRA 2" not in as_markdown(found)
+    assert not any(f"BD-rate on {name}" in as_markdown(found) for name in ("SSIMULACRA 2", "Butteraugli"))
     assert best_ladders(series_of(old, ladder("JPEG", 1.0)), SSIMULACRA2).best["JPEG"].codec == "JPEG"

@@ -31,6 +31,19 @@ def test_a_series_has_an_entry_for_each_setting(make_record: Any) -> None:
     assert means.ssimulacra2 == pytest.approx([20.0])
 
 
+def test_plain_encoding_may_have_more_qualities_than_refinement(make_record: Any) -> None:
+    refined, plain = [make_record("a.png", 4)], [make_record("a.png", q, iters=0) for q in (2, 6)]
+    series = series_of(refined, [], plain=[*plain, *refined])
+    assert series["plain"].settings == ("quality 2", "quality 4", "quality 6")
+    assert series["refined"].settings == ("quality 4",)
+    assert [p.bytes for p in series["refined"].points["a.png"]] == [refined[0].outcome.refined.bytes]
+
+
+def test_butteraugli_is_averaged_in_decibels() -> None:
+    jpegs = [replace(jpeg(image, 10, 0.3, 28.0), butteraugli=norm) for image, norm in (("a.png", 1.0), ("b.png", 10.0))]
+    assert series_of([], jpegs)["JPEG"].means(["a.png", "b.png"]).butteraugli_db == [pytest.approx(-10.0)]
+
+
 def test_a_picture_without_a_score_leaves_the_average_without_one(make_record: Any) -> None:
     jpegs = [jpeg("a.png", 10, 0.3, 28.0), replace(jpeg("b.png", 10, 0.5, 27.0), ssimulacra2=None, ms_ssim=None)]
     means = series_of([], jpegs)["JPEG"].means(["a.png", "b.png"])

@@ -77,9 +77,9 @@ def test_markdown_has_the_outcome(records: list[Any]) -> None:
 
 def test_csv_leaves_out_what_failed_and_is_empty_where_there_is_no_figure(records: list[Any]) -> None:
     lines = as_csv(report(records, [jpeg("a", 1, None), jpeg("a", 2, 30.0)])).splitlines()
-    assert lines[0] == "image,codec,setting,bytes,bpp,psnr_db,ms_ssim,ssimulacra2,seconds"
+    assert lines[0] == "image,codec,setting,bytes,bpp,psnr_db,ms_ssim,ssimulacra2,butteraugli,seconds"
     assert len(lines) == 1 + 3 * 4 * 2 + 2
-    assert "a,JPEG,quality 1,900,0.3,,,20.0,0.1" in lines
+    assert "a,JPEG,quality 1,900,0.3,,,20.0,,0.1" in lines
 
 
 def test_a_curve_of_several_efforts_is_noted(make_record: Any, records: list[Any]) -> None:

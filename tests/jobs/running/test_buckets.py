@@ -301,24 +301,23 @@ def test_workers_write_the_same_bytes(store: Any, photos: str, model: str, rdo_e
 
 
 @pytest.mark.slow
-def test_a_killed_driver_loses_at_most_a_second(store: Any, photos: str, model: str, save_photo: Any) -> None:
-    for index in range(20):
+def test_a_killed_driver_loses_at_most_its_last_second(store: Any, photos: str, model: str, save_photo: Any) -> None:
+    for index in range(12):
         path = save_photo(f"more/{index}.png", 40, 40, seed=index)
         storage.write(f"{store.bucket}/more/{index}.png", path.read_bytes())
     out = f"{store.bucket}/out"
+    storage.write(f"{out}/readme.txt", b"so that the folder exists")
     command = [sys.executable, "-c", COMMAND, "--model", model, "--iters", "20", f"{store.bucket}/more", "-o", out]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "AWS_MAX_ATTEMPTS": "5"}
-    runs, done = 0, 0
-    while done < 20 and runs < 30:
-        run = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        end, before = time.monotonic() + 60, done
-        while run.poll() is None and time.monotonic() < end and len(files_below(out)) < before + 7:
-            time.sleep(0.05)
-        run.kill()
-        run.wait()
-        runs, done = runs + 1, len(files_below(out)) if places.exists(out) else 0
+    for kills in (1, 2):
+        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as run:
+            end = time.monotonic() + 300
+            while run.poll() is None and time.monotonic() < end and len(files_below(out)) < 4 * kills:
+                time.sleep(0.05)
+            run.kill()
+    assert 4 <= len(files_below(out)) < 12
     subprocess.run(command, env=environment, check=True, timeout=600)
-    outputs = [r["output"] for piece in pieces(out) for r in piece if r["status"] == "done"]
-    assert len(set(outputs)) == len(outputs) == 20 and runs > 1, "none is done again after its record"
-    hashes = {r["output"]: r["output_stamp"] for piece in pieces(out) for r in piece}
-    assert all(each.stamp == hashes[each.name] for each in storage.walk(out) if each.name.endswith(".rdo"))
+    records = [r for piece in pieces(out) for r in piece]
+    assert len(records) == len({r["output"] for r in records}) == 12, "none is done again after its record"
+    stamps = {r["output"]: r["output_stamp"] for r in records}
+    assert all(each.stamp == stamps[each.name] for each in storage.walk(out) if each.name in stamps)
