@@ -49,14 +49,14 @@ class BucketLog:
 
     def append(self, record: Record) -> None:
         """Keep a record, and write the piece in memory if it is time."""
-        if self.bytes >= PIECE_BYTES:
-            self._save()
-            self.number, self.lines, self.bytes = self.number + 1, [], 0
         line = record.to_json()
         self.lines.append(line)
         self.bytes, self.unsaved = self.bytes + len(line) + 1, True
-        if time.monotonic() - self.last_save >= INTERVAL_S:
+        is_full = self.bytes >= PIECE_BYTES
+        if is_full or time.monotonic() - self.last_save >= INTERVAL_S:
             self._save()
+        if is_full:
+            self.number, self.lines, self.bytes = self.number + 1, [], 0
 
     @contextmanager
     def writing(self) -> Iterator[None]:
