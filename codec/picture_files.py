@@ -11,6 +11,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+import codec.places as places
+import codec.storage as storage
 from codec.bitstream.container import MAGIC, unpack
 from codec.checkpoint import installed_models
 from codec.coding import Decoded, decode
@@ -26,7 +28,9 @@ from codec.images.read import STRICT, ImagePolicy, read_image
 from codec.interface import AnyCodec
 from codec.loading import load
 from codec.metadata_boxes import metadata_of
+from codec.urls import is_url
 
+CHAIN = "::"  # between the URLs of an archive and of what is in it, as zip://a.png::s3://bucket/a.zip
 REFINERS = "rdo.refiners"  # entry points of functions that encode with refinement; `codec` itself has none
 Place = str | os.PathLike[str] | BinaryIO
 Model = str | Path | AnyCodec
@@ -167,26 +171,31 @@ def _model_of(wanted: bytes) -> AnyCodec:
 def _read(source: Place | bytes) -> bytes:
     if isinstance(source, (bytes, bytearray)):
         return bytes(source)
-    if isinstance(source, (str, os.PathLike)):
-        if "://" not in str(source):
-            return Path(source).read_bytes()
-        with _fsspec().open(str(source), "rb") as file:
+    if not isinstance(source, (str, os.PathLike)):
+        return source.read()
+    if CHAIN in str(source):
+        with storage.open_chain(str(source), "rb") as file:
             data: bytes = file.read()
         return data
-    return source.read()
+    return places.read(_name(source))
 
 
 def _write(target: Place, data: bytes) -> None:
     if not isinstance(target, (str, os.PathLike)):
         target.write(data)
-    elif "://" in str(target):
-        with _fsspec().open(str(target), "wb") as file:
+    elif CHAIN in str(target):
+        with storage.open_chain(str(target), "wb") as file:
             file.write(data)
+    elif is_url(name := _name(target)):
+        storage.write(name, data)
     else:
-        write_atomically(Path(target), data)
+        write_atomically(Path(name), data)
 
 
-def _fsspec() -> Any:
-    import fsspec  # which torch depends on
+def _name(place: str | os.PathLike[str]) -> str:
+    """Return a path, or a URL that can be opened here.
 
-    return fsspec
+    Raises:
+        ConfigError: its file system is not installed.
+    """
+    return storage.checked(str(place)) if is_url(str(place)) else str(place)

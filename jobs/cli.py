@@ -68,6 +68,16 @@ def add_picture_flags(flags: argparse.ArgumentParser) -> None:
     add_size_flag(pictures)
 
 
+def add_url_note(flags: argparse.ArgumentParser, more: str = "") -> None:
+    """Add to the help of a command that its files may be URLs, and `more` about them."""
+    flags.add_argument_group(
+        "URLs",
+        "Files and folders may be s3://BUCKET/FOLDER, gs://, az:// or sftp://HOST/FOLDER, and what is read https://;\n"
+        'pip install ".[cloud]" has s3 and sftp, gcsfs is for gs and adlfs for az. Credentials are those of the\n'
+        f"environment: AWS_PROFILE, AWS_ENDPOINT_URL, an ssh agent or FSSPEC_SFTP_PASSWORD, ... {more}",
+    )
+
+
 def add_size_flag(flags: argparse._ActionsContainer) -> None:
     """Add --max-megapixels."""
     flags.add_argument("--max-megapixels", type=float, default=MEGAPIXELS_MAX, metavar="MP", help="refuse larger ones")
@@ -132,7 +142,7 @@ def add_model_flags(flags: argparse._ActionsContainer, reads: bool = False) -> N
 
 def guarded(command: Callable[[], int]) -> int:
     """Run a command and return its exit status: an error is printed as one line, Ctrl-C or SIGTERM is status 130."""
-    from codec.errors import RdoError
+    from codec.errors import RdoError, StorageError
 
     settle_streams()
     before_torch()
@@ -142,7 +152,7 @@ def guarded(command: Callable[[], int]) -> int:
         return command()
     except RdoError as error:
         say(f"error: {error}")
-        return USAGE
+        return SOME_FAILED if isinstance(error, StorageError) else USAGE
     except BrokenPipeError:  # the reader of our output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SOME_FAILED
@@ -200,10 +210,12 @@ def interrupts_kept_from_children() -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Print a line to stderr, above a progress bar."""
+    """Print a line to stderr, above a progress bar, without the passwords of URLs in it."""
     from tqdm import tqdm
 
-    tqdm.write(printable(text), file=sys.stderr)
+    from codec.urls import public
+
+    tqdm.write(printable(public(text)), file=sys.stderr)
 
 
 def printable(text: str) -> str:

@@ -3,7 +3,7 @@
 import argparse
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,14 +27,15 @@ EXAMPLES = """\
   rdo-decode --open a.rdo                   and show it
   rdo-decode --crop 800x600+1200+900 a.rdo  a part of it, from the tiles that it needs
   rdo-decode --salvage damaged.rdo          grey where it is lost
+  rdo-decode -o pictures/ s3://bucket/out   from a bucket, or into one
   rdo-decode - < a.rdo > a.png"""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     flags = cli.parser("rdo-decode", "Decode .rdo files to PNG or another format.", EXAMPLES)
-    flags.add_argument("inputs", nargs="+", metavar="FILE", help=".rdo files or folders; - is standard input")
-    flags.add_argument("-o", "--output", help="folder, or one picture; - is standard output (default: beside the file)")
+    flags.add_argument("inputs", nargs="+", metavar="FILE", help=".rdo files, folders or URLs; - is standard input")
+    flags.add_argument("-o", "--output", help="folder, URL or picture; - is standard output (default: beside the file)")
     flags.add_argument("--format", choices=FORMATS, help="of the pictures (default: by suffix of -o, else png)")
     flags.add_argument("--quality", type=int, metavar="1..100", help="of jpeg, webp, avif and jxl (default 95)")
     flags.add_argument(
@@ -59,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     cli.add_size_flag(flags)
     cli.add_model_flags(flags, reads=True)
+    cli.add_url_note(flags)
     return flags
 
 
@@ -67,7 +69,7 @@ class DecodeRun:
     """Settings of one run of `rdo-decode`.
 
     Attributes:
-        inputs: .rdo files or folders; `-` is standard input.
+        inputs: .rdo files or folders, by paths or URLs; `-` is standard input.
         output: folder, picture, or `-` for standard output; None is beside each file.
         model: name of the one model to use; None is the installed model that each file names.
         device: of the model.
@@ -133,6 +135,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def decode_all(settings: DecodeRun) -> int:
     """Decode the files of a run; return 1 if any failed."""
+    from jobs.running.buckets import checked_input, checked_output
+
+    inputs, output = [checked_input(name) for name in settings.inputs], checked_output(settings.output)
+    settings = replace(settings, inputs=inputs, output=output)
+    check_urls(settings)
     options = settings.options()
     pairs = output_names(settings.inputs, settings.output, options.outputs.format)
 
@@ -160,6 +167,26 @@ def decode_all(settings: DecodeRun) -> int:
     elif not (failed or damaged) and pairs[0][1] != "-":
         cli.say(f"the picture is {pairs[0][1]}")
     return cli.SOME_FAILED if failed or damaged else cli.DONE
+
+
+def check_urls(settings: DecodeRun) -> None:
+    """Check that a run asks nothing of files behind URLs that they lack.
+
+    Raises:
+        ConfigError: times are to be kept or pictures shown, or pictures would be written beside files of web pages.
+    """
+    from codec.errors import ConfigError
+    from codec.urls import READ_ONLY, is_url, public, scheme_of
+
+    urls = [name for name in settings.inputs if is_url(name)]
+    target = settings.output if settings.output and is_url(settings.output) else None
+    if settings.preserve_times and (urls or target):
+        raise ConfigError("--preserve-times: files behind URLs have no times to give or take: leave it out")
+    if settings.open and (target or (urls and not settings.output)):
+        raise ConfigError("--open: of pictures on this machine: name a folder, or a picture, with -o")
+    for url in urls:
+        if settings.output is None and scheme_of(url) in READ_ONLY:
+            raise ConfigError(f"{public(url)}: nothing can be written beside it: name a folder, or a picture, with -o")
 
 
 def output_settings(settings: DecodeRun) -> "OutputSettings":
@@ -213,36 +240,36 @@ def decode_one(
         RdoError, OSError: the file cannot be decoded, or the picture not written.
         ConfigError: another picture has the name `target`, and may not be replaced.
     """
+    from codec import places
     from codec.allocator import release_memory
     from codec.coding import decode
     from codec.errors import ConfigError
-    from codec.files import copy_times, write_atomically
+    from codec.files import copy_times
     from codec.images.metadata import kept
     from codec.images.outputs import write_picture
     from codec.metadata_boxes import metadata_of
 
-    data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    data = sys.stdin.buffer.read() if source == "-" else places.read(source)
     decoded = decode(
         codec_of(data), data, crop=options.crop, salvage=options.salvage, pixels_max=options.pixels_max,
         keep_latents=False,
     )  # fmt: skip
     release_memory()  # that decoding took, before the picture's is
-    pixels, path = decoded.pixels, Path(target)
+    pixels = decoded.pixels
     metadata = kept(metadata_of(decoded.boxes), options.metadata, width=pixels.width, height=pixels.height)
     picture = write_picture(pixels, metadata, options.outputs)
     if target == "-":
         sys.stdout.buffer.write(picture)
         sys.stdout.buffer.flush()
         return decoded.damage
-    if options.overwrite or not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, picture)
-    elif path.read_bytes() != picture:  # equal bytes are an earlier run's
+    if options.overwrite or not places.exists(target):
+        places.write(target, picture)
+    elif places.read(target) != picture:  # equal bytes are an earlier run's
         raise ConfigError(f"{target} exists: name another with -o, or pass --overwrite to replace it")
     if options.preserve_times and source != "-":
-        copy_times(Path(source), path)
+        copy_times(Path(source), Path(target))
     if options.open:
-        cli.open_file(path)
+        cli.open_file(Path(target))
     return decoded.damage
 
 
@@ -275,14 +302,17 @@ def output_names(inputs: list[str], output: str | None, kind: str = "png") -> li
     from codec.images.find import SUFFIXES
     from codec.images.outputs import FORMATS as OUTPUTS
     from codec.images.outputs import format_of
+    from codec.places import joined, with_suffix
+    from codec.urls import is_url
     from jobs.running.rdo_files import find_rdo_files
 
     found, standard, folder = find_rdo_files(inputs), inputs == ["-"], Path(output or ".")
     suffix = OUTPUTS[kind].suffixes[0]
-    single = output == "-" or (format_of(folder) == kind and not folder.is_dir())
+    is_folder = not is_url(output or "") and folder.is_dir()
+    single = output == "-" or (format_of(folder) == kind and not is_folder)
     if standard and output is not None and not single:
         raise ConfigError(f"-o {output}: standard input has no name; name its picture, or - for standard output")
-    if not single and folder.suffix.lower() in SUFFIXES and not folder.is_dir():
+    if not single and folder.suffix.lower() in SUFFIXES and not is_folder:
         known = " ".join(each.suffixes[0] for each in OUTPUTS.values())
         raise ConfigError(f"-o {output}: name a folder, or one picture that ends in one of {known}")
     if standard:
@@ -290,8 +320,8 @@ def output_names(inputs: list[str], output: str | None, kind: str = "png") -> li
     if output is not None and single:
         if len(found) > 1:
             raise ConfigError(f"{output}: names one picture, but there are {len(found)} files: name a folder")
-        return [(str(found[0][0]), output)]
-    named = ((str(p), str((Path(output) / r if output else p).with_suffix(suffix))) for p, r in found)
+        return [(found[0][0], output)]
+    named = ((name, with_suffix(joined(output, relative) if output else name, suffix)) for name, relative in found)
     pairs = list(dict.fromkeys(named))
     if len({target for _, target in pairs}) < len(pairs):
         raise ConfigError("two of the named files would become the same picture: decode them into two folders")

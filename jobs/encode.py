@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from codec.interface import AnyCodec
     from jobs.record import Record
     from jobs.running.encode_settings import EncodeConfig, RateFlags
+    from jobs.running.record_log import RecordLog
     from jobs.running.run import Planned
     from jobs.running.worklist import Item
     from rdo.config import RefineConfig
@@ -31,7 +32,11 @@ EXAMPLES = """\
   rdo-encode --time-budget-total 2h photos/ two hours for all, where they gain most
   rdo-encode -j 4 photos/                   four pictures at a time
   rdo-encode --ray --address head:6379 /share/photos/ -o /share/out
+  rdo-encode -j 4 s3://bucket/photos -o s3://bucket/out
   rdo-encode - < a.png > a.rdo              standard input and output"""
+URL_NOTE = """Pictures
+below a URL are known by their suffix; each worker reads its own and writes its file. The log of records, to which
+nothing can be appended there, is in pieces below the output, results/*.jsonl, the last written once a second."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class EncodeRun:
     """Settings of one run of `rdo-encode`.
 
     Attributes:
-        inputs: files or folders; `-` is standard input.
+        inputs: files or folders, by paths or URLs; `-` is standard input.
         output: folder, .rdo file, or `-` for standard output; None is the folder rdo-out.
         overwrite: whether to encode what is done again, and to replace files that no record names.
         dry_run: whether to print what would be written instead of encoding.
@@ -68,8 +73,8 @@ class EncodeRun:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     flags = cli.parser("rdo-encode", "Encode pictures, spending time to make the files smaller.", EXAMPLES)
-    flags.add_argument("inputs", nargs="+", metavar="PICTURE", help="files or folders; - is standard input")
-    flags.add_argument("-o", "--output", help="folder (default rdo-out), or one .rdo file; - is standard output")
+    flags.add_argument("inputs", nargs="+", metavar="PICTURE", help="files, folders or URLs; - is standard input")
+    flags.add_argument("-o", "--output", help="folder (default rdo-out), URL, or one .rdo file; - is standard output")
     _add_rate_flags(flags)
     add_budget_flags(flags)
     _add_refinement_flags(flags)
@@ -91,6 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--json", action="store_true", help="print records, a JSON object a line, instead of the table")
     cli.add_model_flags(run)
     add_pool_flags(flags)
+    cli.add_url_note(flags, URL_NOTE)
     return flags
 
 
@@ -170,13 +176,14 @@ def settings_of(arguments: argparse.Namespace) -> EncodeRun:
         ConfigError: a value out of range, or two that exclude each other.
     """
     from codec.images.read import ImagePolicy
+    from jobs.running.buckets import checked_input, checked_output
     from jobs.running.encode_settings import RateFlags
     from jobs.running.refine_settings import RefineFlags, refine_config
 
     refine, total = cli.from_flags(RefineFlags, arguments), arguments.time_budget_total
     return EncodeRun(
-        inputs=arguments.inputs,
-        output=arguments.output,
+        inputs=[checked_input(name) for name in arguments.inputs],
+        output=checked_output(arguments.output),
         rate=cli.from_flags(RateFlags, arguments),
         refine=refine_config(refine, arguments.model, arguments.tune),
         policy=cli.from_flags(ImagePolicy, arguments),
@@ -194,8 +201,11 @@ def settings_of(arguments: argparse.Namespace) -> EncodeRun:
 def encode(settings: EncodeRun) -> int:
     """Encode the pictures of a run; return 1 if any failed."""
     from codec.errors import ConfigError
+    from codec.urls import is_url
     from jobs.pools.selection import load_driver_codec
+    from jobs.running.destination import check_urls, destination
     from jobs.running.encode_settings import encode_config
+    from jobs.running.record_log import RESULTS
     from jobs.running.run import plan
     from jobs.running.worklist import STDIO, build_worklist
 
@@ -211,34 +221,25 @@ def encode(settings: EncodeRun) -> int:
         policy=settings.policy,
         metadata=settings.metadata,
     )
-    folder, results = _destination(settings.output, items[0])
+    folder, log = destination(settings.output, items[0])
+    check_urls(items, folder, keeps_times=settings.preserve_times, has_budget=settings.budget is not None)
     if settings.budget:
-        check_budget(settings.rate, codec, in_folder=results is not None)
+        check_budget(settings.rate, codec, in_folder=log is not None)
     if settings.time_budget:
-        check_time_budget(in_folder=results is not None, with_size=settings.budget is not None)
+        check_time_budget(in_folder=log is not None, with_size=settings.budget is not None)
     if settings.dry_run:
-        return show_plan(plan(items, codec, config, results, settings.overwrite), config.policy)
-    folder.mkdir(parents=True, exist_ok=True)
-    if settings.budget and results:
-        return _encode_to_budget(settings, items, codec, config, results)
-    if settings.time_budget and results:
-        return _encode_within_time(settings, items, codec, config, results)
+        return show_plan(plan(items, codec, config, log, settings.overwrite), config.policy)
+    if not is_url(folder):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    if settings.budget and log:
+        return _encode_to_budget(settings, items, codec, config, Path(folder, RESULTS))
+    if settings.time_budget and log:
+        return _encode_within_time(settings, items, codec, config, Path(folder, RESULTS))
     to_stdout = items[0].output == STDIO
-    records = _encode_and_report(settings, items, codec, config, folder, results)
+    records = _encode_and_report(settings, items, codec, config, folder, log)
     if not settings.json and not to_stdout:
-        _print_summary(records, config, results)
+        _print_summary(records, config, log.folder if log else None)
     return cli.SOME_FAILED if any(r.status == "failed" for r in records) else cli.DONE
-
-
-def _destination(output: str | None, first: "Item") -> "tuple[Path, Path | None]":
-    """Return the folder of the files, and the results file in it; None where one file is written without a record."""
-    from jobs.running.run import RESULTS
-    from jobs.running.worklist import STDIO, names_one_file
-
-    if names_one_file(output) or first.output == STDIO:
-        return Path(first.output).parent, None
-    folder = Path(output or "rdo-out")
-    return folder, folder / RESULTS
 
 
 def _encode_and_report(
@@ -246,8 +247,8 @@ def _encode_and_report(
     items: "list[Item]",
     codec: "AnyCodec",
     config: "EncodeConfig",
-    folder: Path,
-    results: Path | None,
+    folder: str,
+    log: "RecordLog | None",
 ) -> "list[Record]":
     """Encode all items; print failures as they come, and records where asked for."""
     from contextlib import closing
@@ -257,10 +258,10 @@ def _encode_and_report(
     from jobs.running.run import run
     from jobs.running.worklist import STDIO
 
-    sources = (Path(items[0].input), *([config.roi] if config.roi else []))
+    sources = (items[0].source, *([str(config.roi)] if config.roi else []))
     records, told = [], set[str]()
     with closing(make_pool(settings.pool, codec, len(items), folder, sources)) as pool:
-        for record in run(items, codec, config, results, settings.overwrite, pool):
+        for record in run(items, codec, config, log, settings.overwrite, pool):
             records.append(record)
             _say_notes(record, told)
             if settings.preserve_times and record.outcome and STDIO not in (record.input, record.output):
@@ -294,8 +295,8 @@ def _encode_to_budget(
     from jobs.pools.selection import make_pool
 
     assert settings.budget is not None, "asked for by the caller"
-    sources = (Path(items[0].input), *([config.roi] if config.roi else []))
-    with closing(make_pool(settings.pool, codec, len(items), results.parent, sources)) as pool:
+    sources = (items[0].source, *([str(config.roi)] if config.roi else []))
+    with closing(make_pool(settings.pool, codec, len(items), str(results.parent), sources)) as pool:
         found = encode_to_budget(
             items, codec, config, settings.budget, results=results, overwrite=settings.overwrite, pool=pool
         )
@@ -303,7 +304,7 @@ def _encode_to_budget(
     if settings.json:
         print(*(record.to_json() for record in found.records), sep="\n", flush=True)
     else:
-        _print_summary(found.records, config, results)
+        _print_summary(found.records, config, str(results.parent))
     told = report(found, results.parent)
     if told and not settings.json:
         print(told)
@@ -335,8 +336,8 @@ def _encode_within_time(
     from jobs.pools.selection import make_pool
 
     assert settings.time_budget is not None, "asked for by the caller"
-    sources = (Path(items[0].input), *([config.roi] if config.roi else []))
-    with closing(make_pool(settings.pool, codec, len(items), results.parent, sources)) as pool:
+    sources = (items[0].source, *([str(config.roi)] if config.roi else []))
+    with closing(make_pool(settings.pool, codec, len(items), str(results.parent), sources)) as pool:
         found = encode_within_time(
             items, codec, config, settings.time_budget, results=results, overwrite=settings.overwrite, pool=pool,
             workers=max(1, pool.slots // settings.pool.batch),
@@ -345,7 +346,7 @@ def _encode_within_time(
     if settings.json:
         print(*(record.to_json() for record in found.records), sep="\n", flush=True)
     else:
-        _print_summary(found.records, config, results)
+        _print_summary(found.records, config, str(results.parent))
         print(found.text())
     if found.plain:
         text = (
@@ -355,11 +356,11 @@ def _encode_within_time(
     return cli.SOME_FAILED if any(record.status == "failed" for record in found.records) else cli.DONE
 
 
-def _print_summary(records: "list[Record]", config: "EncodeConfig", results: Path | None) -> None:
+def _print_summary(records: "list[Record]", config: "EncodeConfig", folder: str | None) -> None:
     """Print the table of a run."""
     from jobs.running.table import summary
 
-    print(summary(records, results and results.parent))
+    print(summary(records, folder))
     if metadata := sum(record.outcome.metadata_bytes for record in records if record.outcome):
         print(f"metadata takes {metadata} bytes more; --metadata copyright or drop keeps less")
     if config.roi and any(r.outcome for r in records):
@@ -368,11 +369,20 @@ def _print_summary(records: "list[Record]", config: "EncodeConfig", results: Pat
 
 def show_plan(planned: "Iterable[Planned]", policy: "ImagePolicy") -> int:
     """Print what a run would write; return 1 if it would refuse any picture, as far as headers tell."""
+    from codec.errors import StorageError
     from codec.images.read import refusal
+    from codec.places import read
+    from codec.urls import is_url
+
+    def found_wrong(item: "Item") -> str | None:
+        try:
+            return refusal(read(item.source) if is_url(item.source) else Path(item.input), policy)
+        except StorageError as error:
+            return error.text
 
     refused = done = replaced = 0
     for item, record, replaces in planned:
-        error = record.error if record else item.input != "-" and refusal(Path(item.input), policy)
+        error = record.error if record else item.input != "-" and found_wrong(item)
         if error:
             cli.say(f"{item.input}: {error}")
             refused += 1

@@ -5,7 +5,6 @@ import json
 import math
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from codec.architecture import LINEAR_PROFILE
@@ -83,9 +82,10 @@ class Info:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `rdo-info`."""
     flags = cli.parser("rdo-info", "Show the header of .rdo files and the split of their bytes.", EXAMPLES)
-    flags.add_argument("inputs", nargs="+", metavar="FILE", help=".rdo files or folders; - is standard input")
+    flags.add_argument("inputs", nargs="+", metavar="FILE", help=".rdo files, folders or URLs; - is standard input")
     flags.add_argument("--json", action="store_true", help="print a JSON object a line")
     cli.add_model_flags(flags, reads=True)
+    cli.add_url_note(flags)
     return flags
 
 
@@ -107,15 +107,18 @@ def show(inputs: list[str], model: str | None, *, device: str, as_json: bool) ->
     Raises:
         RdoError: no files, no such model or device.
     """
+    from codec.places import read
+    from codec.urls import public
+    from jobs.running.buckets import checked_input
     from jobs.running.failures import explain
     from jobs.running.rdo_files import codec_loader, find_rdo_files
 
     codec_of = codec_loader(model, cli.check_device(device))
     failed = 0
-    for name in (str(path) for path, _ in find_rdo_files(inputs)):
+    for name, _ in find_rdo_files([checked_input(name) for name in inputs]):
         try:
-            data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-            info = inspect(name, data, codec_of(data))
+            data = sys.stdin.buffer.read() if name == "-" else read(name)
+            info = inspect(public(name), data, codec_of(data))
         except Exception as error:
             failed += 1
             cli.say(f"{name}: {explain(error, name)}")

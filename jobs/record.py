@@ -11,6 +11,7 @@ from codec.metrics.butteraugli import butteraugli
 from codec.metrics.ms_ssim import ms_ssim
 from codec.metrics.psnr import mse, psnr_db
 from codec.metrics.ssimulacra2 import ssimulacra2
+from codec.urls import is_url
 from jobs import jsonl
 
 SCHEMA = "rdo-record-1"
@@ -19,7 +20,7 @@ KEYS = (
     "schema", "status", "input", "output", "input_sha256", "output_sha256", "width", "height", "model", "model_id",
     "config_hash", "quality", "lmbda", "iters", "seconds", "device", "plain", "refined", "gain_percent", "verified",
     "error", "refine_seconds", "input_stamp", "method", "cwd", "aim_hash", "iters_asked", "policy",
-    "tune", "gain_profile", "metadata_bytes", "notes", "resumed_step", "exact_blocks",
+    "tune", "gain_profile", "metadata_bytes", "notes", "resumed_step", "output_stamp", "exact_blocks",
 )  # fmt: skip  # of a record in JSON, in this order
 OPTIONAL = ("exact_blocks",)  # keys that are left out where they say nothing
 
@@ -94,7 +95,8 @@ class Record:
         input_sha256: hash of the image file.
         quality, lmbda: those of the file; those asked for where there is none.
         seconds: wall time of the image, reading to writing.
-        input_stamp: size and times of the image file, as `jobs.running.history.file_stamp` gives them.
+        input_stamp: size and times of the image file, as `jobs.running.history.file_stamp` gives them; size and
+            checksum of one in a bucket.
         cwd: folder that `input` and `output` are relative to, unless absolute.
         config_hash: hash of all settings but the image policy.
         aim_hash: hash of all settings but the image policy and the effort.
@@ -102,6 +104,7 @@ class Record:
         policy: those decisions of the image policy that this image could not be read without.
         tune: what the file is to be good at (`rdo.tune`); None is what the model was trained for.
         notes: what of the image file was damaged and passed over, or left out; None for nothing.
+        output_stamp: size and checksum of a file in a bucket when it was written; None for files on a disk.
     """
 
     schema: str
@@ -124,6 +127,7 @@ class Record:
     policy: dict[str, str | int | bool] | None = None
     tune: str | None = None
     notes: list[str] | None = None
+    output_stamp: str | None = None
     outcome: Outcome | None = None
 
     @property
@@ -142,6 +146,16 @@ class Record:
         """Absolute path of the written file, by `canonical_path`."""
         return canonical_path(Path(self.cwd or "", self.output))
 
+    @property
+    def input_place(self) -> str:
+        """Name of the image wherever the run was started, by `canonical_place`."""
+        return canonical_place(self.input, self.cwd or "")
+
+    @property
+    def output_place(self) -> str:
+        """Name of the written file wherever the run was started, by `canonical_place`."""
+        return canonical_place(self.output, self.cwd or "")
+
     def to_json(self) -> str:
         """Return one line of JSON with the keys `KEYS`: header and outcome side by side, numbers finite or null."""
         header = asdict(self)
@@ -154,6 +168,11 @@ class Record:
 def canonical_path(path: Path) -> Path:
     """Return an absolute path with links to folders resolved; a link to the file itself is kept."""
     return path.parent.resolve() / path.name
+
+
+def canonical_place(name: str, cwd: str = "") -> str:
+    """Return a URL as it is, and a path, relative to `cwd`, as `canonical_path` does."""
+    return name if is_url(name) else str(canonical_path(Path(cwd, name)))
 
 
 def score(

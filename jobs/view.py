@@ -144,7 +144,7 @@ def _original(settings: ViewRun, record: "Record | None") -> "Side | None":
 def find_record(path: Path) -> "Record | None":
     """Return the last record of a file in the results of a run above it, None where there is none."""
     from jobs.record import canonical_path, read_records
-    from jobs.running.run import RESULTS
+    from jobs.running.record_log import RESULTS
 
     own = canonical_path(path)
     for folder in own.parents:

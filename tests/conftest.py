@@ -1,7 +1,12 @@
 """A tiny random codec and synthetic photographs: what every test of the codec works on, the same in each run."""
 
+import gc
 import os
-from collections.abc import Callable
+import secrets
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that spin starve each other on few cores
@@ -172,3 +177,45 @@ def one_start(monkeypatch: pytest.MonkeyPatch) -> None:
     import rdo.starts
 
     monkeypatch.setattr(rdo.starts, "HARD_RATIO", 0.0)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Any]:
+    """S3 API of moto's server; skips where it is not installed."""
+    for name in ("moto", "s3fs"):
+        pytest.importorskip(name, reason=f"{name} is not installed: pip install '.[test]'")
+    sys.path.insert(0, str(Path(__file__).parent))
+    try:
+        from object_store import serve
+    finally:
+        sys.path.pop(0)
+    with serve() as store:
+        yield store
+
+
+@pytest.fixture
+def store(s3_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """An empty bucket, `store.bucket`, which the usual environment leads to; `store.fault` may be set."""
+    from codec import storage
+
+    settings = {
+        "AWS_ENDPOINT_URL": s3_server.endpoint,
+        "AWS_ACCESS_KEY_ID": "someone",
+        "AWS_SECRET_ACCESS_KEY": "hush-hush",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_MAX_ATTEMPTS": "1",  # of botocore: it would wait many seconds
+        "AWS_CONFIG_FILE": str(tmp_path / "no-config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "no-credentials"),
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setattr(storage, "PAUSES_S", (0.01, 0.01, 0.01))
+    name = f"bucket-{secrets.token_hex(4)}"
+    s3_server.bucket, s3_server.fault = f"s3://{name}", lambda method, path: None
+    request = urllib.request.Request(f"{s3_server.endpoint}/{name}", method="PUT")
+    urllib.request.urlopen(request, timeout=60).close()
+    s3_server.requests.clear()
+    yield s3_server
+    storage._file_system_class("s3", "").clear_instance_cache()
+    gc.collect()

@@ -23,10 +23,11 @@ OWNERS = {
     "ray": {f"jobs/pools/{name}.py" for name in ("cluster", "ray", "ray_metrics")},
     "optuna": {"jobs/tuning/study.py", "jobs/tuning/open_study.py"},
     "matplotlib": {"jobs/measuring/plot.py"},
+    "fsspec": {"codec/storage.py"},
 }
 FLOORS = (  # inside codec: each imports from its own floor and those before
-    "allocator.py errors.py files.py lazy.py settings.py architecture.py interface.py weight_cache.py "
-    "bitstream/container.py bitstream/tiles.py bitstream/boxes.py",
+    "allocator.py errors.py files.py lazy.py settings.py urls.py storage.py places.py architecture.py interface.py "
+    "weight_cache.py bitstream/container.py bitstream/tiles.py bitstream/boxes.py",
     "images/ metrics/",
     "networks/",
     "bitstream/",

@@ -171,14 +171,14 @@ def is_image(path: Path) -> bool:
         return bool(getattr(error.__cause__, "errno", 0))
 
 
-def refusal(path: Path, policy: ImagePolicy = STRICT) -> str | None:
+def refusal(source: Path | bytes, policy: ImagePolicy = STRICT) -> str | None:
     """Return the message with which `read_image` will refuse a file, as far as its header tells, else None.
 
     Transparency and damaged pixels show only once the picture is decoded.
     """
     try:
         with pillow_guard():
-            data = path.read_bytes()
+            data = source.read_bytes() if isinstance(source, Path) else source
             if extra_kind(data) == "raw":
                 check_raw()
             else:
@@ -188,10 +188,10 @@ def refusal(path: Path, policy: ImagePolicy = STRICT) -> str | None:
     return None
 
 
-def image_size(path: Path) -> tuple[int, int] | None:
+def image_size(source: Path | BinaryIO) -> tuple[int, int] | None:
     """Return (width, height) in pixels from the header, before EXIF orientation; None where that cannot be read."""
     try:
-        with pillow_guard(), path.open("rb") as file:
+        with pillow_guard(), source.open("rb") if isinstance(source, Path) else source as file:
             head = file.read(1 << 16)
             kind = extra_kind(head)
             if kind == "JPEG XL":

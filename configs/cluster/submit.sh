@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# HEAD=http://head:8265 bash submit.sh /share/photos -o /share/rdo-out --effort 6 --workers 16
+# HEAD=http://head:8265 bash submit.sh s3://bucket/photos -o s3://bucket/rdo-out --effort 6 --workers 16
 #
 # Runs rdo-encode as a job of a Ray cluster that is up: it goes on when this terminal is closed, and submitted again it
-# does only what is missing. All machines have rdo[cluster] installed and see /share under this name.
+# does only what is missing. All machines have rdo[cluster,cloud] installed and reach the bucket with the credentials of
+# their environment; paths of folders that all of them mount do as well.
 #   ray job list --address "$HEAD"             list jobs
 #   ray job stop --address "$HEAD" ID          end a job; finished files are kept
 set -euo pipefail

@@ -15,7 +15,8 @@ from jobs.budgeting.time_budget import TimeBudget
 from jobs.pools.base import Pool
 from jobs.record import Record
 from jobs.running.encode_settings import EncodeConfig
-from jobs.running.history import History, sole_writer
+from jobs.running.history import History
+from jobs.running.record_log import FileLog
 from jobs.running.worklist import Item
 
 
@@ -72,16 +73,16 @@ def encode_within_time(
     Raises:
         ConfigError: another run writes there, or no worker can start.
     """
-    existed = results.exists()
-    with sole_writer(results):
+    log, existed = FileLog(results), results.exists()
+    with log.writing():
         looks = look_at(items, codec, config, budget, folder=results.parent, pool=pool, workers=workers)
-        history = History(results, existed, codec, config.policy)
-        pictures = {item.input: history.input_hash(Path(item.input)) or "" for item in items}
+        history = History(log, existed, codec, config.policy)
+        pictures = {item.input: history.input_hash(item) or "" for item in items}
         settings = history.hashes_of(config)[0]
         decision = Decision(settings, 0, None, pictures, seconds=budget.seconds, workers=workers)
         rounds = Rounds(
             decision, items, config_of=partial(_config, config, budget), next_decision=partial(next_decision, looks),
-            history=history, results=results, overwrite=overwrite, pool=pool,
+            history=history, log=log, overwrite=overwrite, pool=pool,
         )  # fmt: skip
         rounds.run()
     named: Mapping[str, Record] = rounds.failures | rounds.files

@@ -12,9 +12,10 @@ from pathlib import Path
 from codec.images.read import ImagePolicy
 from codec.interface import AnyCodec
 from jobs.pools.base import Pool, Task
-from jobs.record import Record, Score, read_records
+from jobs.record import Record, Score
 from jobs.running.encode_settings import EncodeConfig, distortion_for
 from jobs.running.history import History
+from jobs.running.record_log import FileLog
 from jobs.running.run import run_tasks
 from jobs.running.worklist import NOT_WRITTEN, Item
 from rdo.allocation import Measured
@@ -74,12 +75,12 @@ def encode_unkept(
     Returns:
         Records of the encodings that there are, and a failed record of each picture that has any.
     """
-    log = folder / POINTS
+    log = FileLog(folder / POINTS)
     history = History(log, log.exists(), codec, policy)
-    known = {(r.input_sha256, r.config_hash): r for r in read_records(log) if r.outcome}
+    known = {(r.input_sha256, r.config_hash): r for r in log.read() if r.outcome}
     found: dict[Item, dict[str, Record]] = {item: {} for item in wanted}
     for item, settings in wanted.items() if known else ():
-        sha256, hashes = history.input_hash(Path(item.input)), [history.hashes_of(each)[0] for each in settings]
+        sha256, hashes = history.input_hash(item), [history.hashes_of(each)[0] for each in settings]
         found[item] = {key: known[sha256, key] for key in hashes if (sha256, key) in known}
     missing = [  # one setting of all pictures after the other
         Task(replace(item, output=NOT_WRITTEN), settings[index])

@@ -15,6 +15,7 @@ from jobs.pools.base import Pool, Task
 from jobs.record import Record
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.history import History
+from jobs.running.record_log import FileLog
 from jobs.running.run import run_tasks
 from jobs.running.worklist import Item
 
@@ -47,12 +48,12 @@ class Rounds:
         config_of: Callable[[Plan], EncodeConfig],
         next_decision: Callable[[Decision, Mapping[str, Record]], Decision | None],
         history: History,
-        results: Path,
+        log: FileLog,
         overwrite: bool,
         pool: Pool,
     ) -> None:
         self.config_of, self.next_decision = config_of, next_decision
-        self.history, self.results, self.overwrite, self.pool = history, results, overwrite, pool
+        self.history, self.log, self.overwrite, self.pool = history, log, overwrite, pool
         self.item_of = {item.input: item for item in items}
         self.files: dict[str, Record] = {}
         self.failures: dict[str, Record] = {}
@@ -62,7 +63,7 @@ class Rounds:
     @property
     def path(self) -> Path:
         """File of the decision, in the output folder."""
-        return self.results.parent / DECISION
+        return self.log.path.parent / DECISION
 
     def run(self) -> None:
         """Carry out the plans that are there, then plan and carry out round after round."""
@@ -102,7 +103,7 @@ class Rounds:
 
     def _encode(self, names: list[str], history: History | None) -> Iterator[Record]:
         tasks = [Task(self.item_of[name], self.config_of(self.decision.plans[name])) for name in names]
-        yield from run_tasks(tasks, history, self.results, self.pool) if tasks else ()
+        yield from run_tasks(tasks, history, self.log, self.pool) if tasks else ()
 
     def _find_file(self, name: str) -> bool:
         """Tell whether a picture has a file, of this run or an earlier one, and take in its record."""

@@ -13,9 +13,10 @@ from jobs.budgeting.planning import Share, next_plans, total_bytes
 from jobs.budgeting.rounds import Rounds
 from jobs.cli import say
 from jobs.pools.base import Pool
-from jobs.record import Record, append_record
+from jobs.record import Record
 from jobs.running.encode_settings import EncodeConfig
-from jobs.running.history import History, sole_writer
+from jobs.running.history import History
+from jobs.running.record_log import FileLog
 from jobs.running.worklist import Item
 from rdo.allocation import Measured
 
@@ -66,16 +67,16 @@ def encode_to_budget(
     Raises:
         ConfigError: the budget is too small, another run writes there, or no worker can start.
     """
-    folder, existed = results.parent, results.exists()
-    with sole_writer(results):
+    folder, log, existed = results.parent, FileLog(results), results.exists()
+    with log.writing():
         pictures, failed = measure(items, codec, config, folder=folder, pool=pool)
         for record in failed:
             say(f"{record.input}: {record.error}")
-            append_record(results, record)
+            log.append(record)
         if not pictures:
             return Outcome(failed, None, {}, {})
         share = _share(pictures, codec, config, budget)
-        history = History(results, existed, codec, config.policy)
+        history = History(log, existed, codec, config.policy)
         hashes = {picture.item.input: picture.sha256 for picture in pictures}
         decision = Decision(history.hashes_of(config)[0], share.limit_bytes, share.floor, hashes)
 
@@ -85,7 +86,7 @@ def encode_to_budget(
 
         rounds = Rounds(
             decision, items, config_of=lambda plan: plan.config(config), next_decision=next_decision,
-            history=history, results=results, overwrite=overwrite, pool=pool,
+            history=history, log=log, overwrite=overwrite, pool=pool,
         )  # fmt: skip
         rounds.run()
     named = {record.input: record for record in failed} | rounds.failures | rounds.files

@@ -29,7 +29,8 @@ from jobs.pools.base import Pool
 from jobs.record import Record
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.failures import explain
-from jobs.running.run import RESULTS, run
+from jobs.running.record_log import RESULTS, FileLog
+from jobs.running.run import run
 from jobs.running.worklist import build_worklist
 from rdo.config import RefineConfig
 from rdo.tune import is_visual
@@ -81,7 +82,7 @@ def encode_ladder(
             target.mkdir(parents=True, exist_ok=True)
             say(f"quality {quality:g}, {recipe.iters} steps")
             settings = replace(config, quality=quality, refine=recipe)
-            for record in run(items, codec, settings, target / RESULTS, overwrite=False, pool=pool):
+            for record in run(items, codec, settings, FileLog(target / RESULTS), overwrite=False, pool=pool):
                 records.append(record)
                 if record.error:
                     say(f"{record.input}: {record.error}")

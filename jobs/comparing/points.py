@@ -18,7 +18,7 @@ from jobs.comparing.classical import ClassicalRecord
 from jobs.comparing.ladders import LADDERS
 from jobs.comparing.metrics import BUTTERAUGLI, MS_SSIM, PSNR, Metric
 from jobs.record import Record, Score, read_records
-from jobs.running.run import RESULTS
+from jobs.running.record_log import RESULTS
 
 PLAIN, REFINED = "plain", "refined"
 Floats = NDArray[np.float64]

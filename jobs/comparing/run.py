@@ -169,8 +169,8 @@ def _encode_ladder(settings: CompareSettings, codec: AnyCodec) -> list[Record]:
         codec.level(quality)  # raises where it is out of range, before anything is written
     items = build_worklist(list(settings.inputs), str(settings.output))
     settings.output.mkdir(parents=True, exist_ok=True)
-    sources = (Path(items[0].input),)
-    with closing(make_pool(settings.pool, codec, len(items), shared=settings.output, sources=sources)) as pool:
+    sources = (items[0].input,)
+    with closing(make_pool(settings.pool, codec, len(items), shared=str(settings.output), sources=sources)) as pool:
         ladders = [(list(qualities), list(settings.recipes)), (plain, [recipe(0, presets=presets_of(settings.tune))])]
         return [
             record

@@ -129,7 +129,7 @@ def run(settings: RefinementSettings) -> int:
     failed, rows = False, []
     pictures = len(build_worklist(list(settings.inputs), str(settings.output)))
     settings.output.mkdir(parents=True, exist_ok=True)
-    with closing(make_pool(settings.pool, codec, pictures, shared=settings.output)) as pool:
+    with closing(make_pool(settings.pool, codec, pictures, shared=str(settings.output))) as pool:
         for quality, way, records in _encode_all(settings, qualities, codec, pool):
             failed |= any(record.error for record in records)
             if row := summarise(way, quality, records):
@@ -201,12 +201,13 @@ def _encode(
     inputs: tuple[str, ...], folder: Path, codec: "AnyCodec", *, config: "EncodeConfig", pool: "Pool"
 ) -> "list[Record]":
     """Encode all pictures with one configuration into a folder; print the errors of those that fail."""
-    from jobs.running.run import RESULTS, run
+    from jobs.running.record_log import RESULTS, FileLog
+    from jobs.running.run import run
     from jobs.running.worklist import build_worklist
 
     folder.mkdir(parents=True, exist_ok=True)
     items = build_worklist(list(inputs), str(folder))
-    records = list(run(items, codec, config, folder / RESULTS, overwrite=False, pool=pool))
+    records = list(run(items, codec, config, FileLog(folder / RESULTS), overwrite=False, pool=pool))
     for record in records:
         if record.error:
             cli.say(f"{record.input}: {record.error}")

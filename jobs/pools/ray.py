@@ -1,7 +1,7 @@
 """Worker pool on a Ray cluster: `rdo-encode --ray`; Ray is imported here alone, and only when asked for.
 
-The invariant: Ray carries paths and settings, never images. All machines mount the same folders under the same names,
-and each worker checks that before it gets a task.
+The invariant: Ray carries names and settings, never images. All machines mount the same folders under the same names,
+or reach the same URLs, and each worker checks that before it gets a task.
 """
 
 import math
@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from codec.checkpoint import installed_models
+from codec.errors import RdoError
 from codec.interface import AnyCodec
 from codec.loading import own_function
+from codec.places import exists
+from codec.urls import is_url, public
 from codec.zoo import COMPRESSAI, split_name
 from jobs.cli import THREADS
 from jobs.pools.base import Task
@@ -50,8 +53,8 @@ class RayPool(WorkerPool[Actor]):
         workers: most workers at a time; those that find no room wait for it, which makes an autoscaler add machines.
             None is as many as fit the cluster, more as machines come and fewer as they go.
         gpus_per_worker: GPUs of each worker, in fractions too; 0 runs workers on CPUs.
-        shared: output folder, which must exist on the machine of every worker.
-        sources: input files, which must exist there too.
+        shared: output folder, which must exist on the machine of every worker unless it is a URL.
+        sources: input files, by paths or URLs, which must be readable there too.
         seconds_max: time limit for an image.
         threads: torch threads of each worker.
         batch_max: images of one size that a worker refines together.
@@ -67,8 +70,8 @@ class RayPool(WorkerPool[Actor]):
         address: str | None = None,
         workers: int | None = None,
         gpus_per_worker: float = 0.0,
-        shared: Path | None = None,
-        sources: tuple[Path, ...] = (),
+        shared: str | None = None,
+        sources: tuple[str, ...] = (),
         seconds_max: float = math.inf,
         threads: int = THREADS,
         batch_max: int = 1,
@@ -81,10 +84,10 @@ class RayPool(WorkerPool[Actor]):
         self.worker_arguments = absolute_model(model), device, threads
         self.gpus_per_worker, self.threads = gpus_per_worker, threads
         self.marker = ExitStack()
-        if shared:  # a file whose name no other machine can have by chance
+        if shared and not is_url(shared):  # a file whose name no other machine can have by chance
             file = tempfile.NamedTemporaryFile(prefix=".rdo-", suffix=".part", dir=shared)  # noqa: SIM115  (see close)
-            sources = (Path(self.marker.enter_context(file).name), *sources)
-        self.shared_paths = [str(path.absolute()) for path in sources]
+            sources = (self.marker.enter_context(file).name, *sources)
+        self.shared_names = [absolute(name) for name in sources]
 
     def start(self) -> Actor:
         """Start an actor that loads the model."""
@@ -95,7 +98,7 @@ class RayPool(WorkerPool[Actor]):
             num_cpus=1, num_gpus=self.gpus_per_worker, scheduling_strategy="SPREAD", runtime_env=environment
         )(Encoder)
         remote: Any = kind.remote()
-        return Actor(remote, remote.ready.remote(*self.worker_arguments, self.shared_paths))
+        return Actor(remote, remote.ready.remote(*self.worker_arguments, self.shared_names))
 
     def send(self, handle: Actor, tasks: list[Task]) -> None:
         """Call an actor with tasks; their name is shown on Ray's dashboard."""
@@ -152,11 +155,14 @@ class Encoder:
     codec: AnyCodec
     metrics: Metrics
 
-    def ready(self, model: str, device: str, threads: int, shared_paths: list[str]) -> Answer:
-        """Check that the shared paths exist on this machine, then load the model."""
-        missing = [path for path in shared_paths if not Path(path).exists()]
+    def ready(self, model: str, device: str, threads: int, shared_names: list[str]) -> Answer:
+        """Check that the shared files exist on this machine, then load the model."""
+        try:
+            missing = [name for name in shared_names if not exists(name)]
+        except RdoError as error:  # no credentials, or no file system installed
+            return Died(f"on {socket.gethostname()}: {error}", permanent=True)
         if missing:
-            folder = Path(missing[0]).parent
+            folder = public(missing[0]) if is_url(missing[0]) else Path(missing[0]).parent
             return Died(f"{folder}: not the same folder on {socket.gethostname()} as here: {REMEDY}", permanent=True)
         try:
             self.codec, self.metrics = set_up(model, device, threads), Metrics()
@@ -181,11 +187,16 @@ def absolute_model(model: str) -> str:
     return model.removesuffix(file) + str(Path(file).absolute()) if file else model
 
 
+def absolute(name: str) -> str:
+    """Return a path made absolute, and a URL as it is."""
+    return name if is_url(name) else str(Path(name).absolute())
+
+
 def with_absolute_paths(task: Task) -> Task:
     """Return a task with absolute paths, as workers have other working directories."""
     item, config = task.item, task.config
-    output = item.output if item.output == NOT_WRITTEN else str(Path(item.output).absolute())
-    item = replace(item, input=str(Path(item.input).absolute()), output=output)
+    output = item.output if item.output == NOT_WRITTEN else absolute(item.output)
+    item = replace(item, input=absolute(item.input), output=output)
     return task._replace(item=item, config=replace(config, roi=config.roi and config.roi.absolute()))
 
 

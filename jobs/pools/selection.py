@@ -3,7 +3,6 @@
 import argparse
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import cli
@@ -103,16 +102,16 @@ def make_pool(
     settings: PoolSettings,
     codec: "AnyCodec",
     tasks: int,
-    shared: Path | None = None,
-    sources: tuple[Path, ...] = (),
+    shared: str | None = None,
+    sources: tuple[str, ...] = (),
 ) -> "Pool":
     """Create the pool that the settings ask for, to be closed after use.
 
     Args:
         codec: codec of `load_driver_codec`, which encodes where no workers do.
         tasks: number of tasks to come, and so the most worker processes to start.
-        shared: output folder, which must exist on the machine of every worker.
-        sources: some input files, which must exist there too.
+        shared: output folder, which must exist on the machine of every worker unless it is a URL.
+        sources: some input files, by paths or URLs, which must be readable there too.
 
     Raises:
         ConfigError: the cluster cannot be joined.

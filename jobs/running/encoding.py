@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from codec import places, storage
 from codec.allocator import release_memory
 from codec.errors import ImageError
-from codec.files import write_atomically
 from codec.identity import model_id
 from codec.images import exif
 from codec.images.metadata import NOTHING, Keeping, Metadata
@@ -25,6 +25,7 @@ from codec.images.read import STRICT, ImagePolicy, Picture, read_picture
 from codec.interface import AnyCodec
 from codec.loading import load
 from codec.metadata_boxes import add_metadata, metadata_bytes_max
+from codec.urls import is_url
 from jobs.cli import THREADS, check_device, keep_memory
 from jobs.record import SCHEMA, Record
 from jobs.running.encode_pixels import LARGE_PX, encode_pixels
@@ -100,7 +101,7 @@ def _read(item: Item, codec: AnyCodec, config: EncodeConfig) -> _Draft:
         draft.record = replace(
             draft.record, config_hash=config_hash, aim_hash=aim_hash, iters_asked=config.refine.iters
         )
-        stamp = file_stamp(Path(item.input))  # before reading: a change meanwhile shows
+        stamp = _stamp(item)  # before reading: a change meanwhile shows
         source = _read_source(item)
         draft.record = replace(draft.record, input_sha256=hashlib.sha256(source).hexdigest(), input_stamp=stamp)
         picture, needed = _picture(source, config.policy)
@@ -161,11 +162,16 @@ def _complete(group: list[_Draft], codec: AnyCodec, config: EncodeConfig, progre
                 output_sha256=hashlib.sha256(data).hexdigest(),
                 metadata_bytes=len(data) - len(encoded.data),
             )
-            _write(draft.item.output, data)
+            stamp = _write(draft.item.output, data)
             if resume:
                 resume.remove()
             draft.record = replace(
-                draft.record, status="done", quality=encoded.quality, lmbda=encoded.lmbda, outcome=outcome
+                draft.record,
+                status="done",
+                quality=encoded.quality,
+                lmbda=encoded.lmbda,
+                output_stamp=stamp,
+                outcome=outcome,
             )
     except Exception as error:
         if len(group) == 1:
@@ -192,16 +198,22 @@ def _header(item: Item, codec: AnyCodec, config: EncodeConfig) -> Record:
     )
 
 
+def _stamp(item: Item) -> str | None:
+    if not is_url(item.source):
+        return file_stamp(Path(item.input))
+    found = storage.find(item.source)
+    return found and found.stamp
+
+
 def _read_source(item: Item) -> bytes:
-    return sys.stdin.buffer.read() if item.input == STDIO else Path(item.input).read_bytes()
+    return sys.stdin.buffer.read() if item.input == STDIO else places.read(item.source)
 
 
-def _write(output: str, data: bytes) -> None:
-    """Write a file, to standard output if its name is `-`, or nowhere if it is NOT_WRITTEN."""
+def _write(output: str, data: bytes) -> str | None:
+    """Write a file, to standard output if its name is `-`, or nowhere if it is NOT_WRITTEN; return a URL's stamp."""
     if output == STDIO:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     elif output != NOT_WRITTEN:
-        path = Path(output)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, data)
+        return places.write(output, data)
+    return None

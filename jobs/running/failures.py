@@ -2,7 +2,8 @@
 
 import torch
 
-from codec.errors import RdoError, first_line
+from codec.errors import RdoError, StorageError, first_line
+from codec.urls import public
 
 OUT_OF_MEMORY = "out of memory"
 
@@ -13,6 +14,8 @@ def explain(error: Exception, subject: str = "") -> str:
     Args:
         subject: name of the file that the line will be printed after, not to be repeated.
     """
+    if isinstance(error, StorageError) and error.url == public(subject):
+        return error.text
     if isinstance(error, RdoError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:

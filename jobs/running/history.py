@@ -4,24 +4,26 @@ An image is done if image, settings and file match a record by hash. Not replace
 folder names, files of other images, and files with the same aim that took more steps than this run would.
 
 Hashing ten thousand photographs takes minutes, so an image whose size and times are those of its record is taken to
-be the same; its .rdo file, small, is always read.
+be the same; its .rdo file, small, is always read. In buckets sizes and checksums of both come with the listing.
 """
 
 import hashlib
+import io
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from codec import places, storage
 from codec.bitstream.container import unpack
-from codec.errors import BitstreamError, ConfigError
-from codec.images.read import ImagePolicy
+from codec.errors import BitstreamError, StorageError
+from codec.images.read import ImagePolicy, image_size
 from codec.interface import AnyCodec
-from jobs.record import SCHEMA, Record, canonical_path, read_records
+from codec.urls import is_url
+from jobs.record import SCHEMA, Record, canonical_place
 from jobs.running.encode_settings import EncodeConfig, encode_hash, policy_matches, without_effort
+from jobs.running.record_log import RecordLog
 from jobs.running.worklist import NOT_WRITTEN, STDIO, Item
 from rdo.config import RefineConfig
 
@@ -34,23 +36,27 @@ class History:
     """Records of earlier runs in an output folder, to compare with the settings of this run.
 
     Args:
-        results: file of the records, if any are kept.
-        exists: whether that file was there before this run.
+        log: log of the records, if any are kept.
+        exists: whether that log was there before this run.
         policy: image policy of all settings that are asked about.
+
+    Raises:
+        StorageError: the output folder is a URL that cannot be listed or read.
     """
 
-    def __init__(self, results: Path | None, exists: bool, codec: AnyCodec, policy: ImagePolicy) -> None:
+    def __init__(self, log: RecordLog | None, exists: bool, codec: AnyCodec, policy: ImagePolicy) -> None:
         self.exists, self.policy = exists, policy
         self.hashes_of = cache(lambda config: (encode_hash(codec, config), encode_hash(codec, without_effort(config))))
-        records = read_records(results) if results else []
+        records = log.read() if log else []
+        self.listed = _listed(log.folder) if log and is_url(log.folder) else None  # stamps by URL
         done = [r for r in records if r.status == "done" and r.outcome]
         self.finished = {
             (r.input_sha256, r.measured.output_sha256, r.config_hash): r for r in done if self._policy_matches(r)
         }
-        self.hashes = {(r.input_path, r.input_stamp): r.input_sha256 for r in done if r.input_stamp}
-        self.by_output = {r.output_path: r for r in done}
+        self.hashes = {(r.input_place, r.input_stamp): r.input_sha256 for r in done if r.input_stamp}
+        self.by_output = {r.output_place: r for r in done}
         self.by_output_hash = {r.measured.output_sha256: r for r in done}  # finds files of a folder that was moved
-        refused = {r.output_path for r in records if (r.error or "").endswith(OVERWRITE_HINT)}
+        refused = {r.output_place for r in records if (r.error or "").endswith(OVERWRITE_HINT)}
         self.refused = refused - self.by_output.keys()
 
     def find_done(self, item: Item, config: EncodeConfig) -> Record | None:
@@ -59,27 +65,31 @@ class History:
         It is skipped where the item is done, with these settings or with more steps (`is_kept`), and failed where its
         output is a file that must not be replaced.
         """
-        output = Path(item.output)
         if item.output in (STDIO, NOT_WRITTEN):
             return None
         try:
-            if not output.exists():
-                return None
+            return self._find_done(item, config) if self._has_output(item) else None
+        except StorageError as error:
+            return _refusal(item, str(error))
         except OSError as error:  # a name too long, or a folder without permission
             return _refusal(item, f"{item.output}: {error.strerror}: rename it, or name another folder with -o")
-        input_hash, output_hash = self.input_hash(Path(item.input)), _sha256(output)
+
+    def _find_done(self, item: Item, config: EncodeConfig) -> Record | None:
+        """Return the record of an item that has a file and needs no encoding, None for one that does."""
+        recorded = self.by_output.get(canonical_place(item.output))
+        input_hash, output_hash = self.input_hash(item), self._output_hash(item, recorded)
         config_hash, aim_hash = self.hashes_of(config)
-        before = self.by_output.get(canonical_path(output)) or self.by_output_hash.get(output_hash or "")
+        before = recorded or self.by_output_hash.get(output_hash or "")
         found = self.finished.get((input_hash, output_hash or "", config_hash))
         if before and found is None and before.aim_hash == aim_hash and self._took_more(before, config.refine):
             unchanged = (before.input_sha256, before.measured.output_sha256) == (input_hash, output_hash)
             found = before if unchanged else None
         if found is not None:
             return replace(found, status="skipped", input=item.input, output=item.output)
-        if before and before.input_sha256 != input_hash and before.input_path != canonical_path(Path(item.input)):
-            whose = os.path.relpath(before.input_path)
+        if before and before.input_sha256 != input_hash and before.input_place != canonical_place(item.input):
+            whose = before.input_place if is_url(before.input_place) else os.path.relpath(before.input_place)
             text = f"{item.output} is another picture's, {whose}: name another folder with -o, or"
-        elif (before and _pixels(output)) or self._is_unrecorded(item):
+        elif (before and _pixels(item.output)) or self._is_unrecorded(item):
             return None
         elif before:
             text = f"{item.output} is damaged, or was altered since:"
@@ -89,10 +99,10 @@ class History:
 
     def find_made(self, item: Item) -> Record | None:
         """Return the last record of an item's file, whatever its settings, if file and picture are still those."""
-        before = self.by_output.get(canonical_path(Path(item.output)))
-        if before is None or before.measured.output_sha256 != _sha256(Path(item.output)):
+        before = self.by_output.get(canonical_place(item.output))
+        if before is None or before.measured.output_sha256 != self._output_hash(item, before):
             return None
-        return before if before.input_sha256 == self.input_hash(Path(item.input)) else None
+        return before if before.input_sha256 == self.input_hash(item) else None
 
     def is_kept(self, record: Record, config: EncodeConfig) -> bool:
         """Return whether a record of `find_done` is skipped for a file of other settings, with more steps."""
@@ -100,12 +110,24 @@ class History:
 
     def replaces(self, item: Item) -> bool:
         """Return whether the output of an item that is not done replaces a file, one of other settings."""
-        return item.output not in (STDIO, NOT_WRITTEN) and _sha256(Path(item.output)) is not None
+        if item.output in (STDIO, NOT_WRITTEN):
+            return False
+        return _sha256(item.output) is not None if self.listed is None else item.output in self.listed
 
-    def input_hash(self, path: Path) -> str | None:
+    def input_hash(self, item: Item) -> str | None:
         """Return the hash of an image: that of its record while its stamp is unchanged, else computed."""
-        stamp = file_stamp(path)
-        return (stamp and self.hashes.get((canonical_path(path), stamp))) or _sha256(path)
+        stamp = item.stamp if is_url(item.input) else file_stamp(Path(item.input))
+        return (stamp and self.hashes.get((canonical_place(item.input), stamp))) or _sha256(item.source)
+
+    def _output_hash(self, item: Item, recorded: Record | None) -> str | None:
+        """Return the hash of a file: in a bucket that of its record while its stamp is unchanged, else computed."""
+        stamp = self.listed.get(item.output) if self.listed else None
+        if recorded and stamp and stamp == recorded.output_stamp:
+            return recorded.measured.output_sha256
+        return _sha256(item.output)
+
+    def _has_output(self, item: Item) -> bool:
+        return places.exists(item.output) if self.listed is None else item.output in self.listed
 
     def _took_more(self, before: Record, asked: RefineConfig) -> bool:
         """Return whether a file took more steps or seconds than are asked for."""
@@ -122,8 +144,9 @@ class History:
 
         It is taken for one if the folder has records, its size is the image's, and no run has refused it before.
         """
-        output = Path(item.output)
-        return self.exists and canonical_path(output) not in self.refused and _pixels(output) == item.pixels
+        if not self.exists or canonical_place(item.output) in self.refused:
+            return False
+        return _pixels(item.output) == (item.pixels or _image_pixels(item))
 
 
 def file_stamp(path: Path) -> str | None:
@@ -140,46 +163,47 @@ def file_stamp(path: Path) -> str | None:
     return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}"
 
 
-@contextmanager
-def sole_writer(results: Path) -> Iterator[None]:
-    """Lock a results file against other runs, until this process ends.
-
-    Some file systems have no locks. Two runs at a time then do the same work twice but lose nothing, as files are
-    replaced whole and records appended by the line.
-
-    Raises:
-        ConfigError: another run writes there.
-    """
-    with open(results, "ab") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            text = "another run writes here: wait for its end, or name another folder with -o"
-            raise ConfigError(f"{results.parent}: {text}") from None
-        except (ImportError, OSError):
-            pass
-        yield
-
-
 def _refusal(item: Item, error: str) -> Record:
     """Return the failed record of an item that is not encoded."""
     return Record(schema=SCHEMA, status="failed", input=item.input, output=item.output, error=error)
 
 
-def _pixels(path: Path) -> int | None:
+def _listed(folder: str) -> dict[str, str | None]:
+    """Return the stamps of the .rdo files below a URL, by theirs."""
+    try:
+        return {each.name: each.stamp for each in storage.walk(folder, hidden=True) if each.name.endswith(".rdo")}
+    except StorageError as error:
+        if error.is_missing:
+            return {}
+        raise
+
+
+def _image_pixels(item: Item) -> int:
+    """Return the number of pixels of an image behind a URL, which its item lacks; 0 where that cannot be read."""
+    size = image_size(io.BytesIO(storage.read(item.source))) if is_url(item.source) else None
+    return size[0] * size[1] if size else 0
+
+
+def _pixels(name: str) -> int | None:
     """Return the number of pixels of a .rdo file, None where it is damaged or none."""
     try:
-        header = unpack(path.read_bytes()).header
+        header = unpack(places.read(name)).header
     except (BitstreamError, OSError):
         return None
     return header.width * header.height
 
 
-def _sha256(path: Path) -> str | None:
-    """Return the hash of a file, None where it cannot be read."""
+def _sha256(name: str) -> str | None:
+    """Return the hash of a file, None where there is none or a disk does not give it.
+
+    Raises:
+        StorageError: its store does not.
+    """
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(places.read(name)).hexdigest()
     except OSError:
         return None
+    except StorageError as error:
+        if error.is_missing:
+            return None
+        raise

@@ -10,29 +10,41 @@ from codec.identity import model_id
 from codec.images import find
 from codec.interface import AnyCodec
 from codec.loading import load
+from codec.urls import is_url
 from jobs.cli import MODEL
+from jobs.running import buckets
+from jobs.running.buckets import has_suffix
+
+RDO = frozenset({".rdo"})
 
 
-def find_rdo_files(inputs: list[str]) -> list[tuple[Path, Path]]:
-    """Return (path, path relative to the named folder) of every .rdo file named or found below a named folder.
+def find_rdo_files(inputs: list[str]) -> list[tuple[str, str]]:
+    """Return (name, name below the named folder) of every .rdo file named or found below a named folder.
+
+    Args:
+        inputs: paths and URLs, or `-` alone for standard input.
 
     Raises:
         ConfigError: a folder holds none, or standard input is mixed with files.
+        StorageError: a folder behind a URL cannot be listed.
     """
     if "-" in inputs:
         if len(inputs) > 1:
             raise ConfigError("-: standard input is one file and cannot be mixed with others")
-        return [(Path("-"), Path("-"))]
-    found: list[tuple[Path, Path]] = []
+        return [("-", "-")]
+    found: list[tuple[str, str]] = []
     for name in inputs:
         path = Path(name)
-        if path.is_dir():
-            files = find.find_files(path, lambda file: file.name.endswith(".rdo"))
-            if not files:
-                raise ConfigError(f"{name}: no .rdo files found")
-            found += [(file, file.relative_to(path)) for file in files]
+        if is_url(name):
+            files = [(each.source, each.relative) for each in buckets.find_files(name, has_suffix(RDO))]
+        elif path.is_dir():
+            below = find.find_files(path, lambda file: file.name.endswith(".rdo"))
+            files = [(str(file), str(file.relative_to(path))) for file in below]
         else:
-            found.append((path, Path(path.name)))
+            files = [(str(path), path.name)]
+        if not files:
+            raise ConfigError(f"{name}: no .rdo files found")
+        found += files
     return found
 
 

@@ -4,9 +4,9 @@ The invariant: it is read only by a run with the same picture, settings and weig
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from codec.files import write_atomically
+from codec import places
+from codec.errors import StorageError
 from jobs.running.worklist import NOT_WRITTEN, STDIO
 
 SUFFIX = ".resume"
@@ -17,34 +17,33 @@ class ResumeFile:
     """Store (`rdo.resuming`) of one picture's states.
 
     Attributes:
-        path: file, which need not exist.
+        name: path or URL of the file, which need not exist.
         identity: of picture, settings and weights; a file of another is taken for none.
     """
 
-    path: Path
+    name: str
     identity: str
 
     def read(self) -> bytes | None:
         """Return the states written last for this identity, None where there are none."""
         try:
-            identity, _, data = self.path.read_bytes().partition(b"\n")
-        except OSError:
+            identity, _, data = places.read(self.name).partition(b"\n")
+        except (OSError, StorageError):
             return None
         return data if identity == self.identity.encode() else None
 
     def write(self, data: bytes) -> None:
         """Replace the states. A disk that is full or closed leaves what is there: the picture itself is not harmed."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path, self.identity.encode() + b"\n" + data)
-        except OSError:
+            places.write(self.name, self.identity.encode() + b"\n" + data)
+        except (OSError, StorageError):
             return
 
     def remove(self) -> None:
         """Remove the file, of whatever identity, once the picture is written."""
         try:
-            self.path.unlink(missing_ok=True)
-        except OSError:
+            places.remove(self.name)
+        except (OSError, StorageError):
             return
 
 
@@ -52,4 +51,4 @@ def resume_file(output: str, config_hash: str | None, input_sha256: str | None) 
     """Return the resume file of an output; None for one that is no file."""
     if output in (STDIO, NOT_WRITTEN):
         return None
-    return ResumeFile(Path(f"{output}{SUFFIX}"), f"{config_hash} {input_sha256}")
+    return ResumeFile(f"{output}{SUFFIX}", f"{config_hash} {input_sha256}")

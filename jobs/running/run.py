@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from codec.interface import AnyCodec
+from codec.places import folder_of
 from jobs.cli import say
 from jobs.pools.base import Pool, Task
 from jobs.pools.in_process import InProcess
-from jobs.record import Record, append_record
+from jobs.record import Record
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.failures import OUT_OF_MEMORY
-from jobs.running.history import History, sole_writer
+from jobs.running.history import History
 from jobs.running.progress import Progress
+from jobs.running.record_log import RecordLog
 from jobs.running.worklist import Item
 
-RESULTS = "results.jsonl"
 REFILL_S = 5.0  # between two looks at whether a pool has grown
 
 
@@ -34,37 +35,39 @@ def run(
     items: list[Item],
     codec: AnyCodec,
     config: EncodeConfig,
-    results: Path | None,
+    log: RecordLog | None,
     overwrite: bool,
     pool: Pool | None = None,
 ) -> Iterator[Record]:
     """Encode all items that are not done yet; yield a record for each. A failed image does not stop the others.
 
     Args:
-        results: file that records are appended to, None for none.
+        log: log that records are appended to, None for none.
         overwrite: whether to encode what is done again, and to replace files that no record names.
         pool: encoder with the same model as `codec`; None is this process.
 
     Raises:
-        ConfigError: another run writes to `results`, or no worker can start.
+        ConfigError: another run writes to the log, or no worker can start.
+        StorageError, OSError: a record could not be kept.
     """
-    existed = results is not None and results.exists()
-    with sole_writer(results) if results else nullcontext():
-        history = None if overwrite else History(results, existed, codec, config.policy)
-        yield from run_tasks([Task(item, config) for item in items], history, results, pool or InProcess(codec))
+    existed = log is not None and log.exists()
+    with log.writing() if log else nullcontext():
+        history = None if overwrite else History(log, existed, codec, config.policy)
+        yield from run_tasks([Task(item, config) for item in items], history, log, pool or InProcess(codec))
 
 
-def run_tasks(tasks: list[Task], history: History | None, results: Path | None, pool: Pool) -> Iterator[Record]:
+def run_tasks(tasks: list[Task], history: History | None, log: RecordLog | None, pool: Pool) -> Iterator[Record]:
     """Encode the images of all tasks that are not done yet; yield a record for each, in the order in which they finish.
 
     Args:
         tasks: images, each with settings of its own.
         history: records that say what is done; None encodes all, whatever is there.
-        results: file that records are appended to, None for none.
+        log: log that records are appended to, None for none.
         pool: encoder.
 
     Raises:
         ConfigError: no worker can start.
+        StorageError, OSError: a record could not be kept.
     """
     notices, cwd = set[str](), str(Path.cwd())
 
@@ -82,35 +85,26 @@ def run_tasks(tasks: list[Task], history: History | None, results: Path | None, 
         """Print a notice, once in a run."""
         if text not in notices:
             notices.add(text)
-            say(f"{results.parent if results else Path(item.output).parent}: {text}")
+            say(f"{log.folder if log else folder_of(item.output)}: {text}")
 
     with Progress([task.item for task in tasks], [task.config.refine.iters for task in tasks]) as progress:
         pool.on_step = progress.step
         for task, record in _encode_all(tasks, pool, find_done):
             record = replace(record, cwd=cwd)
-            if results is not None and record.status != "skipped":
-                _append(record, results)
+            if log is not None and record.status != "skipped":
+                log.append(record)
             progress.finish(task.item, record)
             yield record
 
 
 def plan(
-    items: list[Item], codec: AnyCodec, config: EncodeConfig, results: Path | None, overwrite: bool
+    items: list[Item], codec: AnyCodec, config: EncodeConfig, log: RecordLog | None, overwrite: bool
 ) -> Iterator[Planned]:
     """Yield what `run` would do with each item, without encoding."""
-    history = History(results, results is not None and results.exists(), codec, config.policy)
+    history = History(log, log is not None and log.exists(), codec, config.policy)
     for item in items:
         record = None if overwrite else history.find_done(item, config)
         yield Planned(item, record, record is None and history.replaces(item))
-
-
-def _append(record: Record, results: Path) -> None:
-    """Append a record; an error, which ends the run, names the file."""
-    try:
-        append_record(results, record)
-    except OSError as error:
-        error.filename = error.filename or str(results)
-        raise
 
 
 def _encode_all(

@@ -1,7 +1,5 @@
 """Table at the end of a run: plain against refined, or plain alone where nothing was refined."""
 
-from pathlib import Path
-
 from codec.architecture import LINEAR_PROFILE
 from jobs.cli import printable
 from jobs.record import Outcome, Record, Score
@@ -13,7 +11,7 @@ _COLUMNS = f"{'quality':>7} {'plain':>9} {'refined':>9} {'bytes':>7} {_SCORES} {
 _HEAD = f"{'picture':{NAME_WIDTH}} {_COLUMNS}"
 
 
-def summary(records: list[Record], folder: Path | None = None) -> str:
+def summary(records: list[Record], folder: str | None = None) -> str:
     """Return one line for each image, their total, the names of those that failed, and where the files are."""
     scored = [(r, r.outcome) for r in records if r.outcome]
     if all(found.iters == 0 and found.plain == found.refined for _, found in scored):
@@ -27,7 +25,7 @@ def summary(records: list[Record], folder: Path | None = None) -> str:
     if skipped:
         lines.append(f"{skipped} of {len(records)} were done before, and unchanged")
     if folder and (scored or skipped):
-        lines.append(f"the files are in {printable(str(folder))}")
+        lines.append(f"the files are in {printable(folder)}")
     return "\n".join(lines)
 
 

@@ -1,29 +1,52 @@
 """Images to encode, and the names of their .rdo files."""
 
-from dataclasses import dataclass
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from codec.errors import ConfigError
 from codec.images.find import SUFFIXES, find_images
 from codec.images.read import image_size
+from codec.places import joined
+from codec.urls import is_url
+from jobs.running.buckets import Named, find_files, has_suffix
 
 STDIO = "-"
 NOT_WRITTEN = ""
+OUTPUT = "rdo-out"  # folder, unless another is named
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """Image to encode and the file to write.
 
     Attributes:
-        input: path of the image, `-` for standard input.
-        output: path of its file, `-` for standard output; NOT_WRITTEN is encoded, verified and scored, but not kept.
-        pixels: number of pixels by the file's header, 0 where unknown.
+        input: path or URL of the image, `-` for standard input.
+        output: path or URL of its file, `-` for standard output; NOT_WRITTEN is encoded, verified and scored, but not
+            kept.
+        pixels: number of pixels by the file's header, 0 where unknown, as of those behind URLs.
+        bytes: size of an image behind a URL.
+        stamp: size and checksum of an image behind a URL when it was listed.
+        signed: URL to read the image by where `input` lacks its signature.
     """
 
     input: str
     output: str
     pixels: int
+    bytes: int = 0
+    stamp: str | None = None
+    signed: str = field(default="", repr=False)
+
+    @property
+    def source(self) -> str:
+        """Name to read the image by, which may hold a signature and is not to be shown."""
+        return self.signed or self.input
+
+    @property
+    def work(self) -> int:
+        """Measure of the work: pixels, or bytes where they are unknown."""
+        return self.pixels or self.bytes
 
 
 def build_worklist(inputs: list[str], output: str | None) -> list[Item]:
@@ -40,37 +63,77 @@ def build_worklist(inputs: list[str], output: str | None) -> list[Item]:
         if output is not None and output != STDIO and not output.endswith(".rdo"):
             raise ConfigError(f"-o {output}: standard input has no name; name its .rdo file, or - for standard output")
         return [Item(STDIO, output or STDIO, 0)]
-    folder = Path(output or "rdo-out")
-    if folder.suffix.lower() in SUFFIXES and not folder.is_dir():
+    folder = output or OUTPUT
+    if not is_url(folder):
+        _check_folder(folder, output)
+    elif posixpath.splitext(folder)[1].lower() in SUFFIXES:
         raise ConfigError(f"-o {output}: name a folder, or one file that ends in .rdo")
-    if folder.is_file() and not names_one_file(output):
-        raise ConfigError(f"-o {output}: a file has this name: name a folder, or one file that ends in .rdo")
-    found = [pair for name in inputs for pair in named_pictures(Path(name), folder)]
+    found = [each for name in inputs for each in _named(name, folder)]
     if not found:
         raise ConfigError(f"{', '.join(inputs)}: no pictures found")
     single = names_one_file(output)
-    if single and len({path.resolve() for path, _ in found}) > 1:
+    if single and len({each.name if each.found else Path(each.name).resolve() for each in found}) > 1:
         raise ConfigError(f"{output}: names one file, but there are {len(found)} pictures: name a folder")
     items = []
-    taken: dict[str, Path] = {}
-    for path, relative in found:
-        target = str(output) if single else str(folder / f"{relative}.rdo")
-        if target in taken and path.samefile(taken[target]):
+    taken: dict[str, Named] = {}
+    for each in found:
+        target = str(output) if single else joined(folder, f"{each.relative}.rdo")
+        if target in taken and _is_same(each, taken[target]):
             continue  # named twice
         if target in taken:
-            raise ConfigError(f"{path} and {taken[target]} would both become {target}: encode them into two folders")
-        taken[target] = path
-        size = image_size(path) if path.is_file() else None  # a pipe can be read only once
-        items.append(Item(str(path), target, size[0] * size[1] if size else 0))
-    return sorted(items, key=lambda item: -item.pixels)
+            both = f"{each.name} and {taken[target].name}"
+            raise ConfigError(f"{both} would both become {target}: encode them into two folders")
+        taken[target] = each
+        items.append(_item(each, target))
+    return sorted(items, key=lambda item: -item.work)
+
+
+def _check_folder(folder: str, output: str | None) -> None:
+    """Raise ConfigError where a path can be no output."""
+    path = Path(folder)
+    if path.suffix.lower() in SUFFIXES and not path.is_dir():
+        raise ConfigError(f"-o {output}: name a folder, or one file that ends in .rdo")
+    if path.is_file() and not names_one_file(output):
+        raise ConfigError(f"-o {output}: a file has this name: name a folder, or one file that ends in .rdo")
+
+
+def _named(name: str, folder: str) -> Iterator[Named]:
+    """Yield each image of a named file or folder; none is below the output `folder`.
+
+    Raises:
+        ConfigError: there is no such file or folder.
+    """
+    if is_url(name):
+        yield from find_files(name, has_suffix(SUFFIXES), folder if is_url(folder) else None)
+    else:
+        output = None if is_url(folder) else Path(folder)
+        yield from (Named(str(p), str(r), None, str(p)) for p, r in named_pictures(Path(name), output))
+
+
+def _is_same(one: Named, other: Named) -> bool:
+    """Return whether two names are of one file."""
+    if one.found or other.found:
+        return one.source == other.source
+    return Path(one.name).samefile(other.name)
+
+
+def _item(named: Named, target: str) -> Item:
+    if named.found:
+        signed = named.source if named.source != named.name else ""
+        return Item(named.name, target, 0, named.found.bytes, named.found.stamp, signed)
+    path = Path(named.name)
+    size = image_size(path) if path.is_file() else None  # a pipe can be read only once
+    return Item(named.name, target, size[0] * size[1] if size else 0)
 
 
 def names_one_file(output: str | None) -> bool:
     """Return whether an output is the name of one file, or standard output, not of a folder."""
-    return output == STDIO or (output is not None and output.lower().endswith(".rdo") and not Path(output).is_dir())
+    if output == STDIO:
+        return True
+    return output is not None and output.lower().endswith(".rdo") and (is_url(output) or not Path(output).is_dir())
 
 
-def named_pictures(path: Path, output: Path) -> list[tuple[Path, Path]]:
+def named_pictures(path: Path, output: Path | None) -> list[tuple[Path, Path]]:
     """Return (path, path relative to the named folder) of each image at `path` that is not below `output`.
 
     Raises:
@@ -78,7 +141,7 @@ def named_pictures(path: Path, output: Path) -> list[tuple[Path, Path]]:
     """
     if path.is_dir():
         # images decoded into an output folder below must not be encoded again
-        exclude = None if path.resolve().is_relative_to(output.resolve()) else output
+        exclude = output if output and not path.resolve().is_relative_to(output.resolve()) else None
         return [(p, p.relative_to(path)) for p in find_images(path, exclude)]
     if not path.exists():
         raise ConfigError(f"{path}: no such file or folder")

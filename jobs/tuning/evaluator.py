@@ -12,7 +12,7 @@ from codec.interface import AnyCodec
 from jobs.pools.base import Pool, Task
 from jobs.record import Record, append_record, read_records
 from jobs.running.encode_settings import EncodeConfig, encode_hash, policy_matches
-from jobs.running.run import RESULTS
+from jobs.running.record_log import RESULTS
 from jobs.running.worklist import NOT_WRITTEN, Item
 from jobs.tuning.photos import Photo
 from rdo.config import RefineConfig

@@ -16,8 +16,7 @@ from codec.interface import AnyCodec
 from jobs import cli
 from jobs.pools.selection import PoolSettings, load_driver_codec, make_pool
 from jobs.running.encode_settings import EncodeConfig
-from jobs.running.history import sole_writer
-from jobs.running.run import RESULTS
+from jobs.running.record_log import RESULTS, sole_writer
 from jobs.tuning.evaluator import Case, Evaluator
 from jobs.tuning.held_out import evaluate_best
 from jobs.tuning.open_study import open_study
@@ -98,9 +97,9 @@ def tune(settings: TuneSettings) -> int:
             seed=settings.seed,
             driver=str(folder.resolve()),
         )
-        sources = (cases.tuned[0].photo.path,)
+        sources = (str(cases.tuned[0].photo.path),)
         tasks = config.trials * len(cases.tuned)
-        with closing(make_pool(settings.pool, codec, tasks, shared=folder, sources=sources)) as pool:
+        with closing(make_pool(settings.pool, codec, tasks, shared=str(folder), sources=sources)) as pool:
             evaluator = Evaluator(
                 pool,
                 codec,

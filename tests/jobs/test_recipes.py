@@ -28,8 +28,10 @@ def test_a_kubernetes_job_asks_for_what_there_is() -> None:
     [container] = group["template"]["spec"]["containers"]
     cpus = group["replicas"] * int(container["resources"]["limits"]["cpu"])
     assert program == "rdo-encode" and arguments.ray and arguments.workers <= cpus
-    share = container["volumeMounts"][0]["mountPath"]
-    assert all(path.startswith(f"{share}/") for path in (*arguments.inputs, arguments.output))
+    assert all(name.startswith("s3://") for name in (*arguments.inputs, arguments.output))
+    head = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    [secret] = container["envFrom"]
+    assert head["envFrom"] == [secret] and secret["secretRef"]["name"] == "rdo-bucket", "all reach the bucket"
 
 
 @pytest.mark.slow

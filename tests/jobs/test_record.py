@@ -42,6 +42,7 @@ FLAT = {
     "gain_percent": 20.0, "verified": True, "error": None, "refine_seconds": None, "input_stamp": None,
     "method": None, "cwd": None, "aim_hash": None, "iters_asked": None, "policy": None,
     "tune": None, "gain_profile": 0, "metadata_bytes": 0, "notes": None, "resumed_step": None,
+    "output_stamp": None,
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import jobs.pools.in_process
 import rdo.encoding
 from jobs.record import read_records
 from jobs.running.encode_settings import EncodeConfig
-from jobs.running.history import sole_writer
+from jobs.running.record_log import sole_writer
 from jobs.tune import main
 from jobs.tuning.evaluator import Case
 from jobs.tuning.held_out import compare_with_preset

@@ -152,7 +152,7 @@ def test_a_machine_that_is_lost_leaves_its_work_to_the_others(model: str, save_p
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     second = cluster.add_node(num_cpus=1)
-    pool = RayPool(model, address=cluster.address, workers=2, shared=folder, threads=1)
+    pool = RayPool(model, address=cluster.address, workers=2, shared=str(folder), threads=1)
     try:
         for i in range(8):
             pool.submit(Task(Item(str(save_photo(f"{i}.png", 20, 20)), f"{i}.rdo", 100), BRIEF))
@@ -291,7 +291,7 @@ def test_an_actor_that_is_killed_each_time_is_recorded_and_the_rest_done(
     two_cpus: None, model: str, save_photo: Any, folder: Path
 ) -> None:
     os.mkfifo(folder / "hangs.png")
-    pool = RayPool(model, workers=2, shared=folder, threads=1)
+    pool = RayPool(model, workers=2, shared=str(folder), threads=1)
     try:
         pool.submit(Task(Item("hangs.png", NOT_WRITTEN, 100), PLAIN))
         for i in range(3):
@@ -322,7 +322,7 @@ def test_a_folder_that_the_workers_cannot_see_is_told_at_once(
     two_cpus: None, model: str, save_photo: Any, folder: Path
 ) -> None:
     here = Task(Item(str(save_photo("a.png", 10, 10)), str(folder / "out/a.rdo"), 100), PLAIN)
-    pool = RayPool(model, workers=1, shared=folder, sources=(Path("/nowhere/else/b.png"),), threads=1)
+    pool = RayPool(model, workers=1, shared=str(folder), sources=("/nowhere/else/b.png",), threads=1)
     pool.submit(here)
     with pytest.raises(ConfigError, match="no worker can start: /nowhere/else: not the same folder on"):
         pool.wait()

@@ -130,7 +130,7 @@ def test_workers_that_are_stopped_go_on(save_photo: Any, rdo_encode: Any, monkey
 
 
 def test_a_state_is_of_one_picture_and_settings(folder: Path) -> None:
-    own, other = (ResumeFile(folder / "below" / "a.rdo.resume", identity) for identity in ("a b", "a c"))
+    own, other = (ResumeFile(str(folder / "below" / "a.rdo.resume"), identity) for identity in ("a b", "a c"))
     assert own.read() is None
     own.write(b"one\ntwo")
     assert own.read() == b"one\ntwo" and other.read() is None
@@ -143,12 +143,12 @@ def test_a_state_is_of_one_picture_and_settings(folder: Path) -> None:
 
 def test_a_place_that_cannot_be_written_harms_nothing(folder: Path) -> None:
     (folder / "file").write_bytes(b"mine")
-    ResumeFile(folder / "file" / "a.rdo.resume", "x").write(b"state")
-    ResumeFile(folder / "file" / "a.rdo.resume", "x").remove()
+    ResumeFile(str(folder / "file" / "a.rdo.resume"), "x").write(b"state")
+    ResumeFile(str(folder / "file" / "a.rdo.resume"), "x").remove()
     assert (folder / "file").read_bytes() == b"mine"
 
 
 def test_only_files_have_one() -> None:
     assert resume_file(STDIO, "a", "b") is resume_file(NOT_WRITTEN, "a", "b") is None
-    assert resume_file("out/a.rdo", "a", "b") == ResumeFile(Path("out/a.rdo.resume"), "a b")
+    assert resume_file("out/a.rdo", "a", "b") == ResumeFile("out/a.rdo.resume", "a b")
     assert resuming.INTERVAL_S == 60

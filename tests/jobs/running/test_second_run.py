@@ -216,7 +216,7 @@ def test_a_failure_in_between_does_not_disown_the_file(save_photo, rdo_encode, c
 def test_a_run_killed_before_its_record_is_made_good(save_photo, rdo_encode, monkeypatch, capsys) -> None:
     save_photo("in/a.png", 10, 10)
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.running.run.append_record", interrupt)
+        patch.setattr("jobs.running.record_log.append_record", interrupt)
         assert rdo_encode("--iters", 0, "in") == 130
     for status in ("done", "skipped"):
         assert rdo_encode("--iters", 0, "--json", "in") == 0
@@ -230,7 +230,7 @@ def test_a_failure_before_the_kill_does_not_disown_what_it_left(save_photo, rdo_
     assert rdo_encode("--iters", 0, "in") == 1
     source.write_bytes(good)
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.running.run.append_record", interrupt)
+        patch.setattr("jobs.running.record_log.append_record", interrupt)
         assert rdo_encode("--iters", 0, "in") == 130
     assert rdo_encode("--iters", 0, "in") == 0
 

@@ -1,7 +1,6 @@
 """The table: one line a picture, totals, failures and what was done before."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from jobs.record import SCHEMA, Outcome, Record, Score
 from jobs.running.table import summary
@@ -66,8 +65,8 @@ def test_totals_failures_and_pictures_done_before() -> None:
 
 
 def test_it_ends_with_where_the_files_are() -> None:
-    assert summary([DONE], Path("out")).splitlines()[-1] == "the files are in out"
-    assert "out" not in summary([FAILED], Path("out"))
+    assert summary([DONE], "out").splitlines()[-1] == "the files are in out"
+    assert "out" not in summary([FAILED], "out")
 
 
 def test_no_table_of_nothing() -> None:
