@@ -1,5 +1,6 @@
 """Pictures of several tiles: refined tile by tile, never worse, with every metric, mask and target."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -156,14 +157,18 @@ def test_a_tile_that_gains_no_more_leaves_its_steps_to_those_after_it(
 def test_a_picture_that_is_hard_for_the_networks_is_refined_along_the_linear_path(
     small: Codec, photo: Callable[..., NDArray[np.uint8]]
 ) -> None:
-    flat = np.full((128, 256, 3), (255, 0, 255), np.uint8)
-    for data, profile in ((flat, small.linear_profile), (photo(128, 256), 0)):
-        tune, config = tune_of(None, small), RefineConfig(iters=2)
-        pixels = Pixels(data, grey=False)
-        [found] = encode_pictures(small, [pixels], tune=tune, quality=8, config=config, tile=TILE)
+    strayed = copy.deepcopy(small)
+    with torch.no_grad():
+        for name, parameter in strayed.g_s.named_parameters():
+            if not name.startswith(("unlap", "linear")):
+                parameter.mul_(2)
+    pixels = Pixels(photo(128, 256), grey=False)
+    for codec, profile in ((strayed, small.linear_profile), (small, 0)):
+        tune, config = tune_of(None, codec), RefineConfig(iters=2)
+        [found] = encode_pictures(codec, [pixels], tune=tune, quality=8, config=config, tile=TILE)
         assert unpack(found.file.data).header.gain_profile == profile
         assert len(unpack(found.file.data).streams) == 2
-        assert np.array_equal(decode(small, found.file.data).pixels.data, found.file.pixels.data)
+        assert np.array_equal(decode(codec, found.file.data).pixels.data, found.file.pixels.data)
         worst = 0.5 if profile else 1.0  # of the cost of plain encoding
         assert found.file.cost(found.lmbda) <= worst * found.plain.cost(found.lmbda)
 
@@ -258,4 +263,5 @@ def test_boxes_and_plain_encoding_pass_through(tiny_codec: Codec, pixels: Pixels
         for tile in (0, TILE):
             data = encode_refined(tiny_codec, pixels, iters=iters, tile=tile, boxes=boxes)
             assert decode(tiny_codec, data).boxes == boxes
-    assert encode_refined(tiny_codec, pixels, iters=0, tile=TILE) == encode(tiny_codec, pixels, tile=TILE)
+    plain = encode(tiny_codec, pixels, tile=TILE)
+    assert encode_refined(tiny_codec, pixels, iters=0, tile=TILE, exact="never") == plain
