@@ -1,4 +1,4 @@
-"""What README.md shows works: its Python runs, its command lines are understood."""
+"""What README.md and the pages of the rooms show works: its Python runs, its command lines are understood."""
 
 import argparse
 import re
@@ -13,7 +13,8 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-LINES = re.findall(r"`(rdo-[a-z]+(?: [^`]+)?)`", README)
+PAGES = [README, *((ROOT / room / "README.md").read_text(encoding="utf-8") for room in ("codec", "rdo", "jobs"))]
+LINES = list(dict.fromkeys(line for page in PAGES for line in re.findall(r"`(rdo-[a-z]+(?: [^`]+)?)`", page)))
 
 
 def parser_of(command: str) -> argparse.ArgumentParser:
