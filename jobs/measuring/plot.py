@@ -78,7 +78,7 @@ def plot(lines: dict[str, Points], *, x_label: str, y_label: str, x_scale: Scale
 
 
 def plot_rates(curves: dict[str, Points], theme: str) -> "Figure":
-    """Plot SSIMULACRA 2 against bpp of several codecs, `refined` in front, each line named beside its end."""
+    """Plot SSIMULACRA 2 against bpp of several codecs, `refined` in front."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -89,18 +89,13 @@ def plot_rates(curves: dict[str, Points], theme: str) -> "Figure":
     for index, name in enumerate(order):
         x, y = zip(*sorted(curves[name]), strict=True)
         colour, front = colours[index % len(colours)], index == 0
-        axes.plot(
-            x, y, color=colour, marker="o", markersize=5, linewidth=2.6 if front else 1.6, zorder=3 if front else 2
-        )
-        shown = [(a, b) for a, b in zip(x, y, strict=True) if a <= RATES_BPP[1] and b <= RATES_POINTS[1]]
-        axes.annotate(
-            "rdo, refined for eyes" if front else name, shown[-1], (6, 0), textcoords="offset points", color=colour,
-            va="center", fontweight="bold" if front else "normal", annotation_clip=False,
-        )  # fmt: skip
+        label, width, above = ("rdo, refined for the eye", 2.6, 3) if front else (name, 1.6, 2)
+        axes.plot(x, y, color=colour, marker="o", markersize=5, linewidth=width, zorder=above, label=label)
     axes.set(xscale="log", xlim=RATES_BPP, ylim=RATES_POINTS, xlabel="bits per pixel", ylabel="SSIMULACRA 2")
     axes.xaxis.set_major_locator(FixedLocator([0.125, 0.25, 0.5, 1]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.legend(loc="lower right", frameon=False, labelcolor="linecolor", fontsize="large")
     axes.set_facecolor(ground)
     axes.grid(alpha=0.25, color=text)
     axes.tick_params(colors=text)

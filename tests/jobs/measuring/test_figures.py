@@ -108,6 +108,6 @@ def test_a_chart_has_a_named_line_for_each_codec(figures: Figures) -> None:
     pytest.importorskip("matplotlib", reason="the extra `plot` brings it")
     for theme in THEMES:
         axes = plot_rates(figures.curves, theme).axes[0]
-        names = {text.get_text() for text in axes.texts}
-        assert names == {"rdo, refined for eyes", "plain", "AVIF tune=iq", "JPEG XL effort 7"}
+        names = {text.get_text() for text in axes.get_legend().get_texts()}
+        assert names == {"rdo, refined for the eye", "plain", "AVIF tune=iq", "JPEG XL effort 7"}
         assert len(axes.get_lines()) == 4 and axes.get_lines()[0].get_linewidth() > axes.get_lines()[1].get_linewidth()
