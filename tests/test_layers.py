@@ -25,8 +25,8 @@ OWNERS = {
     "matplotlib": {"jobs/measuring/plot.py"},
 }
 FLOORS = (  # inside codec: each imports from its own floor and those before
-    "errors.py files.py lazy.py settings.py architecture.py interface.py weight_cache.py bitstream/container.py "
-    "bitstream/tiles.py bitstream/boxes.py",
+    "errors.py files.py lazy.py settings.py architecture.py interface.py own_functions.py weight_cache.py "
+    "bitstream/container.py bitstream/tiles.py bitstream/boxes.py",
     "images/ metrics/",
     "networks/",
     "bitstream/",

@@ -205,8 +205,15 @@ def distortion_for(config: EncodeConfig, codec: AnyCodec) -> Distortion:
     tuned = tune_of(config.tune, codec).distortion
     if config.ms_ssim is None:
         return replace(tuned, weight=weight)
-    visual_share = (1 - config.ms_ssim) * tuned.visual_share
-    return Distortion(ms_ssim_share=config.ms_ssim, visual_share=visual_share, weight=weight)
+    rest = 1 - config.ms_ssim
+    return replace(
+        tuned,
+        ms_ssim_share=config.ms_ssim,
+        visual_share=rest * tuned.visual_share,
+        own_share=rest * tuned.own_share,
+        own=tuned.own if rest else None,
+        weight=weight,
+    )
 
 
 def tune_for(config: EncodeConfig, codec: AnyCodec) -> Tune:
