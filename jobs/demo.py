@@ -17,7 +17,7 @@ DRAWINGS = ("noon", "dusk", "morning")  # the hours of `codec.images.landscape`,
 LADDER = "2,4,6"
 WIDTH, HEIGHT = 384, 256  # px; small, so that the demo takes two minutes on two cores
 CODECS = "jpeg,webp,avif,jpegxl"
-# by tuning, of the ladders of a codec that has several: others never lead in the metric that the files are tuned for
+# by tuning, of AVIF's ladders: those tuned for what the files are tuned for
 PEERS = {"visual": ("AVIF tune=iq", "AVIF tune=ssimulacra2"), "mse": ("AVIF tune=psnr",)}
 EXAMPLES = """\
   rdo-demo                       rdo-demo/report.html in about two minutes

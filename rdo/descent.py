@@ -44,7 +44,8 @@ def descend(
         observe: called with the number of each step and the cost (B,) of the relaxed latents.
         snapshots: saved states of this refinement, to go on from and to add to.
     """
-    relaxed_by, latents = relaxation_of(method), Latents(*(t.clone().requires_grad_() for t in start))
+    relaxed_by = relaxation_of(method)
+    latents = Latents(*(t.clone().requires_grad_() for t in start))
     peaks = (config.lr_y, config.lr_z)
     optimiser = torch.optim.Adam(
         [{"params": [v], "lr": lr} for v, lr in zip(latents, peaks, strict=True)], betas=(config.beta1, config.beta2)

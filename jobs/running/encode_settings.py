@@ -164,7 +164,8 @@ def encode_config(
     given.setdefault("quality", codec.default_quality)
     config = EncodeConfig(**given, model=model, refine=refine, policy=policy, metadata=metadata)
     if config.roi and not distortion_for(replace(config, roi=None), codec).mse_share:
-        raise ConfigError("--roi: a mask weighs the mse, which has no share of the distortion: add --ms-ssim 0.8")
+        mend = "leave one out" if ":" in (config.tune or "") else "add --ms-ssim 0.8"
+        raise ConfigError(f"--roi: a mask weighs the mse, which has no share of the distortion (--tune): {mend}")
     codec.level(config.quality)  # raises where the quality is out of range
     distortion_for(config, codec)  # raises where the mask cannot be read
     return config
