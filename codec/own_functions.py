@@ -40,4 +40,4 @@ def import_function(function: str, purpose: str, name: str | None = None) -> Cal
         raise ConfigError(f"{said}: {first_line(error)}: name a function that {purpose}") from error
     if not callable(found):
         raise ConfigError(f"{said}: is a {type(found).__name__}: name a function that {purpose}")
-    return found  # type: ignore[no-any-return]
+    return found

@@ -119,8 +119,8 @@ def _check_method(method: str) -> None:
     if not is_function_name(method):
         nearest = difflib.get_close_matches(method, METHODS, n=1, cutoff=0.0)
         known = f"{', '.join(METHODS)}, or package.module:function"
-        raise ValueError(f"method {method!r}: did you mean {nearest[0]!r}? there are {known}")
+        raise ValueError(f"method: unknown value {method!r}; did you mean {nearest[0]!r}? valid values: {known}")
     try:
         relaxation_of(method)
     except ConfigError as error:
-        raise ValueError(f"method {error}") from error
+        raise ValueError(f"method: {error}") from error

@@ -214,9 +214,12 @@ def test_results_that_cannot_be_descended_on_are_told(name: str, text: str) -> N
 @pytest.mark.parametrize(
     ("method", "text"),
     [
-        ("sgaa", "mine.yaml: method 'sgaa': did you mean 'sga'\\? there are rdoq, ste, .*package.module:function"),
-        ("nonesuch:mine", "mine.yaml: method nonesuch:mine: cannot be imported"),
-        ("math:pi", "method math:pi: is a float: name a function that relaxes latents"),
+        (
+            "sgaa",
+            "mine.yaml: method: unknown value 'sgaa'; did you mean 'sga'\\? valid values: rdoq, ste, .*package.module:function",
+        ),
+        ("nonesuch:mine", "mine.yaml: method: nonesuch:mine: cannot be imported"),
+        ("math:pi", "method: math:pi: is a float: name a function that relaxes latents"),
     ],
 )
 def test_a_method_that_is_not_there_is_told_before_it_is_needed(method: str, text: str) -> None:
