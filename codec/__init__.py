@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from codec.bitstream.container import unpack
     from codec.bitstream.tiles import Rect
     from codec.checkpoint import installed_models
-    from codec.coding import Decoded, decode, encode, read, write
+    from codec.coding import Decoded, decode, read, write
+    from codec.encoding import encode
     from codec.errors import BitstreamError, CheckpointError, ConfigError, ImageError, RdoError
     from codec.identity import model_id
     from codec.images.formats import write_png
@@ -45,7 +46,8 @@ _MODULES = {
     "bitstream.container": ("unpack",),
     "bitstream.tiles": ("Rect",),
     "checkpoint": ("installed_models",),
-    "coding": ("Decoded", "decode", "encode", "read", "write"),
+    "coding": ("Decoded", "decode", "read", "write"),
+    "encoding": ("encode",),
     "errors": ("BitstreamError", "CheckpointError", "ConfigError", "ImageError", "RdoError"),
     "identity": ("model_id",),
     "images.formats": ("write_png",),

@@ -1,6 +1,7 @@
 """Coding: pixels or latents to the bytes of a file and back, with every check, for any codec of `codec.interface`.
 
-    encode: pixels -> latents -> write        write: header, the codec's stream and a checksum of its symbols
+    encode: pixels -> latents -> write        write: header, the codec's streams and checksums of their symbols, exact
+                                              blocks
     decode: read -> latents -> pixels         read: the latents that were written, or an error
 
 The invariant: `read` returns the latents that `write` was given, on the writer's grid, or raises. The decoder network
@@ -11,19 +12,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from codec.architecture import PIXELS_MAX, on_header_grid
+from codec.architecture import PIXELS_MAX, TILE_PIXELS_MAX, on_header_grid
 from codec.bitstream.boxes import Box
-from codec.bitstream.container import Contents, Header, check_size, pack, unpack
+from codec.bitstream.container import Contents, Header, Stream, check_size, pack, unpack
+from codec.bitstream.exact import ExactBlocks, paste_exact, unpack_exact
 from codec.bitstream.tiles import TILE, Rect, tiles_of
 from codec.errors import BitstreamError, ConfigError
 from codec.identity import model_id
-from codec.images.pixels import Pixels, pad
+from codec.images.mosaic import pixel_mask
+from codec.images.pixels import Pixels, Samples, pad
 from codec.interface import AnyCodec, Latents, Refinable, rounded
 from codec.tiling import from_streams, picture_of, plain_latents_of, tile_side, tiles_needed, to_streams
 
+NO_STREAM = Stream(np.zeros(0, np.uint32), 0)  # of each tile where all blocks are exact
 SYMBOL_TOLERANCE = 0.25  # quantisation steps: nearer latents are one symbol, as their grids differ by rounding errors
 
 
@@ -60,7 +65,9 @@ def encode(
     tile: int = TILE,
     boxes: tuple[Box, ...] = (),
 ) -> bytes:
-    """Encode an 8-bit picture plainly, in one forward pass and without refinement, and return the file's bytes.
+    """Encode an 8-bit picture by the networks alone, in one forward pass, and return the file's bytes.
+
+    `codec.encoding` stores exactly what costs less that way.
 
     Args:
         quality: None takes the codec's default.
@@ -102,7 +109,7 @@ def decode(
         ConfigError: the crop is not within the picture.
     """
     contents = unpack(data, salvage)
-    header = contents.header
+    header, exact = contents.header, exact_blocks(contents)
     whole = Rect(0, 0, header.width, header.height)
     wanted = whole if crop is None else Rect(*crop)
     if not whole.contains(wanted):
@@ -110,16 +117,19 @@ def decode(
         raise ConfigError(f"crop {at}: must lie within the picture, {header.width}x{header.height} pixels")
     writer, level = _writer(codec, header)
     area = tiles_needed(codec, header, wanted)
-    _check_pixels(area, pixels_max)
-    with coding_arithmetic():
-        latents = from_streams(writer, contents, level, area)
-        samples = picture_of(writer, latents, level, contents, area=area, wanted=wanted)
+    _check_pixels(whole if exact and not exact.columns else area, pixels_max)
+    if exact and exact.whole:
+        latents = no_latents(codec, *area.size)
+    else:
+        with coding_arithmetic():
+            latents = from_streams(writer, contents, level, area)
+    samples = _samples(writer, latents, level, contents, exact, area=area, wanted=wanted)
     return Decoded(Pixels(samples, header.grey), latents, header, contents.boxes, contents.damage)
 
 
 def write(
     codec: AnyCodec,
-    latents: Latents,
+    latents: Latents | None,
     *,
     width: int,
     height: int,
@@ -132,16 +142,23 @@ def write(
     """Encode rounded latents (batch 1) of a picture of width x height pixels, and return the file's bytes.
 
     Args:
+        latents: None where all blocks are exact.
         tile: side in pixels of the tiles that a large picture is cut into, a multiple of 64; 0 cuts none.
-        exact: exact section.
+        exact: section of exact blocks (`codec.bitstream.exact`).
         boxes: typed data besides the picture.
 
     Raises:
         ConfigError: a quality that the codec does not have, or latents that are not of this size.
         BitstreamError: latents that are NaN or infinite, or more pixels or data than the format holds.
     """
+    if latents is None and width * height <= TILE_PIXELS_MAX:
+        tile = 0  # which saves the index
     tile = tile_side(codec, width, height, tile)
     check_size(width, height, tile)
+    tiles, level = tiles_of(width, height, tile), codec.level(quality)
+    header = Header(model_id(codec), width, height, on_header_grid(quality), grey, codec.gain_profile, tile)
+    if latents is None:
+        return pack(Contents(header, (NO_STREAM,) * len(tiles), exact, boxes))
     shapes = codec.latent_shapes(width, height)
     if (tuple(latents.y.shape), tuple(latents.z.shape)) != shapes:
         raise ConfigError(
@@ -150,10 +167,8 @@ def write(
     codec.check_ready()
     if not all(bool(v.isfinite().all()) for v in latents):
         raise BitstreamError("the latents are not finite numbers: the model's weights do not suit this picture")
-    level, tiles = codec.level(quality), tiles_of(width, height, tile)
     with coding_arithmetic():
         streams = to_streams(codec, latents, level, tiles, bool(tile or exact or boxes))
-    header = Header(model_id(codec), width, height, on_header_grid(quality), grey, codec.gain_profile, tile)
     return pack(Contents(header, tuple(streams), exact, boxes))
 
 
@@ -161,7 +176,7 @@ def read(codec: AnyCodec, data: bytes, pixels_max: int = PIXELS_MAX) -> tuple[He
     """Decode the bytes of a file to its header and its rounded latents (batch 1), after every check.
 
     The latents are in quantisation steps of `codec.with_gain_profile(header.gain_profile)`, whatever profile `codec`
-    has.
+    has. Where all blocks are exact they are zeros.
 
     Args:
         pixels_max: largest picture to take memory for.
@@ -174,6 +189,9 @@ def read(codec: AnyCodec, data: bytes, pixels_max: int = PIXELS_MAX) -> tuple[He
     whole = Rect(0, 0, contents.header.width, contents.header.height)
     _check_pixels(whole, pixels_max)
     writer, level = _writer(codec, contents.header)
+    exact = exact_blocks(contents)
+    if exact and exact.whole:
+        return contents.header, no_latents(codec, *whole.size)
     with coding_arithmetic():
         latents = from_streams(writer, contents, level, whole)
     return contents.header, latents
@@ -181,7 +199,7 @@ def read(codec: AnyCodec, data: bytes, pixels_max: int = PIXELS_MAX) -> tuple[He
 
 def write_verified(
     codec: AnyCodec,
-    latents: Latents,
+    latents: Latents | None,
     pixels: Pixels,
     quality: float,
     *,
@@ -193,16 +211,52 @@ def write_verified(
 
     Raises:
         ConfigError: a quality that the codec does not have.
-        BitstreamError: decoding gives other latents.
+        BitstreamError: decoding gives other latents, or other pixels in an exact block.
     """
     width, height, grey = pixels.width, pixels.height, pixels.grey
     data = write(
         codec, latents, width=width, height=height, quality=quality, grey=grey, tile=tile, exact=exact, boxes=boxes
     )
     decoded = decode(codec, data, pixels_max=width * height)
-    if not same_symbols(decoded.latents, latents):
+    if latents is not None and not same_symbols(decoded.latents, latents):
         raise BitstreamError("the written file decodes to other symbols: please report this picture and settings")
+    if exact:
+        kept = pixel_mask(unpack_exact(exact, width, height).mask, width, height)
+        if not np.array_equal(decoded.pixels.data[kept], pixels.data[kept]):
+            raise BitstreamError("the written file decodes to other exact blocks: please report this picture")
     return Verified(data, decoded.pixels)
+
+
+def shown(codec: AnyCodec, latents: Latents | None, data: bytes) -> Pixels:
+    """Return the pixels of a file that was written from these latents, without decoding its streams again."""
+    contents = unpack(data)
+    header, exact = contents.header, exact_blocks(contents)
+    whole = Rect(0, 0, header.width, header.height)
+    latents = no_latents(codec, *whole.size) if latents is None else latents
+    samples = _samples(codec, latents, codec.level(header.quality), contents, exact, area=whole, wanted=whole)
+    return Pixels(samples, header.grey)
+
+
+def exact_blocks(contents: Contents) -> ExactBlocks | None:
+    """Return the exact blocks of a file, None where it has none, or of a salvaged file where they are damaged.
+
+    Raises:
+        BitstreamError: a forged section, or a damaged one in a file that has nothing else.
+    """
+    coded = any(stream is None or len(stream.words) for stream in contents.streams)
+    if contents.exact is None and not coded:
+        raise BitstreamError("the picture was stored as exact blocks alone, and these are damaged: nothing is left")
+    if not contents.exact:
+        return None
+    exact = unpack_exact(contents.exact, contents.header.width, contents.header.height)
+    if exact.whole and coded:
+        raise BitstreamError("streams beside a picture of exact blocks alone: the file is forged")
+    return exact
+
+
+def no_latents(codec: Refinable, width: int, height: int) -> Latents:
+    """Return zeros in the place of latents that no file holds; they take no memory."""
+    return Latents(*(torch.zeros((), device=codec.device).expand(s) for s in codec.latent_shapes(width, height)))
 
 
 def plain_latents(codec: Refinable, x: Tensor, level: Tensor) -> Latents:
@@ -258,6 +312,27 @@ def _writer(codec: AnyCodec, header: Header) -> tuple[AnyCodec, Tensor]:
         return codec, codec.level(header.quality)
     except ConfigError as error:
         raise BitstreamError(f"forged header: {error}") from error
+
+
+def _samples(
+    codec: AnyCodec,
+    latents: Latents,
+    level: Tensor,
+    contents: Contents,
+    exact: ExactBlocks | None,
+    *,
+    area: Rect,
+    wanted: Rect,
+) -> Samples:
+    """Decode a rectangle of a picture (H, W, 3) from latents of an area, and paste its exact blocks over them."""
+    if exact and exact.whole:
+        samples = np.empty((wanted.height, wanted.width, 3), np.uint8)
+    else:
+        with coding_arithmetic():
+            samples = picture_of(codec, latents, level, contents, area=area, wanted=wanted)
+    if exact:
+        paste_exact(exact, samples, wanted, contents.header.grey)
+    return samples
 
 
 def _check_pixels(area: Rect, pixels_max: int) -> None:

@@ -13,8 +13,10 @@ import numpy as np
 
 from codec.bitstream.container import MAGIC, unpack
 from codec.checkpoint import installed_models
-from codec.coding import Decoded, decode, encode
+from codec.coding import Decoded, decode
+from codec.encoding import encode
 from codec.errors import BitstreamError, ConfigError
+from codec.exact_choice import ExactMode
 from codec.files import write_atomically
 from codec.identity import model_id
 from codec.images.colour import convert_by_profile
@@ -53,6 +55,7 @@ def imwrite(
     quality: float | None = None,
     iters: int = 0,
     tune: str | None = None,
+    exact: ExactMode = "auto",
     model: Model = "small",
     format: str | None = None,
 ) -> None:
@@ -62,6 +65,7 @@ def imwrite(
         quality: of a .rdo file 1 to 8, of other lossy formats 1 to 100; None is the default.
         iters: refinement steps of a .rdo file; 0 is plain encoding. Needs the package `rdo`.
         tune: what refinement is to be good at (`rdo.encode`).
+        exact: of a .rdo file, whether parts are stored losslessly where that costs less, `never`, or `all`.
         model: that writes a .rdo file.
         format: `rdo`, `png`, `jpeg`, `webp`, `avif`, `jxl`, `tiff` or `ppm`; None is by the target's suffix, else .rdo.
 
@@ -73,7 +77,7 @@ def imwrite(
     name = target if isinstance(target, (str, os.PathLike)) else ""
     kind = format or format_of(Path(name)) or "rdo"
     if kind == "rdo":
-        data = encode_any(pixels, quality=quality, iters=iters, tune=tune, model=model)
+        data = encode_any(pixels, quality=quality, iters=iters, tune=tune, exact=exact, model=model)
     elif iters or tune:
         raise ConfigError(f"iters, tune: of .rdo files alone, but the format is {kind}")
     else:
@@ -107,20 +111,29 @@ def decode_any(data: bytes, model: Model | None = None) -> Decoded:
 
 
 def encode_any(
-    pixels: Pixels, *, quality: float | None = None, iters: int = 0, tune: str | None = None, model: Model = "small"
+    pixels: Pixels,
+    *,
+    quality: float | None = None,
+    iters: int = 0,
+    tune: str | None = None,
+    exact: ExactMode = "auto",
+    model: Model = "small",
 ) -> bytes:
     """Encode a picture by a model that stays loaded, refined where `iters` or `tune` ask for it.
+
+    Args:
+        exact: whether blocks are stored losslessly where that costs less (`auto`), `never`, or `all` of them.
 
     Raises:
         ConfigError: a value out of range, or refinement without the package `rdo`.
     """
     codec = _loaded(model)
     if not iters and tune is None:
-        return encode(codec, pixels, quality)
+        return encode(codec, pixels, quality, exact=exact)
     [*refiners] = entry_points(group=REFINERS)
     if not refiners:
         raise ConfigError(f"iters {iters}: refinement is in the package rdo, which is not installed: pip install .")
-    data: bytes = refiners[0].load()(codec, pixels, quality=quality, iters=iters, tune=tune)
+    data: bytes = refiners[0].load()(codec, pixels, quality=quality, iters=iters, tune=tune, exact=exact)
     return data
 
 

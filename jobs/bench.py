@@ -4,7 +4,7 @@ import argparse
 from functools import partial
 
 from jobs import cli
-from jobs.measuring import complexity, refinement, roofline, speed
+from jobs.measuring import complexity, refinement, reproduce, roofline, speed
 
 EXAMPLES = """\
   rdo-bench refine photos/                                          rdoq and sga, 10 to 100 steps, qualities 2, 4, 6
@@ -12,7 +12,9 @@ EXAMPLES = """\
   rdo-bench refine --vary temperature_bits=0,1,2 --iters 40 photos/ one setting at a time
   rdo-bench complexity                                              operations and parameters of each part
   rdo-bench speed --model base --sizes kodak,4k --plot speed.svg    seconds and memory of each stage
-  rdo-bench roofline --model small                                  each stage against this machine's floor"""
+  rdo-bench roofline --model small                                  each stage against this machine's floor
+  rdo-bench reproduce kodak/ -o measured/                           the README's figures anew, and which moved
+  rdo-bench reproduce --charts charts/                              the README's tables and chart from kept figures"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -24,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     complexity.add_flags(add("complexity", help="parameters and operations of each part"))
     speed.add_flags(add("speed", help="seconds and memory of each stage, by picture size"))
     roofline.add_flags(add("roofline", help="each stage against this machine's roofline"))
+    reproduce.add_flags(add("reproduce", help="the figures of the README from scratch, and which moved"))
     return flags
 
 
@@ -35,5 +38,6 @@ def main(argv: list[str] | None = None) -> int:
         "complexity": lambda: complexity.run(complexity.parse(arguments)),
         "speed": lambda: speed.run(speed.parse(arguments)),
         "roofline": lambda: roofline.run(roofline.parse(arguments)),
+        "reproduce": lambda: reproduce.run(reproduce.parse(arguments)),
     }
     return cli.guarded(commands[arguments.what])

@@ -33,6 +33,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--qualities",
         help=f"quality levels of .rdo files, 1 to 8 (default {ladder}; or a model's only one)",
     )
+    what.add_argument(
+        "--plain-qualities", metavar="LEVELS", help="more levels at which plain encoding alone is measured"
+    )
     what.add_argument("--codecs", help="jpeg, jpeg2000, webp, avif, jpegxl, heic, or none (default: all installed)")
     what.add_argument("--anchors", help="published curves: kodak, tecnick, clic or none (default: by the pictures)")
     what.add_argument("--pictures", type=int, default=4, help="pictures shown on the page")
@@ -97,6 +100,9 @@ def parse(arguments: argparse.Namespace, command: str) -> "CompareSettings":
         command=command,
         json=arguments.json,
         tune=arguments.tune,
+        plain_qualities=tuple(
+            cli.numbers(arguments.plain_qualities, "--plain-qualities") if arguments.plain_qualities else ()
+        ),
     )
 
 

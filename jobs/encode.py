@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from jobs import cli
 from jobs.budgeting.budget import Budget, BudgetFlags, add_budget_flags, budget_of, check_budget
+from jobs.budgeting.time_budget import TimeBudget, add_time_budget_flag, check_time_budget, seconds_of
 from jobs.pools.selection import PoolSettings, add_pool_flags
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ EXAMPLES = """\
   rdo-encode --quality 6 -o a.rdo a.png     one file
   rdo-encode --iters 0 -o plain/ photos/    plain encoding, one pass
   rdo-encode --target-total 50MB photos/    all files together at most 50 MB, all pictures at one slope
+  rdo-encode --time-budget-total 2h photos/ two hours for all, where they gain most
   rdo-encode -j 4 photos/                   four pictures at a time
   rdo-encode --ray --address head:6379 /share/photos/ -o /share/out
   rdo-encode - < a.png > a.rdo              standard input and output"""
@@ -45,6 +47,7 @@ class EncodeRun:
         metadata: what files keep of EXIF and XMP.
         preserve_times: whether files get the times of their pictures.
         budget: size of all files together, None for none.
+        time_budget: time for all files together, None for none.
     """
 
     inputs: list[str]
@@ -59,6 +62,7 @@ class EncodeRun:
     metadata: "Keeping" = "default"
     preserve_times: bool = False
     budget: Budget | None = None
+    time_budget: TimeBudget | None = None
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -115,6 +119,11 @@ def _add_rate_flags(flags: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="share of MS-SSIM in the distortion, 0 to 1; the rest is that of --tune",
     )
+    rate.add_argument(
+        "--exact", choices=("auto", "never", "all"),
+        help="blocks of 64 pixels to store losslessly: where that costs less, as in drawings and text; never; or all, "
+        "for a lossless file (default auto)",
+    )  # fmt: skip
     rate.add_argument("--roi", type=Path, metavar="MASK", help="picture, white where errors matter most")
     rate.add_argument(
         "--roi-weight", type=float, metavar="W", help="weight of errors under white against black (default 8)"
@@ -140,6 +149,7 @@ def _add_refinement_flags(flags: argparse.ArgumentParser) -> None:
         "sga for compressai: models)",
     )
     search.add_argument("--time-budget", type=float, metavar="S", help="about S seconds of refinement per picture")
+    add_time_budget_flag(search)
     search.add_argument("--patience", type=int, help="stop after this many checks in a row without a gain (0: never)")
     search.add_argument("--seed", type=int, help="seed of the noise (default 0)")
     search.add_argument(
@@ -164,11 +174,12 @@ def settings_of(arguments: argparse.Namespace) -> EncodeRun:
     from jobs.running.encode_settings import RateFlags
     from jobs.running.refine_settings import RefineFlags, refine_config
 
+    refine, total = cli.from_flags(RefineFlags, arguments), arguments.time_budget_total
     return EncodeRun(
         inputs=arguments.inputs,
         output=arguments.output,
         rate=cli.from_flags(RateFlags, arguments),
-        refine=refine_config(cli.from_flags(RefineFlags, arguments), arguments.model, arguments.tune),
+        refine=refine_config(refine, arguments.model, arguments.tune),
         policy=cli.from_flags(ImagePolicy, arguments),
         pool=cli.from_flags(PoolSettings, arguments),
         overwrite=arguments.overwrite,
@@ -177,6 +188,7 @@ def settings_of(arguments: argparse.Namespace) -> EncodeRun:
         metadata=arguments.metadata,
         preserve_times=arguments.preserve_times,
         budget=budget_of(cli.from_flags(BudgetFlags, arguments)),
+        time_budget=None if total is None else TimeBudget(seconds_of(total), refine, arguments.model, arguments.tune),
     )
 
 
@@ -203,11 +215,15 @@ def encode(settings: EncodeRun) -> int:
     folder, results = _destination(settings.output, items[0])
     if settings.budget:
         check_budget(settings.rate, codec, in_folder=results is not None)
+    if settings.time_budget:
+        check_time_budget(in_folder=results is not None, with_size=settings.budget is not None)
     if settings.dry_run:
         return show_plan(plan(items, codec, config, results, settings.overwrite), config.policy)
     folder.mkdir(parents=True, exist_ok=True)
     if settings.budget and results:
         return _encode_to_budget(settings, items, codec, config, results)
+    if settings.time_budget and results:
+        return _encode_within_time(settings, items, codec, config, results)
     to_stdout = items[0].output == STDIO
     records = _encode_and_report(settings, items, codec, config, folder, results)
     if not settings.json and not to_stdout:
@@ -284,6 +300,7 @@ def _encode_to_budget(
         found = encode_to_budget(
             items, codec, config, settings.budget, results=results, overwrite=settings.overwrite, pool=pool
         )
+    _tell_notes_and_keep_times(settings, found.records)
     if settings.json:
         print(*(record.to_json() for record in found.records), sep="\n", flush=True)
     else:
@@ -295,6 +312,48 @@ def _encode_to_budget(
         cli.say(f"{results.parent}: {found.excess_bytes:,} bytes above the budget: no smaller files could be made")
     failed = any(record.status == "failed" for record in found.records)
     return cli.SOME_FAILED if failed or found.excess_bytes > 0 else cli.DONE
+
+
+def _tell_notes_and_keep_times(settings: EncodeRun, records: "list[Record]") -> None:
+    """Print what was found in the files of pictures that are done, and give files the times of these if asked to."""
+    from codec.files import copy_times
+
+    told = set[str]()
+    for record in records:
+        if record.status == "done":
+            _say_notes(record, told)
+        if settings.preserve_times and record.outcome:
+            copy_times(record.input_path, record.output_path)
+
+
+def _encode_within_time(
+    settings: EncodeRun, items: "list[Item]", codec: "AnyCodec", config: "EncodeConfig", results: Path
+) -> int:
+    """Encode all items within the time of the run; return 1 if any failed."""
+    from contextlib import closing
+
+    from jobs.budgeting.effort_run import encode_within_time
+    from jobs.pools.selection import make_pool
+
+    assert settings.time_budget is not None, "asked for by the caller"
+    sources = (Path(items[0].input), *([config.roi] if config.roi else []))
+    with closing(make_pool(settings.pool, codec, len(items), results.parent, sources)) as pool:
+        found = encode_within_time(
+            items, codec, config, settings.time_budget, results=results, overwrite=settings.overwrite, pool=pool,
+            workers=max(1, pool.slots // settings.pool.batch),
+        )  # fmt: skip
+    _tell_notes_and_keep_times(settings, found.records)
+    if settings.json:
+        print(*(record.to_json() for record in found.records), sep="\n", flush=True)
+    else:
+        _print_summary(found.records, config, results)
+        print(found.text())
+    if found.plain:
+        text = (
+            f"the time budget is too small to refine {found.plain} of {len(items)} pictures: they are encoded plainly"
+        )
+        cli.say(f"{results.parent}: {text}")
+    return cli.SOME_FAILED if any(record.status == "failed" for record in found.records) else cli.DONE
 
 
 def _print_summary(records: "list[Record]", config: "EncodeConfig", results: Path | None) -> None:

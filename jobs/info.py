@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,6 +74,7 @@ class Info:
     tile: int
     tiles: list[TileInfo]
     exact_bytes: int
+    exact_blocks: int
     boxes: dict[str, int]
     metadata_bytes: int = 0
     metadata: Described | None = None
@@ -131,7 +133,7 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
     from codec.architecture import PIXELS_MAX
     from codec.bitstream.container import unpack
     from codec.bitstream.tiles import tiles_of
-    from codec.coding import read
+    from codec.coding import exact_blocks, read
     from codec.identity import model_id
     from codec.metadata_boxes import metadata_bytes, metadata_of
     from codec.tiling import tile_latents
@@ -144,8 +146,11 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
     for box in contents.boxes:
         boxes[box.type.decode("ascii")] = boxes.get(box.type.decode("ascii"), 0) + len(box.data)
     rects = tiles_of(header.width, header.height, header.tile)
+    exact = exact_blocks(contents)
     y_bytes = z_bytes = None
-    if known:
+    if exact and exact.whole:
+        y_bytes = z_bytes = 0.0
+    elif known:
         _, latents = read(codec, data)
         writer = codec.with_gain_profile(header.gain_profile)
         parts = tile_latents(latents, header.width, header.height, header.tile)
@@ -174,6 +179,7 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
             for rect, stream in zip(rects, contents.streams, strict=True)
         ],
         exact_bytes=len(contents.exact or b""),
+        exact_blocks=int(exact.mask.sum()) if exact else 0,
         boxes=boxes,
         metadata=describe(metadata) if metadata else None,
     )
@@ -199,6 +205,8 @@ def describe(metadata: "Metadata") -> Described:
 
 def as_text(info: Info) -> str:
     """Format the information as a table of two columns."""
+    from codec.images.mosaic import mask_shape
+
     model = f"{cli.printable(info.model or 'another model: name it with --model')} ({info.model_id})"
     lines = [
         cli.printable(info.file),
@@ -208,7 +216,7 @@ def as_text(info: Info) -> str:
         f"  model     {model}",
     ]
     if info.y_bytes_est is not None and info.z_bytes_est is not None and info.overhead_bytes is not None:
-        parts = (("y", info.y_bytes_est), ("z", info.z_bytes_est), ("overhead", info.overhead_bytes))
+        parts = (("y", info.y_bytes_est), ("z", info.z_bytes_est), ("overhead", info.overhead_bytes - info.exact_bytes))
         lines += [f"  {label:9} {size:.0f} bytes ({100 * size / info.bytes:.1f} %)" for label, size in parts]
     if info.metadata:
         lines.append(f"  metadata  {info.metadata_bytes} bytes ({100 * info.metadata_bytes / info.bytes:.1f} %)")
@@ -218,7 +226,9 @@ def as_text(info: Info) -> str:
         said |= {name: f"{size} bytes" for name, size in sizes.items() if size}
         lines += [f"    {name:9} {cli.printable(text)}" for name, text in said.items() if text]
     if info.exact_bytes:
-        lines.append(f"  exact     {info.exact_bytes} bytes ({100 * info.exact_bytes / info.bytes:.1f} %)")
+        share = f"{info.exact_blocks} of {math.prod(mask_shape(info.width, info.height))} blocks"
+        size = f"{info.exact_bytes} bytes ({100 * info.exact_bytes / info.bytes:.1f} %)"
+        lines.append(f"  exact     {size}, {share}")
     lines += [f"  box       {kind}, {size} bytes" for kind, size in info.boxes.items()]
     if info.tile:
         lines.append(f"  tiles     {len(info.tiles)}, of {info.tile} px")

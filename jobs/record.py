@@ -19,8 +19,9 @@ KEYS = (
     "schema", "status", "input", "output", "input_sha256", "output_sha256", "width", "height", "model", "model_id",
     "config_hash", "quality", "lmbda", "iters", "seconds", "device", "plain", "refined", "gain_percent", "verified",
     "error", "refine_seconds", "input_stamp", "method", "cwd", "aim_hash", "iters_asked", "policy",
-    "tune", "gain_profile", "metadata_bytes", "notes", "resumed_step",
+    "tune", "gain_profile", "metadata_bytes", "notes", "resumed_step", "exact_blocks",
 )  # fmt: skip  # of a record in JSON, in this order
+OPTIONAL = ("exact_blocks",)  # keys that are left out where they say nothing
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Outcome:
         gain_profile: quantisation steps of the written file, 0 are the model's own (`codec.gain_profiles`).
         metadata_bytes: what the written file holds besides its picture: EXIF, XMP, ICC profile.
         resumed_step: step that the refinement went on at after an interruption; None where it ran in one go.
+        exact_blocks: blocks of 64 px that the written file holds losslessly; in JSON only where there are any.
     """
 
     output_sha256: str
@@ -81,6 +83,7 @@ class Outcome:
     gain_profile: int = 0
     metadata_bytes: int = 0
     resumed_step: int | None = None
+    exact_blocks: int = 0
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,8 @@ class Record:
         header = asdict(self)
         outcome = header.pop("outcome") or {"verified": False}
         values = {**header, **outcome}
-        return json.dumps({key: values.get(key) for key in KEYS}, allow_nan=False)
+        keys = (key for key in KEYS if key not in OPTIONAL or values.get(key))
+        return json.dumps({key: values.get(key) for key in keys}, allow_nan=False)
 
 
 def canonical_path(path: Path) -> Path:
@@ -202,6 +206,6 @@ def from_mapping(found: Mapping[str, Any]) -> Record:
     if found.get("plain") is None:
         return Record(**header)
     values: dict[str, Any] = {f.name: found.get(f.name) for f in fields(Outcome)}
-    values |= {name: found.get(name) or 0 for name in ("gain_profile", "metadata_bytes")}
+    values |= {name: found.get(name) or 0 for name in ("gain_profile", "metadata_bytes", "exact_blocks")}
     values |= {name: Score(**{"ssimulacra2": None, **found[name]}) for name in ("plain", "refined")}
     return Record(**header, outcome=Outcome(**values))

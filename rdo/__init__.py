@@ -15,7 +15,7 @@ from codec.lazy import lazy_attribute
 if TYPE_CHECKING:
     from rdo.config import RefineConfig
     from rdo.distortion import Distortion
-    from rdo.encoding import encode
+    from rdo.one_picture import encode
     from rdo.presets import effort, recipe
     from rdo.rd_curves import BdRate, bd_rate
     from rdo.refinement import Refined, refine
@@ -24,7 +24,7 @@ __all__ = ["BdRate", "Distortion", "RefineConfig", "Refined", "bd_rate", "effort
 
 _MODULE_OF = {
     "BdRate": "rd_curves", "Distortion": "distortion", "RefineConfig": "config", "Refined": "refinement",
-    "bd_rate": "rd_curves", "effort": "presets", "encode": "encoding", "recipe": "presets", "refine": "refinement",
+    "bd_rate": "rd_curves", "effort": "presets", "encode": "one_picture", "recipe": "presets", "refine": "refinement",
 }  # fmt: skip
 
 

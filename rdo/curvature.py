@@ -25,6 +25,7 @@ PROBE_STEP_COARSE, PROBE_STEP_FINE, PROBE_STEP_Z = 1 / 4, 1 / 64, 1 / 2  # s, in
 PROBES_MAX = 8  # probes for each s
 POSITIONS_MIN = 96  # least number of positions times probes to average over: large images need one probe
 PROBE_TIME_FRACTION = 0.25  # of the seconds left, for probes: more time gains more in steps of the search
+TINY = 1e-12  # of a mean that is divided by
 RATIO_MIN, RATIO_MAX = 0.1, 10.0  # curvature of a position, as a multiple of the mean of the image
 
 
@@ -92,7 +93,7 @@ def hessian_diagonal(
         step: finite-difference step s, in quantisation steps.
         generator: source of the probes' signs.
         clock: time limit; once spent, no further probe is begun, but the first is always made.
-        position_weights: (1, 1, h, w) of mean 1, a known factor of the ratio, which is not clamped.
+        position_weights: (1, 1, h, w) of mean 1 or less, a known factor of the ratio, which is not clamped.
     """
     if not at.numel():  # z of a codec without a hyperprior
         return at
@@ -104,8 +105,9 @@ def hessian_diagonal(
         done += 1
     diagonal = total / (2 * step * done)
     channel, position = diagonal.mean((2, 3), keepdim=True), diagonal.mean(1, keepdim=True)
-    mean = diagonal.mean((1, 2, 3), keepdim=True).clamp(min=1e-12)
-    ratio = (position / (position_weights * mean)).clamp(RATIO_MIN, RATIO_MAX)
+    mean = diagonal.mean((1, 2, 3), keepdim=True).clamp(min=TINY)
+    expected = torch.as_tensor(position_weights * mean).clamp(min=TINY)  # 0 where pixels are exact
+    ratio = (position / expected).clamp(RATIO_MIN, RATIO_MAX)
     return channel.clamp(min=0) * position_weights * ratio
 
 

@@ -6,16 +6,19 @@
 with the shares m, v and o, and V of `codec.metrics.visual`. V and k are scaled by each picture's plain encoding, k to
 mse / own, so that any error of your own stands for the mse, and lambda and quality keep their meaning. `weight` is a
 map of mean 1 of how much each pixel matters, to the mse. MS-SSIM is that of `codec.metrics.ms_ssim`, which mirrors the
-picture at its edges. The default is the distortion that the codec was trained for.
+picture at its edges. The default is the distortion that the codec was trained for. Where blocks of a picture are exact
+(`rdo.exact`), x_hat is x before anything is computed.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from codec.errors import ConfigError
+from codec.images.pixels import Pixels
 from codec.interface import Refinable
 from codec.metrics.distortion import image_distortion
 from codec.metrics.visual import VisualErrors, VisualReference
@@ -34,6 +37,7 @@ class Distortion:
         visual_share: share v of the eye's metrics in 0..1; the rest is the mse.
         visual_scales: factors of the eye's metrics for each image; set by `fitted`.
         reference: the originals as the eye's metrics see them; set by `fitted`.
+        exact: mask (1, 1, H, W) of the pixels of an image that have no error, whatever is decoded; None has none.
         own: error of your own, of x_hat and x (B, 3, H, W) in [0, 1]: (B,), differentiable, 0 for equal images, on any
             scale. A picture of several tiles has the mean of theirs, by pixels.
         own_share: share o of `own` in 0..1.
@@ -45,6 +49,7 @@ class Distortion:
     visual_share: float = 0.0
     visual_scales: VisualErrors | None = None
     reference: VisualReference | None = None
+    exact: Tensor | None = None
     own: Metric | None = None
     own_share: float = 0.0
     own_scales: Tensor | None = None
@@ -92,12 +97,12 @@ class Distortion:
             return self
         referred = replace(self, reference=VisualReference.of(x)) if self.visual_share else self
         with torch.no_grad():
-            return referred.scaled(referred.errors(x_plain.float().clamp(0, 1), x))
+            return referred.scaled(referred.errors(self.with_exact(x_plain.float().clamp(0, 1), x), x))
 
     def errors(self, x_hat: Tensor, x: Tensor) -> Tensor:
         """Compute what `scaled` takes: of each image the mse, the two errors of the eye and that of `own`, (1..4, B).
 
-        Those that have no share are left out.
+        Those that have no share are left out. x_hat has its exact pixels already.
         """
         errors = [image_distortion(x_hat, x, "mse")]
         if self.visual_share:
@@ -137,7 +142,7 @@ class Distortion:
             ConfigError: the images are too small for MS-SSIM, or not of the size of the weights, or `own` returns no
                 errors.
         """
-        total = x_hat.new_zeros(len(x))
+        x_hat, total = self.with_exact(x_hat, x), x_hat.new_zeros(len(x))
         if round(self.mse_share, SHARE_DIGITS):
             total = total + self.mse_share * self._squared(x_hat, x).mean((1, 2, 3))
         if self.ms_ssim_share:
@@ -159,6 +164,17 @@ class Distortion:
         if torch.is_grad_enabled() and x_hat.requires_grad and not errors.requires_grad:
             raise ConfigError("own distortion: returns errors without a gradient: compute them from x_hat, undetached")
         return errors
+
+    def with_exact(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        """Return x_hat with the exact pixels of x in their places."""
+        return x_hat if self.exact is None else torch.where(self.exact, x, x_hat)
+
+    def with_exact_pixels(self, decoded: Pixels, original: Pixels) -> Pixels:
+        """Return a decoded picture with the exact pixels of the original in their places."""
+        if self.exact is None:
+            return decoded
+        exact = self.exact[0, 0, :, :, None].cpu().numpy()
+        return Pixels(np.where(exact, original.data, decoded.data), decoded.grey)
 
     def _squared(self, x_hat: Tensor, x: Tensor) -> Tensor:
         squared = (255 * (x_hat - x)).square()

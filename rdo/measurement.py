@@ -13,6 +13,7 @@ from codec.interface import AnyCodec, Latents, rate, rounded
 from codec.metrics.psnr import mse, psnr_db_of_mse
 from codec.metrics.ssimulacra2 import ssimulacra2
 from codec.tiling import pixels_of, plain_latents_of, tile_latents
+from rdo.distortion import MSE, Distortion
 from rdo.schedules import Clock
 from rdo.target import Goal
 
@@ -36,6 +37,7 @@ class Measurement(NamedTuple):
         goal: bytes, PSNR or score; its kind decides what is measured.
         clock: seconds since the target search began, and the budget of all its runs.
         tile: side of the tiles of the file, 0 for one.
+        metric: distortion that is minimised, which knows exact pixels.
     """
 
     codec: AnyCodec
@@ -43,6 +45,7 @@ class Measurement(NamedTuple):
     goal: Goal
     clock: Clock
     tile: int = 0
+    metric: Distortion = MSE
 
     @torch.no_grad()
     def measure(self, latents: Latents, quality: float) -> float:
@@ -55,6 +58,7 @@ class Measurement(NamedTuple):
             )
             return math.log(len(data))
         decoded = pixels_of(self.codec, latents, self.codec.level(quality), original, self.tile)
+        decoded = self.metric.with_exact_pixels(decoded, original)
         if self.goal.kind == "ssimulacra2":
             score = ssimulacra2(original, decoded)
             if score is None:

@@ -96,13 +96,22 @@ class Problem(NamedTuple):
         return Cost(bpp + self.lmbda * distortion, bpp, distortion), mixture, bits
 
     def position_weights(self, y: Tensor) -> Tensor | float:
-        """Average the metric's weight map over the pixels of each position of y: (1, 1, h, w); 1 without a map."""
-        if self.metric.weight is None:
-            return 1.0
+        """Average the metric's weights over the pixels of each position of y: (1, 1, h, w); 1 where all are alike.
+
+        Exact pixels have no weight. A position decodes to pixels of those next to it, too, and shares their weights.
+        """
+        weight = 1.0 if self.metric.weight is None else self._pooled(self.metric.weight, y)
+        if self.metric.exact is None:
+            return weight
+        seen = self._pooled((~self.metric.exact).float(), y)
+        return weight * F.avg_pool2d(seen, 3, 1, 1, count_include_pad=False)
+
+    def _pooled(self, pixels: Tensor, y: Tensor) -> Tensor:
+        """Average a map of pixels (1, 1, H, W) over those of each position of y, repeated beyond its edges."""
         (left, top), (height, width) = self.offset, (Y_PIXELS * side for side in y.shape[-2:])
-        weight = self.metric.weight[..., top : top + height, left : left + width]
-        beyond = 0, width - weight.shape[-1], 0, height - weight.shape[-2]
-        return F.avg_pool2d(F.pad(weight, beyond, mode="replicate"), Y_PIXELS)
+        inside = pixels[..., top : top + height, left : left + width]
+        beyond = 0, width - inside.shape[-1], 0, height - inside.shape[-2]
+        return F.avg_pool2d(F.pad(inside, beyond, mode="replicate"), Y_PIXELS)
 
     def with_grid_gradient(self, y: Tensor, mixture: Any) -> Tensor:
         """Return y with the gradient of y's grid, as of a y that keeps its symbol where z moves the grid."""

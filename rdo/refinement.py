@@ -10,6 +10,7 @@ Latents live on the writer's own integer grid. Images of one shape are refined t
 gets its own gradient and keeps its own best. Invariant: no image ends at a higher cost than its plain encoding.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -154,7 +155,8 @@ def _snapshots(
 ) -> Snapshots:
     """Return the saved states of the refinement that has these settings."""
     shares = (metric.ms_ssim_share, metric.visual_share, metric.weight is not None, *metric.own_settings)
-    key = refinement_key(config, level=level.tolist(), lmbda=lmbda.tolist(), profile=profile, shares=shares)
+    masked = {} if metric.exact is None else {"exact": hashlib.sha256(metric.exact.cpu().numpy().tobytes()).hexdigest()}
+    key = refinement_key(config, level=level.tolist(), lmbda=lmbda.tolist(), profile=profile, shares=shares, **masked)
     return Snapshots(store, key)
 
 

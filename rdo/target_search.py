@@ -80,7 +80,7 @@ def refine_to(
     """
     metric, clock = distortion or distortion_of(codec), Clock(1, config.time_budget, x.device)
     codec = _codec_for(codec, x, config, metric)
-    measurement = Measurement(codec, from_tensor(x, grey), goal, clock)
+    measurement = Measurement(codec, from_tensor(x, grey), goal, clock, metric=metric)
 
     def refined_at(quality: float, run: RefineConfig, count: Progress) -> Refined:
         return refine(codec, x, quality, config=run, progress=count, distortion=metric, store=store)

@@ -121,7 +121,8 @@ class TiledPicture:
         """
         if self.metric.is_fitted:
             return self
-        errors = self._mean(self.decoded(plain), lambda x_hat, x, tile: self.metric.errors(x_hat, x))
+        decoded = self.metric.with_exact_pixels(self.decoded(plain), self.pixels)
+        errors = self._mean(decoded, lambda x_hat, x, tile: self.metric.errors(x_hat, x))
         return replace(self, metric=self.metric.scaled(errors))
 
     def _mean(self, decoded: Pixels, measure: Callable[[Tensor, Tensor, Rect], Tensor]) -> Tensor:
@@ -140,7 +141,10 @@ class TiledPicture:
             weight = weight[..., part.top : part.bottom, part.left : part.right]
         if self.metric.visual_share:
             reference = VisualReference.of(x)
-        return replace(self.metric, weight=weight, reference=reference)
+        exact = self.metric.exact
+        if exact is not None:
+            exact = exact[..., part.top : part.bottom, part.left : part.right]
+        return replace(self.metric, weight=weight, exact=exact, reference=reference)
 
     def _x(self, part: Rect, pixels: Pixels | None = None) -> Tensor:
         """Return a part of the picture, or of another one, as a tensor (1, 3, H, W)."""

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("codec", "rdo", "jobs")
 FORBIDDEN = {"codec": {"rdo", "jobs"}, "rdo": {"jobs"}, "jobs": set()}
 PILLOW = (
-    "colour", "depth", "drawing", "formats", "headers", "jpeg", "metadata", "opening", "outputs", "pillow",
+    "colour", "depth", "drawing", "formats", "headers", "jpeg", "lossless", "metadata", "opening", "outputs", "pillow",
     "pillow_guard", "read", "stated_colour",
 )  # fmt: skip
 OWNERS = {
@@ -20,7 +20,7 @@ OWNERS = {
     "pytorch_msssim": {"codec/metrics/ms_ssim.py"},
     "yaml": {"codec/settings.py"},
     "skimage": {"jobs/demo.py"},
-    "ray": {"jobs/pools/ray.py"},
+    "ray": {f"jobs/pools/{name}.py" for name in ("cluster", "ray", "ray_metrics")},
     "optuna": {"jobs/tuning/study.py", "jobs/tuning/open_study.py"},
     "matplotlib": {"jobs/measuring/plot.py"},
 }
@@ -31,7 +31,7 @@ FLOORS = (  # inside codec: each imports from its own floor and those before
     "networks/",
     "bitstream/",
     "gain_profiles.py model.py identity.py config_files.py shards.py checkpoint.py tiling.py coding.py "
-    "metadata_boxes.py",
+    "metadata_boxes.py exact_choice.py encoding.py",
     "model_card.py zoo/ training/",
     "loading.py",
     "picture_files.py",

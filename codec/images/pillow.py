@@ -100,6 +100,7 @@ def _save(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:  # no
             quality=options.get("quality"),
             iters=options.get("iters", 0),
             tune=options.get("tune"),
+            exact=options.get("exact", "auto"),
             model=options.get("model", "small"),
         )
         metadata = Metadata(block.removeprefix(b"Exif\0\0"), options.get("xmp", b""), profile)

@@ -84,6 +84,8 @@ def check_budget(rate: "RateFlags", codec: "AnyCodec", *, in_folder: bool) -> No
     given = [f"--{name.replace('_', '-')}" for name in names if getattr(rate, name) is not None]
     if given:
         raise ConfigError(f"{given[0]} and --target-total: a budget settles the quality of each picture: leave one out")
+    if rate.exact == "all":
+        raise ConfigError("--exact all and --target-total: lossless files have one size: leave one out")
     if not codec.variable_rate:
         alone = f"{codec.config.name} has quality {codec.default_quality:g} alone"
         raise ConfigError(f"--target-total: {alone}: leave it out, or name another model")

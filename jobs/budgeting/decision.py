@@ -23,9 +23,11 @@ class Plan:
     """Settings of one picture's file.
 
     Attributes:
-        quality, lmbda: those to encode with, lmbda None for what suits the quality; not used under a target.
+        quality, lmbda: those to encode with, lmbda None for what suits the quality; not used under a target, nor where
+            time is shared out.
         target_bytes, target_fill, target_ssimulacra2: goal of a correction, of which one may be given.
         settled: whether the file that is there stays, as none nearer to the goal could be made.
+        iters, round: of a budget of time, refinement steps, and the round that this plan was made in.
     """
 
     quality: float
@@ -34,6 +36,8 @@ class Plan:
     target_fill: float = 0.99
     target_ssimulacra2: float | None = None
     settled: bool = False
+    iters: int | None = None
+    round: int = 0
 
     def config(self, base: EncodeConfig) -> EncodeConfig:
         """Return the settings of the picture, all else as in `base`."""
@@ -50,10 +54,13 @@ class Decision:
 
     Attributes:
         settings: hash of the settings that all pictures share.
-        limit_bytes, floor: the budget.
+        limit_bytes, floor: the budget of bytes; 0 and None where it is one of time.
         pictures: hashes of all pictures, by the names of their inputs.
         plans: of the pictures that are to be encoded by now, by the names of their inputs.
         round: number of times that plans were made.
+        seconds: the budget of wall time; None where it is one of bytes.
+        workers: that share it, those of the run that made the first plan.
+        spent_s: seconds that workers took for the files of all rounds but the last.
     """
 
     settings: str
@@ -62,11 +69,14 @@ class Decision:
     pictures: Mapping[str, str]
     plans: Mapping[str, Plan] = field(default_factory=dict)
     round: int = 0
+    seconds: float | None = None
+    workers: int = 1
+    spent_s: float = 0.0
 
     def same_task(self, other: "Decision") -> bool:
         """Tell whether two decisions are about the same pictures, settings and budget."""
-        return (self.settings, self.limit_bytes, self.floor, self.pictures) == (
-            other.settings, other.limit_bytes, other.floor, other.pictures
+        return (self.settings, self.limit_bytes, self.floor, self.seconds, self.pictures) == (
+            other.settings, other.limit_bytes, other.floor, other.seconds, other.pictures
         )  # fmt: skip
 
 
@@ -76,6 +86,12 @@ def load(path: Path) -> Decision | None:
         return _parsed(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def resumed(path: Path, new: Decision) -> Decision:
+    """Return the decision that is there, if it is about the same, else the new one."""
+    before = load(path)
+    return before if before and before.same_task(new) else new
 
 
 def save(path: Path, decision: Decision) -> None:

@@ -5,10 +5,11 @@ run and whatever the next budget is.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from codec.images.read import ImagePolicy
 from codec.interface import AnyCodec
 from jobs.pools.base import Pool, Task
 from jobs.record import Record, Score, read_records
@@ -50,39 +51,55 @@ def measure(
         folder: output folder, which the log is kept in.
     """
     plain = [replace(config, quality=quality, lmbda=None, refine=recipe(0)) for quality in QUALITIES]
+    found, failed = encode_unkept(dict.fromkeys(items, plain), codec, config.policy, folder=folder, pool=pool)
+    by_score = minimises_score(config, codec)
+    pictures = [_picture(item, found[item], by_score) for item in items if item not in failed]
+    return pictures, list(failed.values())
+
+
+def encode_unkept(
+    wanted: Mapping[Item, Sequence[EncodeConfig]],
+    codec: AnyCodec,
+    policy: ImagePolicy,
+    *,
+    folder: Path,
+    pool: Pool,
+) -> tuple[dict[Item, list[Record]], dict[Item, Record]]:
+    """Encode pictures with some settings each, without keeping the files; what the log has is not encoded again.
+
+    Args:
+        wanted: settings of each picture, all of this policy.
+        folder: output folder, which the log is kept in.
+
+    Returns:
+        Records of the encodings that there are, and a failed record of each picture that has any.
+    """
     log = folder / POINTS
-    history = History(log, log.exists(), codec, config.policy)
-    hashes = [history.hashes_of(settings)[0] for settings in plain]
+    history = History(log, log.exists(), codec, policy)
     known = {(r.input_sha256, r.config_hash): r for r in read_records(log) if r.outcome}
-    found: dict[Item, dict[str, Record]] = {item: {} for item in items}
-    for item in items if known else []:
-        sha256 = history.input_hash(Path(item.input))
+    found: dict[Item, dict[str, Record]] = {item: {} for item in wanted}
+    for item, settings in wanted.items() if known else ():
+        sha256, hashes = history.input_hash(Path(item.input)), [history.hashes_of(each)[0] for each in settings]
         found[item] = {key: known[sha256, key] for key in hashes if (sha256, key) in known}
-    failed: dict[Item, Record] = {}
-    for item, key, record in _encode_missing(found, dict(zip(hashes, plain, strict=True)), log, pool):
+    missing = [  # one setting of all pictures after the other
+        Task(replace(item, output=NOT_WRITTEN), settings[index])
+        for index in range(max(map(len, wanted.values()), default=0))
+        for item, settings in wanted.items()
+        if index < len(settings) and history.hashes_of(settings[index])[0] not in found[item]
+    ]
+    by_input, failed = {item.input: item for item in wanted}, dict[Item, Record]()
+    for record in run_tasks(missing, None, log, pool) if missing else ():
+        item = by_input[record.input]
         if record.outcome:
-            found[item][key] = record
+            found[item][record.config_hash or ""] = record
         else:
             failed.setdefault(item, replace(record, input=item.input, output=item.output))
-    by_score = minimises_score(config, codec)
-    pictures = [_picture(item, found[item].values(), by_score) for item in items if item not in failed]
-    return pictures, list(failed.values())
+    return {item: list(records.values()) for item, records in found.items()}, failed
 
 
 def minimises_score(config: EncodeConfig, codec: AnyCodec) -> bool:
     """Tell whether the settings are for the eye, so that SSIMULACRA 2 is what pictures share their budget by."""
     return distortion_for(config, codec).visual_share > 0
-
-
-def _encode_missing(
-    found: dict[Item, dict[str, Record]], settings: dict[str, EncodeConfig], log: Path, pool: Pool
-) -> Iterator[tuple[Item, str, Record]]:
-    """Encode what is missing, a quality after the other; yield item, hash of the settings, and record."""
-    by_input = {item.input: item for item in found}
-    missing = [(key, item) for key in settings for item in found if key not in found[item]]
-    tasks = [Task(replace(item, output=NOT_WRITTEN), settings[key]) for key, item in missing]
-    for record in run_tasks(tasks, None, log, pool) if tasks else ():
-        yield by_input[record.input], record.config_hash or "", record
 
 
 def _picture(item: Item, records: Iterable[Record], by_score: bool) -> Picture:

@@ -124,7 +124,11 @@ def _pilot(names: list[str]) -> set[str]:
     """Return names of the pilot: spread evenly over all."""
     if len(names) <= ALL_PILOT:
         return set(names)
-    count = min(PILOT_MAX, -(-len(names) // PILOT_FRACTION))
+    return spread(names, min(PILOT_MAX, -(-len(names) // PILOT_FRACTION)))
+
+
+def spread(names: Sequence[str], count: int) -> set[str]:
+    """Return so many names, spread evenly over all; at most all."""
     return {names[(2 * i + 1) * len(names) // (2 * count)] for i in range(count)}
 
 

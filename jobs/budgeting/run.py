@@ -1,30 +1,24 @@
-"""Encoding of a folder to a budget: plain passes, then rounds of plans and files until the total fits.
+"""Encoding of a folder to a budget of bytes: plain passes, then rounds of plans and files until the total fits."""
 
-The invariant: plans are on the disk before a picture is encoded by them, and depend on records alone. So a run that was
-killed goes on where it was, to the same files, with any number of workers.
-"""
-
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from codec.architecture import QUALITY_FIRST, QUALITY_LAST
 from codec.interface import AnyCodec
-from jobs.budgeting import decision as stored
 from jobs.budgeting.budget import Budget
-from jobs.budgeting.decision import DECISION, Decision, Plan
+from jobs.budgeting.decision import Decision, Plan
 from jobs.budgeting.measuring import Picture, measure, measured, minimises_score
 from jobs.budgeting.planning import Share, next_plans, total_bytes
+from jobs.budgeting.rounds import Rounds
 from jobs.cli import say
-from jobs.pools.base import Pool, Task
+from jobs.pools.base import Pool
 from jobs.record import Record, append_record
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.history import History, sole_writer
-from jobs.running.run import run_tasks
 from jobs.running.worklist import Item
 from rdo.allocation import Measured
 
-ROUNDS_MAX = 7  # of which the first two encode all pictures, and the others correct
 LMBDA_BEYOND = 1.5  # factor beyond the codec's own range that lmbda may take: a hull's ends have any slope
 
 
@@ -82,10 +76,26 @@ def encode_to_budget(
             return Outcome(failed, None, {}, {})
         share = _share(pictures, codec, config, budget)
         history = History(results, existed, codec, config.policy)
-        rounds = _Rounds(share, config, history=history, results=results, overwrite=overwrite, pool=pool)
+        hashes = {picture.item.input: picture.sha256 for picture in pictures}
+        decision = Decision(history.hashes_of(config)[0], share.limit_bytes, share.floor, hashes)
+
+        def next_decision(before: Decision, files: Mapping[str, Record]) -> Decision | None:
+            plans = next_plans(share, before.plans, _points(files, share))
+            return None if plans is None else replace(before, plans=plans, round=before.round + 1)
+
+        rounds = Rounds(
+            decision, items, config_of=lambda plan: plan.config(config), next_decision=next_decision,
+            history=history, results=results, overwrite=overwrite, pool=pool,
+        )  # fmt: skip
         rounds.run()
     named = {record.input: record for record in failed} | rounds.failures | rounds.files
-    return Outcome([named[item.input] for item in items], share, rounds.written, rounds.decision.plans)
+    written = _points(rounds.files, share)
+    return Outcome([named[item.input] for item in items], share, written, rounds.decision.plans)
+
+
+def _points(files: Mapping[str, Record], share: Share) -> dict[str, Measured]:
+    """Return the points of files, by input."""
+    return {name: measured(r, r.measured.refined, share.by_score) for name, r in files.items()}
 
 
 def _share(pictures: list[Picture], codec: AnyCodec, config: EncodeConfig, budget: Budget) -> Share:
@@ -99,87 +109,3 @@ def _share(pictures: list[Picture], codec: AnyCodec, config: EncodeConfig, budge
 
     limit = budget.limit(sum(picture.pixels for picture in pictures))
     return Share(pictures, limit, budget.floor, by_score, lmbda_of_slope)
-
-
-class _Rounds:
-    """Rounds of one run.
-
-    Attributes:
-        decision: plans so far, as they stand in the output folder.
-        files: record of each file that is there, by input.
-        failures: record of each picture that has a plan and no file, by input.
-        made: plans that this run has carried out, by input.
-    """
-
-    def __init__(
-        self,
-        share: Share,
-        config: EncodeConfig,
-        *,
-        history: History,
-        results: Path,
-        overwrite: bool,
-        pool: Pool,
-    ) -> None:
-        self.share, self.config, self.history, self.results = share, config, history, results
-        self.overwrite, self.pool = overwrite, pool
-        self.item_of = {picture.item.input: picture.item for picture in share.pictures}
-        self.files: dict[str, Record] = {}
-        self.failures: dict[str, Record] = {}
-        self.made: dict[str, Plan] = {}
-        pictures = {picture.item.input: picture.sha256 for picture in share.pictures}
-        new = Decision(history.hashes_of(config)[0], share.limit_bytes, share.floor, pictures)
-        before = None if overwrite else stored.load(results.parent / DECISION)
-        self.decision = before if before and before.same_task(new) else new
-
-    @property
-    def written(self) -> dict[str, Measured]:
-        """Points of the files that are there, by input."""
-        return {name: measured(r, r.measured.refined, self.share.by_score) for name, r in self.files.items()}
-
-    def run(self) -> None:
-        """Carry out the plans that are there, then plan and carry out round after round."""
-        last = self.decision.round + ROUNDS_MAX
-        self._carry_out()
-        while self.decision.round < last:
-            plans = next_plans(self.share, self.decision.plans, self.written)
-            if plans is None:
-                break
-            self._decide(plans, self.decision.round + 1)
-            self._carry_out()
-
-    def _decide(self, plans: dict[str, Plan], number: int) -> None:
-        self.decision = replace(self.decision, plans=plans, round=number)
-        stored.save(self.results.parent / DECISION, self.decision)
-
-    def _carry_out(self) -> None:
-        """Encode what the plans ask for and this run has not; settle those of which no better file could be made."""
-        todo = [name for name, plan in self.decision.plans.items() if self.made.get(name) != plan]
-        todo = [name for name in todo if not (self.decision.plans[name].settled and self._find_file(name))]
-        unmet = list[str]()
-        for again in (False, True):  # files that this run has made itself may be replaced without a word
-            names = [name for name in todo if (name in self.made) == again]
-            for record in self._encode(names, None if again or self.overwrite else self.history):
-                if record.status != "failed":
-                    self.files[record.input] = record
-                elif self._find_file(record.input):
-                    unmet.append(record.input)
-                else:
-                    self.failures[record.input] = record
-                    say(f"{record.input}: {record.error}")
-        plans = dict(self.decision.plans)
-        if unmet:
-            plans |= {name: replace(plans[name], settled=True) for name in unmet}
-            self._decide(plans, self.decision.round)
-        self.made |= {name: plans[name] for name in todo}
-
-    def _encode(self, names: list[str], history: History | None) -> Iterator[Record]:
-        tasks = [Task(self.item_of[name], self.decision.plans[name].config(self.config)) for name in names]
-        yield from run_tasks(tasks, history, self.results, self.pool) if tasks else ()
-
-    def _find_file(self, name: str) -> bool:
-        """Tell whether a picture has a file, of this run or an earlier one, and take in its record."""
-        item = self.item_of[name]
-        if name not in self.files and not self.overwrite and (before := self.history.find_made(item)):
-            self.files[name] = replace(before, status="skipped", input=item.input, output=item.output)
-        return name in self.files

@@ -39,7 +39,7 @@ def build_report(
         settings: the command and the refinement's settings, as text.
     """
     by_effort = group_by_effort(records)
-    main = by_effort[-1] if by_effort else []
+    main = _refined(by_effort[-1]) if by_effort else []
     first = main[0] if main else None
     series = series_of(main, classical, plain=[*records, *main])
     images = complete_images(*series.values()) if series else []
@@ -71,6 +71,11 @@ def build_report(
         versions=_versions(),
         best={name: {codec: s.codec for codec, s in found.items()} for name, found in best.items()},
     )
+
+
+def _refined(records: list[Record]) -> list[Record]:
+    """Leave out qualities that were encoded plainly alone, for the plain curve, where others were refined."""
+    return [record for record in records if record.iters_asked or record.measured.iters] or records
 
 
 def _is_measured(series: dict[str, Series], metric: Metric) -> bool:

@@ -133,7 +133,8 @@ def _qualities_on(report: Report, metric: Metric) -> str:
     others = report.best.get(metric.name, {})
     lines = [
         f"Refined against plain on {metric.title}: its change, and bits saved at equal {metric.title} (over so many "
-        "pictures)" + ("; then bits against other codecs." if others else "."),
+        "pictures) with a 95 % interval"
+        + ("; then bits against other codecs, with the picture of most." if others else "."),
         "",
         f"| quality | {metric.title} | saved at equal {metric.title} |"
         + "".join(f" {ladder} |" for ladder in others.values()),
@@ -143,13 +144,20 @@ def _qualities_on(report: Report, metric: Metric) -> str:
         change, saving = q.change[metric.name], q.saved[metric.name]
         moved = "-" if change is None else f"{change:+z.2f} {metric.unit}"
         saved = "-" if saving.saving_percent is None else f"{saving.saving_percent:.2f} % ({saving.images})"
+        saved += "" if saving.interval is None else f", {_interval(saving.interval)}"
         cells = "".join(f" {_against(q.against_on[metric.name][codec])} |" for codec in others)
         lines.append(f"| {q.quality:g} | {moved} | {saved} |{cells}")
     return "\n".join(lines)
 
 
 def _against(saving: Saving) -> str:
-    return "-" if saving.saving_percent is None else f"{percent(-saving.saving_percent)} ({saving.images})"
+    """Format the bits against another codec: mean over so many pictures, interval, and the worst picture."""
+    if saving.saving_percent is None or saving.least_percent is None:
+        return "-"
+    mean = f"{percent(-saving.saving_percent)} ({saving.images})"
+    if saving.interval is None:
+        return mean
+    return f"{mean}, {-saving.interval.high:.1f} to {-saving.interval.low:.1f}, most {percent(-saving.least_percent)}"
 
 
 def _interval(interval: Interval | None) -> str:

@@ -7,7 +7,7 @@ runs exactly with the tuning that its name says, or it is left out with the reas
 
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
@@ -106,6 +106,13 @@ def available(codecs: list[str]) -> Available:
             reasons = {codec: shared.pop()}
         notes += [f"{name} is left out: {reason}" for name, reason in reasons.items() if reason]
     return Available(ladders, notes)
+
+
+def runnable(names: Sequence[str]) -> Available:
+    """Keep those of the named ladders that can be run here, with a sentence on each that cannot."""
+    reasons = {name: _unavailable(LADDERS[name]) for name in names}
+    notes = [f"{name} is left out: {reason}" for name, reason in reasons.items() if reason]
+    return Available([name for name, reason in reasons.items() if not reason], notes)
 
 
 def choose_codecs(text: str | None, all_by_default: bool) -> Available:

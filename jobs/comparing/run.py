@@ -25,6 +25,8 @@ from jobs.running.encode_settings import EncodeConfig
 from jobs.running.refine_settings import RefineFlags, refine_config
 from jobs.running.worklist import build_worklist
 from rdo.config import RefineConfig
+from rdo.presets import recipe
+from rdo.tune import presets_of
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class CompareSettings:
         command: command line, for the report.
         json: whether to print the report as JSON instead of its tables.
         tune: what the refined files are to be good at (`rdo.tune`); None is what the model was trained for.
+        plain_qualities: further quality levels at which plain encoding is measured, for a longer curve of it.
     """
 
     inputs: tuple[str, ...]
@@ -62,6 +65,7 @@ class CompareSettings:
     command: str
     json: bool
     tune: str | None = None
+    plain_qualities: tuple[float, ...] = ()
 
 
 class MeasuredReport(NamedTuple):
@@ -160,18 +164,24 @@ def describe_recipe(config: RefineConfig) -> str:
 def _encode_ladder(settings: CompareSettings, codec: AnyCodec) -> list[Record]:
     """Encode every picture at every quality with every recipe, but for files that exist already."""
     qualities = settings.qualities or (LADDER if codec.variable_rate else (codec.default_quality,))
-    for quality in qualities:
+    plain = [quality for quality in settings.plain_qualities if quality not in qualities]
+    for quality in (*qualities, *plain):
         codec.level(quality)  # raises where it is out of range, before anything is written
     items = build_worklist(list(settings.inputs), str(settings.output))
     settings.output.mkdir(parents=True, exist_ok=True)
     sources = (Path(items[0].input),)
     with closing(make_pool(settings.pool, codec, len(items), shared=settings.output, sources=sources)) as pool:
-        return measurements.encode_ladder(
-            inputs=list(settings.inputs),
-            folder=settings.output,
-            codec=codec,
-            config=EncodeConfig(settings.pool.model, policy=settings.policy, tune=settings.tune),
-            qualities=list(qualities),
-            recipes=list(settings.recipes),
-            pool=pool,
-        )
+        ladders = [(list(qualities), list(settings.recipes)), (plain, [recipe(0, presets=presets_of(settings.tune))])]
+        return [
+            record
+            for levels, recipes in ladders
+            for record in measurements.encode_ladder(
+                inputs=list(settings.inputs),
+                folder=settings.output,
+                codec=codec,
+                config=EncodeConfig(settings.pool.model, policy=settings.policy, tune=settings.tune, exact="never"),
+                qualities=levels,
+                recipes=recipes,
+                pool=pool,
+            )
+        ]

@@ -18,11 +18,14 @@ from rdo.rd_curves import Interval, saving_at_equal_quality
 class Saving(NamedTuple):
     """Mean of bits saved at equal metric, positive is better, over `images` pictures whose other curve reaches it.
 
-    None where no picture's curve does, as it ends before or is not monotone.
+    `interval` is its 95 % bootstrap interval, of three pictures or more, `least_percent` the least saving of a picture.
+    None where no picture's curve reaches it, as it ends before or is not monotone.
     """
 
     saving_percent: float | None
     images: int
+    interval: Interval | None = None
+    least_percent: float | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,9 @@ def _mean_change(pairs: list[tuple[Score, Score]], metric: Metric) -> float | No
 
 def _saving(files: list[tuple[str, Score]], other: Series, metric: Metric) -> Saving:
     savings, _ = _savings(files, other, metric)
-    return Saving(float(np.mean(savings)) if savings else None, len(savings))
+    if not savings:
+        return Saving(None, 0)
+    return Saving(float(np.mean(savings)), len(savings), interval_of_mean(np.array(savings)), min(savings))
 
 
 def _savings(files: list[tuple[str, Score]], other: Series, metric: Metric) -> tuple[list[float], str | None]:

@@ -5,7 +5,7 @@ No other file imports matplotlib. It is imported when a plot is drawn, and its g
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from codec.errors import ConfigError
 from codec.files import write_atomically
@@ -19,6 +19,21 @@ Scale = Literal["linear", "log"]
 SUFFIXES = (".svg", ".png")
 WIDTH_IN, HEIGHT_IN, PNG_DPI = 8.0, 5.0, 150
 MARKERS = "os^Dv"  # a shape for each line, besides its colour
+RATES_BPP, RATES_POINTS = (0.12, 1.4), (10.0, 90.0)  # shown of rate-distortion curves
+
+
+class Theme(NamedTuple):
+    """Colours of a chart: its ground, its text, and its lines, the first for what the chart is about."""
+
+    ground: str
+    text: str
+    lines: tuple[str, ...]
+
+
+THEMES = {
+    "light": Theme("#ffffff", "#1f2328", ("#0b57d0", "#8c959f", "#bc4c00", "#2da44e")),
+    "dark": Theme("#0d1117", "#e6edf3", ("#6cb6ff", "#768390", "#f69d50", "#6bc46d")),
+}
 
 
 def check_plot(path: Path | None) -> None:
@@ -59,6 +74,41 @@ def plot(lines: dict[str, Points], *, x_label: str, y_label: str, x_scale: Scale
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", frameon=False)
+    return figure
+
+
+def plot_rates(curves: dict[str, Points], theme: str) -> "Figure":
+    """Plot SSIMULACRA 2 against bpp of several codecs, `refined` in front, each line named beside its end."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    ground, text, colours = THEMES[theme]
+    figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), layout="constrained", facecolor=ground)
+    axes = figure.subplots()
+    order = sorted(curves, key=lambda name: name != "refined")
+    for index, name in enumerate(order):
+        x, y = zip(*sorted(curves[name]), strict=True)
+        colour, front = colours[index % len(colours)], index == 0
+        axes.plot(
+            x, y, color=colour, marker="o", markersize=5, linewidth=2.6 if front else 1.6, zorder=3 if front else 2
+        )
+        shown = [(a, b) for a, b in zip(x, y, strict=True) if a <= RATES_BPP[1] and b <= RATES_POINTS[1]]
+        axes.annotate(
+            "rdo, refined for eyes" if front else name, shown[-1], (6, 0), textcoords="offset points", color=colour,
+            va="center", fontweight="bold" if front else "normal", annotation_clip=False,
+        )  # fmt: skip
+    axes.set(xscale="log", xlim=RATES_BPP, ylim=RATES_POINTS, xlabel="bits per pixel", ylabel="SSIMULACRA 2")
+    axes.xaxis.set_major_locator(FixedLocator([0.125, 0.25, 0.5, 1]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_facecolor(ground)
+    axes.grid(alpha=0.25, color=text)
+    axes.tick_params(colors=text)
+    for item in (axes.xaxis.label, axes.yaxis.label):
+        item.set_color(text)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(text)
     return figure
 
 

@@ -192,7 +192,7 @@ def _encode_all(
     from jobs.running.encode_settings import EncodeConfig
 
     for quality, way in itertools.product(qualities, settings.ways):
-        config = EncodeConfig(settings.pool.model, quality, refine=way.refine, policy=settings.policy)
+        config = EncodeConfig(settings.pool.model, quality, refine=way.refine, policy=settings.policy, exact="never")
         folder = settings.output / f"q{quality:g}" / f"{way.name}-i{way.refine.iters}"
         yield quality, way, _encode(settings.inputs, folder, codec, config=config, pool=pool)
 

@@ -4,31 +4,31 @@ The invariant: Ray carries paths and settings, never images. All machines mount 
 and each worker checks that before it gets a task.
 """
 
-import logging
 import math
-import os
-import signal
 import socket
 import tempfile
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from codec.checkpoint import installed_models
-from codec.errors import ConfigError, first_line
 from codec.interface import AnyCodec
 from codec.loading import own_function
 from codec.zoo import COMPRESSAI, split_name
-from jobs.cli import THREADS, interrupts_kept_from_children
+from jobs.cli import THREADS
 from jobs.pools.base import Task
+from jobs.pools.cluster import connect, fitting_workers, worker_capacity
+from jobs.pools.ray_metrics import Metrics
 from jobs.pools.worker_pool import Answer, Died, Ready, WorkerPool
 from jobs.record import Record
 from jobs.running.encoding import encode, set_up
 from jobs.running.failures import explain
 from jobs.running.worklist import NOT_WRITTEN
 
-CONNECT_S = 5.0  # time limit for the machine behind an address to answer
+NODES_S = 5.0  # between two looks at the machines of the cluster
+IDLE_S = 60.0  # without work, until a worker is ended, so that an autoscaler can take its machine back
 REMEDY = "give the path of a folder that all machines share"
 
 
@@ -47,7 +47,8 @@ class RayPool(WorkerPool[Actor]):
         model: name of the model that each worker loads.
         device: device of each worker.
         address: `host:port`, or `auto` for a cluster of this machine; None takes RAY_ADDRESS, else starts one.
-        workers: most workers at a time; None is as many as fit the cluster.
+        workers: most workers at a time; those that find no room wait for it, which makes an autoscaler add machines.
+            None is as many as fit the cluster, more as machines come and fewer as they go.
         gpus_per_worker: GPUs of each worker, in fractions too; 0 runs workers on CPUs.
         shared: output folder, which must exist on the machine of every worker.
         sources: input files, which must exist there too.
@@ -73,10 +74,12 @@ class RayPool(WorkerPool[Actor]):
         batch_max: int = 1,
     ) -> None:
         self.started_ray = connect(address)
-        capacity = worker_capacity(gpus_per_worker, threads)
-        super().__init__(workers or capacity, seconds_max, batch_max, device)
+        capacity = workers or worker_capacity(gpus_per_worker, threads)
+        super().__init__(capacity, seconds_max, batch_max, device, idle_max_s=IDLE_S)
+        self.capacity = None if workers else capacity  # by which the number of workers follows the cluster
+        self.next_look = time.monotonic() + NODES_S
         self.worker_arguments = absolute_model(model), device, threads
-        self.gpus_per_worker = gpus_per_worker
+        self.gpus_per_worker, self.threads = gpus_per_worker, threads
         self.marker = ExitStack()
         if shared:  # a file whose name no other machine can have by chance
             file = tempfile.NamedTemporaryFile(prefix=".rdo-", suffix=".part", dir=shared)  # noqa: SIM115  (see close)
@@ -101,11 +104,12 @@ class RayPool(WorkerPool[Actor]):
         handle.pending = handle.remote.encode.options(name=name).remote([with_absolute_paths(t) for t in tasks])
 
     def receive(self, timeout: float | None) -> list[tuple[Actor, Answer]]:
-        """Return finished answers of actors, at least one unless `timeout` seconds pass."""
+        """Return finished answers of actors; none after `timeout` or NODES_S seconds, for a look at the cluster."""
         import ray
 
+        self._follow_cluster()
         handles = {worker.handle.pending: worker.handle for worker in self.workers if worker.handle.pending}
-        finished, _ = ray.wait(list(handles), timeout=timeout)
+        finished, _ = ray.wait(list(handles), timeout=NODES_S if timeout is None else min(timeout, NODES_S))
         answers = []
         for reference in finished:
             handles[reference].pending = None
@@ -115,6 +119,15 @@ class RayPool(WorkerPool[Actor]):
                 answer = Died(death_reason(error))
             answers.append((handles[reference], answer))
         return answers
+
+    def _follow_cluster(self) -> None:
+        """Take more workers where machines have come, fewer where some have gone, unless their number was asked for."""
+        if self.capacity is None or time.monotonic() < self.next_look:
+            return
+        self.next_look = time.monotonic() + NODES_S
+        capacity = max(1, fitting_workers(self.gpus_per_worker, self.threads))
+        # by the difference, so that workers that cannot start are not tried for ever
+        self.workers_max, self.capacity = max(1, self.workers_max + capacity - self.capacity), capacity
 
     def kill(self, handle: Actor) -> None:
         """Kill an actor."""
@@ -134,9 +147,10 @@ class RayPool(WorkerPool[Actor]):
 
 
 class Encoder:
-    """Class of the Ray actors: a worker with one loaded model."""
+    """Class of the Ray actors: a worker with one loaded model, and Ray's metrics of what it encoded."""
 
     codec: AnyCodec
+    metrics: Metrics
 
     def ready(self, model: str, device: str, threads: int, shared_paths: list[str]) -> Answer:
         """Check that the shared paths exist on this machine, then load the model."""
@@ -145,78 +159,16 @@ class Encoder:
             folder = Path(missing[0]).parent
             return Died(f"{folder}: not the same folder on {socket.gethostname()} as here: {REMEDY}", permanent=True)
         try:
-            self.codec = set_up(model, device, threads)
+            self.codec, self.metrics = set_up(model, device, threads), Metrics()
         except Exception as error:  # of any kind: a replacement would fail alike
             return Died(explain(error), permanent=True)
         return Ready()
 
     def encode(self, tasks: list[Task]) -> list[Record]:
-        """Encode tasks of one config."""
-        return encode([task.item for task in tasks], self.codec, tasks[0].config, lambda step: None)
-
-
-def connect(address: str | None) -> bool:
-    """Join or start a cluster; return whether this call did, in which case `RayPool.close` leaves or ends it.
-
-    Raises:
-        ConfigError: Ray is not installed, or the address does not answer.
-    """
-    try:
-        import ray
-    except ImportError:
-        raise ConfigError('--ray: Ray is not installed: pip install ".[cluster]"') from None
-
-    if ray.is_initialized():
-        return False
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
-    check_reachable(address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # our commands send no usage statistics
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        with interrupts_kept_from_children():  # Ctrl-C must end the driver first, which waits for a dead cluster
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        text = f"--address {address}: cannot be joined: {first_line(error)}"
-        raise ConfigError(f"{text}: start a cluster with `ray start --head`") from error
-    finally:
-        signal.signal(signal.SIGTERM, handler)  # Ray installs its own
-    return True
-
-
-def check_reachable(address: str) -> None:
-    """Check that an address accepts connections: Ray itself would wait minutes for a dead one.
-
-    Raises:
-        ConfigError: `address` is malformed or does not answer within CONNECT_S.
-    """
-    address_file = Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster"  # read by Ray for `auto`
-    found = (
-        address_file.read_text(encoding="utf-8").strip() if address == "auto" and address_file.is_file() else address
-    )
-    if found in ("auto", "local"):
-        return
-    host, _, port = found.removeprefix("ray://").rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), CONNECT_S).close()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--address {address}: nobody answers ({error}): write HOST:PORT of a head node") from error
-
-
-def worker_capacity(gpus_per_worker: float, threads: int) -> int:
-    """Return how many workers fit the cluster: by its GPUs if each takes a fraction of one, else by its CPU threads.
-
-    Raises:
-        ConfigError: its GPUs do not suffice for one worker.
-    """
-    import ray
-
-    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    if not gpus_per_worker:
-        return max(1, int(resources.get("CPU", 0)) // threads)
-    workers = int(resources.get("GPU", 0) / gpus_per_worker)
-    if not workers:
-        raise ConfigError(f"--gpus-per-worker {gpus_per_worker:g}: the cluster has {resources.get('GPU', 0):g} GPUs")
-    return workers
+        """Encode tasks of one config, and count them."""
+        records = encode([task.item for task in tasks], self.codec, tasks[0].config, lambda step: None)
+        self.metrics.count(records)
+        return records
 
 
 def absolute_model(model: str) -> str:

@@ -52,12 +52,14 @@ class _Worker(Generic[Handle]):
         ready: whether its model is loaded.
         tasks: batch that it was sent last, until its records come.
         deadline: time, by time.monotonic, at which it is killed.
+        idle_since: time, by time.monotonic, since which it has been ready and without tasks.
     """
 
     handle: Handle
     ready: bool = False
     tasks: list[Task] = field(default_factory=list)
     deadline: float = math.inf
+    idle_since: float = math.inf
 
 
 class WorkerPool(ABC, Generic[Handle]):
@@ -67,7 +69,15 @@ class WorkerPool(ABC, Generic[Handle]):
     that task and not to others of its batch. Subclasses implement `start`, `send`, `receive` and `kill`.
     """
 
-    def __init__(self, workers_max: int, seconds_max: float, batch_max: int = 1, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        workers_max: int,
+        seconds_max: float,
+        batch_max: int = 1,
+        device: str = "cpu",
+        *,
+        idle_max_s: float = math.inf,
+    ) -> None:
         """Create a pool without workers; they are started as tasks are submitted.
 
         Args:
@@ -75,8 +85,10 @@ class WorkerPool(ABC, Generic[Handle]):
             seconds_max: time limit for an image, on average over its batch; after it the worker is killed.
             batch_max: images of one size that a worker refines together.
             device: device of each worker.
+            idle_max_s: seconds without work after which a worker is ended, while others are at work.
         """
         self.workers_max, self.seconds_max, self.batch_max, self.device = workers_max, seconds_max, batch_max, device
+        self.idle_max_s = idle_max_s
         self.on_step: Callable[[Task], None] = lambda task: None
         self.workers: list[_Worker[Handle]] = []
         self.queue: deque[Task] = deque()
@@ -129,6 +141,7 @@ class WorkerPool(ABC, Generic[Handle]):
             for handle, answer in self.receive(None if wake == math.inf else max(0.0, wake - time.monotonic())):
                 self._process(next(worker for worker in self.workers if worker.handle is handle), answer)
             self._check_time_limits()
+            self._end_idle()
             if time.monotonic() >= end:
                 break
         self._dispatch()
@@ -147,6 +160,7 @@ class WorkerPool(ABC, Generic[Handle]):
             if worker.ready and not worker.tasks and self.queue:
                 worker.tasks = take_batch(self.queue, self.batch_max, self.device, self.deaths)
                 worker.deadline = time.monotonic() + self.seconds_max * len(worker.tasks)
+                worker.idle_since = math.inf
                 self.send(worker.handle, worker.tasks)
         starting = sum(not worker.ready for worker in self.workers)
         batches = -(-len(self.queue) // self.batch_max)
@@ -161,6 +175,7 @@ class WorkerPool(ABC, Generic[Handle]):
             self._handle_death(worker, answer)
         elif isinstance(answer, Ready):
             worker.ready, self.failed_starts, self.start_warning_at = True, 0, math.inf
+            worker.idle_since = time.monotonic()
         elif isinstance(answer, Step):
             for task in worker.tasks:
                 self.on_step(task)
@@ -168,7 +183,7 @@ class WorkerPool(ABC, Generic[Handle]):
             for task, record in zip(worker.tasks, answer, strict=True):
                 item = task.item  # the worker may have been sent its paths made absolute
                 self._finish(task, replace(record, input=item.input, output=item.output))
-            worker.tasks, worker.deadline = [], math.inf
+            worker.tasks, worker.deadline, worker.idle_since = [], math.inf, time.monotonic()
 
     def _handle_death(self, worker: _Worker[Handle], death: Died) -> None:
         """Remove a dead worker; queue its tasks again behind all others, RETRIES times, then fail them.
@@ -202,6 +217,11 @@ class WorkerPool(ABC, Generic[Handle]):
             for task in worker.tasks:
                 text = f"stopped after {self.seconds_max:g} seconds: raise --max-seconds-per-image, or lower --effort"
                 self._finish(task, failure(task, text))
+
+    def _end_idle(self) -> None:
+        """End workers that have had nothing to do for long, while the last tasks run."""
+        for worker in [w for w in self.workers if time.monotonic() - w.idle_since >= self.idle_max_s]:
+            self._remove(worker)
 
     def _finish(self, task: Task, record: Record) -> None:
         """Move a task to `finished`."""

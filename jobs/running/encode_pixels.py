@@ -10,12 +10,14 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from codec.bitstream.container import unpack
+from codec.coding import exact_blocks
 from codec.images.pixels import Pixels
 from codec.interface import AnyCodec
 from jobs.record import Outcome, score
 from jobs.running.encode_settings import EncodeConfig, tune_for
 from jobs.running.failures import is_out_of_memory
-from rdo.encoding import EncodedPicture, encode_pictures
+from rdo.encoding import EncodedPicture
+from rdo.exact import encode_files
 from rdo.memory import strip_pixels
 from rdo.resuming import Store
 from rdo.tune import is_visual
@@ -76,7 +78,7 @@ def _encode(
     store: Store | None,
 ) -> list[Encoded]:
     """Encode images of one shape and measure their files, refined and plain."""
-    found = encode_pictures(
+    found = encode_files(
         codec,
         pictures,
         tune=tune_for(config, codec),
@@ -84,6 +86,7 @@ def _encode(
         lmbda=config.lmbda,
         goal=config.goal(pictures[0].width * pictures[0].height, reserved_bytes),
         config=config.refine,
+        exact=config.exact,
         progress=progress,
         tile=config.tile,
         store=store,
@@ -106,7 +109,8 @@ def _measured(encoded: EncodedPicture, pixels: Pixels, *, for_eyes: bool) -> Enc
         )
         for file in (encoded.plain, encoded.file)
     )
-    refined = encoded.refined
+    refined, contents = encoded.refined, unpack(encoded.file.data)
+    exact = exact_blocks(contents)
     outcome = Outcome(
         output_sha256=hashlib.sha256(encoded.file.data).hexdigest(),
         width=pixels.width,
@@ -118,7 +122,8 @@ def _measured(encoded: EncodedPicture, pixels: Pixels, *, for_eyes: bool) -> Enc
         iters=refined.iters,
         method=refined.method if refined.iters else None,
         refine_seconds=refined.seconds / len(refined.plain.y),
-        gain_profile=unpack(encoded.file.data)[0].gain_profile,
+        gain_profile=contents.header.gain_profile,
         resumed_step=refined.resumed_step,
+        exact_blocks=int(exact.mask.sum()) if exact else 0,
     )
     return Encoded(encoded.file.data, encoded.quality, encoded.lmbda, outcome)

@@ -9,6 +9,7 @@ from codec.architecture import STRIDE
 from codec.bitstream.container import VERSION
 from codec.bitstream.tiles import TILE, TILE_SIDE_MAX
 from codec.errors import ConfigError
+from codec.exact_choice import ExactMode, check_mode
 from codec.identity import model_id
 from codec.images.metadata import Keeping, check_keeping
 from codec.images.pixels import to_tensor
@@ -33,11 +34,14 @@ class EncodeConfig:
         target_ssimulacra2: SSIMULACRA 2 score to reach, likewise.
         target_fill: fraction of a target size that the file is to fill, 0.95..1.
         tune: what refinement is to be good at (`rdo.tune`); None is what the model was trained for.
+        exact: whether blocks are stored losslessly where that costs less (`auto`), `never`, or `all` of them.
         ms_ssim: share of MS-SSIM in the distortion, 0..1, the rest is that of `tune`, else mse; None adds none.
         roi: mask image, white where errors matter most.
         roi_weight: weight of the mse under white relative to black.
         tile: side in pixels of the tiles that a large picture is cut into; 0 cuts none.
         metadata: what the file keeps of the image's EXIF and XMP (`codec.images.metadata`).
+        middle: side in pixels of the square in the middle of the image that alone is encoded, for a measurement; None
+            encodes all.
 
     Raises:
         ConfigError: a value out of range, or two that exclude each other.
@@ -59,8 +63,12 @@ class EncodeConfig:
     tile: int = TILE
     metadata: Keeping = "default"
     target_fill: float = 0.99
+    exact: ExactMode = "auto"
+    middle: int | None = None
 
-    ADDED: ClassVar[tuple[str, ...]] = ("tune", "target_ssimulacra2", "tile", "metadata", "target_fill")
+    ADDED: ClassVar[tuple[str, ...]] = (
+        "tune", "target_ssimulacra2", "tile", "metadata", "target_fill", "exact", "middle",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check_keeping(self.metadata)
@@ -75,6 +83,7 @@ class EncodeConfig:
             raise ConfigError(f"target {targets[0]}: must be positive and finite")
         if self.ms_ssim is not None and not 0 <= self.ms_ssim <= 1:
             raise ConfigError(f"ms_ssim {self.ms_ssim}: a share of the distortion, between 0 (mse alone) and 1")
+        check_mode(self.exact, bool(targets))
         if not 1e-6 <= self.roi_weight <= 1e6:  # beyond, float32 loses the black or the white of a mask
             raise ConfigError(f"roi_weight {self.roi_weight:g}: must lie between 1e-6 and 1e6")
         if self.tile and (self.tile % STRIDE or not TILE_SIDE_MIN <= self.tile <= TILE_SIDE_MAX):
@@ -128,6 +137,7 @@ class RateFlags:
     roi: Path | None = None
     roi_weight: float | None = None
     tile: int | None = None
+    exact: ExactMode | None = None
 
 
 def encode_config(

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from codec.errors import ImageError
@@ -104,7 +105,7 @@ def _read(item: Item, codec: AnyCodec, config: EncodeConfig) -> _Draft:
         picture, needed = _picture(source, config.policy)
         draft.metadata, notes = picture.kept(config.metadata), _notes(picture, config.metadata)
         draft.record = replace(draft.record, policy=needed, notes=notes or None)
-        draft.pixels = picture.pixels
+        draft.pixels = picture.pixels if config.middle is None else _middle(picture.pixels, config.middle)
     except Exception as error:  # of any kind: the run continues with the other images
         draft.fail(error)
     return draft
@@ -127,6 +128,12 @@ def _picture(source: bytes, policy: ImagePolicy) -> tuple[Picture, dict[str, str
         except ImageError:
             needed[name] = value
     return picture, needed
+
+
+def _middle(pixels: Pixels, side: int) -> Pixels:
+    """Return the square of a side in the middle of a picture; of a smaller one, as much as there is."""
+    top, left = (max(0, (length - side) // 2) for length in (pixels.height, pixels.width))
+    return Pixels(np.ascontiguousarray(pixels.data[top : top + side, left : left + side]), pixels.grey)
 
 
 def _notes(picture: Picture, keeping: Keeping) -> list[str]:

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -18,16 +19,17 @@ _BAR = "{desc} {percentage:3.0f}%|{bar:20}| {elapsed}, {remaining} left"
 
 
 class Progress:
-    """Images, megapixels, mean gain and time left of a run over `items`, `steps` steps each.
+    """Images, megapixels, mean gain and time left of a run over `items`, with `steps` steps for all or for each.
 
     Work is counted in megapixels times steps; items that were done before have none.
     """
 
-    def __init__(self, items: list[Item], steps: int) -> None:
-        self.steps = max(1, steps)
+    def __init__(self, items: list[Item], steps: int | Sequence[int]) -> None:
+        counts = [steps] * len(items) if isinstance(steps, int) else steps
+        self.steps = {item: max(1, count) for item, count in zip(items, counts, strict=True)}
         self.images, self.images_total = 0, len(items)
         self.pixels, self.pixels_total = 0, sum(item.pixels for item in items)
-        self.done, self.work = 0.0, self.steps * self.pixels_total / 1e6
+        self.done, self.work = 0.0, sum(self.steps[item] * item.pixels for item in items) / 1e6
         self.gains, self.gain_percent = 0, 0.0  # number of images with a gain, and their mean
         self.steps_done: Counter[Item] = Counter()
         self.start = self.last_line = time.monotonic()
@@ -41,7 +43,7 @@ class Progress:
 
     def step(self, task: Task) -> None:
         """Count a refinement step; those beyond `steps`, which a search for a target may take, are not counted."""
-        if self.steps_done[task.item] < self.steps:
+        if self.steps_done[task.item] < self.steps[task.item]:
             self.steps_done[task.item] += 1
             self._advance(task.item, task.item.pixels / 1e6)
 
@@ -49,7 +51,7 @@ class Progress:
         """Count an image, and those of its steps that were not taken."""
         self.images += 1
         self.pixels += item.pixels
-        rest = (self.steps - self.steps_done.pop(item, 0)) * item.pixels / 1e6
+        rest = (self.steps[item] - self.steps_done.pop(item, 0)) * item.pixels / 1e6
         if record.status == "skipped":
             self.bar.total = self.work = self.work - rest
         else:

@@ -19,6 +19,7 @@ from jobs.running.progress import Progress
 from jobs.running.worklist import Item
 
 RESULTS = "results.jsonl"
+REFILL_S = 5.0  # between two looks at whether a pool has grown
 
 
 class Planned(NamedTuple):
@@ -83,8 +84,7 @@ def run_tasks(tasks: list[Task], history: History | None, results: Path | None, 
             notices.add(text)
             say(f"{results.parent if results else Path(item.output).parent}: {text}")
 
-    steps = max((task.config.refine.iters for task in tasks), default=0)
-    with Progress([task.item for task in tasks], steps) as progress:
+    with Progress([task.item for task in tasks], [task.config.refine.iters for task in tasks]) as progress:
         pool.on_step = progress.step
         for task, record in _encode_all(tasks, pool, find_done):
             record = replace(record, cwd=cwd)
@@ -136,7 +136,7 @@ def _encode_all(
             pool.submit(retries.pop())
             under_way += 1
         shared = bool(todo) or under_way > 1
-        for task, record in pool.wait():
+        for task, record in pool.wait(REFILL_S):
             under_way -= 1
             if shared and pool.slots > 1 and (record.error or "").startswith(OUT_OF_MEMORY):
                 retries.append(task)

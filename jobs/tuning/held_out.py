@@ -19,6 +19,7 @@ from rdo.config import RefineConfig
 from rdo.presets import recipe as preset
 from rdo.presets import usual_method
 from rdo.rd_curves import Interval, paired_bootstrap
+from rdo.tune import presets_of
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,9 @@ def evaluate_best(study: Study, evaluator: Evaluator, held_out: list[Case], fold
 
 def compare_with_preset(evaluator: Evaluator, recipe: RefineConfig, cases: list[Case]) -> HeldOutRun:
     """Compare a recipe with the preset of as many steps over the cases that fail with neither; print failures."""
-    method = usual_method(evaluator.config.model)
-    shipped = replace(preset(recipe.iters, method), seed=recipe.seed, time_budget=recipe.time_budget)
+    settings = evaluator.config
+    usual_preset = preset(recipe.iters, usual_method(settings.model), presets=presets_of(settings.tune))
+    shipped = replace(usual_preset, seed=recipe.seed, time_budget=recipe.time_budget)
     runs = list(zip(cases, evaluator.evaluate(recipe, cases), evaluator.evaluate(shipped, cases), strict=True))
     failed = [record for _, *pair in runs for record in pair if record.outcome is None]
     for record in failed:

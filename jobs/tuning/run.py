@@ -104,7 +104,9 @@ def tune(settings: TuneSettings) -> int:
             evaluator = Evaluator(
                 pool,
                 codec,
-                config=EncodeConfig(settings.pool.model, policy=settings.policy, tune=settings.config.tune),
+                config=EncodeConfig(
+                    settings.pool.model, policy=settings.policy, tune=settings.config.tune, exact="never"
+                ),
                 folder=folder,
                 device=settings.pool.worker_device,
             )

@@ -14,6 +14,7 @@ from codec.errors import ConfigError
 from codec.settings import build, current_key, load_yaml, override
 from rdo.config import RefineConfig
 from rdo.presets import EFFORTS, effort
+from rdo.tune import presets_of
 
 Objective = Literal["gain_percent", "seconds"]
 Sampler = Literal["tpe", "nsga2"]
@@ -125,7 +126,7 @@ class StudyConfig:
 
     def presets(self) -> list[dict[str, Value]]:
         """Return the points of the shipped efforts that lie in the space, the baselines of a study."""
-        points = (self.point_of(effort(level)) for level in EFFORTS)
+        points = (self.point_of(effort(level, presets_of(self.tune))) for level in EFFORTS)
         return [point for point in points if point is not None]
 
     def _contains(self, name: str, value: Value) -> bool:

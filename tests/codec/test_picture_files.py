@@ -12,6 +12,7 @@ from PIL import Image
 
 import codec
 import codec.images.pillow as plugin
+from codec import coding
 from codec.picture_files import REFINERS, encode_any, imread, imwrite
 from tests.codec.images.test_colour import srgb_icc, swapped_icc
 from tests.codec.images.test_metadata import PACKET, fields_of, phone_exif
@@ -90,7 +91,7 @@ def declare_refiner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = folder / "other-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{REFINERS}]\nrdo = rdo.encoding:encode\n")
+    (info / "entry_points.txt").write_text(f"[{REFINERS}]\nrdo = rdo:encode\n")
     monkeypatch.syspath_prepend(str(folder))
 
 
@@ -101,9 +102,10 @@ def test_refinement_is_found_by_its_entry_point(
 
     declare_refiner(tmp_path, monkeypatch)
     pixels = codec.Pixels(picture, False)
-    right = rdo.encode(tiny, pixels, quality=4, iters=4)
-    assert encode_any(pixels, quality=4, iters=4, model=tiny) == right != codec.encode(tiny, pixels, 4)
-    Image.fromarray(picture).save(tmp_path / "a.rdo", quality=4, iters=4, model=tiny)
+    right = rdo.encode(tiny, pixels, quality=4, iters=4, exact="never")
+    found = encode_any(pixels, quality=4, iters=4, exact="never", model=tiny)
+    assert found == right != coding.encode(tiny, pixels, 4)
+    Image.fromarray(picture).save(tmp_path / "a.rdo", quality=4, iters=4, exact="never", model=tiny)
     assert (tmp_path / "a.rdo").read_bytes() == right
 
 
@@ -117,13 +119,13 @@ def test_declared_in_pyproject() -> None:
     import tomllib
 
     found = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
-    assert found["project"]["entry-points"][REFINERS] == {"rdo": "rdo.encoding:encode"}
+    assert found["project"]["entry-points"][REFINERS] == {"rdo": "rdo:encode"}
 
 
 def test_pillow_opens_lazily_and_decodes_what_was_written(picture: Any, tiny: Any, tmp_path: Path) -> None:
-    Image.fromarray(picture).save(tmp_path / "a.rdo", quality=5, model=tiny)
+    Image.fromarray(picture).save(tmp_path / "a.rdo", quality=5, model=tiny, exact="never")
     data = (tmp_path / "a.rdo").read_bytes()
-    assert data == codec.encode(tiny, codec.Pixels(picture, False), 5)
+    assert data == coding.encode(tiny, codec.Pixels(picture, False), 5)
     with Image.open(tmp_path / "a.rdo") as image:
         assert (image.format, image.mode, image.size, image.info["quality"]) == ("RDO", "RGB", (72, 48), 5)
         assert image.get_format_mimetype() == "image/x-rdo"
@@ -135,6 +137,16 @@ def test_pillow_opens_lazily_and_decodes_what_was_written(picture: Any, tiny: An
     grey.save(file, "RDO", model=tiny)
     with Image.open(io.BytesIO(file.getvalue())) as image:
         assert image.mode == "L" and image.copy().size == (72, 48)
+
+
+@pytest.mark.parametrize("iters", [0, 2])
+def test_pillow_stores_drawings_losslessly(tiny: Any, tmp_path: Path, monkeypatch: Any, iters: int) -> None:
+    declare_refiner(tmp_path, monkeypatch)
+    drawing = np.full((80, 100, 3), (255, 0, 255), np.uint8)
+    for name, settings in {"auto": {}, "all": {"exact": "all"}}.items():
+        Image.fromarray(drawing).save(tmp_path / f"{name}.rdo", model=tiny, iters=iters, **settings)
+        assert np.array_equal(imread(tmp_path / f"{name}.rdo", model=tiny), drawing)
+        assert (tmp_path / f"{name}.rdo").stat().st_size < 100
 
 
 def test_pillow_keeps_metadata_and_profiles(picture: Any, tiny: Any) -> None:

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from codec.bitstream.boxes import Box
 from codec.bitstream.container import unpack
+from codec.bitstream.exact import encode_exact, pack_exact
 from codec.bitstream.tiles import Rect, tiles_of
 from codec.coding import decode, encode, plain_latents, read, write, write_verified
 from codec.errors import BitstreamError, ConfigError
+from codec.images.mosaic import mask_shape
 from codec.images.pixels import Pixels, to_tensor
 from codec.interface import Latents
 from codec.loading import load
@@ -37,6 +39,13 @@ def whole(tiny_codec: Codec, file: bytes) -> NDArray[np.uint8]:
     return decode(tiny_codec, file).pixels.data
 
 
+def section_of(pixels: Pixels) -> bytes:
+    """An exact section of two blocks."""
+    mask = np.zeros(mask_shape(pixels.width, pixels.height), dtype=bool)
+    mask[1, 2:4] = True
+    return pack_exact(encode_exact(pixels, mask, "quick"))
+
+
 def test_latents_and_pixels_are_nearly_those_of_one_tile(tiny_codec: Codec, pixels: Pixels, file: bytes) -> None:
     one = decode(tiny_codec, encode(tiny_codec, pixels, 5, tile=0))
     tiled = decode(tiny_codec, file)
@@ -49,13 +58,14 @@ def test_latents_and_pixels_are_nearly_those_of_one_tile(tiny_codec: Codec, pixe
 def test_written_latents_come_back(tiny_codec: Codec, pixels: Pixels) -> None:
     shapes = tiny_codec.latent_shapes(WIDTH, HEIGHT)
     latents = Latents(*((4 * torch.randn(shape)).round() for shape in shapes))
+    exact = section_of(pixels)
     data = write(
-        tiny_codec, latents, width=WIDTH, height=HEIGHT, quality=3, grey=False, tile=64, exact=b"exact", boxes=BOXES
+        tiny_codec, latents, width=WIDTH, height=HEIGHT, quality=3, grey=False, tile=64, exact=exact, boxes=BOXES
     )
     header, back = read(tiny_codec, data)
     assert all(torch.equal(a, b) for a, b in zip(latents, back, strict=True))
-    assert (header.width, header.height, header.tile) == (WIDTH, HEIGHT, 64) and unpack(data).exact == b"exact"
-    assert write_verified(tiny_codec, latents, pixels, 3, tile=64, exact=b"exact", boxes=BOXES).data == data
+    assert (header.width, header.height, header.tile) == (WIDTH, HEIGHT, 64) and unpack(data).exact == exact
+    assert write_verified(tiny_codec, latents, pixels, 3, tile=64, exact=exact, boxes=BOXES).data == data
 
 
 @pytest.mark.parametrize("tile", [64, 128, 256])
@@ -159,9 +169,12 @@ def test_an_error_of_one_tile_reaches_the_caller_from_any_thread(tiny_codec: Cod
             write(tiny_codec, latents, width=WIDTH, height=HEIGHT, quality=4, grey=False, tile=TILE)
 
 
-@pytest.mark.parametrize("exact", [b"", b"x"])
+@pytest.mark.parametrize("some_exact", [False, True])
 @pytest.mark.parametrize("tile", [0, TILE])
-def test_tiles_of_nothing_but_zeros_take_no_words(tiny_codec: Codec, exact: bytes, tile: int) -> None:
+def test_tiles_of_nothing_but_zeros_take_no_words(
+    tiny_codec: Codec, pixels: Pixels, some_exact: bool, tile: int
+) -> None:
+    exact = section_of(pixels) if some_exact else b""
     latents = Latents(*(torch.zeros(shape) for shape in tiny_codec.latent_shapes(WIDTH, HEIGHT)))
     latents.y[0, 0, 0, 0] = 1
     data = write(tiny_codec, latents, width=WIDTH, height=HEIGHT, quality=4, grey=False, tile=tile, exact=exact)

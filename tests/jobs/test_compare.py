@@ -98,6 +98,15 @@ def test_efforts_are_points_of_gain_against_time(photos: str, rdo_compare: Any) 
 
 
 @pytest.mark.usefixtures("one_start")
+def test_plain_encoding_has_more_qualities_where_asked_for(photos: str, rdo_compare: Any) -> None:
+    flags = ("--qualities", "3,6", "--plain-qualities", "2,3,7", "--iters", 1, "--codecs", "none", "--pictures", 0)
+    assert rdo_compare(*flags, photos) == 0
+    plain, refined = report()["curves"]
+    assert plain["settings"] == [f"quality {q}" for q in (2, 3, 6, 7)]
+    assert refined["settings"] == ["quality 3", "quality 6"]
+    assert [q["quality"] for q in report()["qualities"]] == [3, 6]
+
+
 def test_pictures_of_a_known_set_bring_their_published_curves(
     photos: str, rdo_compare: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

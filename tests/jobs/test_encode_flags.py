@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from codec.bitstream.container import unpack
 from codec.config_files import config_folder
@@ -113,3 +114,23 @@ def test_other_tiles_are_refused(save_photo, rdo_encode, capsys, tile: str) -> N
     save_photo("a.png")
     assert rdo_encode(f"--tile={tile}", "a.png") == 2
     assert f"tile {tile}: must be a multiple of 64 from 512 to 16320, or 0" in capsys.readouterr().err
+
+
+def test_exact_blocks_stand_in_record_and_info(save_photo, rdo_encode, rdo_decode, records, model, capsys) -> None:
+    from jobs.info import main as rdo_info
+
+    picture = save_photo("in/a.png", 70, 130)
+    for exact, blocks in (("never", None), ("all", 6), ("auto", 6)):  # an untrained codec costs more everywhere
+        assert rdo_encode("--iters", 1, "--exact", exact, "--overwrite", "in") == 0
+        assert records()["rdo-out/a.png.rdo"].get("exact_blocks") == blocks
+    capsys.readouterr()
+    assert rdo_info(["--model", model, "rdo-out"]) == 0
+    assert "6 of 6 blocks" in capsys.readouterr().out
+    assert rdo_decode("-o", "b.png", "rdo-out/a.png.rdo") == 0
+    with Image.open(picture) as before, Image.open("b.png") as after:
+        assert before.tobytes() == after.tobytes()
+
+
+def test_a_lossless_file_has_no_target(save_photo, rdo_encode, capsys) -> None:
+    assert rdo_encode("--exact", "all", "--target-psnr", 40, save_photo("a.png")) == 2
+    assert "leave targets out" in capsys.readouterr().err

@@ -37,7 +37,7 @@ def photos(photo, tmp_path: Path) -> Path:
 
 def test_files_are_verified_decoded_and_explained(model, photos, tmp_path: Path, capsys) -> None:
     out = tmp_path / "out"
-    assert encode.main(["--model", model, "--iters", "6", "-o", str(out), str(photos)]) == 0
+    assert encode.main(["--model", model, "--exact", "never", "--iters", "6", "-o", str(out), str(photos)]) == 0
     records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert [r["verified"] for r in records] == [True, True]
     assert {(r["model"], r["quality"], r["lmbda"]) for r in records} == {("compressai:mbt2018-mean:3", 3.0, 0.0067)}

@@ -33,7 +33,7 @@ def last(folder: Path, save_photo, capsys) -> Any:
     return lambda: json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
-@pytest.mark.parametrize(("flag", "value"), [("--target-bytes", 1500), ("--target-bpp", 0.13), ("--target-psnr", 38)])
+@pytest.mark.parametrize(("flag", "value"), [("--target-bytes", 1000), ("--target-bpp", 0.085), ("--target-psnr", 40)])
 def test_a_target_is_met_by_the_file(last, save_photo, flag: str, value: float) -> None:
     save_photo("a.png", 300, 320)  # of smaller files 1 % is less than two words, larger ones are beyond quality 8
     assert encode(flag, value) == 0

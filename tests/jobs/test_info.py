@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from codec import encoding
 from codec.bitstream.boxes import Box
 from codec.bitstream.container import HEADER_BYTES
 from codec.coding import encode
@@ -106,3 +107,17 @@ def test_tiles_and_boxes_are_listed(folder: Path, codec, model, photo, capsys) -
     assert main(["--model", model, "a.rdo"]) == 0
     text = capsys.readouterr().out
     assert "tiles     2, of 128 px" in text and "    72x70+128+0  " in text and "box       EXIF, 4 bytes" in text
+
+
+def test_exact_blocks_are_told_apart_from_overhead(folder: Path, model, codec, photo, capsys) -> None:
+    data = encoding.encode(codec, Pixels(photo(70, 200), grey=False), exact="all")
+    (folder / "a.rdo").write_bytes(data)
+    assert main(["--model", model, "--json", "a.rdo"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["exact_blocks"], found["y_bytes_est"], found["z_bytes_est"]) == (8, 0.0, 0.0)
+    assert found["bytes"] - 64 <= found["exact_bytes"] < found["bytes"] == found["overhead_bytes"] == len(data)
+    assert main(["--model", model, "a.rdo"]) == 0
+    text = capsys.readouterr().out
+    overhead = len(data) - found["exact_bytes"]
+    assert f"overhead  {overhead} bytes" in text and f"exact     {found['exact_bytes']} bytes" in text
+    assert "8 of 8 blocks" in text

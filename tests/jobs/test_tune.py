@@ -55,6 +55,17 @@ def test_what_fails_on_held_out_photos_is_told_and_counted(make_record: Any, cap
     assert capsys.readouterr().err.count("b.png: stopped") == 2
 
 
+@pytest.mark.parametrize(("name", "presets"), [(None, ""), ("visual", "visual-"), ("visual:0.5", "visual-")])
+def test_a_recipe_is_compared_with_the_preset_of_its_tuning(name: str | None, presets: str, make_record: Any) -> None:
+    tried = []
+    evaluator = SimpleNamespace(
+        config=EncodeConfig(tune=name), evaluate=lambda refine, cases: tried.append(refine) or [make_record("a.png", 6)]
+    )
+    mine = recipe(10, "sga")
+    compare_with_preset(evaluator, mine, [Case(Photo(Path("a.png"), "a.png", 100), 6.0)])
+    assert tried == [mine, recipe(10, presets=presets)]
+
+
 def test_a_study_whose_held_out_photos_fail_is_no_success(tune: Tune, save_photo: Any, monkeypatch: Any) -> None:
     Path("mine.yaml").write_text(STUDY.replace("crop: 24\n", ""))
     save_photo("held/a.png", 48, 40, 9)

@@ -20,9 +20,9 @@ from codec.model import Codec
 from codec.tiling import cut
 from rdo.config import RefineConfig
 from rdo.distortion import MSE, Distortion, weight_of_mask
-from rdo.encoding import encode as encode_refined
 from rdo.encoding import encode_pictures
 from rdo.objective import priced
+from rdo.one_picture import encode as encode_refined
 from rdo.presets import recipe
 from rdo.tiles import TiledPicture, refine_tiles
 from rdo.tune import tune_of

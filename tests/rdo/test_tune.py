@@ -12,7 +12,7 @@ from codec.metrics import butteraugli
 from codec.metrics.ssimulacra2 import prepare, raw, ssimulacra2
 from codec.metrics.visual import VISUAL_WEIGHT, WITNESS_SHARE
 from rdo.distortion import Distortion
-from rdo.encoding import encode as encode_refined
+from rdo.one_picture import encode as encode_refined
 from rdo.presets import EFFORTS, effort, recipe
 from rdo.tune import VISUAL_PROFILES, VISUAL_SHARE, presets_of, tune_of
 

@@ -101,8 +101,8 @@ function startQualities() {
 function fillQualities(key) {
   const { name: title, unit } = metric(key);
   const savedPlainly = (q) => {
-    const [saving, images] = q.saved[key];
-    return stacked(percent(saving, 2, false), saving !== null && images < q.images ? `(${images} of ${q.images})` : "");
+    const [saving, images, bounds] = q.saved[key];
+    return stacked(percent(saving, 2, false), saving === null ? "" : `${bounds ? interval(bounds, 2) : ""}${images < q.images ? ` (${images} of ${q.images})` : ""}`);
   };
   const saved = (q) => {
     if (key !== "psnr") return savedPlainly(q);
@@ -112,11 +112,13 @@ function fillQualities(key) {
   };
   const others = Object.keys(report.qualities[0]?.against_on[key] ?? {});
   const against = (q, name) => {
-    const [saving, images] = q.against_on[key][name];
-    return saving === null ? "\u2013" : stacked(tinted(-saving, -1), images < q.images ? `${images} of ${q.images}` : "");
+    const [saving, images, bounds, least] = q.against_on[key][name];
+    if (saving === null) return "\u2013";
+    const span = bounds ? `${interval([-bounds[1], -bounds[0]])}, most ${percent(-least)}` : "";
+    return stacked(tinted(-saving, -1), `${span}${images < q.images ? ` (${images} of ${q.images})` : ""}`);
   };
   fillTable(find("quality-table"),
-    ["Quality", "Fall of cost, 95 %", "Least to most", `Saved at equal ${title}${key === "psnr" ? ", 95 %" : ""}`, "Bytes", title, "Win \u00b7 tie \u00b7 loss", ...others.map((name) => `Against ${report.best[key][name]}`)],
+    ["Quality", "Fall of cost, 95 %", "Least to most", `Saved at equal ${title}, 95 %`, "Bytes", title, "Win \u00b7 tie \u00b7 loss", ...others.map((name) => `Against ${report.best[key][name]}`)],
     report.qualities.map((q) => [String(q.quality), stacked(percent(q.gain_percent, 2, false), interval(q.gain_interval, 2)), `${number(q.gain_least_percent)} to ${number(q.gain_most_percent)} %`, saved(q),
       percent(q.bytes_percent), q.change[key] === null ? "\u2013" : `${number(q.change[key], 2, true)} ${unit}`, stacked(q.count.join(" \u00b7 "), `${q.images} ${q.images === 1 ? "picture" : "pictures"}`), ...others.map((name) => against(q, name))]));
 }

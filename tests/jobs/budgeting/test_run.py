@@ -1,11 +1,14 @@
 """`rdo-encode --target-total` on files: the total fits, whatever the workers, the kills and the odd pictures."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.budgeting import run as budget_run
+from jobs.budgeting import rounds
 from jobs.encode import main
 
+ROOT = Path(__file__).parents[3]
 SIZES = {"a": (64, 128), "b/c": (64, 64), "d": (60, 100), "e": (120, 64), "f": (90, 90)}
 LIMIT = 6500
 
@@ -99,7 +103,7 @@ def test_without_matplotlib_the_curve_is_text(photos: Path, capsys: Any, monkeyp
 def test_a_run_cut_at_any_round_goes_on_to_the_same_files(
     photos: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest, calls = budget_run.run_tasks, list[int]()
+    honest, calls = rounds.run_tasks, list[int]()
 
     def cut(tasks: Any, *rest: Any) -> Any:
         """Interrupt the first five calls after their first record, and go on then."""
@@ -109,36 +113,40 @@ def test_a_run_cut_at_any_round_goes_on_to_the_same_files(
                 raise KeyboardInterrupt
             yield record
 
-    monkeypatch.setattr(budget_run, "run_tasks", cut)
+    monkeypatch.setattr(rounds, "run_tasks", cut)
     statuses = [encode("--target-total", LIMIT, "-o", "cut") for _ in range(8)]
     assert 130 in statuses and statuses[-1] == 0
     assert files("cut") == files(str(finished / "rdo-out"))
 
 
 @pytest.mark.slow
-def test_a_killed_process_goes_on_to_the_same_files_and_so_do_workers(photos: Path, finished: Path) -> None:
-    line = [
-        sys.executable,
-        "-m",
-        "jobs.encode",
-        "--threads",
-        "1",
-        "--iters",
-        "2",
-        "--target-total",
-        str(LIMIT),
-        "-j",
-        "2",
-    ]
-    for seconds in (9, 13, 17):
-        started = subprocess.Popen([*line, "-o", "cut", "in"], stderr=subprocess.DEVNULL)
-        try:
-            started.wait(seconds)
-        except subprocess.TimeoutExpired:
-            started.send_signal(signal.SIGKILL)
-            started.wait()
-    assert subprocess.run([*line, "-o", "cut", "in"], capture_output=True).returncode == 0
+@pytest.mark.parametrize("workers", ["processes", "cluster"])
+def test_a_killed_driver_goes_on_to_the_same_files(
+    photos: Path, finished: Path, workers: str, workers_of: Callable[[str], AbstractContextManager[list[str]]]
+) -> None:
+    Path("cut").mkdir()
+    with workers_of(workers) as flags:
+        program = "import sys; from jobs.encode import main; sys.exit(main())"
+        line = [sys.executable, "-W", "ignore", "-c", program, "--threads", "1", "--iters", "1", "--target-total"]
+        line += [str(LIMIT), *flags, "-o", "cut", "in"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        killed = []
+        for count in (3, 11, 20, 22, 25):  # records, of which the first 20 are measurements
+            started = subprocess.Popen(line, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment)
+            while records_in("cut") < count and started.poll() is None:
+                time.sleep(0.02)
+            started.kill()
+            killed.append(started.wait() == -signal.SIGKILL)
+        assert sum(killed) >= 4
+        done = subprocess.run(line, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
     assert files("cut") == files(str(finished / "rdo-out"))
+
+
+def records_in(folder: str) -> int:
+    """Return the number of lines in the logs of measurements and of files."""
+    logs = (Path(folder, name) for name in ("budget-points.jsonl", "results.jsonl"))
+    return sum(log.read_bytes().count(b"\n") for log in logs if log.exists())
 
 
 def test_a_floor_is_kept_by_every_picture(photos: Path, finished: Path, capsys: Any) -> None:
@@ -203,6 +211,7 @@ def test_a_budget_for_the_eye(photos: Path, capsys: Any) -> None:
         (("--target-total", "100"), "a budget of 100 bytes is too small: the least is "),
         (("--target-total", "150", "--floor-ssimulacra2", "50"), "is too small: the least is "),
         (("--target-total", "5MB", "--quality", "3"), "--quality and --target-total: a budget settles the quality"),
+        (("--target-total", "5MB", "--exact", "all"), "--exact all and --target-total: lossless files have one size"),
         (("--target-total", "5MB", "--target-psnr", "30"), "--target-psnr and --target-total"),
         (("--target-total", "5MB", "--lmbda", "0.01"), "--lmbda and --target-total"),
         (("--target-total", "5 parsecs"), "write a size such as 50MB"),

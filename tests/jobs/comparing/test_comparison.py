@@ -71,6 +71,7 @@ def test_gain_at_a_quality(make_record: Any) -> None:
     assert found.gain_percent == pytest.approx(np.mean([r.outcome.gain_percent for r in records if r.quality == 3]))
     assert found.gain_least_percent == 0 < found.gain_most_percent
     assert found.count == (2, 1, 0) and found.psnr_change_db == 0
+    assert found.saved["psnr"].least_percent == pytest.approx(0) and found.saved["psnr"].interval is not None
     assert found.bytes_percent == pytest.approx(-4.0, abs=0.5)
 
 
@@ -79,8 +80,9 @@ def test_one_quality_is_compared_with_codecs_that_have_a_curve(make_record: Any)
     curve = series_of([make_record("a", q, saved=-0.25) for q in (2, 4, 6)], [])["refined"]  # a quarter more than plain
     far = series_of([make_record("a", q) for q in (7, 8)], [])["refined"]
     found = at_quality(4, [record], series_of([record], [])["plain"], {"psnr": {"x": curve, "y": far}})
-    assert found.against["x"] == (pytest.approx(100 * (1 - 0.95 / 1.25)), 1)
-    assert found.against["y"] == (None, 0)
+    saved = pytest.approx(100 * (1 - 0.95 / 1.25))
+    assert found.against["x"] == (saved, 1, None, saved)
+    assert found.against["y"] == (None, 0, None, None)
 
 
 def test_one_quality_has_a_gain_and_says_why_no_saving(make_record: Any) -> None:
@@ -143,7 +145,7 @@ def test_a_curve_that_falls_gives_no_saving(make_record: Any) -> None:
     records = [make_record("a", q) for q in QUALITIES]
     series = series_of([with_ssimulacra2(r, "plain", 30.0) if r.quality == 5 else r for r in records], [])
     found = at_quality(3, records, series["plain"])
-    assert found.saved == {
+    assert {name: saving[:2] for name, saving in found.saved.items()} == {
         name: (None, 0) if name == "ssimulacra2" else (pytest.approx(5.0), 1)
         for name in ("psnr", "ms_ssim", "ssimulacra2", "butteraugli")
     }

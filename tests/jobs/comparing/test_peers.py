@@ -64,7 +64,10 @@ def test_figures_are_of_the_best_ladder_and_name_it(records: list[Any]) -> None:
     middle = next(q for q in found.qualities if q.quality == 5)
     assert middle.against["AVIF"].saving_percent == pytest.approx(5.0)
     assert middle.against_on["ssimulacra2"]["AVIF"].saving_percent == pytest.approx(-dearer, abs=0.01)
-    assert middle.saved["ssimulacra2"] == (pytest.approx(5.0), 3) and middle.change["ssimulacra2"] == 0
+    assert (
+        middle.saved["ssimulacra2"] == (pytest.approx(5.0), 3, pytest.approx((5.0, 5.0)), pytest.approx(5.0))
+        and middle.change["ssimulacra2"] == 0
+    )
 
 
 def test_tables_name_the_best_and_files_hold_them_all(records: list[Any]) -> None:
@@ -76,7 +79,9 @@ def test_tables_name_the_best_and_files_hold_them_all(records: list[Any]) -> Non
     assert "| shared range, points |" in text[ssimulacra2:].replace("ties, losses ", "")
     assert "BD-rate on Butteraugli, as -20 log10(3-norm)" in text and f"| {SSIM} (3) |" in text[butteraugli:]
     assert f"| quality | SSIMULACRA 2 | saved at equal SSIMULACRA 2 | {IQ} |" in text
-    assert f"| 5 | +0.00 points | 5.00 % (3) | {100 * (0.95 * 1.25 / 1.1 - 1):+.1f} % (3) |" in text
+    dearer = f"{100 * (0.95 * 1.25 / 1.1 - 1):.1f}"
+    cells = f"5.00 % (3), 5.00 to 5.00 | +{dearer} % (3), {dearer} to {dearer}, most +{dearer} % |"
+    assert f"| 5 | +0.00 points | {cells}" in text
     assert {row.split(",")[1] for row in as_csv(found).splitlines()[1:]} == {"plain", "refined", SSIM, IQ}
     assert [(c["codec"], c["family"]) for c in json.loads(found.to_json())["curves"]][2:] == [
         (SSIM, "AVIF"),

@@ -20,12 +20,13 @@ from jobs.pools.worker_pool import Answer, Died, Ready, Step, WorkerPool
 from jobs.record import SCHEMA, Record
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.encoding import encode
+from jobs.running.run import run_tasks
 from jobs.running.worklist import NOT_WRITTEN, Item
 from rdo.config import RefineConfig
 from rdo.memory import STRIP_PIXELS
 
-PLAIN = EncodeConfig(refine=RefineConfig(iters=0))
-SHORT = EncodeConfig(refine=RefineConfig(iters=2))
+PLAIN = EncodeConfig(refine=RefineConfig(iters=0), exact="never")
+SHORT = EncodeConfig(refine=RefineConfig(iters=2), exact="never")
 
 
 def test_in_process_tasks_come_back_in_order(codec: Codec, save_photo: Callable[..., Path]) -> None:
@@ -63,8 +64,9 @@ class Script(WorkerPool[int]):
         answer: Callable[[int, Task | None], Answer | Record | None],
         seconds_max: float = math.inf,
         batch: int = 1,
+        idle_max_s: float = math.inf,
     ) -> None:
-        super().__init__(workers_max, seconds_max, batch)
+        super().__init__(workers_max, seconds_max, batch, idle_max_s=idle_max_s)
         self.answer, self.started, self.killed = answer, 0, list[int]()
         self.asked: dict[int, Task | None] = {}
         self.given = list[list[str]]()
@@ -201,6 +203,30 @@ def test_no_more_workers_than_there_is_work() -> None:
     assert pool.wait() == [] and pool.started == 0
     pool.submit(task("a"))
     assert set(collect(pool)) == {"a"} and pool.started == 1
+
+
+def test_workers_without_work_are_ended_while_the_last_task_runs_and_started_anew_for_more() -> None:
+    pool = Script(2, lambda n, t: Ready() if t is None else None if "slow" in t.item.input else done(t), idle_max_s=0.2)
+    for name in ("slow", "a"):
+        pool.submit(task(name))
+    assert [found.item.input for found, _ in pool.wait(0.1)] == ["a"]
+    assert pool.wait(0.05) == [] and len(pool.workers) == 2
+    assert pool.wait(0.3) == [] and pool.killed == [2] and pool.workers[0].tasks == [task("slow")]
+    pool.submit(task("b"))
+    assert [found.item.input for found, _ in pool.wait(1)] == ["b"] and pool.started == 3
+
+
+def test_a_pool_that_grows_gets_more_tasks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.running.run.REFILL_S", 0.05)
+    pool = Script(1, lambda n, t: Ready() if t is None else done(t) if len(pool.workers) == 3 else None)
+
+    def receive(timeout: float | None) -> list[tuple[int, Answer]]:
+        pool.workers_max = 3  # as when machines join a cluster
+        return Script.receive(pool, timeout)
+
+    pool.receive = receive  # type: ignore[method-assign]
+    records = list(run_tasks([task(name) for name in "abc"], None, None, pool))
+    assert sorted(record.input for record in records) == ["a", "b", "c"] and pool.started == 3
 
 
 def test_pictures_alike_go_together_and_alone_after_a_death() -> None:

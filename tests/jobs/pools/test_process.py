@@ -30,7 +30,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 WARNINGS = ("-W", "error", "-W", "ignore::FutureWarning")
 COUNT = 12  # pictures of a run that is to be ended
 PROGRAM = "import sys; from jobs.encode import main; sys.exit(main(sys.argv[1:]))"
-PLAIN = EncodeConfig(refine=RefineConfig(iters=0))
+PLAIN = EncodeConfig(refine=RefineConfig(iters=0), exact="never")
 Make = Callable[..., ProcessPool]
 
 

@@ -1,10 +1,13 @@
 """Ray: the same bytes, and what is left of a run that loses workers, a machine or its folders. Ray is the real one."""
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,16 +17,18 @@ import pytest
 
 from codec.errors import ConfigError
 from jobs.pools.base import Task
-from jobs.pools.ray import RayPool, absolute_model, check_reachable
+from jobs.pools.cluster import check_reachable
+from jobs.pools.ray import NODES_S, RayPool, absolute_model
 from jobs.record import Record, read_records
 from jobs.running.encode_settings import EncodeConfig
+from jobs.running.run import run_tasks
 from jobs.running.worklist import NOT_WRITTEN, Item
 from rdo.config import RefineConfig
 
 Living = Callable[[int], list[str]]
 ROOT = Path(__file__).parents[3]
-PLAIN = EncodeConfig(refine=RefineConfig(iters=0))
-BRIEF = EncodeConfig(refine=RefineConfig(iters=100_000, method="ste", time_budget=2.0))
+PLAIN = EncodeConfig(refine=RefineConfig(iters=0), exact="never")
+BRIEF = EncodeConfig(refine=RefineConfig(iters=100_000, method="ste", time_budget=2.0), exact="never")
 LAZY = """
 import sys
 from jobs.encode import main
@@ -163,6 +168,110 @@ def test_a_machine_that_is_lost_leaves_its_work_to_the_others(model: str, save_p
         pool.close()
         cluster.shutdown()
     assert not ray.is_initialized() and not list(folder.glob(".rdo-*"))
+
+
+def test_the_number_of_workers_follows_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    machines, now = [4], [0.0]
+    monkeypatch.setattr("jobs.pools.ray.connect", lambda address: False)
+    monkeypatch.setattr("jobs.pools.ray.worker_capacity", lambda *settings: machines[0])
+    monkeypatch.setattr("jobs.pools.ray.fitting_workers", lambda *settings: machines[0])
+    monkeypatch.setattr("jobs.pools.ray.time.monotonic", lambda: now[0])
+    free, asked = RayPool("small"), RayPool("small", workers=3)
+    free.workers_max -= 1  # by a machine on which no worker can start
+    found = []
+    for machines[0] in (4, 9, 2, 0, 6):
+        now[0] += NODES_S
+        free._follow_cluster()
+        asked._follow_cluster()
+        found.append(free.slots)
+    assert found == [3, 8, 1, 1, 6] and asked.slots == 3
+
+
+@pytest.mark.slow
+def test_machines_that_come_are_used_and_those_that_go_are_done_without(
+    model: str, save_photo: Any, folder: Path
+) -> None:
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    pool = RayPool(model, address=cluster.address, shared=folder, threads=1)
+    tasks = [Task(Item(str(save_photo(f"{i}.png", 20, 20, seed=i)), f"{i}.rdo", 400), BRIEF) for i in range(16)]
+    found, busiest, slots, second = list[Record](), 0, [pool.slots], None
+    try:
+        for record in run_tasks(tasks, None, None, pool):
+            found.append(record)
+            busiest = max(busiest, sum(bool(worker.tasks) for worker in pool.workers))
+            slots += [pool.slots] if pool.slots != slots[-1] else []
+            if len(found) == 1:
+                second = cluster.add_node(num_cpus=2)
+            elif pool.slots == 3 and busiest == 3 and second:
+                cluster.remove_node(second, allow_graceful=False)
+                second = None
+    finally:
+        pool.close()
+        cluster.shutdown()
+    assert {record.status for record in found} == {"done"} and len(files(".")) == 16
+    assert busiest == 3 and slots[:2] == [1, 3] and second is None
+
+
+@pytest.mark.slow
+def test_workers_share_a_gpu_and_machines_with_gpus_may_come_later(model: str, save_photo: Any, folder: Path) -> None:
+    ray = pytest.importorskip("ray")
+    ray.init("local", num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    pool = RayPool(model, gpus_per_worker=0.25, shared=folder, threads=1)  # of a GPU in Ray's books alone
+    try:
+        assert pool.slots == 4
+        pool.submit(Task(Item(str(save_photo("a.png", 20, 20)), "a.rdo", 400), PLAIN))
+        [record] = collect(pool, 1).values()
+        [worker] = pool.workers
+        call = worker.handle.remote.__ray_call__.remote(lambda self: ray.get_runtime_context().get_assigned_resources())
+        assert record.status == "done" and ray.get(call)["GPU"] == 0.25
+        with pytest.raises(ConfigError, match="--gpus-per-worker 2: the cluster has 1 GPUs: name --workers too"):
+            RayPool(model, gpus_per_worker=2)
+        waiting = RayPool(model, gpus_per_worker=2, workers=5)
+        assert waiting.slots == 5
+    finally:
+        pool.close()
+        ray.shutdown()
+
+
+@pytest.mark.slow
+def test_prometheus_reads_what_was_done_on_every_machine(model: str, save_photo: Any, folder: Path) -> None:
+    ray = pytest.importorskip("ray")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, _metrics_export_port=port)
+    pool = RayPool(model, workers=1, shared=folder, threads=1)
+    try:
+        (folder / "torn.png").write_bytes(b"no picture")
+        names = ["torn.png", *(str(save_photo(f"{i}.png", 20, 20, seed=i)) for i in range(3))]
+        for index, name in enumerate(names):
+            pool.submit(Task(Item(name, f"{index}.rdo", 400), PLAIN))
+        records = collect(pool, 4).values()
+        told, deadline = dict[str, float](), time.monotonic() + 90
+        while told.get("pictures_total done") != 3 and time.monotonic() < deadline:  # Ray reports now and then
+            time.sleep(0.5)
+            told = scraped(port)
+    finally:
+        pool.close()
+        ray.shutdown()
+    assert sum(record.status == "failed" for record in records) == 1
+    assert (told["pictures_total done"], told["pictures_total failed"]) == (3, 1)
+    assert told["megapixels_total"] == pytest.approx(3 * 400 / 1e6)
+    assert (told["gain_percent_count"], told["picture_seconds_count"]) == (3, 4)
+
+
+def scraped(port: int) -> dict[str, float]:
+    """Return the numbers of our metrics that a machine of a cluster shows to Prometheus, by name and status."""
+    found = dict[str, float]()
+    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
+        for line in page.read().decode().splitlines():
+            if shown := re.match(r"ray_rdo_(\w+)\{(.*)\} (\S+)$", line):
+                status = re.search(r'status="(\w+)"', shown[2])
+                found[shown[1] + (f" {status[1]}" if status else "")] = float(shown[3])
+    return found
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ def test_ray_data_maps_it_over_a_folder(encode_batch: EncodeBatch, save_photo: A
     pytest.importorskip("pyarrow", reason="Ray Data needs it")
     import ray.data
 
-    from jobs.pools.ray import connect
+    from jobs.pools.cluster import connect
 
     paths = [save_photo(f"in/{seed}.png", 40, 60, seed=seed) for seed in range(3)]
     started = connect(None)

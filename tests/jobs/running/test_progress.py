@@ -58,3 +58,13 @@ def test_a_bar_shows_no_control_characters(monkeypatch: pytest.MonkeyPatch, caps
         bar.step(Task(item, EncodeConfig()))
     told = capsys.readouterr().err
     assert "\x1b[31m" not in told and "a\\n\\x1b[31m.png" in told
+
+
+def test_pictures_with_steps_of_their_own_are_work_by_these() -> None:
+    with Progress(ITEMS, [1, 3, 0, 5]) as bar:
+        assert bar.work == 2 * (1 + 3 + 1 + 5)
+        for _ in range(9):
+            bar.step(Task(ITEMS[1], EncodeConfig()))
+        assert bar.done == 2 * 3
+        bar.finish(ITEMS[3], record("done", 1.0))
+        assert bar.done == 2 * 8

@@ -53,6 +53,11 @@ def test_presets_take_part_where_they_lie_in_the_space(folder: Path) -> None:
     grid = study(folder, "search:\n  temperature_bits: {low: 0, high: 2, step: 0.25}\nfixed: {iters: 40}\n")
     assert grid.presets() == [{"temperature_bits": effort(5).temperature_bits}]
     assert study(folder, HEAT + "fixed: {iters: 41}\n").presets() == []
+    seen = study(folder, "tune: visual\nsearch:\n  lr_y: {low: 0.001, high: 1}\nfixed: {iters: 40}\n")
+    assert seen.presets() == [], "its other settings are not those of the preset"
+    assert load_study("visual").presets() == [
+        {key: getattr(effort(5, "visual-"), key) for key in load_study("visual").search}
+    ]
     assert (
         study(folder, "search:\n  temperature_bits: {low: 0.1, high: 4.1, step: 0.8}\n").presets() == []
     )  # beside the grid

@@ -1,0 +1,172 @@
+"""Plain encoding: pixels to the bytes of a file, by one pass of the networks, or exactly where that costs less.
+
+The invariant: under `auto` no file costs more than the plain one of the networks, nor than the lossless one, so that
+none is larger than the picture's lossless WebP and a header.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codec.architecture import MS_SSIM_SIDE_MIN
+from codec.bitstream.boxes import Box
+from codec.bitstream.container import check_size
+from codec.bitstream.exact import encode_exact, pack_exact
+from codec.bitstream.tiles import TILE
+from codec.coding import coding_arithmetic, plain_latents, shown, write
+from codec.exact_choice import (
+    Costs,
+    ExactMode,
+    block_errors,
+    block_sums,
+    check_mode,
+    choose_blocks,
+    hoped_costs,
+    may_pay,
+    plain_costs,
+)
+from codec.images.fill import filled
+from codec.images.lossless import Effort
+from codec.images.mosaic import BLOCK, Mask, block_at, mask_shape, pixel_mask
+from codec.images.pixels import Pixels, to_tensor
+from codec.interface import AnyCodec, Latents, rate
+from codec.metrics.distortion import image_distortion
+from codec.tiling import plain_latents_of, tile_side
+
+
+class ExactPlain(NamedTuple):
+    """Exact section of a picture, and the plain latents of the rest; None where there is no rest."""
+
+    section: bytes
+    latents: Latents | None
+
+
+def encode(
+    codec: AnyCodec,
+    pixels: Pixels,
+    quality: float | None = None,
+    *,
+    exact: ExactMode = "auto",
+    tile: int = TILE,
+    boxes: tuple[Box, ...] = (),
+) -> bytes:
+    """Encode an 8-bit picture plainly, in one forward pass and without refinement, and return the file's bytes.
+
+    Args:
+        quality: None takes the codec's default.
+        exact: `auto` stores 64 px blocks losslessly where that costs less, as in drawings and text; `all` makes a
+            lossless file, `never` leaves all to the networks.
+        tile: side in pixels of the tiles that a large picture is cut into, a multiple of 64; 0 cuts none.
+        boxes: typed data besides the picture.
+
+    Raises:
+        ConfigError: a quality that the codec does not have, or no such mode.
+        BitstreamError: the picture or the boxes are larger than the format holds.
+    """
+    check_mode(exact)
+    width, height = pixels.width, pixels.height
+    tile = tile_side(codec, width, height, tile)
+    quality = codec.default_quality if quality is None else quality
+    level = codec.level(quality)
+    check_size(width, height, tile)
+
+    def file(plain: ExactPlain) -> bytes:
+        section, latents = plain
+        return write(
+            codec,
+            latents,
+            width=width,
+            height=height,
+            quality=quality,
+            grey=pixels.grey,
+            tile=tile,
+            exact=section,
+            boxes=boxes,
+        )
+
+    if exact == "all":
+        return file(ExactPlain(whole_section(pixels), None))
+    with coding_arithmetic():
+        latents = plain_latents_of(codec, pixels, level, tile)
+    plain = ExactPlain(b"", latents)
+    data = file(plain)
+    hoped, lmbda = hoped_costs(pixels) if exact == "auto" else None, codec.lmbda_of(quality)
+    if hoped is None or not worth_a_look(codec, pixels, hoped, level, lmbda):
+        return data
+    lmbda_pixels = lmbda * width * height
+
+    def cost(plain: ExactPlain) -> float:
+        data = file(plain)
+        return 8 * len(data) + lmbda_pixels * _distortion(codec, pixels, shown(codec, plain.latents, data))
+
+    def made(mask: Mask, effort: Effort) -> ExactPlain:
+        return exact_plain(codec, pixels, mask, level, tile=tile, effort=effort)
+
+    decoded = shown(codec, latents, data)
+    errors, distortion_bits = block_errors(pixels, decoded), lmbda_pixels * _distortion(codec, pixels, decoded)
+    costs = plain_costs(latents.y, len(data), errors, distortion_bits)
+    if not may_pay(hoped, costs):
+        return data
+    choice = choose_blocks(pixels, costs, hoped, lambda mask: cost(made(mask, "quick")))
+    tried = [plain]
+    if choice.mask is not None and not choice.mask.all():
+        tried.append(made(choice.mask, "good"))
+    if choice.whole_close:
+        tried.append(ExactPlain(whole_section(pixels), None))
+    return file(min(tried, key=cost))
+
+
+def exact_plain(codec: AnyCodec, pixels: Pixels, mask: Mask, level: Tensor, *, tile: int, effort: Effort) -> ExactPlain:
+    """Encode some blocks of a picture exactly, and the others plainly, beside a smooth filling of the exact ones.
+
+    Args:
+        mask: (rows, columns) of 64 px blocks, true for those to store exactly.
+        tile: side of the tiles, as `tile_side` returns it.
+        effort: of the lossless coder.
+    """
+    section = pack_exact(encode_exact(pixels, mask, effort))
+    if mask.all():
+        return ExactPlain(section, None)
+    rest = filled(pixels, pixel_mask(mask, pixels.width, pixels.height))
+    with coding_arithmetic():
+        return ExactPlain(section, plain_latents_of(codec, rest, level, tile))
+
+
+def whole_section(pixels: Pixels, effort: Effort = "best") -> bytes:
+    """Return the exact section of a whole picture."""
+    return pack_exact(encode_exact(pixels, np.ones(mask_shape(pixels.width, pixels.height), dtype=bool), effort))
+
+
+def worth_a_look(codec: AnyCodec, pixels: Pixels, hoped: Costs, level: Tensor, lmbda: float) -> bool:
+    """Tell whether exact blocks may pay, by two blocks coded as pictures of their own; hardly ever on photographs.
+
+    One is the block that is simplest to store exactly, the other that of the strongest colours, as networks that saw
+    photographs alone may stray from such colours.
+
+    Args:
+        hoped: of the picture (`codec.exact_choice.hoped_costs`).
+        level: (1,), quality.
+        lmbda: weight of the mse.
+    """
+    red, green, blue = (pixels.data[..., channel] for channel in range(3))
+    strength = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    places = [int(hoped.argmin()), int(block_sums(strength).argmax())]
+    x = torch.cat([to_tensor(Pixels(block_at(pixels, place, hoped.shape[1]), pixels.grey)) for place in places])
+    x, levels = x.to(level.device), level.expand(len(x))
+    with coding_arithmetic():
+        latents = plain_latents(codec, x, levels)
+        x_hat = codec.synthesise(latents, levels).clamp(0, 1)[..., :BLOCK, :BLOCK]
+        y_bits, z_bits = rate(codec, latents, levels)
+        errors = image_distortion(x_hat, x, "mse")
+    learned = y_bits + z_bits + lmbda * errors * BLOCK**2
+    return any(float(cost) > hoped.flat[place] for cost, place in zip(learned, places, strict=True))
+
+
+def _distortion(codec: AnyCodec, original: Pixels, decoded: Pixels) -> float:
+    """Return the distortion that the codec was trained for; the mse where a picture is too small for MS-SSIM."""
+    if codec.distortion == "mse" or min(original.width, original.height) < MS_SSIM_SIDE_MIN:
+        return float(block_errors(original, decoded).sum()) / (original.width * original.height)
+    with torch.no_grad():
+        return float(image_distortion(to_tensor(decoded), to_tensor(original), codec.distortion))
