@@ -38,7 +38,7 @@ def test_own_functions_take_at_most_15_lines() -> None:
 
 
 def test_the_first_steps_run_and_show_what_they_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for variable, value in (("PYTHONPATH", str(ROOT)), ("OMP_NUM_THREADS", "2"), ("IPYTHONDIR", str(tmp_path))):
+    for variable, value in (("PYTHONPATH", str(ROOT)), ("OMP_NUM_THREADS", "1"), ("IPYTHONDIR", str(tmp_path))):
         monkeypatch.setenv(variable, value)
     notebook = nbformat.read(ROOT / "rdo/notebooks/first_steps.ipynb", 4)
     nbclient.NotebookClient(
