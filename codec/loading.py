@@ -1,9 +1,7 @@
 """Codecs by name: `load` finds an installed model, a checkpoint, one of CompressAI's models, or a codec of your own."""
 
-import re
 import warnings
 from collections.abc import Callable
-from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -13,13 +11,13 @@ import torch
 from torch import nn
 
 from codec.checkpoint import installed_models, load_own
-from codec.errors import CheckpointError, ConfigError, first_line
+from codec.errors import CheckpointError, ConfigError
 from codec.interface import AnyCodec
+from codec.own_functions import import_function, is_function_name
 from codec.zoo import COMPRESSAI
 
 ENTRY_POINTS = "rdo.codecs"
 MEMBERS = ("config", *sorted(name for name in dir(AnyCodec) if not name.startswith("_")))  # of the protocol
-_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 def load(model: str | Path = "small", device: str | torch.device = "cpu") -> AnyCodec:
@@ -71,7 +69,7 @@ def own_function(model: str) -> str | None:
     """
     if model.startswith(COMPRESSAI) or model in installed_models() or Path(model).exists():
         return None
-    if _FUNCTION.fullmatch(model):
+    if is_function_name(model):
         return model
     return next((entry.value for entry in entry_points(group=ENTRY_POINTS, name=model)), None)
 
@@ -82,14 +80,10 @@ def _imported(name: str, function: str) -> Callable[[], Any]:
     Raises:
         CheckpointError: no such module or function.
     """
-    module, _, attribute = function.partition(":")
     try:
-        return getattr(import_module(module), attribute)
-    except ImportError as error:
-        mend = "install its package, or add its folder to PYTHONPATH"
-        raise CheckpointError(f"{name}: cannot be imported: {first_line(error)}: {mend}") from error
-    except AttributeError as error:
-        raise CheckpointError(f"{name}: {first_line(error)}: name a function that returns a codec") from error
+        return import_function(function, "returns a codec", name)
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _own(name: str, make: Callable[[], Any], device: str | torch.device) -> AnyCodec:

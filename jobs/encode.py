@@ -116,8 +116,8 @@ def _add_rate_flags(flags: argparse.ArgumentParser) -> None:
     rate.add_argument("--target-ssimulacra2", type=float, metavar="POINTS", help="SSIMULACRA 2 score, to 0.5 points")
     rate.add_argument(
         "--tune", metavar="NAME",
-        help="what the picture shall be good at: mse, ms-ssim, visual (what people see: SSIMULACRA 2) or visual:SHARE "
-        "(default: what the model was trained for)",
+        help="what the picture shall be good at: mse, ms-ssim, visual (what people see: SSIMULACRA 2), visual:SHARE, "
+        "or package.module:function, a distortion of your own (default: what the model was trained for)",
     )  # fmt: skip
     rate.add_argument(
         "--ms-ssim",
@@ -151,7 +151,8 @@ def _add_refinement_flags(flags: argparse.ArgumentParser) -> None:
     )
     search.add_argument(
         "--method",
-        help="rdoq, or a relaxation: sga, linear, ... (default: the preset's; sga for compressai: models)",
+        help="rdoq, a relaxation: sga, linear, ..., or package.module:function, of your own (default: the preset's; "
+        "sga for compressai: models)",
     )
     search.add_argument("--time-budget", type=float, metavar="S", help="about S seconds of refinement per picture")
     add_time_budget_flag(search)

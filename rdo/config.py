@@ -3,14 +3,17 @@
 Every schedule is a function of t, the fraction of the budget of steps or seconds that is spent.
 """
 
+import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
-from rdo.relaxations import Name
+from codec.errors import ConfigError
+from codec.own_functions import is_function_name
+from rdo.relaxations import RELAXATIONS, relaxation_of
 
-Method = Literal["rdoq", Name]
+METHODS = ("rdoq", *RELAXATIONS)
 Decay = Literal["cosine", "geometric"]
 Precision = Literal["fp32", "bf16"]
 
@@ -36,7 +39,8 @@ class RefineConfig:
 
     Attributes:
         iters: steps, each one forward and one backward pass; 0 is plain encoding.
-        method: `rdoq`, the annealed search among integers, or a relaxation of rounding for gradient descent.
+        method: `rdoq`, the annealed search among integers, or a relaxation of rounding for gradient descent: a name in
+            `rdo.relaxations`, or `package.module:function` for one of your own.
         temperature_bits: of `rdoq`: initial temperature, in bits; it falls to 0. A higher one needs more steps and then
             leaves poor minima more often; 0 accepts only moves that lower the predicted cost.
         move_fraction_start, move_fraction_end: of `rdoq`: fraction in (0, 1] of the accepted moves that are made in a
@@ -71,7 +75,7 @@ class RefineConfig:
     }
 
     iters: int = 40
-    method: Method = "rdoq"
+    method: str = "rdoq"
     temperature_bits: float = 2.0
     move_fraction_start: float = 1.0
     move_fraction_end: float = 0.5
@@ -94,11 +98,29 @@ class RefineConfig:
     precision: Precision = "bf16"
 
     def __post_init__(self) -> None:
-        for name, known in (("method", get_args(Method)), ("lr_fall", get_args(Decay))):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} {getattr(self, name)!r}: must be one of {', '.join(known)}")
+        _check_method(self.method)
+        if self.lr_fall not in get_args(Decay):
+            raise ValueError(f"lr_fall {self.lr_fall!r}: must be one of {', '.join(get_args(Decay))}")
         for names, fits, rule in _RULES:
             for name in names.split():
                 value = getattr(self, name)
                 if value is not None and not fits(value):
                     raise ValueError(f"{name} {value}: must {rule}")
+
+
+def _check_method(method: str) -> None:
+    """Refuse a method that is not there, before a picture is read.
+
+    Raises:
+        ValueError: no such name, module or function.
+    """
+    if method in METHODS:
+        return
+    if not is_function_name(method):
+        nearest = difflib.get_close_matches(method, METHODS, n=1, cutoff=0.0)
+        known = f"{', '.join(METHODS)}, or package.module:function"
+        raise ValueError(f"method: unknown value {method!r}; did you mean {nearest[0]!r}? valid values: {known}")
+    try:
+        relaxation_of(method)
+    except ConfigError as error:
+        raise ValueError(f"method: {error}") from error

@@ -14,8 +14,8 @@ import torch
 
 from codec.interface import Latents
 from rdo.config import Decay, RefineConfig
-from rdo.objective import Best, Patience, Problem, keep_better, keep_if_better
-from rdo.relaxations import EXACT, RELAXATIONS, Name, ste
+from rdo.objective import Best, Observe, Patience, Problem, keep_better, keep_if_better
+from rdo.relaxations import EXACT, relaxation_of, ste
 from rdo.resuming import Snapshots, State, Tensors, kept_nowhere, named
 from rdo.schedules import Clock, cosine, geometric
 
@@ -28,10 +28,11 @@ def descend(
     start: Latents,
     best: Best,
     *,
-    method: Name,
+    method: str,
     config: RefineConfig,
     clock: Clock,
     progress: Callable[[int], None],
+    observe: Observe | None = None,
     snapshots: Snapshots | None = None,
 ) -> Best:
     """Descend until the clock reaches the tail or early stopping ends it, and return the best latents seen.
@@ -40,8 +41,10 @@ def descend(
         start: unrounded latents to start from.
         best: rounded latents to improve on.
         progress: called with the number of each step.
+        observe: called with the number of each step and the cost (B,) of the relaxed latents.
         snapshots: saved states of this refinement, to go on from and to add to.
     """
+    relaxed_by = relaxation_of(method)
     latents = Latents(*(t.clone().requires_grad_() for t in start))
     peaks = (config.lr_y, config.lr_z)
     optimiser = torch.optim.Adam(
@@ -67,7 +70,7 @@ def descend(
                 group["lr"] = DECAYS[config.lr_fall](peak, peak * config.lr_end, t)
             temperature = geometric(config.temperature_start, config.temperature_end, t)
             exact = method in EXACT or t >= 1 - config.ste_tail
-            relax = ste if exact else RELAXATIONS[method]
+            relax = ste if exact else relaxed_by
             pairs = zip(latents, problem.grid(latents), strict=True)
             relaxed = Latents(*(relax(v - g, temperature, generator) + g for v, g in pairs))
             cost = problem.cost(relaxed)
@@ -78,6 +81,8 @@ def descend(
             optimiser.step()
             clock.step += 1
             progress(clock.step)
+            if observe is not None:
+                observe(clock.step, cost.total.detach())
     return keep_if_better(problem, best, latents)
 
 

@@ -3,6 +3,7 @@
 Invariant: what is kept as best is rounded on the writer's grid and priced as rounded, never by a relaxation.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,8 @@ from codec.architecture import Y_PIXELS
 from codec.images.pixels import crop
 from codec.interface import Latents, Priced, rounded
 from rdo.distortion import MSE, Distortion
+
+Observe = Callable[[int, Tensor], None]  # of the number of a step and the cost (B,) of the latents after it
 
 
 class Cost(NamedTuple):
@@ -70,7 +73,7 @@ class Problem(NamedTuple):
     @torch.no_grad()
     def fitted(self, plain: Latents) -> "Problem":
         """Return the problem with its metric fitted to the images by their plain latents, unless it was before."""
-        if not self.metric.visual_share or self.metric.visual_scales is not None:
+        if self.metric.is_fitted:
             return self
         return self._replace(metric=self.metric.fitted(self.x, self.picture(plain)))
 

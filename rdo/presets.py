@@ -13,7 +13,7 @@ from codec.config_files import config_folder
 from codec.errors import ConfigError
 from codec.settings import build, load_yaml, override
 from codec.zoo import COMPRESSAI
-from rdo.config import Method, RefineConfig
+from rdo.config import RefineConfig
 
 EFFORTS = tuple(range(1, 10))
 DEFAULT_EFFORT = 5
@@ -35,7 +35,7 @@ def effort(level: int, presets: str = "") -> RefineConfig:
     return build(RefineConfig, load_yaml(path), str(path))
 
 
-def recipe(iters: int, method: Method | None = None, presets: str = "") -> RefineConfig:
+def recipe(iters: int, method: str | None = None, presets: str = "") -> RefineConfig:
     """Return the best schedules known for a number of steps: those of the preset nearest in log(steps).
 
     Args:
@@ -53,6 +53,6 @@ def recipe(iters: int, method: Method | None = None, presets: str = "") -> Refin
     return override(nearest, {"iters": iters}, "--iters")
 
 
-def usual_method(model: str) -> Method | None:
+def usual_method(model: str) -> str | None:
     """Return the default method for a model: `sga` for CompressAI's, where it gains most; None for the presets'."""
     return "sga" if model.startswith(COMPRESSAI) else None

@@ -37,7 +37,7 @@ from rdo import resuming
 from rdo.config import RefineConfig
 from rdo.cuda_graph import GraphedStep
 from rdo.curvature import curvature_of
-from rdo.objective import Best, Cost, Patience, Problem, keep_better, keep_if_better, priced, select
+from rdo.objective import Best, Cost, Observe, Patience, Problem, keep_better, keep_if_better, priced, select
 from rdo.relaxations import uniform
 from rdo.resuming import Snapshots, Tensors, kept_nowhere, named
 from rdo.schedules import Clock, geometric, quadratic
@@ -95,6 +95,7 @@ def search(
     *,
     clock: Clock,
     progress: Callable[[int], None],
+    observe: Observe | None = None,
     curvature: Latents | None = None,
     snapshots: Snapshots | None = None,
 ) -> Best:
@@ -109,6 +110,7 @@ def search(
         config: temperature, move fractions, patience and seed are used.
         clock: budget; each step advances it.
         progress: called with the number of each step.
+        observe: called with the number of each step and the true cost (B,) of the latents after it.
         curvature: h at `best`, as `curvature_of` returns it; None estimates it here.
         snapshots: saved states of this search, to go on from and to add to.
 
@@ -145,8 +147,13 @@ def search(
             clock.step += 1
             progress(clock.step)
             if clock.t >= 1:  # the last step needs no costs of further moves
-                return keep_if_better(problem, state.best, sampler.propose(state, temperature_bits, move_fraction))
+                best = keep_if_better(problem, state.best, sampler.propose(state, temperature_bits, move_fraction))
+                if observe is not None:
+                    observe(clock.step, best.cost.total)
+                return best
             state = step(state, temperature_bits, move_fraction)
+            if observe is not None:
+                observe(clock.step, state.cost.clone())  # a replayed CUDA graph overwrites it in place
 
 
 def _start(problem: Problem, best: Best) -> State:

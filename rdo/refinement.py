@@ -21,11 +21,11 @@ from torch import Tensor
 from codec.coding import coding_arithmetic, products
 from codec.images.pixels import pad
 from codec.interface import Latents, Refinable
-from rdo.config import Method, RefineConfig
+from rdo.config import RefineConfig
 from rdo.descent import descend
 from rdo.distortion import Distortion, distortion_of
 from rdo.memory import within_memory
-from rdo.objective import Best, Cost, Problem, keep_if_better, priced
+from rdo.objective import Best, Cost, Observe, Problem, keep_if_better, priced
 from rdo.rdoq import search
 from rdo.resuming import Snapshots, Store, refinement_key
 from rdo.schedules import Clock
@@ -54,7 +54,7 @@ class Refined:
     cost_est: Cost
     plain_cost_est: Cost
     distortion: Distortion
-    method: Method
+    method: str
     iters: int
     seconds: float
     resumed_step: int | None = None
@@ -68,6 +68,7 @@ def refine(
     config: RefineConfig,
     lmbda: float | None = None,
     progress: Progress = lambda step: None,
+    observe: Observe | None = None,
     distortion: Distortion | None = None,
     start: Start | None = None,
     store: Store | None = None,
@@ -82,6 +83,8 @@ def refine(
         lmbda: weight of the distortion (on the scale of the mse over 0..255) against bits per pixel; None takes that
             of the quality.
         progress: called with the number of each step.
+        observe: called with the number of each step and the cost (B,) of the latents after it, which a descent's are
+            relaxed ones; to read it waits for a GPU.
         distortion: to be minimised; None takes that which the codec was trained for. One that is not fitted to the
             images is fitted to their plain encoding by this codec.
         start: latents to begin with, priced by the fitted `distortion`; None analyses the images.
@@ -108,8 +111,9 @@ def refine(
     if state is not None:
         clock.resume(state.step, state.seconds)
     best = improved(
-        problem, analysed, plain, codec=codec, config=config, clock=clock, progress=progress, snapshots=snapshots
-    )
+        problem, analysed, plain, codec=codec, config=config, clock=clock, progress=progress, observe=observe,
+        snapshots=snapshots,
+    )  # fmt: skip
     if snapshots is not None:
         snapshots.finish(clock, best.latents)
     return Refined(
@@ -127,6 +131,7 @@ def improved(
     config: RefineConfig,
     clock: Clock,
     progress: Progress,
+    observe: Observe | None = None,
     snapshots: Snapshots | None = None,
 ) -> Best:
     """Run a refinement's method from unrounded latents `start` and priced ones `plain`, and return the cheapest found.
@@ -136,7 +141,9 @@ def improved(
     """
     with search_arithmetic(codec, config) as reduced:
         first = priced(problem, plain.latents) if reduced else plain
-        best = _optimise(problem, start, first, config=config, clock=clock, progress=progress, snapshots=snapshots)
+        best = _optimise(
+            problem, start, first, config=config, clock=clock, progress=progress, observe=observe, snapshots=snapshots
+        )
     if reduced:
         with coding_arithmetic():
             best = keep_if_better(problem, plain, best.latents)
@@ -147,7 +154,7 @@ def _snapshots(
     store: Store, config: RefineConfig, *, level: Tensor, lmbda: Tensor, profile: int, metric: Distortion
 ) -> Snapshots:
     """Return the saved states of the refinement that has these settings."""
-    shares = (metric.ms_ssim_share, metric.visual_share, metric.weight is not None)
+    shares = (metric.ms_ssim_share, metric.visual_share, metric.weight is not None, *metric.own_settings)
     masked = {} if metric.exact is None else {"exact": hashlib.sha256(metric.exact.cpu().numpy().tobytes()).hexdigest()}
     key = refinement_key(config, level=level.tolist(), lmbda=lmbda.tolist(), profile=profile, shares=shares, **masked)
     return Snapshots(store, key)
@@ -218,6 +225,7 @@ def _optimise(
     config: RefineConfig,
     clock: Clock,
     progress: Progress,
+    observe: Observe | None,
     snapshots: Snapshots | None,
 ) -> Best:
     """Run the method of the configuration, then its tail, from unrounded latents `start` or rounded ones `best`.
@@ -228,13 +236,13 @@ def _optimise(
     if state is not None and state.stage == "done":
         return keep_if_better(problem, best, state.latents("best", problem.x.device))
     if config.method == "rdoq":
-        return search(problem, best, config, clock=clock, progress=progress, snapshots=snapshots)
+        return search(problem, best, config, clock=clock, progress=progress, observe=observe, snapshots=snapshots)
     if state is None or state.stage == "descent":
         best = descend(
             problem, start, best, method=config.method, config=config, clock=clock, progress=progress,
-            snapshots=snapshots,
+            observe=observe, snapshots=snapshots,
         )  # fmt: skip
     if config.tail:
         cold = replace(config, temperature_bits=0.0)
-        best = search(problem, best, cold, clock=clock, progress=progress, snapshots=snapshots)
+        best = search(problem, best, cold, clock=clock, progress=progress, observe=observe, snapshots=snapshots)
     return best

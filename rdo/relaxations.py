@@ -1,7 +1,9 @@
 """Relaxations of rounding: differentiable stand-ins for integer latents while latents are optimised.
 
 Each takes latents of any shape, a temperature and a generator on their device, and returns relaxed latents of the same
-shape whose gradient flows to the input. To add one, add a function, its `Name`, and its entry in RELAXATIONS.
+shape whose gradient flows to the input. One of your own is named `package.module:function` where the others have their
+names: as the method of `RefineConfig`, in YAML, and as `rdo-encode --method`. To add one here, add a function, its
+`Name`, and its entry in RELAXATIONS.
 
 The annealed ones share a form: with d the distance to a candidate integer, a class has the logit f(d) / T, and the
 relaxed latent is the mean of the candidates under a softmax of the logits, or under a Gumbel-softmax sample of it.
@@ -20,6 +22,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from codec.errors import ConfigError
+from codec.own_functions import import_function, is_function_name
 
 Relaxation = Callable[[Tensor, float, torch.Generator], Tensor]
 Name = Literal[
@@ -135,3 +140,31 @@ RELAXATIONS: dict[Name, Relaxation] = {
     "ssl3": partial(annealed3, logit=ssl_logit),
 }
 EXACT: frozenset[Name] = frozenset({"ste"})  # relaxed values are integers, so the step's cost is the true cost
+
+
+def relaxation_of(name: str) -> Relaxation:
+    """Return the relaxation of a name, or the function that `package.module:function` names, its results checked.
+
+    Raises:
+        ConfigError: no such name, module or function.
+    """
+    if name in RELAXATIONS:
+        return RELAXATIONS[name]
+    if not is_function_name(name):
+        raise ConfigError(f"{name!r}: must be one of {', '.join(RELAXATIONS)}, or package.module:function")
+    return partial(_checked, import_function(name, "relaxes latents (latent, temperature, generator)"), name)
+
+
+def _checked(function: Relaxation, name: str, latent: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """Call a relaxation of one's own.
+
+    Raises:
+        ConfigError: it returns no latents of the same shape, or such that no gradient can flow to the input.
+    """
+    relaxed = function(latent, temperature, generator)
+    if not isinstance(relaxed, Tensor) or relaxed.shape != latent.shape:
+        found = f"latents {tuple(relaxed.shape)}" if isinstance(relaxed, Tensor) else f"a {type(relaxed).__name__}"
+        raise ConfigError(f"{name}: returns {found}: must return relaxed latents {tuple(latent.shape)}")
+    if latent.requires_grad and not relaxed.requires_grad:
+        raise ConfigError(f"{name}: returns latents without a gradient: compute them from `latent`, undetached")
+    return relaxed

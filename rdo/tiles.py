@@ -20,8 +20,7 @@ from codec.bitstream.tiles import Rect, tiles_of
 from codec.coding import coding_arithmetic
 from codec.images.pixels import Pixels, pad, to_tensor
 from codec.interface import AnyCodec, Latents, Priced, rate
-from codec.metrics.distortion import image_distortion
-from codec.metrics.visual import VisualErrors, VisualReference
+from codec.metrics.visual import VisualReference
 from codec.tiling import cut, pixels_of, plain_latents_of, tile_latents
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion
@@ -131,13 +130,13 @@ class TiledPicture:
     def fitted(self, plain: Latents) -> "TiledPicture":
         """Return the picture with its metric fitted by its plain latents, unless it was before.
 
-        The factors of the eye's metrics, those of `Distortion.fitted`, are the same for all tiles.
+        The factors of `Distortion.scaled` are the same for all tiles.
         """
-        if not self.metric.visual_share or self.metric.visual_scales is not None:
+        if self.metric.is_fitted:
             return self
         decoded = self.metric.with_exact_pixels(self.decoded(plain), self.pixels)
-        mse, *errors = self._mean(decoded, _mse_and_errors)
-        return replace(self, metric=replace(self.metric, visual_scales=VisualErrors(*errors).scales(mse)))
+        errors = self._mean(decoded, lambda x_hat, x, tile: self.metric.errors(x_hat, x))
+        return replace(self, metric=self.metric.scaled(errors))
 
     def _mean(self, decoded: Pixels, measure: Callable[[Tensor, Tensor, Rect], Tensor]) -> Tensor:
         """Return the mean over all tiles, by pixels, of what `measure` gives for decoded and original pixels."""
@@ -164,11 +163,6 @@ class TiledPicture:
         """Return a part of the picture, or of another one, as a tensor (1, 3, H, W)."""
         data = (pixels or self.pixels).data[part.top : part.bottom, part.left : part.right]
         return to_tensor(Pixels(data, self.pixels.grey)).to(self.level.device)
-
-
-def _mse_and_errors(x_hat: Tensor, x: Tensor, tile: Rect) -> Tensor:  # noqa: ARG001
-    """Return the mse and the eye's errors of a tile, (3, 1)."""
-    return torch.stack([image_distortion(x_hat, x, "mse"), *VisualReference.of(x).errors(x_hat)])
 
 
 @dataclass(frozen=True)

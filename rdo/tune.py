@@ -3,18 +3,20 @@
 mse           the mean squared error, as the paper does
 ms-ssim       MS-SSIM
 visual        the eye: SSIMULACRA 2 and Butteraugli, with a tenth of mse, and steps for the eye (`codec.gain_profiles`)
-visual:SHARE  the same with another share of them, 0 to 1
+visual:SHARE  the eye, with another share of these two than 0.9, from 0 to 1
+package.module:function  a distortion of your own, by the name of its function (`Distortion.own`)
 """
 
 from dataclasses import dataclass
 
 from codec.errors import ConfigError
 from codec.interface import Refinable
+from codec.own_functions import import_function, is_function_name
 from rdo.distortion import Distortion, distortion_of
 
 VISUAL_SHARE = 0.9
 VISUAL_PROFILES = (3, 4)  # tried by plain encoding, and the cheaper taken
-NAMES = "mse, ms-ssim, visual or visual:SHARE"
+NAMES = "mse, ms-ssim, visual, visual:SHARE or package.module:function"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def tune_of(name: str | None, codec: Refinable) -> Tune:
     """Return the tuning of a name; None is what the codec was trained for.
 
     Raises:
-        ConfigError: no such tuning, or a share outside 0..1.
+        ConfigError: no such tuning, module or function, or a share outside 0..1.
     """
     if name is None:
         return Tune(distortion_of(codec))
@@ -49,6 +51,8 @@ def tune_of(name: str | None, codec: Refinable) -> Tune:
     if kind == "visual":
         profiles = tuple(profile for profile in VISUAL_PROFILES if profile < codec.gain_profiles) or (0,)
         return Tune(Distortion(visual_share=_share(name, share)), profiles, presets_of(name))
+    if kind not in ("mse", "ms-ssim") and is_function_name(name):
+        return Tune(Distortion(own=import_function(name, "returns the error of x_hat and x"), own_share=1.0))
     if share or kind not in ("mse", "ms-ssim"):
         raise ConfigError(f"tune {name}: must be one of {NAMES}")
     return Tune(Distortion(ms_ssim_share=float(kind == "ms-ssim")))

@@ -174,7 +174,8 @@ def encode_config(
     given.setdefault("quality", codec.default_quality)
     config = EncodeConfig(**given, model=model, refine=refine, policy=policy, metadata=metadata)
     if config.roi and not distortion_for(replace(config, roi=None), codec).mse_share:
-        raise ConfigError("--roi: a mask weighs the mse, which has no share of the distortion: add --ms-ssim 0.8")
+        mend = "leave one out" if ":" in (config.tune or "") else "add --ms-ssim 0.8"
+        raise ConfigError(f"--roi: a mask weighs the mse, which has no share of the distortion (--tune): {mend}")
     codec.level(config.quality)  # raises where the quality is out of range
     distortion_for(config, codec)  # raises where the mask cannot be read
     return config
@@ -215,8 +216,15 @@ def distortion_for(config: EncodeConfig, codec: AnyCodec) -> Distortion:
     tuned = tune_of(config.tune, codec).distortion
     if config.ms_ssim is None:
         return replace(tuned, weight=weight)
-    visual_share = (1 - config.ms_ssim) * tuned.visual_share
-    return Distortion(ms_ssim_share=config.ms_ssim, visual_share=visual_share, weight=weight)
+    rest = 1 - config.ms_ssim
+    return replace(
+        tuned,
+        ms_ssim_share=config.ms_ssim,
+        visual_share=rest * tuned.visual_share,
+        own_share=rest * tuned.own_share,
+        own=tuned.own if rest else None,
+        weight=weight,
+    )
 
 
 def tune_for(config: EncodeConfig, codec: AnyCodec) -> Tune:

@@ -104,6 +104,25 @@ def test_a_batch_ends_where_each_image_alone_ends(tiny_codec, picture, method) -
     assert torch.allclose(together, alone, rtol=0.01)
 
 
+@pytest.mark.parametrize(
+    "config", [RefineConfig(iters=8), QUICK, replace(QUICK, tail=0.25)], ids=["rdoq", "sga", "tail"]
+)
+def test_the_cost_of_every_step_can_be_observed(tiny_codec, picture, config: RefineConfig) -> None:
+    seen = list[tuple[int, Tensor]]()
+    x = torch.cat([picture(50, 64, seed=1), picture(50, 64, seed=2)])
+    refined = refine(
+        tiny_codec, x, 4.0, config=config, lmbda=LMBDA, observe=lambda step, cost: seen.append((step, cost))
+    )
+    assert [step for step, _ in seen] == list(range(1, 9))
+    costs = torch.stack([cost for _, cost in seen])  # (8, B)
+    assert costs.shape == (8, 2) and not costs.requires_grad
+    if config.method == "rdoq":  # true costs, the best of which is what is kept
+        least = torch.minimum(costs.min(0).values, refined.plain_cost_est.total)
+        assert torch.allclose(least, refined.cost_est.total, rtol=1e-5)
+    unobserved = refine(tiny_codec, x, 4.0, config=config, lmbda=LMBDA)
+    assert same(unobserved.latents, refined.latents)
+
+
 def test_keep_better_chooses_for_each_image() -> None:
     def best(value: float, *totals: float) -> Best:
         total = torch.tensor(totals)

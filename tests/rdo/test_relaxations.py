@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from rdo import relaxations
-from rdo.relaxations import EXACT, Relaxation
+from codec.errors import ConfigError
+from codec.settings import build, override
+from rdo import RefineConfig, refine, relaxations
+from rdo.relaxations import EXACT, Relaxation, relaxation_of
 
 AWKWARD = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.5, 1e-7, -1e-7, 1 - 1e-7, 1 + 1e-6, -3 + 1e-6, 0.49999997, 99.5, -99.3]
 SAMPLES = 20_000
@@ -154,3 +156,74 @@ def test_warm_soft_rounding_is_the_identity_with_noise() -> None:
     assert torch.allclose(soft_round(latent, 50.0, generator()), latent, atol=26.0)
     out = soft_round(latent.repeat(400), 0.8, generator()).reshape(400, -1).mean(0)
     assert float((out - latent).abs().max()) < 0.35
+
+
+def sine(latent: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """v - (1 - T) sin(2 pi v) / (2 pi): a relaxation of one's own, without noise."""
+    return latent - (1 - temperature) * torch.sin(2 * torch.pi * latent) / (2 * torch.pi)
+
+
+def narrow(latent: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    return latent[..., :1]
+
+
+def cut_off(latent: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    return latent.detach().round()
+
+
+def nothing(latent: Tensor, temperature: float, generator: torch.Generator) -> None:
+    return None
+
+
+def test_a_relaxation_of_ones_own_is_what_descends(tiny_codec, make_problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, temperatures = make_problem()[0].x, list[float]()
+
+    def recorded(latent: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+        temperatures.append(temperature)
+        return latent + (latent.round() - latent).detach()  # that of `ste`
+
+    monkeypatch.setattr(f"{__name__}.sine", recorded)
+    config = RefineConfig(iters=6, method=f"{__name__}:sine", lr_y=0.1, temperature_start=0.5, temperature_end=0.2)
+    refined = refine(tiny_codec, x, 4.0, config=config, lmbda=1e-4)
+    assert refined.method == f"{__name__}:sine" and refined.iters == 6
+    assert len(temperatures) == 12 and temperatures[0] == pytest.approx(0.5)  # y and z at each step
+    assert float(refined.cost_est.total) < float(refined.plain_cost_est.total)
+    assert 0.2 < temperatures[-1] < 0.3
+
+
+def test_its_name_goes_wherever_a_method_does() -> None:
+    name = f"{__name__}:sine"
+    assert build(RefineConfig, {"method": name}) == override(RefineConfig(), {"method": name})
+    out = relaxation_of(name)(torch.tensor([0.2]), 1.0, generator())
+    assert torch.allclose(out, torch.tensor([0.2]))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("narrow", r"narrow: returns latents \(1, 2, 1\): must return relaxed latents \(1, 2, 3\)"),
+        ("cut_off", "cut_off: returns latents without a gradient"),
+        ("nothing", "nothing: returns a NoneType"),
+    ],
+)
+def test_results_that_cannot_be_descended_on_are_told(name: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        relaxation_of(f"{__name__}:{name}")(torch.zeros(1, 2, 3).requires_grad_(), 0.5, generator())
+
+
+@pytest.mark.parametrize(
+    ("method", "text"),
+    [
+        (
+            "sgaa",
+            "mine.yaml: method: unknown value 'sgaa'; did you mean 'sga'\\? valid values: rdoq, .*:function",
+        ),
+        ("nonesuch:mine", "mine.yaml: method: nonesuch:mine: cannot be imported"),
+        ("math:pi", "method: math:pi: is a float: name a function that relaxes latents"),
+    ],
+)
+def test_a_method_that_is_not_there_is_told_before_it_is_needed(method: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        build(RefineConfig, {"method": method}, "mine.yaml")
+    with pytest.raises(ConfigError, match="nonesuch"):
+        relaxation_of("nonesuch")

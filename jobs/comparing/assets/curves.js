@@ -23,7 +23,7 @@ function publishedSeries(name) {
 }
 
 function startCurves() {
-  const state = { measure: "psnr", image: report.averaged_over.length ? "" : report.pictures[0]?.image ?? "", log: false, near: true };
+  const state = { measure: LEAD, image: report.averaged_over.length ? "" : report.pictures[0]?.image ?? "", log: false, near: true };
   const shown = new Set([...report.curves.map((c) => c.family), ...(report.anchors?.drawn ?? []).map(publishedKey)]);
   // Of a codec with several ladders the best on the metric is drawn.
   const drawn = () => report.curves.filter((c) => CODECS.indexOf(c.family) < 2 && c.codec === c.family || (report.best[state.measure] ?? report.best.psnr ?? {})[c.family] === c.codec);

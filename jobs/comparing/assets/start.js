@@ -29,6 +29,7 @@ function start() {
   startQualities();
   startPictures();
   startLook();
+  if (LEAD === "ssimulacra2") find("curves").before(find("look")); // files for eyes are looked at first
   startNavigation();
   const redraw = () => charts.forEach((draw) => draw());
   let width = innerWidth;

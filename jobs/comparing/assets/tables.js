@@ -23,7 +23,8 @@ function stacked(first, second) {
 }
 
 function startHead() {
-  const main = report.comparisons[0];
+  const main = report.comparisons.find((c) => c.codec === "refined" && c.metric === LEAD) ?? report.comparisons[0];
+  const { name, unit } = metric(LEAD);
   const count = report.pictures.length;
   const steps = report.iters ? `refined by at most ${report.iters} steps` : "encoded plainly";
   find("lead").textContent = count
@@ -33,15 +34,15 @@ function startHead() {
   const tiles = find("tiles");
   if (main?.averaged.pchip_percent !== null && main) {
     const d = main.averaged;
-    tiles.append(tile(percent(d.pchip_percent), `bits against plain at equal PSNR (BD-rate, ${number(d.psnr_low_db, 1)} to ${number(d.psnr_high_db, 1)} dB)${main.averaged_interval ? `, 95 %: ${interval(main.averaged_interval)}` : ""}`, "main"));
+    tiles.append(tile(percent(d.pchip_percent), `bits against plain at equal ${name} (BD-rate, ${number(d.metric_low, 1)} to ${number(d.metric_high, 1)} ${unit})${main.averaged_interval ? `, 95 %: ${interval(main.averaged_interval)}` : ""}`, "main"));
   }
   const middle = report.qualities[Math.floor((report.qualities.length - 1) / 2)];
   if (middle) {
     tiles.append(tile(percent(-middle.gain_percent), `cost at quality ${middle.quality}; ${middle.count[0]} better, ${middle.count[1]} equal, ${middle.count[2]} worse`, main?.averaged.pchip_percent === null ? "main" : ""));
   }
   const others = report.comparisons.filter((c) => c.codec === "refined" && c.averaged.pchip_percent !== null);
-  for (const c of others.filter((c) => c.metric === "psnr" && ["JPEG", "WebP"].includes(c.anchor))) tiles.append(tile(percent(c.averaged.pchip_percent), `bits against ${c.anchor}`));
-  for (const c of others.filter((c) => c.metric === "ssimulacra2" && ["plain", "AVIF", "JPEG XL"].includes(c.anchor))) tiles.append(tile(percent(c.averaged.pchip_percent), `bits against ${c.ladder} at equal SSIMULACRA 2`));
+  for (const c of others.filter((c) => c.metric === LEAD && ["JPEG", LEAD === "psnr" ? "WebP" : ""].includes(c.anchor))) tiles.append(tile(percent(c.averaged.pchip_percent), `bits against ${c.anchor}`));
+  for (const c of others.filter((c) => c.metric === "ssimulacra2" && ["plain", "AVIF", "JPEG XL"].includes(c.anchor) && c !== main)) tiles.append(tile(percent(c.averaged.pchip_percent), `bits against ${c.ladder} at equal SSIMULACRA 2`));
   const published = report.published.find((p) => p.codec === "refined" && p.delta.pchip_percent !== null);
   if (published) tiles.append(tile(percent(published.delta.pchip_percent), `bits against ${published.anchor}, published`));
 }
@@ -68,7 +69,7 @@ function forest(refined, plain, span) {
 
 function startRates() {
   metricChoice(find("rate-controls"), fillRates);
-  fillRates("psnr");
+  fillRates(LEAD);
   const none = report.comparisons.every((c) => c.averaged.pchip_percent === null && c.mean_percent === null) && report.published.every((p) => p.delta.pchip_percent === null);
   find("rates").hidden = none; // the notes say why
 }
@@ -95,7 +96,7 @@ function fillRates(key) {
 
 function startQualities() {
   metricChoice(find("quality-controls"), fillQualities);
-  fillQualities("psnr");
+  fillQualities(LEAD);
 }
 
 function fillQualities(key) {
@@ -143,7 +144,7 @@ function pictureColumns(key) {
 /** A table that its headings sort: ascending, then descending; what has no value stays last. */
 function startPictures() {
   metricChoice(find("picture-controls"), fillPictures);
-  fillPictures("psnr");
+  fillPictures(LEAD);
 }
 
 function fillPictures(key) {

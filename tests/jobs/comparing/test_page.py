@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,32 @@ def test_tables_follow_the_metric(opened: Any) -> None:
         assert section == "picture" or after != before  # where an untrained codec has no figures for a picture
         buttons["PSNR"].click()
         assert opened.find_element("css selector", table).text == before
+
+
+def without_butteraugli(outcome: Any) -> Any:
+    return replace(
+        outcome,
+        plain=replace(outcome.plain, butteraugli=None),
+        refined=replace(outcome.refined, butteraugli=None),
+    )
+
+
+@pytest.mark.parametrize(("eyes", "lead"), [(True, "SSIMULACRA 2"), (False, "PSNR")])
+def test_it_opens_with_what_the_files_are_for(
+    browser: Any, make_record: Any, tmp_path: Path, eyes: bool, lead: str
+) -> None:
+    records = [make_record(name, quality) for name in "abc" for quality in (2, 5, 8)]
+    if not eyes:  # then Butteraugli is not measured
+        records = [replace(r, outcome=without_butteraugli(r.outcome)) for r in records]
+    page = tmp_path / "report.html"
+    page.write_text(render(report_of(records), []), encoding="utf-8")
+    browser.get(page.as_uri())
+    first = browser.find_element("css selector", "#tiles .figure + p").text
+    assert first.startswith(f"bits against plain at equal {lead} (BD-rate")
+    for section in ("curve", "rate", "quality", "picture"):
+        pressed = browser.find_elements("css selector", f"#{section}-controls button[aria-pressed=true]")
+        assert lead in [button.text for button in pressed], section
+    assert browser.get_log("browser") == []
 
 
 def test_two_themes_and_a_phone(opened: Any, tmp_path: Path) -> None:
