@@ -9,14 +9,15 @@
     norm      mean of the 3-, 6- and 12-norm of the map: 0 for identical pictures, about 1 where flaws begin to show
 
 The invariant: `norm` at both sizes is the 3-norm that libjxl's `butteraugli_main` prints, within 5 %. At half size
-alone it costs a quarter, and is what refinement minimises. Every error reaches less than `BAND_HALO` rows, so that
-pictures are measured in bands of rows, in bounded memory.
+alone it costs a quarter, and is what refinement minimises. Every error reaches less than `BLOCK_HALO` pixels, so
+that pictures are measured block by block, in bounded memory.
 
 Source: Jyrki Alakuijala et al., libjxl 0.7 (github.com/libjxl/libjxl, lib/jxl/butteraugli), whose constants these are.
 """
 
 from collections.abc import Iterable
 from functools import cache
+from itertools import product
 from typing import Any, NamedTuple
 
 import torch
@@ -26,7 +27,7 @@ from torch.nn import functional as F
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels, to_tensor
 from codec.metrics.frequency_bands import Bands, bands, constant
-from codec.metrics.ssimulacra2 import at_least_single, halve, linear_light
+from codec.metrics.ssimulacra2 import at_least_single, halve, linear_light, spans
 
 SIDE_MIN = 8  # pixels; the half-size map is left out where its sides would be shorter
 # weights of squared differences of (X, Y, B), and of line sums with the amplitude that halves them for (X, Y)
@@ -52,7 +53,7 @@ MASK_CURVE, MASK_CURVE_LOW = (
 )
 FULL_SIZE, HALF_SIZE = 0.85, 0.5  # weights of the maps of the picture and of the halved picture
 NORMS = (3, 6, 12)
-BAND_ROWS, BAND_HALO = 512, 96  # of pictures that are measured; both even, as they are halved
+BLOCK, BLOCK_HALO = 1024, 96  # sides in pixels of what is measured at once; both even, as they are halved
 
 # half of each line's pixels, as (rows, columns) from its centre; the other half lies opposite
 Lines = tuple[tuple[tuple[int, int], ...], ...]
@@ -110,12 +111,12 @@ def butteraugli(original: Pixels, decoded: Pixels) -> float | None:
     if min(original.width, original.height) < SIDE_MIN:
         return None
     sums = torch.zeros(len(NORMS), dtype=torch.float64)
-    for top in range(0, original.height, BAND_ROWS):
-        low, bottom = max(0, top - BAND_HALO), min(original.height, top + BAND_ROWS)
-        rows = slice(low, min(original.height, bottom + BAND_HALO))
-        x, x_hat = (to_tensor(Pixels(each.data[rows], each.grey)) for each in (original, decoded))
+    for top, left in product(range(0, original.height, BLOCK), range(0, original.width, BLOCK)):
+        own_rows, rows = spans(top, original.height, BLOCK, BLOCK_HALO)
+        own_columns, columns = spans(left, original.width, BLOCK, BLOCK_HALO)
+        x, x_hat = (to_tensor(Pixels(each.data[rows, columns], each.grey)) for each in (original, decoded))
         with torch.no_grad():
-            distances = distance_map(x_hat, prepare(x))[:, top - low : bottom - low].double()
+            distances = distance_map(x_hat, prepare(x))[:, own_rows, own_columns].double()
         sums += torch.stack([(distances**p).sum() for p in NORMS])
     means = sums / (original.height * original.width)
     return float(torch.stack([mean ** (1 / p) for mean, p in zip(means, NORMS, strict=True)]).mean())

@@ -109,7 +109,9 @@ def _raw_in_blocks(original: Pixels, decoded: Pixels) -> Tensor:
     sums: dict[int, Tensor] = {}  # scale -> (2, 3 maps, C), of errors and of their fourth powers
     counts = [0] * scales
     for top, left in product(range(0, height, BLOCK), range(0, width, BLOCK)):
-        (own_rows, rows), (own_columns, columns) = _spans(top, height), _spans(left, width)
+        (own_rows, rows), (own_columns, columns) = (
+            spans(begin, length, BLOCK, BLOCK_HALO) for begin, length in ((top, height), (left, width))
+        )
         lights = [linear_light(to_tensor(Pixels(each.data[rows, columns], each.grey))) for each in (original, decoded)]
         for scale in range(scales):
             lights = [halve(light) for light in lights] if scale else lights
@@ -132,10 +134,10 @@ def _raw_in_blocks(original: Pixels, decoded: Pixels) -> Tensor:
     return total
 
 
-def _spans(begin: int, length: int) -> tuple[slice, slice]:
+def spans(begin: int, length: int, block: int, halo: int) -> tuple[slice, slice]:
     """Return rows or columns: those of a block within what its windows reach, and that within the picture."""
-    low, end = max(0, begin - BLOCK_HALO), min(length, begin + BLOCK)
-    return slice(begin - low, end - low), slice(low, min(length, end + BLOCK_HALO))
+    low, end = max(0, begin - halo), min(length, begin + block)
+    return slice(begin - low, end - low), slice(low, min(length, end + halo))
 
 
 def raw(x_hat: Tensor, reference: tuple[Planes, ...]) -> Tensor:

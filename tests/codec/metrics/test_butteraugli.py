@@ -113,10 +113,10 @@ def test_a_batch_is_as_many_pictures_and_any_of_them_can_be_taken() -> None:
     assert torch.allclose(norm(x_hat[1:], second), alone[1:], rtol=1e-4)
 
 
-@pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 60), (331, 40), (513, 24)])
-@pytest.mark.parametrize("rows", [64, 512])
-def test_bands_give_the_distance_of_the_whole(monkeypatch, height: int, width: int, rows: int) -> None:
-    monkeypatch.setattr(module, "BAND_ROWS", rows)
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 60), (331, 40), (130, 200)])
+@pytest.mark.parametrize("side", [64, 1024])
+def test_blocks_give_the_distance_of_the_whole(monkeypatch, height: int, width: int, side: int) -> None:
+    monkeypatch.setattr(module, "BLOCK", side)
     image = scene(height, width)
     decoded = noisy(image, 6)
     whole = float(norm(tensor(decoded), prepare(tensor(image))))
