@@ -111,7 +111,7 @@ def test_latents_under_exact_blocks_become_cheap(small: Codec, page: Pixels) -> 
     part = exact_part(small, page, mask, MSE)
     aim = tune_of("mse", small)
     with_mask, without = (
-        encode_pictures(small, [part.rest], tune=each, quality=6, config=STEPS)[0]
+        encode_pictures(small, [part.rest], tune=each, quality=6, config=RefineConfig(iters=12))[0]
         for each in (aim.__class__(part.distortion), aim)
     )
     x = to_tensor(part.rest)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-import codec.coding
+import codec.tiling
 import rdo.encoding
 from codec.errors import ConfigError
 from jobs.running.failures import explain, is_out_of_memory
@@ -94,14 +94,14 @@ def test_ctrl_c_keeps_what_is_done(save_photo, rdo_encode, monkeypatch, folder: 
 
 
 def test_a_file_that_decodes_to_others_symbols_is_not_written(save_photo, rdo_encode, monkeypatch, folder) -> None:
-    honest = codec.coding.decode
+    honest = codec.tiling._decoded_tile
 
     def decode_wrongly(*args: Any) -> Any:
-        found = honest(*args)
-        found.latents.y[0, 0, 0, 0] += 1
-        return found
+        latents = honest(*args)
+        latents.y[0, 0, 0, 0] += 1
+        return latents
 
-    monkeypatch.setattr(codec.coding, "decode", decode_wrongly)
+    monkeypatch.setattr(codec.tiling, "_decoded_tile", decode_wrongly)
     assert rdo_encode("--iters", 0, save_photo("a.png", 10, 10)) == 1
     assert not names(folder)
 
