@@ -14,8 +14,10 @@ from jobs.comparing.build import build_report
 from jobs.comparing.classical import ClassicalRecord
 from jobs.comparing.report import Report
 from jobs.measuring import reproduce
-from jobs.measuring.figures import Figures, collect, differences, read, tables, write
+from jobs.measuring.figures import Figures, collect, differences, kept_path, read, tables, write
 from jobs.measuring.plot import THEMES, plot_rates
+
+README = Path(__file__).parents[3] / "README.md"
 
 
 def ladder(name: str, rate: float) -> list[ClassicalRecord]:
@@ -84,6 +86,12 @@ def test_a_file_keeps_figures(figures: Figures, tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text('{"curves": 3}')
     with pytest.raises(ConfigError, match="holds no figures of rdo-bench reproduce"):
         read(tmp_path / "other.json")
+
+
+def test_the_readme_shows_the_kept_figures() -> None:
+    text = README.read_text(encoding="utf-8")
+    for table in tables(read(kept_path())).strip().split("\n\n"):
+        assert table in text, "rdo-bench reproduce prints the tables to be put there"
 
 
 def test_reproducing_names_what_moved_and_draws(
