@@ -49,6 +49,7 @@ class CompareSettings:
         json: whether to print the report as JSON instead of its tables.
         tune: what the refined files are to be good at (`rdo.tune`); None is what the model was trained for.
         plain_qualities: further quality levels at which plain encoding is measured, for a longer curve of it.
+        bit_splits: whether to measure where the bits of each file went, some seconds a file.
     """
 
     inputs: tuple[str, ...]
@@ -66,6 +67,7 @@ class CompareSettings:
     json: bool
     tune: str | None = None
     plain_qualities: tuple[float, ...] = ()
+    bit_splits: bool = True
 
 
 class MeasuredReport(NamedTuple):
@@ -126,7 +128,7 @@ def measure(settings: CompareSettings) -> MeasuredReport:
         records, codec, policy, count=settings.views, folder=folder / measurements.VIEWS
     )
     path = folder / measurements.BIT_SPLITS
-    if settings.records:
+    if settings.records or not settings.bit_splits:
         splits = measurements.known_splits(records, views, path)
     else:
         splits = measurements.measure_splits(records, codec, policy, path)

@@ -142,6 +142,7 @@ def _comparison(settings: ReproduceSettings, tune: str | None) -> "CompareSettin
         json=False,
         tune=tune,
         plain_qualities=PLAIN_LADDER,
+        bit_splits=False,
     )
 
 
