@@ -231,7 +231,6 @@ def test_quality_out_of_range(tiny_codec, picture, quality: float) -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        {"method": "sgaa"},
         {"iters": -1}, {"checks": 0}, {"patience": -1}, {"lr_y": 0.0}, {"lr_z": -1e-3}, {"lr_end": 0.0},
         {"temperature_bits": -1.0}, {"move_fraction_start": 0.0}, {"move_fraction_end": 1.1},
         {"ste_tail": 2.0}, {"tail": -0.1}, {"tail": 1.0},
@@ -243,6 +242,11 @@ def test_quality_out_of_range(tiny_codec, picture, quality: float) -> None:
 def test_settings_that_make_no_sense_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"^{next(iter(bad))} .*must"):
         RefineConfig(**bad)
+
+
+def test_a_method_that_does_not_exist_is_told_its_nearest() -> None:
+    with pytest.raises(ValueError, match="^method: unknown value 'sgaa'; did you mean 'sga'"):
+        RefineConfig(method="sgaa")
 
 
 def test_a_tail_of_search_adds_to_a_descent(tiny_codec, picture) -> None:
