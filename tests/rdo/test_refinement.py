@@ -245,7 +245,7 @@ def test_settings_that_make_no_sense_are_refused(bad: dict[str, Any]) -> None:
 
 
 def test_a_method_that_does_not_exist_is_told_its_nearest() -> None:
-    with pytest.raises(ValueError, match="^method: unknown value 'sgaa'; did you mean 'sga'"):
+    with pytest.raises(ValueError, match=r"^method: unknown value 'sgaa'; did you mean 'sga'"):
         RefineConfig(method="sgaa")
 
 
