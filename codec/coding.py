@@ -24,7 +24,7 @@ from codec.bitstream.tiles import TILE, Rect, tiles_of
 from codec.errors import BitstreamError, ConfigError
 from codec.identity import model_id
 from codec.images.mosaic import pixel_mask
-from codec.images.pixels import Pixels, Samples, pad
+from codec.images.pixels import Pixels, pad
 from codec.interface import AnyCodec, Latents, Refinable, rounded
 from codec.tiling import (
     bounds,
@@ -269,8 +269,14 @@ def shown(codec: AnyCodec, latents: Latents | None, data: bytes) -> Pixels:
     contents = unpack(data)
     header, exact = contents.header, exact_blocks(contents)
     whole = Rect(0, 0, header.width, header.height)
-    latents = no_latents(codec, *whole.size) if latents is None else latents
-    samples = _samples(codec, latents, codec.level(header.quality), contents, exact, area=whole, wanted=whole)
+    if latents is None:
+        samples = np.empty((header.height, header.width, 3), np.uint8)
+    else:
+        level = codec.level(header.quality)
+        with coding_arithmetic():
+            samples = picture_of(codec, latents, level, contents, area=whole, wanted=whole)
+    if exact:
+        paste_exact(exact, samples, whole, header.grey)
     return Pixels(samples, header.grey)
 
 
@@ -349,27 +355,6 @@ def _writer(codec: AnyCodec, header: Header) -> tuple[AnyCodec, Tensor]:
         return codec, codec.level(header.quality)
     except ConfigError as error:
         raise BitstreamError(f"forged header: {error}") from error
-
-
-def _samples(
-    codec: AnyCodec,
-    latents: Latents,
-    level: Tensor,
-    contents: Contents,
-    exact: ExactBlocks | None,
-    *,
-    area: Rect,
-    wanted: Rect,
-) -> Samples:
-    """Decode a rectangle of a picture (H, W, 3) from latents of an area, and paste its exact blocks over them."""
-    if exact and exact.whole:
-        samples = np.empty((wanted.height, wanted.width, 3), np.uint8)
-    else:
-        with coding_arithmetic():
-            samples = picture_of(codec, latents, level, contents, area=area, wanted=wanted)
-    if exact:
-        paste_exact(exact, samples, wanted, contents.header.grey)
-    return samples
 
 
 def _check_pixels(area: Rect, pixels_max: int) -> None:

@@ -301,11 +301,7 @@ def _encode_to_budget(
         found = encode_to_budget(
             items, codec, config, settings.budget, results=results, overwrite=settings.overwrite, pool=pool
         )
-    _tell_notes_and_keep_times(settings, found.records)
-    if settings.json:
-        print(*(record.to_json() for record in found.records), sep="\n", flush=True)
-    else:
-        _print_summary(found.records, config, str(results.parent))
+    _tell(settings, found.records, config, results)
     told = report(found, results.parent)
     if told and not settings.json:
         print(told)
@@ -315,8 +311,8 @@ def _encode_to_budget(
     return cli.SOME_FAILED if failed or found.excess_bytes > 0 else cli.DONE
 
 
-def _tell_notes_and_keep_times(settings: EncodeRun, records: "list[Record]") -> None:
-    """Print what was found in the files of pictures that are done, and give files the times of these if asked to."""
+def _tell(settings: EncodeRun, records: "list[Record]", config: "EncodeConfig", results: Path) -> None:
+    """Print what was found in the pictures that are done, then records or table; keep the files' times if asked to."""
     from codec.files import copy_times
 
     told = set[str]()
@@ -325,6 +321,10 @@ def _tell_notes_and_keep_times(settings: EncodeRun, records: "list[Record]") -> 
             _say_notes(record, told)
         if settings.preserve_times and record.outcome:
             copy_times(record.input_path, record.output_path)
+    if settings.json:
+        print(*(record.to_json() for record in records), sep="\n", flush=True)
+    else:
+        _print_summary(records, config, str(results.parent))
 
 
 def _encode_within_time(
@@ -343,11 +343,8 @@ def _encode_within_time(
             items, codec, config, settings.time_budget, results=results, overwrite=settings.overwrite, pool=pool,
             workers=max(1, pool.slots // settings.pool.batch),
         )  # fmt: skip
-    _tell_notes_and_keep_times(settings, found.records)
-    if settings.json:
-        print(*(record.to_json() for record in found.records), sep="\n", flush=True)
-    else:
-        _print_summary(found.records, config, str(results.parent))
+    _tell(settings, found.records, config, results)
+    if not settings.json:
         print(found.text())
     if found.plain:
         text = (

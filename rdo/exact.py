@@ -44,7 +44,7 @@ CLEAR_GAIN = 0.3  # share of the cost that exact blocks save, below which the pi
 
 @dataclass(frozen=True, eq=False)
 class ExactPlan:
-    """What of a picture is to be exact.
+    """Plan of which blocks of a picture to store exactly.
 
     Attributes:
         plain: plain encoding by the networks.
