@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from codec.errors import ImageError
-from codec.images.headers import is_in_planes, is_signed, is_white_zero
+from codec.images.headers import is_in_planes, is_signed, is_uncompressed, is_white_zero
 from codec.images.pixels import Samples
 from codec.images.rgb_space import Levels
 from codec.images.rows import band_of, bands
@@ -47,8 +47,8 @@ def deep_raster(image: ImageFile.ImageFile, data: bytes, bits: int) -> Raster | 
     """
     if image.mode[0] == "I":
         return _grey(image, bits)
-    if is_in_planes(image):
-        return _of_planes(image, data, bits)
+    if is_in_planes(image):  # of compressed ones Pillow's decoder gives the high bytes, whatever order it is told
+        return _of_planes(image, data, bits) if is_uncompressed(image) else None
     if image.format == "HEIF":
         return _of_heif(data, bits)
     if image.format == "PNG" and (data[24], data[25]) == _PNG_GREY_ALPHA_16:

@@ -78,10 +78,15 @@ def is_signed(image: ImageFile.ImageFile) -> bool:
 
 
 def is_in_planes(image: ImageFile.ImageFile) -> bool:
-    """Return whether a TIFF has its channels one after the other, and uncompressed."""
+    """Return whether a TIFF has its channels one after the other."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile) or len(image.getbands()) < 2:
         return False
-    return image.tag_v2.get(_PLANES) == 2 and bool(image.tile) and image.tile[0].codec_name == "raw"
+    return image.tag_v2.get(_PLANES) == 2
+
+
+def is_uncompressed(image: ImageFile.ImageFile) -> bool:
+    """Return whether the samples of a picture that is not loaded stand in its file as they are."""
+    return bool(image.tile) and image.tile[0].codec_name == "raw"
 
 
 def is_white_zero(image: ImageFile.ImageFile) -> bool:

@@ -44,18 +44,24 @@ def png(
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b"")
 
 
-def tiff(data: bytes, width: int, bits: int, channels: int = 1, sample_format: int = 1, photometric: int = 1) -> bytes:
-    """Write an uncompressed little-endian TIFF of one row by hand."""
-    depths = struct.pack(f"<{channels}H", *[bits] * channels)
-    tags = {256: width, 257: 1, 258: bits, 259: 1, 262: photometric if channels == 1 else 2, 273: 0, 277: channels}
-    tags |= {278: 1, 279: len(data)} | ({339: sample_format} if sample_format > 1 else {})
+def tiff(
+    data: bytes, width: int, bits: int, channels: int = 1, sample_format: int = 1, photometric: int = 1,
+    order: str = "<", compressed: bool = False,
+) -> bytes:  # fmt: skip
+    """Write a TIFF of one row by hand, from its samples in the order of bytes."""
+    depths = struct.pack(f"{order}{channels}H", *[bits] * channels)
+    data = zlib.compress(data) if compressed else data
+    tags = {256: width, 257: 1, 258: bits, 259: 8 if compressed else 1, 262: photometric if channels == 1 else 2}
+    tags |= {273: 0, 277: channels, 278: 1, 279: len(data)} | ({339: sample_format} if sample_format > 1 else {})
     after = 8 + 2 + 12 * len(tags) + 4
     tags[273] = after + len(depths)
-    if channels > 2:
-        tags[258] = after  # too long to stand in the entry itself
-    entries = (struct.pack("<HHII", tag, 3, channels if tag == 258 else 1, value) for tag, value in tags.items())
-    head = struct.pack("<2sHIH", b"II", 42, 8, len(tags))
-    return head + b"".join(entries) + b"\0\0\0\0" + depths + data
+    head = struct.pack(order + "2sHIH", b"II" if order == "<" else b"MM", 42, 8, len(tags))
+    for tag, value in tags.items():
+        own = struct.pack(order + "I", value)
+        if tag == 258:
+            own = depths.ljust(4, b"\0") if len(depths) <= 4 else struct.pack(order + "I", after)
+        head += struct.pack(order + "HHI", tag, *((3, channels) if tag == 258 else (4, 1))) + own
+    return head + b"\0\0\0\0" + depths + data
 
 
 def refuses(data: bytes, message: str, policy: ImagePolicy = STRICT) -> None:

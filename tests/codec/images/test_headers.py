@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from codec.errors import ImageError
-from codec.images.read import STRICT, ImagePolicy, read_image
+from codec.images.read import STRICT, ImagePolicy, read_image, read_picture
 from tests.codec.images.conftest import COLOUR16, OPAQUE16, RGB, WIDE, png, refuses, rounded, save, tiff
 
 
@@ -146,23 +146,28 @@ def test_multi_picture_jpeg_is_a_still() -> None:
     assert read_image(save(frames[0], "MPO", save_all=True, append_images=frames[1:])).data[0, 0, 0] > 250
 
 
-def planar_tiff(planes: npt.NDArray[np.uint16], order: str, extra: int | None = None) -> bytes:
-    """Return an uncompressed TIFF of one row, whose 16-bit planes (C, W) stand one after the other."""
+def planar_tiff(
+    planes: npt.NDArray[np.uint16], order: str, extra: int | None = None, compressed: bool = False
+) -> bytes:
+    """Return a TIFF of one row, whose 16-bit planes (C, W) stand one after the other."""
     count, width = planes.shape
-    tags = {256: [width], 257: [1], 258: [16] * count, 259: [1], 262: [2], 273: [0] * count, 277: [count], 278: [1]}
-    tags |= {279: [2 * width] * count, 284: [2]} | ({338: [extra]} if extra is not None else {})
+    strips = [plane.astype(order + "u2").tobytes() for plane in planes]
+    strips = [zlib.compress(strip) for strip in strips] if compressed else strips
+    tags = {256: [width], 257: [1], 258: [16] * count, 259: [8 if compressed else 1], 262: [2], 273: [0] * count}
+    tags |= {277: [count], 278: [1], 279: [len(strip) for strip in strips], 284: [2]}
+    tags |= {338: [extra]} if extra is not None else {}
     at = after = 8 + 2 + 12 * len(tags) + 4
     places = {}
     for tag in (258, 273, 279):
         places[tag], at = at, at + 4 * count
-    tags[273] = [at + 2 * width * index for index in range(count)]
+    tags[273] = [at + sum(tags[279][:index]) for index in range(count)]
     head = struct.pack(order + "2sHIH", b"MM" if order == ">" else b"II", 42, 8, len(tags))
     for tag, values in tags.items():
         head += struct.pack(order + "HHI", tag, 4, len(values))
         head += struct.pack(order + "I", places[tag] if tag in places else values[0])
     lists = b"".join(struct.pack(order + f"{count}I", *tags[tag]) for tag in places)
     assert len(head) + 4 == after
-    return head + b"\0\0\0\0" + lists + planes.astype(order + "u2").tobytes()
+    return head + b"\0\0\0\0" + lists + b"".join(strips)
 
 
 @pytest.mark.parametrize("order", "<>")
@@ -175,6 +180,14 @@ def test_deep_planes_of_tiff_are_read_exactly(order: str, extra: int | None) -> 
         refuses(data, "transparent pixels", ImagePolicy(depth=8))
     found = read_image(data, ImagePolicy(depth=8, alpha="drop")).data
     assert np.array_equal(found, rounded(planes[:3]).T[None]), "Pillow alone takes the words for bytes"
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_compressed_deep_planes_are_rounded_down_and_say_so(order: str) -> None:
+    planes = np.stack([WIDE[0], WIDE[0, ::-1], WIDE[0] // 2])
+    found = read_picture(planar_tiff(planes, order, compressed=True), ImagePolicy(depth=8))
+    assert np.array_equal(found.pixels.data, (planes >> 8).T[None])
+    assert found.notes == ("16-bit samples are rounded down: their decoder gives the high 8 bits",)
 
 
 def test_deep_planes_that_are_not_read_are_refused() -> None:
