@@ -12,20 +12,17 @@ pixels. A resolution or a text that a format states in its own way becomes EXIF,
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from PIL import Image, ImageFile, TiffImagePlugin
+from PIL import ImageFile, TiffImagePlugin
 from PIL.TiffImagePlugin import IFDRational
 
 from codec.errors import ConfigError
 from codec.images import exif, isobmff, png, xmp
+from codec.images.exif_building import CAMERA_FOLDER, POSITION_FOLDER, block_of, descriptive
 
 Keeping = Literal["default", "keep", "copyright", "drop"]
 KEEPING: tuple[str, ...] = get_args(Keeping)
 _NO_DPI = (1, 72, 96)  # what programs write that know no resolution
 _XMP_KEYWORD, _PNG_TEXTS = "XML:com.adobe.xmp", {"Author": exif.ARTIST, "Copyright": exif.COPYRIGHT}
-_TIFF_TAGS = (  # of a TIFF file, in whose own folder EXIF stands; those of its samples are not kept
-    0x010E, exif.MAKE, exif.MODEL, exif.X_RESOLUTION, exif.Y_RESOLUTION, exif.RESOLUTION_UNIT, 0x0131, exif.DATE,
-    exif.ARTIST, exif.COPYRIGHT,
-)  # fmt: skip
 _TIFF_XMP = 700
 
 
@@ -96,11 +93,11 @@ def kept(
             exif.text(found.exif, tag) or name or own
             for tag, name, own in zip((exif.ARTIST, exif.COPYRIGHT), names, makers, strict=True)
         )
-        return replace(found, exif=_written({exif.ARTIST: artist, exif.COPYRIGHT: notice}), xmp=b"")
+        return replace(found, exif=block_of({exif.ARTIST: artist, exif.COPYRIGHT: notice}), xmp=b"")
     private = keeping == "default"
     block = exif.edited(found.exif, width=width, height=height, private=private, srgb=not found.profile)
     if not found.exif:
-        block = _written({exif.ARTIST: makers[0], exif.COPYRIGHT: makers[1], **_resolution(dpi)})
+        block = block_of({exif.ARTIST: makers[0], exif.COPYRIGHT: makers[1], **_resolution(dpi)})
     return replace(found, exif=block, xmp=xmp.without_location(found.xmp) if private else xmp.upright(found.xmp))
 
 
@@ -143,41 +140,10 @@ def _resolution(dpi: tuple[float, float] | None) -> dict[int, object]:
     return {exif.X_RESOLUTION: x, exif.Y_RESOLUTION: y, exif.RESOLUTION_UNIT: 2}
 
 
-def exif_of_raw(data: bytes) -> bytes:
-    """Return an EXIF block of what describes the picture in a raw file that is a TIFF; empty of any other."""
-    source = Image.Exif()
-    try:
-        source.load(data)
-        return _copied(source, {tag: source[tag] for tag in _TIFF_TAGS if tag in source})
-    except Exception:  # of damaged metadata, nearly any
-        return b""
-
-
 def _exif_of_tiff(image: TiffImagePlugin.TiffImageFile) -> bytes:
     """Return an EXIF block of those tags of a TIFF file that describe the picture, and of its own EXIF folder."""
-    fields: dict[int, object] = {tag: image.tag_v2[tag] for tag in _TIFF_TAGS if tag in image.tag_v2}
+    fields, own = descriptive(image.tag_v2), image.getexif()
     if stated_dpi(image, b"") is None:
         for tag in (exif.X_RESOLUTION, exif.Y_RESOLUTION, exif.RESOLUTION_UNIT):
             fields.pop(tag, None)
-    return _copied(image.getexif(), fields)
-
-
-def _copied(source: Image.Exif, fields: dict[int, object]) -> bytes:
-    """Return an EXIF block of some fields, and of the folders of camera and position of another block."""
-    block = Image.Exif()
-    for tag, value in fields.items():
-        block[tag] = value
-    for folder in (0x8769, 0x8825):
-        if own := dict(source.get_ifd(folder)):
-            block.get_ifd(folder).update(own)
-    is_empty = not (fields or block.get_ifd(0x8769) or block.get_ifd(0x8825))
-    return b"" if is_empty else block.tobytes().removeprefix(exif.PREFIX)
-
-
-def _written(fields: dict[int, object]) -> bytes:
-    """Return an EXIF block of the fields that are not empty, itself empty if all are."""
-    block = Image.Exif()
-    for tag, value in fields.items():
-        if value:
-            block[tag] = value
-    return block.tobytes().removeprefix(exif.PREFIX) if len(block) else b""
+    return block_of(fields, *(dict(own.get_ifd(folder)) for folder in (CAMERA_FOLDER, POSITION_FOLDER)))

@@ -25,7 +25,6 @@ from codec.images.metadata import (
     NOTHING,
     Keeping,
     Metadata,
-    exif_of_raw,
     kept,
     read_metadata,
     stated_dpi,
@@ -35,6 +34,7 @@ from codec.images.opening import Opened, exif_or_empty, left_out, open_picture
 from codec.images.orientation import upright
 from codec.images.pillow_guard import FORMATS, pillow_guard
 from codec.images.pixels import Pixels, Samples
+from codec.images.raw_metadata import metadata_of_raw
 from codec.images.rows import band_of, bands
 from codec.images.stated_colour import stated_colour
 
@@ -207,7 +207,7 @@ def _decode(data: bytes, policy: ImagePolicy) -> Picture:
     if not data:
         raise ImageError("empty file of 0 bytes: copy or export it again")
     if extra_kind(data) == "raw":
-        return Picture(Pixels(develop(data, policy.max_megapixels), False), Metadata(exif_of_raw(data)))
+        return Picture(Pixels(develop(data, policy.max_megapixels), False), metadata_of_raw(data))
     opened = _open(data, policy)
     image, notes = opened.image, list(opened.notes)
     with image:

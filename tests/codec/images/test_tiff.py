@@ -36,7 +36,9 @@ def test_lossless_compressions(mode: str, compression: str, predictor: int) -> N
     picture, right = PICTURES[mode]
     data = save(picture, "TIFF", compression=compression, tiffinfo={317: predictor})
     found = read_image(data, ImagePolicy(depth=8))
-    assert np.abs(found.data.astype(float) - right).max() <= (0.5 if mode == "CMYK" else 0) and found.grey == (right.shape[2] == 1)
+    assert np.abs(found.data.astype(float) - right).max() <= (0.5 if mode == "CMYK" else 0) and found.grey == (
+        right.shape[2] == 1
+    )
 
 
 @pytest.mark.parametrize("compression", ["group3", "group4", "tiff_lzw"])
