@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("codec", "rdo", "jobs")
 FORBIDDEN = {"codec": {"rdo", "jobs"}, "rdo": {"jobs"}, "jobs": set()}
 PILLOW = (
-    "colour", "depth", "drawing", "exif_building", "formats", "headers", "jpeg", "lossless", "metadata", "opening",
+    "colour", "depth", "drawing", "formats", "headers", "jpeg", "lossless", "metadata", "opening",
     "outputs", "pillow", "pillow_guard", "raw_metadata", "read", "rows", "stated_colour",
 )  # fmt: skip
 OWNERS = {

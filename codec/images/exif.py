@@ -15,7 +15,7 @@ _EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 0x8769, 0x8825, 0xA005
 _COLOUR_SPACE, _WIDTH, _HEIGHT, _INTEROP_INDEX = 0xA001, 0xA002, 0xA003, 0x0001
 _ADOBE_RGB, _SRGB, _ADOBE_INDEX, _SRGB_INDEX = 2, 1, b"R03", b"R98"
 _THUMBNAIL_BEGIN, _THUMBNAIL_BYTES = 0x0201, 0x0202
-_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _ENTRY_BYTES, _FIELDS_MAX = 12, 1000
 _SUBFOLDERS = {_EXIF_IFD: "exif", _GPS_IFD: "gps", _INTEROP_IFD: "interop"}
 
@@ -44,10 +44,15 @@ class Block(NamedTuple):
         return next((field for field in self.fields if (field.folder, field.tag) == (folder, tag)), None)
 
 
+def order_of(data: bytes) -> str:
+    """Return the order of a block's bytes, `<` or `>`; empty where its header names none."""
+    return {b"II": "<", b"MM": ">"}.get(bytes(data[:2]), "")
+
+
 def parse(data: bytes) -> Block | None:
     """Return the fields of a block, with or without its prefix stripped before; None if it has no TIFF header."""
-    order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
-    if order is None or len(data) < 8 or struct.unpack_from(order + "H", data, 2)[0] != 42:
+    order = order_of(data)
+    if not order or len(data) < 8 or struct.unpack_from(order + "H", data, 2)[0] != 42:
         return None
     block = Block(order, [], {}, 0)
     link = _parse_folder(data, block, "main", struct.unpack_from(order + "I", data, 4)[0])
@@ -69,7 +74,7 @@ def _parse_folder(data: bytes, block: Block, name: str, begin: int) -> int:
     block.folders[name] = begin, min(link + 4, len(data))
     for entry in range(begin + 2, link, _ENTRY_BYTES):
         tag, kind, number, offset = struct.unpack_from(block.order + "HHII", data, entry)
-        size = _TYPE_BYTES.get(kind, 0) * number
+        size = TYPE_BYTES.get(kind, 0) * number
         at = entry + 8 if size <= 4 else offset
         if not size or at + size > len(data):
             continue
@@ -95,7 +100,15 @@ def text(data: bytes, tag: int) -> str:
     """Return a text of the main or the camera's folder, empty where there is none."""
     block = parse(data)
     field = block and (block.find("main", tag) or block.find("exif", tag))
-    return data[field.begin : field.end].split(b"\0")[0].decode("utf-8", "replace").strip() if field else ""
+    return decoded(data[field.begin : field.end].split(b"\0")[0]).strip() if field else ""
+
+
+def decoded(text: bytes) -> str:
+    """Return a text whose encoding is not stated: UTF-8, or else that of Windows 1252."""
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError:
+        return text.decode("cp1252", "replace")
 
 
 def orientation(data: bytes) -> int:

@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from PIL import ImageFile, TiffImagePlugin
-from PIL.TiffImagePlugin import IFDRational
 
 from codec.errors import ConfigError
-from codec.images import exif, isobmff, png, xmp
-from codec.images.exif_building import CAMERA_FOLDER, POSITION_FOLDER, block_of, descriptive
+from codec.images import exif, iptc, isobmff, png, xmp
+from codec.images.exif_building import DESCRIPTIVE, block_of, folders_of, resolution, text
 
 Keeping = Literal["default", "keep", "copyright", "drop"]
 KEEPING: tuple[str, ...] = get_args(Keeping)
@@ -50,13 +49,20 @@ NOTHING = Metadata()
 def read_metadata(image: ImageFile.ImageFile, data: bytes) -> Metadata:
     """Return the EXIF block and the XMP packet of a file as they stand in it; empty where there is none.
 
+    What JPEG and TIFF say in IPTC's fields alone is added to the packet.
+
     Args:
         image: the file, opened by Pillow.
         data: its bytes.
     """
+    found = _own_metadata(image, data)
+    return replace(found, xmp=xmp.with_properties(found.xmp, iptc.properties(_iptc_block(image, data))))
+
+
+def _own_metadata(image: ImageFile.ImageFile, data: bytes) -> Metadata:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         packet = image.tag_v2.get(_TIFF_XMP, b"")
-        return Metadata(_exif_of_tiff(image), packet if isinstance(packet, bytes) else b"")
+        return Metadata(_exif_of_tiff(image, data), packet if isinstance(packet, bytes) else b"")
     block, packet = image.info.get("exif", b""), image.info.get("xmp", b"")
     if image.format == "PNG":  # whose metadata Pillow is not shown
         chunks = {c.kind: c for c in reversed(png.read_chunks(data)) if c.kind == b"eXIf" and c.intact}
@@ -66,6 +72,14 @@ def read_metadata(image: ImageFile.ImageFile, data: bytes) -> Metadata:
         found = isobmff.find(data, "xml ")
         packet = data[found.begin : found.end] if found else packet or b""  # that of a JPEG file inside
     return Metadata(_stripped(block or b""), packet if isinstance(packet, bytes) else b"")
+
+
+def _iptc_block(image: ImageFile.ImageFile, data: bytes) -> bytes:
+    """Return the IPTC block of a JPEG or TIFF file, empty where there is none."""
+    if image.format == "TIFF":  # whose programs call it bytes, or numbers of four bytes
+        return next((value.data for value in folders_of(data, (iptc.TIFF_TAG,)).get("main", ())), b"")
+    resources = image.info.get("photoshop", {})
+    return resources.get(iptc.PHOTOSHOP_RESOURCE, b"") if image.format in ("JPEG", "MPO") else b""
 
 
 def _stripped(block: bytes) -> bytes:
@@ -93,11 +107,11 @@ def kept(
             exif.text(found.exif, tag) or name or own
             for tag, name, own in zip((exif.ARTIST, exif.COPYRIGHT), names, makers, strict=True)
         )
-        return replace(found, exif=block_of({exif.ARTIST: artist, exif.COPYRIGHT: notice}), xmp=b"")
+        return replace(found, exif=_credits(artist, notice), xmp=b"")
     private = keeping == "default"
     block = exif.edited(found.exif, width=width, height=height, private=private, srgb=not found.profile)
     if not found.exif:
-        block = block_of({exif.ARTIST: makers[0], exif.COPYRIGHT: makers[1], **_resolution(dpi)})
+        block = _credits(*makers, dpi)
     return replace(found, exif=block, xmp=xmp.without_location(found.xmp) if private else xmp.upright(found.xmp))
 
 
@@ -132,18 +146,13 @@ def stated_makers(image: ImageFile.ImageFile, data: bytes) -> tuple[str, str]:
     return found.get("Author", ""), found.get("Copyright", "")
 
 
-def _resolution(dpi: tuple[float, float] | None) -> dict[int, object]:
-    """Return the EXIF fields of a resolution in pixels per inch."""
-    if dpi is None:
-        return {}
-    x, y = (IFDRational(round(value * 100), 100) for value in dpi)
-    return {exif.X_RESOLUTION: x, exif.Y_RESOLUTION: y, exif.RESOLUTION_UNIT: 2}
+def _credits(artist: str, notice: str, dpi: tuple[float, float] | None = None) -> bytes:
+    """Return an EXIF block of names of makers, copyright notice and resolution, as far as there are any."""
+    values = [*text(exif.ARTIST, artist), *text(exif.COPYRIGHT, notice)]
+    return block_of({"main": values + (resolution(*dpi) if dpi else [])})
 
 
-def _exif_of_tiff(image: TiffImagePlugin.TiffImageFile) -> bytes:
-    """Return an EXIF block of those tags of a TIFF file that describe the picture, and of its own EXIF folder."""
-    fields, own = descriptive(image.tag_v2), image.getexif()
-    if stated_dpi(image, b"") is None:
-        for tag in (exif.X_RESOLUTION, exif.Y_RESOLUTION, exif.RESOLUTION_UNIT):
-            fields.pop(tag, None)
-    return block_of(fields, *(dict(own.get_ifd(folder)) for folder in (CAMERA_FOLDER, POSITION_FOLDER)))
+def _exif_of_tiff(image: TiffImagePlugin.TiffImageFile, data: bytes) -> bytes:
+    """Return an EXIF block of those tags of a TIFF file that describe the picture, and of its own EXIF folders."""
+    sizes = () if stated_dpi(image, b"") else (exif.X_RESOLUTION, exif.Y_RESOLUTION, exif.RESOLUTION_UNIT)
+    return block_of(folders_of(data, {*DESCRIPTIVE} - {*sizes}), exif.order_of(data))

@@ -88,6 +88,14 @@ class OutputSettings:
             raise ConfigError(f"lossless: {self.format} has no such mode here; png, webp, jxl and tiff have")
 
 
+class _Text(str):
+    """Text of EXIF that is written with the bytes that it was read from, which Pillow takes for Latin-1 and ASCII."""
+
+    def encode(self, encoding: str = "", errors: str = "") -> bytes:  # noqa: ARG002  (Pillow passes them)
+        """Return the bytes."""
+        return super().encode("latin-1")
+
+
 def format_of(path: Path) -> str | None:
     """Return the name of the format that a file's suffix asks for, None where it is not one of `FORMATS`."""
     return next((name for name, each in FORMATS.items() if path.suffix.lower() in each.suffixes), None)
@@ -136,6 +144,8 @@ def _places(chosen: OutputFormat, metadata: Metadata) -> dict[str, Any]:
     if chosen.kind == "TIFF":  # whose tags they are
         block = Image.Exif()
         block.load(exif.PREFIX + metadata.exif if metadata.exif else b"")
+        for folder in (block, *(block.get_ifd(tag) for tag in _FOLDER_TAGS if tag in block)):
+            folder.update({tag: _Text(value) for tag, value in folder.items() if isinstance(value, str)})
         if metadata.xmp:
             block[_XMP_TAG] = metadata.xmp
         plain = {"compression": None} if any(tag in block for tag in _FOLDER_TAGS) else {}  # libtiff writes no folders

@@ -4,7 +4,7 @@
     RAF                 EXIF and XMP of the JPEG inside, as the camera wrote them
     CR3                 boxes CMT1, CMT2 and CMT4, which are folders, and XMP (github.com/lclevy/canon_cr3)
 
-What stands in folders is written anew, field by field, so that makers' notes keep their bytes but not their place.
+What stands in folders is written anew, every field with its bytes, so that makers' notes lose their place in the file.
 """
 
 import io
@@ -12,8 +12,8 @@ import struct
 
 from PIL import Image
 
-from codec.images import isobmff
-from codec.images.exif_building import CAMERA_FOLDER, POSITION_FOLDER, block_of, descriptive
+from codec.images import exif, isobmff
+from codec.images.exif_building import DESCRIPTIVE, block_of, folders_of
 from codec.images.metadata import NOTHING, Metadata, read_metadata
 
 _RAF, _CR3 = b"FUJIFILMCCD-RAW", b"ftypcrx "
@@ -21,8 +21,7 @@ _RAF_JPEG = 84  # where offset and length of its JPEG stand
 _CANON_BOX, _XMP_BOX = (
     bytes.fromhex(text) for text in ("85c0b687820f11e08111f4ce462b6a48", "be7acfcb97a942e89c71999491e3afac")
 )
-_MAGIC = {b"II": b"II*\0", b"MM": b"MM\0*"}
-_XMP_TAG = 700
+_MAGIC, _XMP_TAG = 42, 700  # of TIFF
 
 
 def metadata_of_raw(data: bytes) -> Metadata:
@@ -47,9 +46,12 @@ def _of_cr3(data: bytes) -> Metadata:
     if movie:
         found = _by_uuid(data, _CANON_BOX, movie.begin, movie.end)
         blocks = {box.kind: data[box.begin : box.end] for box in isobmff.boxes(data, *found)}
-    main, camera, position = (dict(_loaded(blocks.get(kind, b""))) for kind in (b"CMT1", b"CMT2", b"CMT4"))
+    boxes = (("main", b"CMT1", DESCRIPTIVE), ("exif", b"CMT2", None), ("gps", b"CMT4", None))
+    folders = {name: folders_of(blocks.get(kind, b""), tags).get("main", []) for name, kind, tags in boxes}
+    orders = {exif.order_of(blocks[kind]) for _, kind, _ in boxes if kind in blocks} - {""}
+    block = block_of(folders, *orders) if len(orders) == 1 else b""
     begin, end = _by_uuid(data, _XMP_BOX, 0, len(data))
-    return Metadata(block_of(descriptive(main), camera, position), data[begin:end].strip(b"\0"))
+    return Metadata(block, data[begin:end].strip(b"\0"))
 
 
 def _by_uuid(data: bytes, name: bytes, begin: int, end: int) -> tuple[int, int]:
@@ -59,14 +61,10 @@ def _by_uuid(data: bytes, name: bytes, begin: int, end: int) -> tuple[int, int]:
 
 
 def _of_tiff(data: bytes) -> Metadata:
-    usual = _MAGIC.get(data[:2], b"")
-    source = _loaded(data if data.startswith(usual) else usual + data[4:])  # ORF and RW2 have other magic numbers
-    packet = source.get(_XMP_TAG, b"")
-    folders = (dict(source.get_ifd(folder)) for folder in (CAMERA_FOLDER, POSITION_FOLDER))
-    return Metadata(block_of(descriptive(source), *folders), packet if isinstance(packet, bytes) else b"")
-
-
-def _loaded(block: bytes) -> Image.Exif:
-    found = Image.Exif()
-    found.load(block)
-    return found
+    order = exif.order_of(data)
+    usual = struct.pack(order + "H", _MAGIC)
+    tiff = data if data[2:4] == usual else data[:2] + usual + data[4:]  # ORF and RW2 have another number
+    folders = folders_of(tiff, (*DESCRIPTIVE, _XMP_TAG))
+    main = folders.get("main", [])
+    packet = next((value.data for value in main if value.tag == _XMP_TAG), b"")
+    return Metadata(block_of({**folders, "main": [v for v in main if v.tag != _XMP_TAG]}, order), packet)
