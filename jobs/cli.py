@@ -1,7 +1,9 @@
 """Parts of all commands: flags, exit statuses, errors as one line, signals, memory settings."""
 
 import argparse
+import atexit
 import ctypes
+import gc
 import io
 import math
 import os
@@ -147,6 +149,7 @@ def guarded(command: Callable[[], int]) -> int:
     settle_streams()
     before_torch()
     keep_memory()
+    leave_quickly()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         return command()
@@ -158,7 +161,8 @@ def guarded(command: Callable[[], int]) -> int:
         return SOME_FAILED
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        say(f"error: {where}{error.strerror or error}: check the disk and the permissions")
+        mend = "check the path" if isinstance(error, FileNotFoundError) else "check the disk and the permissions"
+        say(f"error: {where}{error.strerror or error}: {mend}")
         return SOME_FAILED
     except KeyboardInterrupt:
         say("interrupted: what was finished is kept")
@@ -178,6 +182,26 @@ def settle_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  (for the life of the process)
         elif name != "stdin" and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def leave_quickly() -> None:
+    """Let the process end without a search for garbage among torch's objects, which takes half a second of a core."""
+    atexit.unregister(gc.freeze)  # of another command in this process
+    atexit.register(gc.freeze)
+
+
+def print_bytes(data: bytes) -> None:
+    """Write a file to standard output, at once.
+
+    Raises:
+        ConfigError: it was closed before the command began.
+    """
+    from codec.errors import ConfigError
+
+    if getattr(sys.stdout, "name", None) == os.devnull:  # which is `settle_streams`' own
+        raise ConfigError("standard output is closed: name a file with -o")
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 def shows_bars() -> bool:

@@ -36,8 +36,7 @@ def decode_one(
     metadata = kept(metadata_of(decoded.boxes), options.metadata, width=pixels.width, height=pixels.height)
     picture = write_picture(pixels, metadata, options.outputs)
     if target == "-":
-        sys.stdout.buffer.write(picture)
-        sys.stdout.buffer.flush()
+        cli.print_bytes(picture)
         return decoded.damage
     if options.overwrite or not places.exists(target):
         places.write(target, picture)

@@ -26,7 +26,7 @@ from codec.interface import AnyCodec
 from codec.loading import load
 from codec.metadata_boxes import add_metadata, metadata_bytes_max
 from codec.urls import is_url
-from jobs.cli import THREADS, check_device, keep_memory
+from jobs.cli import THREADS, check_device, keep_memory, print_bytes
 from jobs.record import SCHEMA, Record
 from jobs.running.encode_pixels import LARGE_PX, encode_pixels
 from jobs.running.encode_settings import EncodeConfig, encode_hash, without_effort
@@ -212,8 +212,7 @@ def _read_source(item: Item) -> bytes:
 def _write(output: str, data: bytes) -> str | None:
     """Write a file, to standard output if its name is `-`, or nowhere if it is NOT_WRITTEN; return a URL's stamp."""
     if output == STDIO:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        print_bytes(data)
     elif output != NOT_WRITTEN:
         return places.write(output, data)
     return None

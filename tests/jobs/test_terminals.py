@@ -50,6 +50,27 @@ def test_closed_streams_cost_no_picture(photo_named: str, folder: Path, closed: 
     assert done.returncode == 2, "an error keeps its status"
 
 
+def test_a_file_for_a_closed_output_is_no_success(photo_named: str, model: str, folder: Path) -> None:
+    assert run(f"{photo_named} -o a.rdo in/{NAME}", "", folder).returncode == 0
+    for command in (f"{photo_named} -o - in/{NAME}", f"decode --model {model} -o - a.rdo"):
+        done = run(command, ">&-", folder)
+        assert done.returncode in (1, 2) and "standard output is closed: name a file with -o" in done.stderr
+        assert run(command, "> /dev/null", folder).returncode == 0
+
+
+def test_a_process_ends_without_a_search_for_garbage(folder: Path) -> None:
+    program = """
+import atexit, gc
+atexit.register(lambda: print("frozen", gc.get_freeze_count()))  # runs last
+from jobs.models import main
+import torch
+raise SystemExit(main(["card", "small"]))
+"""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and int(done.stdout.split()[-1]) > 100_000, "torch alone has that many"
+
+
 def on_terminal(command: list[str], folder: Path, **environment: str) -> bytes:
     """Return what a command writes to a terminal."""
     own, its = pty.openpty()

@@ -25,7 +25,7 @@ def raf(jpeg: bytes, width: int = 96, height: int = 64) -> bytes:
     sides = struct.pack(">HH", height, width)
     fields = {0x0100: sides, 0x0121: sides, 0x0130: bytes([0, 8, 0, 0]), 0x2FF0: struct.pack(">4H", *[256] * 4)}
     sensor = struct.pack(">I", len(fields)) + b"".join(struct.pack(">HH", t, len(v)) + v for t, v in fields.items())
-    mosaic = np.tile(np.array([[400, 800], [200, 400]], "<u2"), (height // 2, width // 2)).tobytes()
+    mosaic = np.tile(np.array([[400, 800], [800, 200]], "<u2"), (height // 2, width // 2)).tobytes()
     sensor_at = 160 + len(jpeg)
     mosaic_at = sensor_at + len(sensor) + len(jpeg) % 2
     head = b"FUJIFILMCCD-RAW 0201FF383501" + b"X-Abc".ljust(32, b"\0") + b"0100".ljust(24, b"\0")
@@ -61,7 +61,7 @@ def test_raf_keeps_the_block_of_its_jpeg_byte_for_byte() -> None:
     found = read_picture(data)
     assert (extra_kind(data), found.metadata) == ("raw", Metadata(block, PACKET))
     red, green, blue = found.pixels.data[32, 48]
-    assert (found.pixels.width, found.pixels.height) == (96, 64) and green >= blue > red, "cells 400, 800, 200, 400"
+    assert (found.pixels.width, found.pixels.height) == (96, 64) and green > red > blue, "cells 400, 800, 800, 200"
     assert exif.orientation(found.kept("keep").exif) == 1, "the developed picture stands upright"
     said = fields_of(found.kept("default").exif)
     assert said["exif", exif.TAKEN] == TAKEN and ("gps", 2) not in said
