@@ -237,7 +237,7 @@ def _load_photos(run: TrainRun, device: "torch.device") -> "tuple[CropSource, li
 
     crops = run.schedule.crops
     limit = STREAM_SAMPLE if run.stream_photos else None
-    photos = load_photos(run.photos, min(crops), quiet=this_process().rank > 0, limit=limit)
+    photos = load_photos(run.photos, min(crops), quiet=this_process().rank > 0, bar=cli.shows_bars(), limit=limit)
     if all(min(photo.shape[:2]) < max(crops) for photo in photos):
         raise ConfigError(f"{run.photos}: no photo with sides of at least {max(crops)} pixels: take a smaller --crop")
     streamed = StreamedCrops(run.photos, run.stream_photos, device) if run.stream_photos else None

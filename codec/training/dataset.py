@@ -112,11 +112,14 @@ def read_photo(path: Path) -> Samples | None:
         return None
 
 
-def load_photos(folder: Path, side_min: int, quiet: bool = True, limit: int | None = None) -> list[Samples]:
+def load_photos(
+    folder: Path, side_min: int, *, quiet: bool = True, bar: bool = False, limit: int | None = None
+) -> list[Samples]:
     """Load the photos of a folder as uint8 (H, W, 3); those unreadable or with a side below `side_min` are left out.
 
     Args:
         quiet: show no progress bar and no count of the photos left out.
+        bar: show a progress bar, on a terminal that can redraw a line.
         limit: load about as many, evenly from the sorted list; None loads all.
 
     Raises:
@@ -127,7 +130,7 @@ def load_photos(folder: Path, side_min: int, quiet: bool = True, limit: int | No
         raise ConfigError(f"{folder}: no pictures found")
     paths = paths[:: max(1, len(paths) // limit)] if limit else paths
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
-        decoded = list(tqdm(pool.map(read_photo, paths), total=len(paths), desc="photos", disable=quiet or None))
+        decoded = list(tqdm(pool.map(read_photo, paths), total=len(paths), desc="photos", disable=quiet or not bar))
     readable = [p for p in decoded if p is not None]
     photos = [p for p in readable if min(p.shape[:2]) >= side_min]
     if len(photos) < len(paths) and not quiet:
