@@ -216,6 +216,8 @@ def unpack(data: bytes, salvage: bool = False) -> Contents:
     Raises:
         BitstreamError: not an .rdo file, of another version, truncated, extended or altered.
     """
+    if not data:
+        raise BitstreamError("empty file of 0 bytes: copy or encode it again")
     if data[:3] != MAGIC:
         raise BitstreamError(f"not an .rdo file: it begins with {bytes(data[:3])!r}")
     if len(data) < HEADER_BYTES:

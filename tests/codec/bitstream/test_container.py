@@ -100,11 +100,16 @@ def test_appended_bytes_are_refused(tail: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\x89PNG\r\n\x1a\n" * 9, b"\xff\xd8\xff\xe0" * 20, b"rdo" + FILE[3:], bytes(99)]
+    "data", [b"\0", b"\x89PNG\r\n\x1a\n" * 9, b"\xff\xd8\xff\xe0" * 20, b"rdo" + FILE[3:], bytes(99)]
 )
 def test_other_files_are_refused_by_name(data: bytes) -> None:
     with pytest.raises(BitstreamError, match=r"not an \.rdo file: it begins with b'"):
         unpack(data)
+
+
+def test_an_empty_file_is_called_so() -> None:
+    with pytest.raises(BitstreamError, match=r"^empty file of 0 bytes: copy or encode it again$"):
+        unpack(b"")
 
 
 @pytest.mark.parametrize("version", [0, 2, 6, 15])
