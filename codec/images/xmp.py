@@ -80,15 +80,15 @@ def with_properties(packet: bytes, stated: list[Property]) -> bytes:
 
     A packet that cannot be read stays as it is, and without one a new one is made.
     """
-    document = _parse(packet or _EMPTY_PACKET)
+    before, end = packet or _EMPTY_PACKET, _RDF_END.encode()
+    document = _parse(before) if stated else None
     missing = [each for each in stated if not _states(document, each)] if document else []
-    end = _RDF_END.encode()
-    if not missing or (packet or _EMPTY_PACKET).count(end) != 1:
+    if not missing or before.count(end) != 1:
         return packet
     spaces = "".join(f' xmlns:{_PREFIXES[space]}="{space}"' for space in dict.fromkeys(each.space for each in missing))
     body = "".join(_element(each) for each in missing)
     added = f'<rdf:Description rdf:about=""{spaces}>{body}</rdf:Description>'
-    return (packet or _EMPTY_PACKET).replace(end, added.encode() + end)
+    return before.replace(end, added.encode() + end)
 
 
 def _states(document: minidom.Document, stated: Property) -> bool:

@@ -80,7 +80,7 @@ def test_the_widest_picture_and_the_largest_area_pass() -> None:
         assert unpack(pack(HEADER._replace(width=width, height=height), WORDS))[0][1:3] == (width, height)
 
 
-@pytest.mark.parametrize("length", range(len(FILE)))
+@pytest.mark.parametrize("length", range(1, len(FILE)))
 def test_every_truncation_is_refused(length: int) -> None:
     with pytest.raises(BitstreamError, match=r"not an \.rdo file" if length < 3 else "truncated"):
         unpack(FILE[:length])
