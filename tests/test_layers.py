@@ -10,13 +10,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("codec", "rdo", "jobs")
 FORBIDDEN = {"codec": {"rdo", "jobs"}, "rdo": {"jobs"}, "jobs": set()}
 PILLOW = (
-<<<<<<< HEAD
-    "colour", "depth", "drawing", "formats", "headers", "jpeg", "lossless", "metadata", "opening",
-    "outputs", "pillow", "pillow_guard", "raw_metadata", "read", "rows", "stated_colour",
-=======
     "colour", "depth", "drawing", "formats", "headers", "jpeg", "lossless", "metadata", "opening", "outputs", "pillow",
-    "pillow_guard", "read", "rows", "sheet", "stated_colour", "street",
->>>>>>> main
+    "pillow_guard", "raw_metadata", "read", "rows", "sheet", "stated_colour", "street",
 )  # fmt: skip
 OWNERS = {
     "compressai": {path.relative_to(ROOT).as_posix() for path in (ROOT / "codec/zoo").glob("*.py")},
