@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from jobs import cli
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from codec.images.pixels import Samples
     from jobs.comparing.ladders import Available
     from jobs.comparing.run import CompareSettings
@@ -141,5 +143,6 @@ def drawings() -> "dict[str, Samples]":
     from codec.images.landscape import landscape
     from codec.images.street import street
 
-    draw = {"noon": partial(landscape, seed=0), "dusk": partial(landscape, seed=1), "street": street}
-    return {name: draw[name](WIDTH, HEIGHT) for name in DRAWINGS}
+    drawing: dict[str, Callable[[int, int], Samples]]
+    drawing = {"noon": partial(landscape, seed=0), "dusk": partial(landscape, seed=1), "street": street}
+    return {name: drawing[name](WIDTH, HEIGHT) for name in DRAWINGS}
