@@ -1,14 +1,16 @@
 """Pictures to files for users: formats by name and suffix, their quality, and metadata in each format's own place."""
 
 import importlib
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from codec.errors import ConfigError, ImageError
+from codec.errors import ConfigError, ImageError, first_line
 from codec.images import exif
 from codec.images.colour import convert_by_profile
 from codec.images.formats import write_as
@@ -18,6 +20,16 @@ from codec.images.pixels import Pixels
 QUALITY = 95  # of lossy formats: the loss beside that of the codec is small
 _XMP_TAG, _XMP_KEYWORD = 700, "XML:com.adobe.xmp"
 _FOLDER_TAGS = (0x8769, 0x8825)  # of EXIF and position
+_RESOLUTIONS, _UNIT, _UNITS = (0x011A, 0x011B), 0x0128, (1, 2, 3)
+# fields of EXIF's first folder that a TIFF has beside its own, and the types of their values; any other would tell how
+# its pixels are stored, and a wrong value crashes the library that writes them
+_TIFF_FIELDS: dict[int, type | tuple[type, ...]] = {
+    **dict.fromkeys((0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298), str),  # names, dates, notices
+    **dict.fromkeys(_RESOLUTIONS, TiffImagePlugin.IFDRational),
+    _UNIT: int,
+    **dict.fromkeys((0x4746, 0x4749), int),  # ratings
+    **dict.fromkeys((0x9C9B, 0x9C9C, 0x9C9D, 0x9C9E, 0x9C9F, 0xC4A5), (bytes, tuple)),  # of Windows; for printing
+}
 _JPEG_SEGMENT_MAX = 65_533 - 29  # bytes of EXIF or XMP that one segment holds, without the longest of their names
 
 
@@ -120,8 +132,25 @@ def write_picture(pixels: Pixels, metadata: Metadata = NOTHING, settings: Output
     if metadata.profile and "profile" not in chosen.holds:
         pixels = convert_by_profile(pixels, metadata.profile)
         metadata = replace(metadata, profile=b"")
-    options = {**chosen.options, **_quality(chosen, settings), **_places(chosen, metadata), **settings.options}
-    return write_as(pixels, chosen.kind, options)
+    options = {**chosen.options, **_quality(chosen, settings)}
+    if chosen.kind == "TIFF" and metadata.exif:
+        with _told_of_exif():
+            return write_as(pixels, chosen.kind, {**options, **_places(chosen, metadata), **settings.options})
+    return write_as(pixels, chosen.kind, {**options, **_places(chosen, metadata), **settings.options})
+
+
+@contextmanager
+def _told_of_exif() -> Iterator[None]:
+    """Say of a TIFF that cannot be written that its EXIF, whose tags become the file's own, may be why.
+
+    Raises:
+        ImageError: in place of what Pillow raises, which for damaged values is one of many errors.
+    """
+    try:
+        yield
+    except Exception as error:
+        advice = "its EXIF may be damaged: pass --metadata drop, or choose another format"
+        raise ImageError(f"TIFF: the picture cannot be written: {advice} ({first_line(error)})") from error
 
 
 def _quality(chosen: OutputFormat, settings: OutputSettings) -> dict[str, Any]:
@@ -130,6 +159,13 @@ def _quality(chosen: OutputFormat, settings: OutputSettings) -> dict[str, Any]:
     if settings.lossless:
         return {"lossless": True}
     return {"quality": QUALITY if settings.quality is None else settings.quality}
+
+
+def _has_place(tag: int, value: object) -> bool:
+    """Tell whether a TIFF has a field of EXIF's first folder beside its own, and may have this value."""
+    if not isinstance(value, _TIFF_FIELDS.get(tag, ())) or (tag == _UNIT and value not in _UNITS):
+        return False
+    return tag not in _RESOLUTIONS or 0 < cast(float, value) < math.inf
 
 
 def _places(chosen: OutputFormat, metadata: Metadata) -> dict[str, Any]:
@@ -144,6 +180,9 @@ def _places(chosen: OutputFormat, metadata: Metadata) -> dict[str, Any]:
     if chosen.kind == "TIFF":  # whose tags they are
         block = Image.Exif()
         block.load(exif.PREFIX + metadata.exif if metadata.exif else b"")
+        for tag in set(block) - set(_FOLDER_TAGS):
+            if not _has_place(tag, block.get(tag)):
+                del block[tag]
         for folder in (block, *(block.get_ifd(tag) for tag in _FOLDER_TAGS if tag in block)):
             folder.update({tag: _Text(value) for tag, value in folder.items() if isinstance(value, str)})
         if metadata.xmp:

@@ -1,7 +1,9 @@
 """EXIF blocks built from fields: values keep their bytes, whatever text they are."""
 
+import numpy as np
 import pytest
 
+from codec.errors import ImageError
 from codec.images import exif
 from codec.images.exif_building import Value, block_of, folders_of, resolution, text
 from codec.images.metadata import Metadata, kept
@@ -64,3 +66,20 @@ def test_texts_in_any_language_reach_every_format(kind: str, order: str) -> None
     found = read_picture(data).kept("keep").exif
     said = {tag: exif.text(found, tag) for tag in (exif.ARTIST, LENS, OWNER)}
     assert said == {exif.ARTIST: "Ána 日本", LENS: "Öbjektiv", OWNER: "Ána"}
+
+
+@pytest.mark.parametrize("kind", [2, 3, 5, 12])
+@pytest.mark.parametrize("tag", [0x0102, 0x0103, 0x0106, 0x0111, 0x0112, 0x011A, 0x0128, 0x0142, 0x0153, 0x80E5])
+def test_fields_of_pixels_do_not_become_those_of_a_tiff(tag: int, kind: int) -> None:
+    """Some of them, written by libtiff beside its own, end the process."""
+    metadata = Metadata(block_of({"main": [Value(tag, kind, b"\7\0\0\0\0\0\0\0"), *text(exif.MAKE, "Apple")]}))
+    data = write_picture(Pixels(RGB, False), metadata, OutputSettings("tiff"))
+    assert np.array_equal(read_picture(data).pixels.data, RGB)
+    assert exif.text(read_picture(data).kept("keep").exif, exif.MAKE) == "Apple"
+
+
+def test_exif_that_a_tiff_cannot_hold_is_named() -> None:
+    damaged = Metadata(b"MMR*" + block_of({"main": text(exif.MAKE, "Apple")})[4:])
+    with pytest.raises(ImageError, match="EXIF may be damaged: pass --metadata drop"):
+        write_picture(Pixels(RGB, False), damaged, OutputSettings("tiff"))
+    assert write_picture(Pixels(RGB, False), damaged, OutputSettings("png"))
