@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jobs.running.encode_settings import EncodeConfig, RateFlags
     from jobs.running.record_log import RecordLog
     from jobs.running.run import Planned
+    from jobs.running.table import Table
     from jobs.running.worklist import Item
     from rdo.config import RefineConfig
 
@@ -237,10 +238,10 @@ def encode(settings: EncodeRun) -> int:
     if settings.time_budget and log:
         return _encode_within_time(settings, items, codec, config, Path(folder, RESULTS))
     to_stdout = items[0].output == STDIO
-    records = _encode_and_report(settings, items, codec, config, folder, log)
+    table = _encode_and_report(settings, items, codec, config, folder, log)
     if not settings.json and not to_stdout:
-        _print_summary(records, config, log.folder if log else None)
-    return cli.SOME_FAILED if any(r.status == "failed" for r in records) else cli.DONE
+        _print_summary(table, config, log.folder if log else None)
+    return cli.SOME_FAILED if table.failed else cli.DONE
 
 
 def _encode_and_report(
@@ -250,20 +251,21 @@ def _encode_and_report(
     config: "EncodeConfig",
     folder: str,
     log: "RecordLog | None",
-) -> "list[Record]":
-    """Encode all items; print failures as they come, and records where asked for."""
+) -> "Table":
+    """Encode all items and return their table; print failures as they come, and records where asked for."""
     from contextlib import closing
 
     from codec.files import copy_times
     from jobs.pools.selection import make_pool
     from jobs.running.run import run
+    from jobs.running.table import Table
     from jobs.running.worklist import STDIO
 
     sources = (items[0].source, *([str(config.roi)] if config.roi else []))
-    records, told = [], set[str]()
+    table, told = Table(), set[str]()
     with closing(make_pool(settings.pool, codec, len(items), folder, sources)) as pool:
         for record in run(items, codec, config, log, settings.overwrite, pool):
-            records.append(record)
+            table.add(record)
             _say_notes(record, told)
             if settings.preserve_times and record.outcome and STDIO not in (record.input, record.output):
                 copy_times(record.input_path, record.output_path)
@@ -271,7 +273,7 @@ def _encode_and_report(
                 cli.say(f"{record.input}: {left:.0f} bytes fewer than allowed, already at the highest quality")
             if settings.json and items[0].output != STDIO:
                 print(record.to_json(), flush=True)
-    return records
+    return table
 
 
 def _say_notes(record: "Record", told: set[str]) -> None:
@@ -314,9 +316,11 @@ def _encode_to_budget(
 def _tell(settings: EncodeRun, records: "list[Record]", config: "EncodeConfig", results: Path) -> None:
     """Print what was found in the pictures that are done, then records or table; keep the files' times if asked to."""
     from codec.files import copy_times
+    from jobs.running.table import Table
 
-    told = set[str]()
+    table, told = Table(), set[str]()
     for record in records:
+        table.add(record)
         if record.status == "done":
             _say_notes(record, told)
         if settings.preserve_times and record.outcome:
@@ -324,7 +328,7 @@ def _tell(settings: EncodeRun, records: "list[Record]", config: "EncodeConfig", 
     if settings.json:
         print(*(record.to_json() for record in records), sep="\n", flush=True)
     else:
-        _print_summary(records, config, str(results.parent))
+        _print_summary(table, config, str(results.parent))
 
 
 def _encode_within_time(
@@ -354,14 +358,12 @@ def _encode_within_time(
     return cli.SOME_FAILED if any(record.status == "failed" for record in found.records) else cli.DONE
 
 
-def _print_summary(records: "list[Record]", config: "EncodeConfig", folder: str | None) -> None:
+def _print_summary(table: "Table", config: "EncodeConfig", folder: str | None) -> None:
     """Print the table of a run."""
-    from jobs.running.table import summary
-
-    print(summary(records, folder))
-    if metadata := sum(record.outcome.metadata_bytes for record in records if record.outcome):
-        print(f"metadata takes {metadata} bytes more; --metadata copyright or drop keeps less")
-    if config.roi and any(r.outcome for r in records):
+    print(table.text(folder))
+    if table.metadata_bytes:
+        print(f"metadata takes {table.metadata_bytes} bytes more; --metadata copyright or drop keeps less")
+    if config.roi and table.scored:
         print(f"cost counts errors as {cli.printable(str(config.roi))} weighs them")
 
 

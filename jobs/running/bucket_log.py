@@ -5,7 +5,6 @@ begins the next. So a killed run loses the records of its last second, whose pic
 Buckets have no locks: two runs at a time do the same work twice but lose nothing, as each writes pieces of its own.
 """
 
-import json
 import re
 import secrets
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from codec import storage
 from codec.errors import StorageError
 from codec.files import write_atomically
+from jobs import jsonl
 from jobs.record import Record, from_mapping
 
 PIECES = "results"  # folder of them, in the output folder
@@ -36,16 +36,10 @@ class BucketLog:
         """Return whether there is a piece."""
         return bool(self._pieces())
 
-    def read(self) -> list[Record]:
-        """Return the records of all pieces; lines that are none are passed over."""
-        found = list[Record]()
+    def read(self) -> Iterator[Record]:
+        """Yield the records of all pieces; lines that are none are passed over."""
         for url in self._pieces():
-            for line in storage.read(url).split(b"\n"):
-                try:
-                    found.append(from_mapping(json.loads(line)))
-                except (ValueError, TypeError, AttributeError, LookupError):
-                    continue
-        return found
+            yield from jsonl.parsed(storage.read(url).split(b"\n"), from_mapping)
 
     def append(self, record: Record) -> None:
         """Keep a record, and write the piece in memory if it is time."""

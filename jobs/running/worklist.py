@@ -68,24 +68,20 @@ def build_worklist(inputs: list[str], output: str | None) -> list[Item]:
         _check_folder(folder, output)
     elif posixpath.splitext(folder)[1].lower() in SUFFIXES:
         raise ConfigError(f"-o {output}: name a folder, or one file that ends in .rdo")
-    found = [each for name in inputs for each in _named(name, folder)]
-    if not found:
+    single, taken, names = names_one_file(output), dict[str, Item](), set[str]()
+    for each in (each for name in inputs for each in _named(name, folder)):
+        item = _item(each, str(output) if single else joined(folder, f"{each.relative}.rdo"))
+        before = taken.setdefault(item.output, item)
+        if single:
+            names.add(item.input if is_url(item.input) else str(Path(item.input).resolve()))
+        elif before is not item and not _is_same(item, before):
+            both = f"{item.input} and {before.input}"
+            raise ConfigError(f"{both} would both become {item.output}: encode them into two folders")
+    if not taken:
         raise ConfigError(f"{', '.join(inputs)}: no pictures found")
-    single = names_one_file(output)
-    if single and len({each.name if each.found else Path(each.name).resolve() for each in found}) > 1:
-        raise ConfigError(f"{output}: names one file, but there are {len(found)} pictures: name a folder")
-    items = []
-    taken: dict[str, Named] = {}
-    for each in found:
-        target = str(output) if single else joined(folder, f"{each.relative}.rdo")
-        if target in taken and _is_same(each, taken[target]):
-            continue  # named twice
-        if target in taken:
-            both = f"{each.name} and {taken[target].name}"
-            raise ConfigError(f"{both} would both become {target}: encode them into two folders")
-        taken[target] = each
-        items.append(_item(each, target))
-    return sorted(items, key=lambda item: -item.work)
+    if len(names) > 1:
+        raise ConfigError(f"{output}: names one file, but there are {len(names)} pictures: name a folder")
+    return sorted(taken.values(), key=lambda item: -item.work)
 
 
 def _check_folder(folder: str, output: str | None) -> None:
@@ -110,11 +106,11 @@ def _named(name: str, folder: str) -> Iterator[Named]:
         yield from (Named(str(p), str(r), None, str(p)) for p, r in named_pictures(Path(name), output))
 
 
-def _is_same(one: Named, other: Named) -> bool:
-    """Return whether two names are of one file."""
-    if one.found or other.found:
+def _is_same(one: Item, other: Item) -> bool:
+    """Return whether two items are of one image."""
+    if is_url(one.input) or is_url(other.input):
         return one.source == other.source
-    return Path(one.name).samefile(other.name)
+    return Path(one.input).samefile(other.input)
 
 
 def _item(named: Named, target: str) -> Item:
