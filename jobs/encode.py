@@ -207,7 +207,6 @@ def encode(settings: EncodeRun) -> int:
     from jobs.pools.selection import load_driver_codec
     from jobs.running.destination import check_urls, destination
     from jobs.running.encode_settings import encode_config
-    from jobs.running.record_log import RESULTS
     from jobs.running.run import plan
     from jobs.running.worklist import STDIO, build_worklist
 
@@ -224,7 +223,7 @@ def encode(settings: EncodeRun) -> int:
         metadata=settings.metadata,
     )
     folder, log = destination(settings.output, items[0])
-    check_urls(items, folder, keeps_times=settings.preserve_times, has_budget=settings.budget is not None)
+    check_urls(items, folder, keeps_times=settings.preserve_times)
     if settings.budget:
         check_budget(settings.rate, codec, in_folder=log is not None)
     if settings.time_budget:
@@ -234,9 +233,9 @@ def encode(settings: EncodeRun) -> int:
     if not is_url(folder):
         Path(folder).mkdir(parents=True, exist_ok=True)
     if settings.budget and log:
-        return _encode_to_budget(settings, items, codec, config, Path(folder, RESULTS))
+        return _encode_to_budget(settings, items, codec, config, log)
     if settings.time_budget and log:
-        return _encode_within_time(settings, items, codec, config, Path(folder, RESULTS))
+        return _encode_within_time(settings, items, codec, config, log)
     to_stdout = items[0].output == STDIO
     table = _encode_and_report(settings, items, codec, config, folder, log)
     if not settings.json and not to_stdout:
@@ -288,7 +287,7 @@ def _say_notes(record: "Record", told: set[str]) -> None:
 
 
 def _encode_to_budget(
-    settings: EncodeRun, items: "list[Item]", codec: "AnyCodec", config: "EncodeConfig", results: Path
+    settings: EncodeRun, items: "list[Item]", codec: "AnyCodec", config: "EncodeConfig", log: "RecordLog"
 ) -> int:
     """Encode all items to the budget of the run; return 1 if any failed, or the files together exceed it."""
     from contextlib import closing
@@ -299,21 +298,21 @@ def _encode_to_budget(
 
     assert settings.budget is not None, "asked for by the caller"
     sources = (items[0].source, *([str(config.roi)] if config.roi else []))
-    with closing(make_pool(settings.pool, codec, len(items), str(results.parent), sources)) as pool:
+    with closing(make_pool(settings.pool, codec, len(items), log.folder, sources)) as pool:
         found = encode_to_budget(
-            items, codec, config, settings.budget, results=results, overwrite=settings.overwrite, pool=pool
+            items, codec, config, settings.budget, log=log, overwrite=settings.overwrite, pool=pool
         )
-    _tell(settings, found.records, config, results)
-    told = report(found, results.parent)
+    _tell(settings, found.records, config, log.folder)
+    told = report(found, log.folder)
     if told and not settings.json:
         print(told)
     if found.excess_bytes > 0:
-        cli.say(f"{results.parent}: {found.excess_bytes:,} bytes above the budget: no smaller files could be made")
+        cli.say(f"{log.folder}: {found.excess_bytes:,} bytes above the budget: no smaller files could be made")
     failed = any(record.status == "failed" for record in found.records)
     return cli.SOME_FAILED if failed or found.excess_bytes > 0 else cli.DONE
 
 
-def _tell(settings: EncodeRun, records: "list[Record]", config: "EncodeConfig", results: Path) -> None:
+def _tell(settings: EncodeRun, records: "list[Record]", config: "EncodeConfig", folder: str) -> None:
     """Print what was found in the pictures that are done, then records or table; keep the files' times if asked to."""
     from codec.files import copy_times
     from jobs.running.table import Table
@@ -328,11 +327,11 @@ def _tell(settings: EncodeRun, records: "list[Record]", config: "EncodeConfig", 
     if settings.json:
         print(*(record.to_json() for record in records), sep="\n", flush=True)
     else:
-        _print_summary(table, config, str(results.parent))
+        _print_summary(table, config, folder)
 
 
 def _encode_within_time(
-    settings: EncodeRun, items: "list[Item]", codec: "AnyCodec", config: "EncodeConfig", results: Path
+    settings: EncodeRun, items: "list[Item]", codec: "AnyCodec", config: "EncodeConfig", log: "RecordLog"
 ) -> int:
     """Encode all items within the time of the run; return 1 if any failed."""
     from contextlib import closing
@@ -342,19 +341,19 @@ def _encode_within_time(
 
     assert settings.time_budget is not None, "asked for by the caller"
     sources = (items[0].source, *([str(config.roi)] if config.roi else []))
-    with closing(make_pool(settings.pool, codec, len(items), str(results.parent), sources)) as pool:
+    with closing(make_pool(settings.pool, codec, len(items), log.folder, sources)) as pool:
         found = encode_within_time(
-            items, codec, config, settings.time_budget, results=results, overwrite=settings.overwrite, pool=pool,
+            items, codec, config, settings.time_budget, log=log, overwrite=settings.overwrite, pool=pool,
             workers=max(1, pool.slots // settings.pool.batch),
         )  # fmt: skip
-    _tell(settings, found.records, config, results)
+    _tell(settings, found.records, config, log.folder)
     if not settings.json:
         print(found.text())
     if found.plain:
         text = (
             f"the time budget is too small to refine {found.plain} of {len(items)} pictures: they are encoded plainly"
         )
-        cli.say(f"{results.parent}: {text}")
+        cli.say(f"{log.folder}: {text}")
     return cli.SOME_FAILED if any(record.status == "failed" for record in found.records) else cli.DONE
 
 

@@ -25,10 +25,15 @@ _PIECE = re.compile(r"(\d{6})-[0-9a-f]{8}\.jsonl", re.ASCII)
 
 
 class BucketLog:
-    """Log of the runs whose output folder is a URL."""
+    """Log of the runs whose output folder is a URL.
 
-    def __init__(self, folder: str) -> None:
-        self.folder, self.run = folder, secrets.token_hex(4)
+    Args:
+        folder: URL of the output folder.
+        pieces: name of the folder in it that holds the pieces.
+    """
+
+    def __init__(self, folder: str, pieces: str = PIECES) -> None:
+        self.folder, self.pieces, self.run = folder, pieces, secrets.token_hex(4)
         self.number, self.lines = 1, list[str]()  # of the piece in memory
         self.bytes, self.unsaved, self.last_save = 0, False, 0.0
 
@@ -69,12 +74,12 @@ class BucketLog:
     @property
     def _url(self) -> str:
         """URL of the piece in memory."""
-        return f"{self.folder}/{PIECES}/{self.number:06}-{self.run}.jsonl"
+        return f"{self.folder}/{self.pieces}/{self.number:06}-{self.run}.jsonl"
 
     def _pieces(self) -> list[str]:
         """Return the URLs of the pieces, in order."""
         try:
-            found = [each.name for each in storage.walk(f"{self.folder}/{PIECES}")]
+            found = [each.name for each in storage.walk(f"{self.folder}/{self.pieces}")]
         except StorageError as error:
             if error.is_missing:
                 return []

@@ -1,11 +1,14 @@
 """Images to encode, and the names of their .rdo files."""
 
+import io
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from codec.errors import ConfigError
+from codec import storage
+from codec.errors import ConfigError, StorageError
 from codec.images.find import SUFFIXES, find_images
 from codec.images.read import image_size
 from codec.places import joined
@@ -15,6 +18,8 @@ from jobs.running.buckets import Named, find_files, has_suffix
 STDIO = "-"
 NOT_WRITTEN = ""
 OUTPUT = "rdo-out"  # folder, unless another is named
+HEAD_BYTES = 64 << 10  # of a file behind a URL, to find the size of its picture in
+READERS = 16  # threads that wait for a store
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,29 @@ def _item(named: Named, target: str) -> Item:
     path = Path(named.name)
     size = image_size(path) if path.is_file() else None  # a pipe can be read only once
     return Item(named.name, target, size[0] * size[1] if size else 0)
+
+
+def with_pixels(items: list[Item]) -> list[Item]:
+    """Return items with the pixels that those behind URLs lack, by the beginnings of their files.
+
+    A picture whose size cannot be read has none, as one on a disk that cannot be.
+    """
+    unknown = [item for item in items if is_url(item.input) and not item.pixels]
+    with ThreadPoolExecutor(READERS) as readers:
+        pixels = dict(zip(unknown, readers.map(_pixels_behind_url, unknown), strict=True))
+    return [replace(item, pixels=pixels.get(item, item.pixels)) for item in items]
+
+
+def _pixels_behind_url(item: Item) -> int:
+    """Return the pixels of an image behind a URL by the first HEAD_BYTES of it, else by all of them; 0 if unknown."""
+    for length in (HEAD_BYTES, None):
+        try:
+            size = image_size(io.BytesIO(storage.read(item.source, length)))
+        except StorageError:  # said of the picture when it is encoded
+            return 0
+        if size:
+            return size[0] * size[1]
+    return 0
 
 
 def names_one_file(output: str | None) -> bool:
