@@ -249,6 +249,22 @@ def test_a_name_given_twice_is_one_picture(store: Any, photos: str) -> None:
     assert len(items) == 3 and [item.bytes for item in items] == sorted((i.bytes for i in items), reverse=True)
 
 
+@pytest.mark.parametrize("output", ["/photos", "", "/photos/deep"])
+def test_files_beside_above_or_below_their_pictures(
+    store: Any, photos: str, rdo_encode: Any, output: str, capsys: Any
+) -> None:
+    out = f"{store.bucket}{output}"
+    before = {each.name: each.stamp for each in storage.walk(photos)}
+    assert rdo_encode("--iters", 0, photos, "-o", out) == 0
+    made = sorted(name for name in files_below(out))
+    wanted = ["a.png.rdo", "b c.png.rdo", *([] if output == "/photos/deep" else ["deep/d.png.rdo"])]
+    assert made == wanted, "what is below the output is no input"
+    assert rdo_encode("--iters", 0, photos, "-o", out) == 0
+    assert f"{len(wanted)} of {len(wanted)} were done before" in capsys.readouterr().out
+    after = {each.name: each.stamp for each in storage.walk(photos)}
+    assert before.items() <= after.items(), "the pictures stay as they were"
+
+
 def test_what_files_behind_urls_lack_is_said(store: Any, photos: str, rdo_encode: Any, capsys: Any) -> None:
     assert rdo_encode("--preserve-times", photos, "-o", "local") == 2
     assert "--preserve-times: files behind URLs have no times to" in capsys.readouterr().err
