@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -315,23 +316,33 @@ def test_workers_write_the_same_bytes(store: Any, photos: str, model: str, rdo_e
 
 
 @pytest.mark.slow
-def test_a_killed_driver_loses_at_most_its_last_second(store: Any, photos: str, model: str, save_photo: Any) -> None:
-    for index in range(12):
+@pytest.mark.parametrize("kind", ["alone", "processes", "cluster"])
+def test_a_killed_driver_loses_at_most_its_last_second(
+    store: Any, photos: str, model: str, save_photo: Any, kind: str, workers_of: Any, rdo_decode: Any
+) -> None:
+    for index in range(16):
         path = save_photo(f"more/{index}.png", 40, 40, seed=index)
         storage.write(f"{store.bucket}/more/{index}.png", path.read_bytes())
     out = f"{store.bucket}/out"
     storage.write(f"{out}/readme.txt", b"so that the folder exists")
-    command = [sys.executable, "-c", COMMAND, "--model", model, "--iters", "20", f"{store.bucket}/more", "-o", out]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "AWS_MAX_ATTEMPTS": "5"}
-    for kills in (1, 2):
-        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as run:
-            end = time.monotonic() + 300
-            while run.poll() is None and time.monotonic() < end and len(files_below(out)) < 4 * kills:
-                time.sleep(0.05)
-            run.kill()
-    assert 4 <= len(files_below(out)) < 12
-    subprocess.run(command, env=environment, check=True, timeout=600)
+    with workers_of(kind) if kind != "alone" else nullcontext([]) as workers:
+        command = [sys.executable, "-W", "ignore", "-c", COMMAND, "--model", model, "--threads", "1", "--iters", "40"]
+        command += ["--exact", "never", *workers, f"{store.bucket}/more", "-o", out]
+        for kills in (1, 2):
+            with subprocess.Popen(
+                command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            ) as run:
+                end = time.monotonic() + 300
+                while run.poll() is None and time.monotonic() < end and len(files_below(out)) < 4 * kills:
+                    time.sleep(0.05)
+                run.kill()
+        assert 4 <= len(files_below(out)) < 16
+        subprocess.run(command, env=environment, check=True, timeout=600)
     records = [r for piece in pieces(out) for r in piece]
-    assert len(records) == len({r["output"] for r in records}) == 12, "none is done again after its record"
+    assert len(records) == len({r["output"] for r in records}) == 16, "none is done again after its record"
     stamps = {r["output"]: r["output_stamp"] for r in records}
     assert all(each.stamp == stamps[each.name] for each in storage.walk(out) if each.name in stamps)
+    assert not [each.name for each in storage.walk(out, hidden=True) if each.name.endswith((".resume", ".part"))]
+    assert all(r["status"] == "done" and r["verified"] for r in records)
+    assert rdo_decode(out, "-o", "decoded") == 0 and len(list(Path("decoded").rglob("*.png"))) == 16
