@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -188,6 +189,7 @@ def _workers_of(kind: str) -> Iterator[list[str]]:
         yield ["-j", "2"]
         return
     pytest.importorskip("ray")
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # a machine may be busy
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})

@@ -216,6 +216,7 @@ def over_processes(model: str, kills: int) -> dict[str, Any]:
 
 def over_a_cluster(model: str, kills: int) -> dict[str, Any]:
     """Kill runs on a cluster of two machines and a head, and lose these machines."""
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # a machine may be busy
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
