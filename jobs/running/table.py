@@ -1,7 +1,5 @@
 """Table at the end of a run: plain against refined, or plain alone where nothing was refined."""
 
-from collections.abc import Iterable
-
 from codec.architecture import LINEAR_PROFILE
 from jobs.cli import printable
 from jobs.record import Outcome, Record, Score
@@ -65,14 +63,6 @@ class Table:
         sizes = f"{self._plain_bytes:>9} {self._refined_bytes:>9} {_percent(self._plain_bytes, self._refined_bytes)}"
         change = 0.0 - self._gain_percent / self.scored
         return f"{'all, mean cost':{NAME_WIDTH + 8}} {sizes} {'':{len(_SCORES)}} {change:>+6.2f}%"
-
-
-def summary(records: Iterable[Record], folder: str | None = None) -> str:
-    """Return the table of records (`Table.text`)."""
-    table = Table()
-    for record in records:
-        table.add(record)
-    return table.text(folder)
 
 
 def _hard(outcome: Outcome) -> str:

@@ -10,7 +10,7 @@ from codec.bitstream.container import unpack
 from codec.coding import decode, encode
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels
-from jobs.decode import output_names
+from jobs.running.decode_settings import output_names
 
 
 @pytest.fixture

@@ -14,6 +14,25 @@ from rdo.objective import Best, Problem, priced
 LMBDA = 1e-3  # rate and distortion of an untrained codec weigh about the same
 
 
+class MemoryStore:
+    """Store of `rdo.resuming` in memory; counts what it is given."""
+
+    def __init__(self) -> None:
+        self.data: bytes | None = None
+        self.writes = 0
+
+    def read(self) -> bytes | None:
+        return self.data
+
+    def write(self, data: bytes) -> None:
+        self.data, self.writes = data, self.writes + 1
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
 @pytest.fixture(scope="session")
 def small() -> Codec:
     """The embedded model: an untrained one has no order of sizes or PSNR."""

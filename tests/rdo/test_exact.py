@@ -205,31 +205,18 @@ def test_pictures_of_several_tiles_and_odd_size(small: Codec, page: Pixels, tune
     assert found.file.cost(found.lmbda) < 0.9 * min(each.file.cost(each.lmbda) for each in (learned, lossless))
 
 
-class Shelf:
-    """Store that counts what is written."""
-
-    def __init__(self) -> None:
-        self.data: bytes | None = None
-        self.writes = 0
-
-    def read(self) -> bytes | None:
-        return self.data
-
-    def write(self, data: bytes) -> None:
-        self.data, self.writes = data, self.writes + 1
-
-
-def test_saved_states_of_both_refinements_are_kept_apart(small: Codec, page: Pixels, monkeypatch: Any) -> None:
+def test_saved_states_of_both_refinements_are_kept_apart(
+    small: Codec, page: Pixels, store: Any, monkeypatch: Any
+) -> None:
     """Where exact blocks gain little, the picture is refined with them and without: neither resumes the other."""
     monkeypatch.setattr("rdo.exact.CLEAR_GAIN", 1.0)
     settings = {"tune": tune_of(None, small), "quality": 6, "config": STEPS}
     [right] = encode_files(small, [page], **settings)
     monkeypatch.setattr("rdo.resuming.INTERVAL_S", 0.0)
-    shelf = Shelf()
     for _ in range(2):  # the second goes on at the end of the first
-        [found] = encode_files(small, [page], **settings, store=shelf)
+        [found] = encode_files(small, [page], **settings, store=store)
         assert found.file.data == right.file.data
-    assert shelf.data is not None and len({name.split("/")[0] for name in safetensors.torch.load(shelf.data)}) == 2
+    assert store.data is not None and len({name.split("/")[0] for name in safetensors.torch.load(store.data)}) == 2
 
 
 @pytest.mark.parametrize("gain", [0.0, 1.0])

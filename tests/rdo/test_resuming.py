@@ -26,26 +26,12 @@ CONFIGS = {
 }
 
 
-class Memory:
-    """Store in memory; counts what it is given."""
-
-    def __init__(self) -> None:
-        self.data: bytes | None = None
-        self.writes = 0
-
-    def read(self) -> bytes | None:
-        return self.data
-
-    def write(self, data: bytes) -> None:
-        self.data, self.writes = data, self.writes + 1
-
-
 @pytest.fixture(scope="module")
 def x(photo: Callable[..., Any]) -> Tensor:
     return to_tensor(Pixels(photo(70, 90), grey=False))
 
 
-def run(codec: Codec, x: Tensor, config: RefineConfig, store: Memory | None = None, cut: int | None = None) -> Refined:
+def run(codec: Codec, x: Tensor, config: RefineConfig, store: Any = None, cut: int | None = None) -> Refined:
     """Refine; `cut` interrupts a step, after its number was told."""
 
     def progress(step: int) -> None:
@@ -60,48 +46,47 @@ def same(a: Latents, b: Latents) -> bool:
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_cut_anywhere_it_ends_the_same(tiny_codec: Codec, x: Tensor, config: RefineConfig) -> None:
+def test_cut_anywhere_it_ends_the_same(tiny_codec: Codec, x: Tensor, store: Any, config: RefineConfig) -> None:
     whole = run(tiny_codec, x, config)
     assert whole.resumed_step is None
     for cut in range(2, config.iters):
-        store = Memory()
+        own = copy.copy(store)
         with pytest.raises(KeyboardInterrupt):
-            run(tiny_codec, x, config, store, cut)
-        resumed = run(tiny_codec, x, config, store)
+            run(tiny_codec, x, config, own, cut)
+        resumed = run(tiny_codec, x, config, own)
         assert resumed.resumed_step in (cut - 1, cut) and resumed.iters == config.iters
         assert same(resumed.latents, whole.latents), f"cut in step {cut}"
         assert torch.equal(resumed.cost_est.total, whole.cost_est.total)
 
 
-def test_cut_again_and_again_it_ends_the_same(tiny_codec: Codec, x: Tensor) -> None:
+def test_cut_again_and_again_it_ends_the_same(tiny_codec: Codec, x: Tensor, store: Any) -> None:
     for config in (CONFIGS["rdoq"], CONFIGS["with a tail"]):
-        store, seconds = Memory(), 0.0
+        own, seconds = copy.copy(store), 0.0
         for cut in (3, 4, 7, 11, 13):
             with pytest.raises(KeyboardInterrupt):
-                run(tiny_codec, x, config, store, cut)
-        found = run(tiny_codec, x, config, store)
+                run(tiny_codec, x, config, own, cut)
+        found = run(tiny_codec, x, config, own)
         assert same(found.latents, run(tiny_codec, x, config).latents) and found.seconds > seconds
 
 
 def test_a_kill_loses_what_came_after_the_last_save(
-    tiny_codec: Codec, x: Tensor, monkeypatch: pytest.MonkeyPatch
+    tiny_codec: Codec, x: Tensor, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGKILL raises nothing: what the store holds between two saves is all there is."""
     monkeypatch.setattr(resuming, "INTERVAL_S", 0.0)
-    config, store, seen = CONFIGS["rdoq"], Memory(), list[bytes]()
+    config, seen = CONFIGS["rdoq"], list[bytes]()
     refine(
         tiny_codec, x, 4.0, config=config, lmbda=1e-4, progress=lambda s: seen.append(store.data or b""), store=store
     )
     assert store.writes == config.iters + 1  # the last is the result
     whole = run(tiny_codec, x, config)
     for data in (seen[5], seen[-1], store.data):
-        killed = Memory()
+        killed = copy.copy(store)
         killed.data = data
         assert same(run(tiny_codec, x, config, killed).latents, whole.latents)
 
 
-def test_saves_are_rare_and_short_runs_save_nothing(tiny_codec: Codec, x: Tensor) -> None:
-    store = Memory()
+def test_saves_are_rare_and_short_runs_save_nothing(tiny_codec: Codec, x: Tensor, store: Any) -> None:
     run(tiny_codec, x, CONFIGS["rdoq"], store)
     assert store.writes == 0
 
@@ -109,8 +94,8 @@ def test_saves_are_rare_and_short_runs_save_nothing(tiny_codec: Codec, x: Tensor
 @pytest.mark.parametrize(
     "other", [{"iters": 15}, {"seed": 1}, {"method": "sga"}, {"temperature_bits": 1.0}], ids=lambda o: next(iter(o))
 )
-def test_other_settings_begin_anew(tiny_codec: Codec, x: Tensor, other: dict[str, Any]) -> None:
-    config, store = CONFIGS["rdoq"], Memory()
+def test_other_settings_begin_anew(tiny_codec: Codec, x: Tensor, store: Any, other: dict[str, Any]) -> None:
+    config = CONFIGS["rdoq"]
     with pytest.raises(KeyboardInterrupt):
         run(tiny_codec, x, config, store, 5)
     changed = replace(config, **other)
@@ -120,14 +105,13 @@ def test_other_settings_begin_anew(tiny_codec: Codec, x: Tensor, other: dict[str
 
 
 @pytest.mark.parametrize("data", [b"", b"torn", b"\x08\0\0\0\0\0\0\0{}      ", b"\xff" * 40])
-def test_a_store_of_something_else_is_none(tiny_codec: Codec, x: Tensor, data: bytes) -> None:
-    store = Memory()
+def test_a_store_of_something_else_is_none(tiny_codec: Codec, x: Tensor, store: Any, data: bytes) -> None:
     store.data = data
     assert run(tiny_codec, x, CONFIGS["rdoq"], store).resumed_step is None
 
 
-def test_seconds_of_before_count_against_the_budget(tiny_codec: Codec, x: Tensor) -> None:
-    config, store = replace(CONFIGS["rdoq"], time_budget=1e3), Memory()
+def test_seconds_of_before_count_against_the_budget(tiny_codec: Codec, x: Tensor, store: Any) -> None:
+    config = replace(CONFIGS["rdoq"], time_budget=1e3)
     with pytest.raises(KeyboardInterrupt):
         run(tiny_codec, x, config, store, 5)
     spent = replace(config, time_budget=1e-3)
@@ -135,10 +119,10 @@ def test_seconds_of_before_count_against_the_budget(tiny_codec: Codec, x: Tensor
 
 
 def test_a_search_for_a_target_goes_on_in_the_refinement_it_was_in(
-    small: Codec, photo: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    small: Codec, photo: Callable[..., Any], store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resuming, "INTERVAL_S", 0.0)
-    x, config, store, steps = to_tensor(Pixels(photo(64, 96), grey=False)), RefineConfig(iters=8), Memory(), list[int]()
+    x, config, steps = to_tensor(Pixels(photo(64, 96), grey=False)), RefineConfig(iters=8), list[int]()
     goal = Goal("psnr", 36.0)
     whole = refine_to(small, x, goal, config=config)
 
