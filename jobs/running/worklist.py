@@ -133,21 +133,29 @@ def with_pixels(items: list[Item]) -> list[Item]:
     A picture whose size cannot be read has none, as one on a disk that cannot be.
     """
     unknown = [item for item in items if is_url(item.input) and not item.pixels]
+    pixels = dict[Item, int]()
     with ThreadPoolExecutor(READERS) as readers:
-        pixels = dict(zip(unknown, readers.map(_pixels_behind_url, unknown), strict=True))
+        for begin in range(0, len(unknown), READERS):  # so many at a time in memory, and looked into in this thread
+            some = unknown[begin : begin + READERS]
+            heads = readers.map(lambda item: _read(item, HEAD_BYTES), some)
+            pixels |= {
+                item: _pixels_of(head) or _pixels_of(_read(item)) for item, head in zip(some, heads, strict=True)
+            }
     return [replace(item, pixels=pixels.get(item, item.pixels)) for item in items]
 
 
-def _pixels_behind_url(item: Item) -> int:
-    """Return the pixels of an image behind a URL by the first HEAD_BYTES of it, else by all of them; 0 if unknown."""
-    for length in (HEAD_BYTES, None):
-        try:
-            size = image_size(io.BytesIO(storage.read(item.source, length)))
-        except StorageError:  # said of the picture when it is encoded
-            return 0
-        if size:
-            return size[0] * size[1]
-    return 0
+def _read(item: Item, length: int | None = None) -> bytes:
+    """Return the beginning of an image behind a URL, or all of it; nothing where it cannot be read."""
+    try:
+        return storage.read(item.source, length)
+    except StorageError:  # told when the picture is encoded
+        return b""
+
+
+def _pixels_of(data: bytes) -> int:
+    """Return the number of pixels of an image by its header, 0 where that cannot be read."""
+    size = image_size(io.BytesIO(data)) if data else None
+    return size[0] * size[1] if size else 0
 
 
 def names_one_file(output: str | None) -> bool:
