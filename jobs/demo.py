@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from jobs.comparing.run import CompareSettings
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee")  # inside scikit-image's package: nothing is downloaded
-DRAWINGS = ("noon", "dusk", "morning")  # the hours of `codec.images.landscape`, in the order of their seeds
+DRAWINGS = ("noon", "dusk", "street")
 LADDER = "2,4,6"
 WIDTH, HEIGHT = 384, 256  # px; small, so that the demo takes two minutes on two cores
 CODECS = "jpeg,webp,avif,jpegxl"
@@ -136,7 +137,9 @@ def photographs() -> "dict[str, Samples] | None":
 
 
 def drawings() -> "dict[str, Samples]":
-    """Draw landscapes, uint8 (HEIGHT, WIDTH, 3)."""
+    """Draw landscapes and a street, uint8 (HEIGHT, WIDTH, 3)."""
     from codec.images.landscape import landscape
+    from codec.images.street import street
 
-    return {name: landscape(WIDTH, HEIGHT, seed) for seed, name in enumerate(DRAWINGS)}
+    draw = {"noon": partial(landscape, seed=0), "dusk": partial(landscape, seed=1), "street": street}
+    return {name: draw[name](WIDTH, HEIGHT) for name in DRAWINGS}

@@ -11,7 +11,7 @@ PACKAGES = ("codec", "rdo", "jobs")
 FORBIDDEN = {"codec": {"rdo", "jobs"}, "rdo": {"jobs"}, "jobs": set()}
 PILLOW = (
     "colour", "depth", "drawing", "formats", "headers", "jpeg", "lossless", "metadata", "opening", "outputs", "pillow",
-    "pillow_guard", "read", "rows", "stated_colour",
+    "pillow_guard", "read", "rows", "sheet", "stated_colour", "street",
 )  # fmt: skip
 OWNERS = {
     "compressai": {path.relative_to(ROOT).as_posix() for path in (ROOT / "codec/zoo").glob("*.py")},
