@@ -104,13 +104,17 @@ def walk(folder: str, skip: str | None = None, hidden: bool = False) -> Iterator
                 yield each
 
 
-def read(url: str) -> bytes:
+def read(url: str, length: int | None = None) -> bytes:
     """Return the content of a file.
+
+    Args:
+        length: bytes at its beginning to read; None is all.
 
     Raises:
         StorageError: it cannot be read.
     """
-    return _tried(url, lambda fs, path: bytes(fs.cat_file(path)))
+    part = {} if length is None else {"start": 0, "end": length}
+    return _tried(url, lambda fs, path: bytes(fs.cat_file(path, **part)))
 
 
 def write(url: str, data: bytes) -> str | None:

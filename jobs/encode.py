@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jobs.record import Record
     from jobs.running.encode_settings import EncodeConfig, RateFlags
     from jobs.running.record_log import RecordLog
+    from jobs.running.table import Table
     from jobs.running.worklist import Item
     from rdo.config import RefineConfig
 
@@ -114,7 +115,7 @@ def encode(settings: EncodeRun) -> int:
         metadata=settings.metadata,
     )
     folder, log = destination(settings.output, items[0])
-    check_urls(items, folder, keeps_times=settings.preserve_times, has_budget=settings.budget is not None)
+    check_urls(items, folder, keeps_times=settings.preserve_times)
     if settings.budget:
         check_budget(settings.rate, codec, in_folder=log is not None)
     if settings.time_budget:
@@ -125,9 +126,9 @@ def encode(settings: EncodeRun) -> int:
         Path(folder).mkdir(parents=True, exist_ok=True)
     job = _Job(settings, items, codec, config, folder, log)
     if settings.budget and log:
-        return _encode_to_budget(job, settings.budget)
+        return _encode_to_budget(job, settings.budget, log)
     if settings.time_budget and log:
-        return _encode_within_time(job, settings.time_budget)
+        return _encode_within_time(job, settings.time_budget, log)
     return _encode_each(job)
 
 
@@ -141,13 +142,6 @@ class _Job(NamedTuple):
     folder: str
     log: "RecordLog | None"
 
-    @property
-    def results(self) -> Path:
-        """Log of the run, in its folder."""
-        from jobs.running.record_log import RESULTS
-
-        return Path(self.folder, RESULTS)
-
     def pool(self) -> "Pool":
         """Start the pool that encodes the pictures."""
         from jobs.pools.selection import make_pool
@@ -160,13 +154,14 @@ def _encode_each(job: _Job) -> int:
     """Encode every picture by itself; print failures as they come, then the table, or records as they come."""
     from jobs.running.encode_report import print_summary, say_notes, unused_bytes
     from jobs.running.run import run
+    from jobs.running.table import Table
     from jobs.running.worklist import STDIO
 
     settings, config, to_stdout = job.settings, job.config, job.items[0].output == STDIO
-    records, told = [], set[str]()
+    table, told = Table(), set[str]()
     with closing(job.pool()) as pool:
         for record in run(job.items, job.codec, config, job.log, settings.overwrite, pool):
-            records.append(record)
+            table.add(record)
             say_notes(record, told)
             if settings.preserve_times:
                 _copy_times(record)
@@ -175,53 +170,55 @@ def _encode_each(job: _Job) -> int:
             if settings.json and not to_stdout:
                 print(record.to_json(), flush=True)
     if not settings.json and not to_stdout:
-        print_summary(records, config, job.log.folder if job.log else None)
-    return _status(records)
+        print_summary(table, config, job.log.folder if job.log else None)
+    return _status(table)
 
 
-def _encode_to_budget(job: _Job, budget: Budget) -> int:
+def _encode_to_budget(job: _Job, budget: Budget, log: "RecordLog") -> int:
     """Encode all pictures to a size of all files together; return 1 if any failed, or the files exceed it."""
     from jobs.budgeting.page import report
     from jobs.budgeting.run import encode_to_budget
 
     with closing(job.pool()) as pool:
         found = encode_to_budget(
-            job.items, job.codec, job.config, budget, results=job.results, overwrite=job.settings.overwrite, pool=pool
+            job.items, job.codec, job.config, budget, log=log, overwrite=job.settings.overwrite, pool=pool
         )
-    _tell(job, found.records)
-    told = report(found, job.results.parent)
+    table = _tell(job, found.records)
+    told = report(found, job.folder)
     if told and not job.settings.json:
         print(told)
     if found.excess_bytes > 0:
         cli.say(f"{job.folder}: {found.excess_bytes:,} bytes above the budget: no smaller files could be made")
         return cli.SOME_FAILED
-    return _status(found.records)
+    return _status(table)
 
 
-def _encode_within_time(job: _Job, budget: TimeBudget) -> int:
+def _encode_within_time(job: _Job, budget: TimeBudget, log: "RecordLog") -> int:
     """Encode all pictures within a time for all together; return 1 if any failed."""
     from jobs.budgeting.effort_run import encode_within_time
 
     with closing(job.pool()) as pool:
         found = encode_within_time(
-            job.items, job.codec, job.config, budget, results=job.results, overwrite=job.settings.overwrite, pool=pool,
+            job.items, job.codec, job.config, budget, log=log, overwrite=job.settings.overwrite, pool=pool,
             workers=max(1, pool.slots // job.settings.pool.batch),
         )  # fmt: skip
-    _tell(job, found.records)
+    table = _tell(job, found.records)
     if not job.settings.json:
         print(found.text())
     if found.plain:
         text = f"the time budget is too small to refine {found.plain} of {len(job.items)} pictures"
         cli.say(f"{job.folder}: {text}: they are encoded plainly")
-    return _status(found.records)
+    return _status(table)
 
 
-def _tell(job: _Job, records: "list[Record]") -> None:
+def _tell(job: _Job, records: "list[Record]") -> "Table":
     """Print what was found in the pictures that are done, then records or table; keep the files' times if asked to."""
     from jobs.running.encode_report import print_summary, say_notes
+    from jobs.running.table import Table
 
-    told = set[str]()
+    table, told = Table(), set[str]()
     for record in records:
+        table.add(record)
         if record.status == "done":
             say_notes(record, told)
         if job.settings.preserve_times:
@@ -229,7 +226,8 @@ def _tell(job: _Job, records: "list[Record]") -> None:
     if job.settings.json:
         print(*(record.to_json() for record in records), sep="\n", flush=True)
     else:
-        print_summary(records, job.config, job.folder)
+        print_summary(table, job.config, job.folder)
+    return table
 
 
 def _copy_times(record: "Record") -> None:
@@ -241,6 +239,6 @@ def _copy_times(record: "Record") -> None:
         copy_times(record.input_path, record.output_path)
 
 
-def _status(records: "list[Record]") -> int:
-    """Return the exit status of a run with these records."""
-    return cli.SOME_FAILED if any(record.status == "failed" for record in records) else cli.DONE
+def _status(table: "Table") -> int:
+    """Return the exit status of a run with this table."""
+    return cli.SOME_FAILED if table.failed else cli.DONE

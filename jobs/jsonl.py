@@ -6,7 +6,7 @@ pass over and the next append ends.
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,21 +14,30 @@ T = TypeVar("T")
 
 
 def read(path: Path, parse: Callable[[Any], T]) -> list[T]:
-    """Read a log and return `parse` of each line's JSON value, in order; an empty list where there is no file.
+    """Return what `lines` yields of a log, as a list."""
+    return list(lines(path, parse))
+
+
+def lines(path: Path, parse: Callable[[Any], T]) -> Iterator[T]:
+    """Yield `parse` of the JSON value of each line of a log, in order; nothing where there is no file.
 
     Args:
         parse: raises ValueError, TypeError, AttributeError or LookupError for values that are not of its form; their
             lines are passed over, as are those that are no JSON.
     """
-    if not path.is_file():
-        return []
-    found = []
-    for line in path.read_bytes().split(b"\n"):  # no other separator: names of files may hold U+2028
+    if path.is_file():
+        with open(path, "rb") as file:  # of bytes: names of files may hold U+2028, which ends a line of text
+            yield from parsed(file, parse)
+
+
+def parsed(found: Iterable[bytes], parse: Callable[[Any], T]) -> Iterator[T]:
+    """Yield `parse` of the JSON value of each line; lines that are no JSON, or whose value it refuses, are left out."""
+    for line in found:
         try:
-            found.append(parse(json.loads(line)))
+            value = parse(json.loads(line))
         except (ValueError, TypeError, AttributeError, LookupError):
             continue
-    return found
+        yield value
 
 
 def append(path: Path, text: str) -> None:

@@ -7,11 +7,11 @@ a function of measurements and written files alone, not of the number of workers
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
+from codec import places
 from codec.architecture import on_header_grid
-from codec.files import write_atomically
+from codec.errors import StorageError
 from jobs.running.encode_settings import EncodeConfig
 
 DECISION = "budget.json"  # in the output folder
@@ -80,24 +80,32 @@ class Decision:
         )  # fmt: skip
 
 
-def load(path: Path) -> Decision | None:
-    """Read a decision; None where there is none, or no readable one."""
+def load(name: str) -> Decision | None:
+    """Read a decision from a path or URL; None where there is none, or no readable one.
+
+    Raises:
+        StorageError: a store does not tell whether there is one.
+    """
     try:
-        return _parsed(json.loads(path.read_text(encoding="utf-8")))
+        return _parsed(json.loads(places.read(name)))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
+    except StorageError as error:
+        if error.is_missing:
+            return None
+        raise
 
 
-def resumed(path: Path, new: Decision) -> Decision:
+def resumed(name: str, new: Decision) -> Decision:
     """Return the decision that is there, if it is about the same, else the new one."""
-    before = load(path)
+    before = load(name)
     return before if before and before.same_task(new) else new
 
 
-def save(path: Path, decision: Decision) -> None:
+def save(name: str, decision: Decision) -> None:
     """Write a decision, whole or not at all."""
     text = json.dumps({"schema": SCHEMA, **asdict(decision)}, indent=1)
-    write_atomically(path, text.encode())
+    places.write(name, text.encode())
 
 
 def _parsed(found: dict[str, Any]) -> Decision:

@@ -4,7 +4,6 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from codec.interface import AnyCodec
 from jobs.budgeting.decision import Decision, Plan
@@ -16,8 +15,8 @@ from jobs.pools.base import Pool
 from jobs.record import Record
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.history import History
-from jobs.running.record_log import FileLog
-from jobs.running.worklist import Item
+from jobs.running.record_log import RecordLog
+from jobs.running.worklist import Item, with_pixels
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def encode_within_time(
     config: EncodeConfig,
     budget: TimeBudget,
     *,
-    results: Path,
+    log: RecordLog,
     overwrite: bool,
     pool: Pool,
     workers: int,
@@ -65,7 +64,7 @@ def encode_within_time(
     Args:
         items: pictures and files below one folder.
         config: settings that all share, but for the steps.
-        results: file that records are appended to.
+        log: log that records are appended to, in the output folder.
         overwrite: whether to encode what is done again, and to replace files that no record names.
         pool: encoder with the same model as `codec`.
         workers: of the pool, which share the time.
@@ -73,11 +72,11 @@ def encode_within_time(
     Raises:
         ConfigError: another run writes there, or no worker can start.
     """
-    log, existed = FileLog(results), results.exists()
+    existed, items = log.exists(), with_pixels(items)
     with log.writing():
-        looks = look_at(items, codec, config, budget, folder=results.parent, pool=pool, workers=workers)
+        looks = look_at(items, codec, config, budget, folder=log.folder, pool=pool, workers=workers)
         history = History(log, existed, codec, config.policy)
-        pictures = {item.input: history.input_hash(item) or "" for item in items}
+        pictures = {item.input: item.stamp or history.input_hash(item) or "" for item in items}
         settings = history.hashes_of(config)[0]
         decision = Decision(settings, 0, None, pictures, seconds=budget.seconds, workers=workers)
         rounds = Rounds(

@@ -6,7 +6,6 @@ The invariant: a look is a record in the log of the output folder's measurements
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from codec.architecture import STRIDE
 from codec.interface import AnyCodec
@@ -35,7 +34,7 @@ def look_at(
     config: EncodeConfig,
     budget: TimeBudget,
     *,
-    folder: Path,
+    folder: str,
     pool: Pool,
     workers: int,
 ) -> Looks:

@@ -6,16 +6,16 @@ run and whatever the next budget is.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from codec.images.read import ImagePolicy
 from codec.interface import AnyCodec
 from jobs.pools.base import Pool, Task
 from jobs.record import Record, Score
+from jobs.running.destination import log_in
 from jobs.running.encode_settings import EncodeConfig, distortion_for
 from jobs.running.history import History
-from jobs.running.record_log import FileLog
 from jobs.running.run import run_tasks
 from jobs.running.worklist import NOT_WRITTEN, Item
 from rdo.allocation import Measured
@@ -43,7 +43,7 @@ class Picture:
 
 
 def measure(
-    items: list[Item], codec: AnyCodec, config: EncodeConfig, *, folder: Path, pool: Pool
+    items: list[Item], codec: AnyCodec, config: EncodeConfig, *, folder: str, pool: Pool
 ) -> tuple[list[Picture], list[Record]]:
     """Measure all pictures at `QUALITIES`; return those that could be, in order, and a failed record of each other.
 
@@ -63,7 +63,7 @@ def encode_unkept(
     codec: AnyCodec,
     policy: ImagePolicy,
     *,
-    folder: Path,
+    folder: str,
     pool: Pool,
 ) -> tuple[dict[Item, list[Record]], dict[Item, Record]]:
     """Encode pictures with some settings each, without keeping the files; what the log has is not encoded again.
@@ -75,7 +75,7 @@ def encode_unkept(
     Returns:
         Records of the encodings that there are, and a failed record of each picture that has any.
     """
-    log = FileLog(folder / POINTS)
+    log = log_in(folder, POINTS)
     history = History(log, log.exists(), codec, policy)
     known = {(r.input_sha256, r.config_hash): r for r in log.read() if r.outcome}
     found: dict[Item, dict[str, Record]] = {item: {} for item in wanted}
@@ -89,12 +89,13 @@ def encode_unkept(
         if index < len(settings) and history.hashes_of(settings[index])[0] not in found[item]
     ]
     by_input, failed = {item.input: item for item in wanted}, dict[Item, Record]()
-    for record in run_tasks(missing, None, log, pool) if missing else ():
-        item = by_input[record.input]
-        if record.outcome:
-            found[item][record.config_hash or ""] = record
-        else:
-            failed.setdefault(item, replace(record, input=item.input, output=item.output))
+    with log.writing() if missing else nullcontext():
+        for record in run_tasks(missing, None, log, pool) if missing else ():
+            item = by_input[record.input]
+            if record.outcome:
+                found[item][record.config_hash or ""] = record
+            else:
+                failed.setdefault(item, replace(record, input=item.input, output=item.output))
     return {item: list(records.values()) for item, records in found.items()}, failed
 
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from codec import places
+from codec.places import joined
 from jobs.budgeting.planning import Share, below_floor, curves, total_bytes
 from jobs.budgeting.run import Outcome
 from jobs.cli import printable
@@ -48,13 +50,13 @@ def folder_curves(share: Share, written: dict[str, Measured]) -> Curves:
     return Curves(equal_slope, one_quality, _folder(list(written.values())))
 
 
-def report(outcome: Outcome, folder: Path) -> str:
+def report(outcome: Outcome, folder: str) -> str:
     """Draw the operating curves in the output folder; return lines that tell what the budget was spent on."""
     if outcome.share is None or not outcome.written:
         return ""
     found = folder_curves(outcome.share, outcome.written)
     drawn = draw(found, folder)
-    return f"{text(outcome)}\n{f'the operating curve is in {printable(str(drawn))}' if drawn else bars(found)}"
+    return f"{text(outcome)}\n{f'the operating curve is in {printable(drawn)}' if drawn else bars(found)}"
 
 
 def text(outcome: Outcome) -> str:
@@ -134,14 +136,14 @@ def quality_axis(found: Curves) -> tuple[str, Callable[[Point], float]]:
     return "total distortion, dB down", lambda point: -10 * math.log10(max(point.distortion, 1e-9))
 
 
-def draw(found: Curves, folder: Path) -> Path | None:
+def draw(found: Curves, folder: str) -> str | None:
     """Draw the operating curves as an SVG in the output folder; None where matplotlib is not installed."""
     from codec.errors import ConfigError
-    from jobs.measuring.plot import check_plot, plot, write_plot
+    from jobs.measuring.plot import check_plot, drawn, plot
 
-    path = folder / PLOT
+    place = joined(folder, PLOT)
     try:
-        check_plot(path)
+        check_plot(Path(PLOT))
     except ConfigError:
         return None
     name, value = quality_axis(found)
@@ -150,5 +152,6 @@ def draw(found: Curves, folder: Path) -> Path | None:
         "one quality for all": [(p.bytes, value(p)) for p in found.one_quality],
         "written": [(found.written.bytes, value(found.written))],
     }
-    write_plot(plot(lines, x_label="bytes of all files", y_label=name, x_scale="log", y_scale="linear"), path)
-    return path
+    figure = plot(lines, x_label="bytes of all files", y_label=name, x_scale="log", y_scale="linear")
+    places.write(place, drawn(figure, PLOT))
+    return place

@@ -1,13 +1,13 @@
 """Rounds of a budget, of bytes or of time: plans, files by them, plans that follow from these files.
 
-The invariant: plans are on the disk before a picture is encoded by them, and depend on records alone. So a run that was
+The invariant: plans are written before a picture is encoded by them, and depend on records alone. So a run that was
 killed goes on where it was, with any number of workers.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 
+from codec.places import joined
 from jobs.budgeting import decision as stored
 from jobs.budgeting.decision import DECISION, Decision, Plan
 from jobs.cli import say
@@ -15,7 +15,7 @@ from jobs.pools.base import Pool, Task
 from jobs.record import Record
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.history import History
-from jobs.running.record_log import FileLog
+from jobs.running.record_log import RecordLog
 from jobs.running.run import run_tasks
 from jobs.running.worklist import Item
 
@@ -34,7 +34,8 @@ class Rounds:
         overwrite: whether to encode what is done again, and to replace files that no record names.
 
     Attributes:
-        decision: plans so far, as they stand in the output folder.
+        place: path or URL of the decision, in the output folder.
+        decision: plans so far, as they stand there.
         files: record of each file that is there, by input.
         failures: record of each picture that has a plan and no file, by input.
         made: plans that this run has carried out, by input.
@@ -48,7 +49,7 @@ class Rounds:
         config_of: Callable[[Plan], EncodeConfig],
         next_decision: Callable[[Decision, Mapping[str, Record]], Decision | None],
         history: History,
-        log: FileLog,
+        log: RecordLog,
         overwrite: bool,
         pool: Pool,
     ) -> None:
@@ -58,12 +59,8 @@ class Rounds:
         self.files: dict[str, Record] = {}
         self.failures: dict[str, Record] = {}
         self.made: dict[str, Plan] = {}
-        self.decision = decision if overwrite else stored.resumed(self.path, decision)
-
-    @property
-    def path(self) -> Path:
-        """File of the decision, in the output folder."""
-        return self.log.path.parent / DECISION
+        self.place = joined(log.folder, DECISION)
+        self.decision = decision if overwrite else stored.resumed(self.place, decision)
 
     def run(self) -> None:
         """Carry out the plans that are there, then plan and carry out round after round."""
@@ -78,7 +75,7 @@ class Rounds:
 
     def _decide(self, decision: Decision) -> None:
         self.decision = decision
-        stored.save(self.path, decision)
+        stored.save(self.place, decision)
 
     def _carry_out(self) -> None:
         """Encode what the plans ask for and this run has not; settle those of which no better file could be made."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from codec.architecture import QUALITY_FIRST, QUALITY_LAST
 from codec.interface import AnyCodec
@@ -16,7 +15,7 @@ from jobs.pools.base import Pool
 from jobs.record import Record
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.history import History
-from jobs.running.record_log import FileLog
+from jobs.running.record_log import RecordLog
 from jobs.running.worklist import Item
 from rdo.allocation import Measured
 
@@ -51,7 +50,7 @@ def encode_to_budget(
     config: EncodeConfig,
     budget: Budget,
     *,
-    results: Path,
+    log: RecordLog,
     overwrite: bool,
     pool: Pool,
 ) -> Outcome:
@@ -60,16 +59,16 @@ def encode_to_budget(
     Args:
         items: pictures and files below one folder.
         config: settings that all share; without quality, lmbda or target.
-        results: file that records are appended to.
+        log: log that records are appended to, in the output folder.
         overwrite: whether to encode what is done again, and to replace files that no record names.
         pool: encoder with the same model as `codec`.
 
     Raises:
         ConfigError: the budget is too small, another run writes there, or no worker can start.
     """
-    folder, log, existed = results.parent, FileLog(results), results.exists()
+    existed = log.exists()
     with log.writing():
-        pictures, failed = measure(items, codec, config, folder=folder, pool=pool)
+        pictures, failed = measure(items, codec, config, folder=log.folder, pool=pool)
         for record in failed:
             say(f"{record.input}: {record.error}")
             log.append(record)

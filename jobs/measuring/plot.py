@@ -108,11 +108,16 @@ def plot_rates(curves: dict[str, Points], theme: str) -> "Figure":
 
 
 def write_plot(figure: "Figure", path: Path) -> None:
-    """Write a figure whole or not at all; equal figures give equal SVG bytes, with text as text."""
+    """Write a figure whole or not at all."""
+    write_atomically(path, drawn(figure, path.name))
+
+
+def drawn(figure: "Figure", name: str) -> bytes:
+    """Return a figure as the bytes of a file of a name; equal figures give equal SVG bytes, with text as text."""
     from matplotlib import rc_context
 
     file = io.BytesIO()
-    kind = path.suffix.removeprefix(".")
+    kind = name.rpartition(".")[2]
     with rc_context({"svg.hashsalt": "rdo", "svg.fonttype": "none"}):
         figure.savefig(file, format=kind, dpi=PNG_DPI, metadata={"Date": None} if kind == "svg" else None)
-    write_atomically(path, file.getvalue())
+    return file.getvalue()

@@ -5,7 +5,6 @@ begins the next. So a killed run loses the records of its last second, whose pic
 Buckets have no locks: two runs at a time do the same work twice but lose nothing, as each writes pieces of its own.
 """
 
-import json
 import re
 import secrets
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from codec import storage
 from codec.errors import StorageError
 from codec.files import write_atomically
+from jobs import jsonl
 from jobs.record import Record, from_mapping
 
 PIECES = "results"  # folder of them, in the output folder
@@ -25,10 +25,15 @@ _PIECE = re.compile(r"(\d{6})-[0-9a-f]{8}\.jsonl", re.ASCII)
 
 
 class BucketLog:
-    """Log of the runs whose output folder is a URL."""
+    """Log of the runs whose output folder is a URL.
 
-    def __init__(self, folder: str) -> None:
-        self.folder, self.run = folder, secrets.token_hex(4)
+    Args:
+        folder: URL of the output folder.
+        pieces: name of the folder in it that holds the pieces.
+    """
+
+    def __init__(self, folder: str, pieces: str = PIECES) -> None:
+        self.folder, self.pieces, self.run = folder, pieces, secrets.token_hex(4)
         self.number, self.lines = 1, list[str]()  # of the piece in memory
         self.bytes, self.unsaved, self.last_save = 0, False, 0.0
 
@@ -36,16 +41,10 @@ class BucketLog:
         """Return whether there is a piece."""
         return bool(self._pieces())
 
-    def read(self) -> list[Record]:
-        """Return the records of all pieces; lines that are none are passed over."""
-        found = list[Record]()
+    def read(self) -> Iterator[Record]:
+        """Yield the records of all pieces; lines that are none are passed over."""
         for url in self._pieces():
-            for line in storage.read(url).split(b"\n"):
-                try:
-                    found.append(from_mapping(json.loads(line)))
-                except (ValueError, TypeError, AttributeError, LookupError):
-                    continue
-        return found
+            yield from jsonl.parsed(storage.read(url).split(b"\n"), from_mapping)
 
     def append(self, record: Record) -> None:
         """Keep a record, and write the piece in memory if it is time."""
@@ -75,12 +74,12 @@ class BucketLog:
     @property
     def _url(self) -> str:
         """URL of the piece in memory."""
-        return f"{self.folder}/{PIECES}/{self.number:06}-{self.run}.jsonl"
+        return f"{self.folder}/{self.pieces}/{self.number:06}-{self.run}.jsonl"
 
     def _pieces(self) -> list[str]:
         """Return the URLs of the pieces, in order."""
         try:
-            found = [each.name for each in storage.walk(f"{self.folder}/{PIECES}")]
+            found = [each.name for each in storage.walk(f"{self.folder}/{self.pieces}")]
         except StorageError as error:
             if error.is_missing:
                 return []

@@ -20,17 +20,19 @@ def destination(output: str | None, first: Item) -> tuple[str, RecordLog | None]
     if names_one_file(output) or first.output == STDIO:
         return folder_of(first.output), None
     folder = output or OUTPUT
-    return folder, BucketLog(folder) if is_url(folder) else FileLog(Path(folder, RESULTS))
+    return folder, log_in(folder, RESULTS)
 
 
-def check_urls(items: list[Item], folder: str, *, keeps_times: bool, has_budget: bool) -> None:
+def log_in(folder: str, name: str) -> RecordLog:
+    """Return the log of a name, such as results.jsonl, in a folder: a file, or in a bucket the pieces of results/."""
+    return BucketLog(folder, Path(name).stem) if is_url(folder) else FileLog(Path(folder, name))
+
+
+def check_urls(items: list[Item], folder: str, *, keeps_times: bool) -> None:
     """Check that a run asks nothing of files behind URLs that they lack.
 
     Raises:
-        ConfigError: their times are to be kept, or a budget's decision is to be written there.
+        ConfigError: their times are to be kept.
     """
     if keeps_times and (is_url(folder) or any(is_url(item.input) for item in items)):
         raise ConfigError("--preserve-times: files behind URLs have no times to give or take: leave it out")
-    if has_budget and is_url(folder):
-        text = "a budget is measured and decided in a folder of this machine: name one, and copy it"
-        raise ConfigError(f"-o {folder}: {text}")

@@ -14,7 +14,7 @@ from jobs.record import Record
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.encoding import NO_POSITION
 from jobs.running.run import Planned
-from jobs.running.table import summary
+from jobs.running.table import Table
 from jobs.running.worklist import STDIO, Item
 
 
@@ -27,12 +27,12 @@ def say_notes(record: Record, told: set[str]) -> None:
             told.add(text)
 
 
-def print_summary(records: list[Record], config: EncodeConfig, folder: str | None) -> None:
+def print_summary(table: Table, config: EncodeConfig, folder: str | None) -> None:
     """Print the table of a run."""
-    print(summary(records, folder))
-    if metadata := sum(record.outcome.metadata_bytes for record in records if record.outcome):
-        print(f"metadata takes {metadata} bytes more; --metadata copyright or drop keeps less")
-    if config.roi and any(r.outcome for r in records):
+    print(table.text(folder))
+    if table.metadata_bytes:
+        print(f"metadata takes {table.metadata_bytes} bytes more; --metadata copyright or drop keeps less")
+    if config.roi and table.scored:
         print(f"cost counts errors as {cli.printable(str(config.roi))} weighs them")
 
 

@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from codec.interface import AnyCodec
 from codec.urls import is_url
 from jobs.record import SCHEMA, Record, canonical_place
 from jobs.running.encode_settings import EncodeConfig, encode_hash, policy_matches, without_effort
+from jobs.running.record_index import RecordIndex
 from jobs.running.record_log import RecordLog
 from jobs.running.worklist import NOT_WRITTEN, STDIO, Item
 from rdo.config import RefineConfig
@@ -47,17 +49,10 @@ class History:
     def __init__(self, log: RecordLog | None, exists: bool, codec: AnyCodec, policy: ImagePolicy) -> None:
         self.exists, self.policy = exists, policy
         self.hashes_of = cache(lambda config: (encode_hash(codec, config), encode_hash(codec, without_effort(config))))
-        records = log.read() if log else []
         self.listed = _listed(log.folder) if log and is_url(log.folder) else None  # stamps by URL
-        done = [r for r in records if r.status == "done" and r.outcome]
-        self.finished = {
-            (r.input_sha256, r.measured.output_sha256, r.config_hash): r for r in done if self._policy_matches(r)
-        }
-        self.hashes = {(r.input_place, r.input_stamp): r.input_sha256 for r in done if r.input_stamp}
-        self.by_output = {r.output_place: r for r in done}
-        self.by_output_hash = {r.measured.output_sha256: r for r in done}  # finds files of a folder that was moved
-        refused = {r.output_place for r in records if (r.error or "").endswith(OVERWRITE_HINT)}
-        self.refused = refused - self.by_output.keys()
+        refused = set[str]()
+        self.index = RecordIndex(_finished(log.read() if log else (), refused), self._policy_matches)
+        self.refused = {place for place in refused if not self.index.of_output(place)}
 
     def find_done(self, item: Item, config: EncodeConfig) -> Record | None:
         """Return the record of an item that needs no encoding with these settings, None for one that does.
@@ -76,11 +71,11 @@ class History:
 
     def _find_done(self, item: Item, config: EncodeConfig) -> Record | None:
         """Return the record of an item that has a file and needs no encoding, None for one that does."""
-        recorded = self.by_output.get(canonical_place(item.output))
+        recorded = self.index.of_output(canonical_place(item.output))
         input_hash, output_hash = self.input_hash(item), self._output_hash(item, recorded)
         config_hash, aim_hash = self.hashes_of(config)
-        before = recorded or self.by_output_hash.get(output_hash or "")
-        found = self.finished.get((input_hash, output_hash or "", config_hash))
+        before = recorded or self.index.of_content(output_hash or "")  # of a folder that was moved
+        found = self.index.of_task(input_hash, output_hash, config_hash)
         if before and found is None and before.aim_hash == aim_hash and self._took_more(before, config.refine):
             unchanged = (before.input_sha256, before.measured.output_sha256) == (input_hash, output_hash)
             found = before if unchanged else None
@@ -99,7 +94,7 @@ class History:
 
     def find_made(self, item: Item) -> Record | None:
         """Return the last record of an item's file, whatever its settings, if file and picture are still those."""
-        before = self.by_output.get(canonical_place(item.output))
+        before = self.index.of_output(canonical_place(item.output))
         if before is None or before.measured.output_sha256 != self._output_hash(item, before):
             return None
         return before if before.input_sha256 == self.input_hash(item) else None
@@ -117,7 +112,8 @@ class History:
     def input_hash(self, item: Item) -> str | None:
         """Return the hash of an image: that of its record while its stamp is unchanged, else computed."""
         stamp = item.stamp if is_url(item.input) else file_stamp(Path(item.input))
-        return (stamp and self.hashes.get((canonical_place(item.input), stamp))) or _sha256(item.source)
+        known = self.index.input_sha256(canonical_place(item.input), stamp) if stamp else None
+        return known or _sha256(item.source)
 
     def _output_hash(self, item: Item, recorded: Record | None) -> str | None:
         """Return the hash of a file: in a bucket that of its record while its stamp is unchanged, else computed."""
@@ -147,6 +143,15 @@ class History:
         if not self.exists or canonical_place(item.output) in self.refused:
             return False
         return _pixels(item.output) == (item.pixels or _image_pixels(item))
+
+
+def _finished(records: Iterable[Record], refused: set[str]) -> Iterator[Record]:
+    """Yield the records of finished files; add to `refused` the places of files that a run would not replace."""
+    for record in records:
+        if record.status == "done" and record.outcome:
+            yield record
+        elif (record.error or "").endswith(OVERWRITE_HINT):
+            refused.add(record.output_place)
 
 
 def file_stamp(path: Path) -> str | None:

@@ -30,7 +30,7 @@ class Progress:
         self.steps = {item: max(1, count) for item, count in zip(items, counts, strict=True)}
         self.images, self.images_total = 0, len(items)
         self.pixels, self.pixels_total = 0, sum(item.work for item in items)
-        self.unit = "MB" if any(item.bytes for item in items) else "MP"
+        self.unit = "MB" if any(item.bytes and not item.pixels for item in items) else "MP"
         self.done, self.work = 0.0, sum(self.steps[item] * item.work for item in items) / 1e6
         self.gains, self.gain_percent = 0, 0.0  # number of images with a gain, and their mean
         self.steps_done: Counter[Item] = Counter()

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from codec.errors import ConfigError
-from jobs.record import Record, append_record, read_records
+from jobs import jsonl
+from jobs.record import Record, append_record, from_mapping
 
 RESULTS = "results.jsonl"
 
@@ -23,8 +24,8 @@ class RecordLog(Protocol):
     def exists(self) -> bool:
         """Return whether a run has written here."""
 
-    def read(self) -> list[Record]:
-        """Return the records of all runs, in order."""
+    def read(self) -> Iterator[Record]:
+        """Yield the records of all runs, in order."""
 
     def append(self, record: Record) -> None:
         """Keep a record.
@@ -51,9 +52,9 @@ class FileLog:
         """Return whether there is a file."""
         return self.path.exists()
 
-    def read(self) -> list[Record]:
-        """Return the records of the file; lines that are none, or torn, are passed over."""
-        return read_records(self.path)
+    def read(self) -> Iterator[Record]:
+        """Yield the records of the file; lines that are none, or torn, are passed over."""
+        return jsonl.lines(self.path, from_mapping)
 
     def append(self, record: Record) -> None:
         """Append a record; an error names the file."""

@@ -11,22 +11,58 @@ _COLUMNS = f"{'quality':>7} {'plain':>9} {'refined':>9} {'bytes':>7} {_SCORES} {
 _HEAD = f"{'picture':{NAME_WIDTH}} {_COLUMNS}"
 
 
-def summary(records: list[Record], folder: str | None = None) -> str:
-    """Return one line for each image, their total, the names of those that failed, and where the files are."""
-    scored = [(r, r.outcome) for r in records if r.outcome]
-    if all(found.iters == 0 and found.plain == found.refined for _, found in scored):
-        lines = [_PLAIN, *(_plain_line(r, found.plain) + _hard(found) for r, found in scored)] if scored else []
-    else:
-        lines = [_HEAD, *(_line(r, found) + _hard(found) for r, found in scored)]
-        if len(scored) > 1:
-            lines.append(_total([found for _, found in scored]))
-    lines += [f"{_short(r.input)} failed" for r in records if r.status == "failed"]
-    skipped = sum(r.status == "skipped" for r in records)
-    if skipped:
-        lines.append(f"{skipped} of {len(records)} were done before, and unchanged")
-    if folder and (scored or skipped):
-        lines.append(f"the files are in {printable(folder)}")
-    return "\n".join(lines)
+class Table:
+    """Table of a run whose records come one after the other: keeps a line of each, as records take much more.
+
+    Attributes:
+        failed: names of the pictures that failed.
+        metadata_bytes: what all files hold besides their pictures.
+        scored: number of pictures with a file.
+    """
+
+    def __init__(self) -> None:
+        self.failed, self.metadata_bytes, self.scored = list[str](), 0, 0
+        self._count = self._skipped = self._plain_bytes = self._refined_bytes = 0
+        self._gain_percent = 0.0
+        self._lines = list[str]()
+        self._plain_lines: list[str] | None = []  # None once a picture was refined
+
+    def add(self, record: Record) -> None:
+        """Add a line for an image."""
+        self._count += 1
+        self._skipped += record.status == "skipped"
+        if record.status == "failed":
+            self.failed.append(record.input)
+        if found := record.outcome:
+            self.scored += 1
+            self.metadata_bytes += found.metadata_bytes
+            self._plain_bytes += found.plain.bytes
+            self._refined_bytes += found.refined.bytes
+            self._gain_percent += found.gain_percent
+            self._lines.append(_line(record, found) + _hard(found))
+            if found.iters or found.plain != found.refined:
+                self._plain_lines = None
+            elif self._plain_lines is not None:
+                self._plain_lines.append(_plain_line(record, found.plain) + _hard(found))
+
+    def text(self, folder: str | None = None) -> str:
+        """Return one line for each image, their total, the names of those that failed, and where the files are."""
+        lines = list[str]()
+        if self._plain_lines:
+            lines = [_PLAIN, *self._plain_lines]
+        elif self._plain_lines is None:
+            lines = [_HEAD, *self._lines, *([self._total()] if self.scored > 1 else [])]
+        lines += [f"{_short(name)} failed" for name in self.failed]
+        if self._skipped:
+            lines.append(f"{self._skipped} of {self._count} were done before, and unchanged")
+        if folder and (self.scored or self._skipped):
+            lines.append(f"the files are in {printable(folder)}")
+        return "\n".join(lines)
+
+    def _total(self) -> str:
+        sizes = f"{self._plain_bytes:>9} {self._refined_bytes:>9} {_percent(self._plain_bytes, self._refined_bytes)}"
+        change = 0.0 - self._gain_percent / self.scored
+        return f"{'all, mean cost':{NAME_WIDTH + 8}} {sizes} {'':{len(_SCORES)}} {change:>+6.2f}%"
 
 
 def _hard(outcome: Outcome) -> str:
@@ -47,13 +83,6 @@ def _line(record: Record, outcome: Outcome) -> str:
     sizes = f"{_name_and_quality(record)} {plain.bytes:>9} {refined.bytes:>9} {change}"
     scores = f"{psnr:>14} {_ms_ssim(plain, refined):>14} {_ssimulacra2(plain, refined):>14}"
     return f"{sizes} {scores} {cost:>+6.2f}%"
-
-
-def _total(scored: list[Outcome]) -> str:
-    plain, refined = sum(found.plain.bytes for found in scored), sum(found.refined.bytes for found in scored)
-    gain = sum(found.gain_percent for found in scored) / len(scored)
-    sizes = f"{'all, mean cost':{NAME_WIDTH + 8}} {plain:>9} {refined:>9} {_percent(plain, refined)}"
-    return f"{sizes} {'':{len(_SCORES)}} {0.0 - gain:>+6.2f}%"
 
 
 def _name_and_quality(record: Record) -> str:

@@ -1,11 +1,14 @@
 """Images to encode, and the names of their .rdo files."""
 
+import io
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from codec.errors import ConfigError
+from codec import storage
+from codec.errors import ConfigError, StorageError
 from codec.images.find import SUFFIXES, find_images
 from codec.images.read import image_size
 from codec.places import joined
@@ -15,6 +18,8 @@ from jobs.running.buckets import Named, find_files, has_suffix
 STDIO = "-"
 NOT_WRITTEN = ""
 OUTPUT = "rdo-out"  # folder, unless another is named
+HEAD_BYTES = 64 << 10  # of a file behind a URL, to find the size of its picture in
+READERS = 16  # threads that wait for a store
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +73,20 @@ def build_worklist(inputs: list[str], output: str | None) -> list[Item]:
         _check_folder(folder, output)
     elif posixpath.splitext(folder)[1].lower() in SUFFIXES:
         raise ConfigError(f"-o {output}: name a folder, or one file that ends in .rdo")
-    found = [each for name in inputs for each in _named(name, folder)]
-    if not found:
+    single, taken, names = names_one_file(output), dict[str, Item](), set[str]()
+    for each in (each for name in inputs for each in _named(name, folder)):
+        item = _item(each, str(output) if single else joined(folder, f"{each.relative}.rdo"))
+        before = taken.setdefault(item.output, item)
+        if single:
+            names.add(item.input if is_url(item.input) else str(Path(item.input).resolve()))
+        elif before is not item and not _is_same(item, before):
+            both = f"{item.input} and {before.input}"
+            raise ConfigError(f"{both} would both become {item.output}: encode them into two folders")
+    if not taken:
         raise ConfigError(f"{', '.join(inputs)}: no pictures found")
-    single = names_one_file(output)
-    if single and len({each.name if each.found else Path(each.name).resolve() for each in found}) > 1:
-        raise ConfigError(f"{output}: names one file, but there are {len(found)} pictures: name a folder")
-    items = []
-    taken: dict[str, Named] = {}
-    for each in found:
-        target = str(output) if single else joined(folder, f"{each.relative}.rdo")
-        if target in taken and _is_same(each, taken[target]):
-            continue  # named twice
-        if target in taken:
-            both = f"{each.name} and {taken[target].name}"
-            raise ConfigError(f"{both} would both become {target}: encode them into two folders")
-        taken[target] = each
-        items.append(_item(each, target))
-    return sorted(items, key=lambda item: -item.work)
+    if len(names) > 1:
+        raise ConfigError(f"{output}: names one file, but there are {len(names)} pictures: name a folder")
+    return sorted(taken.values(), key=lambda item: -item.work)
 
 
 def _check_folder(folder: str, output: str | None) -> None:
@@ -110,11 +111,11 @@ def _named(name: str, folder: str) -> Iterator[Named]:
         yield from (Named(str(p), str(r), None, str(p)) for p, r in named_pictures(Path(name), output))
 
 
-def _is_same(one: Named, other: Named) -> bool:
-    """Return whether two names are of one file."""
-    if one.found or other.found:
+def _is_same(one: Item, other: Item) -> bool:
+    """Return whether two items are of one image."""
+    if is_url(one.input) or is_url(other.input):
         return one.source == other.source
-    return Path(one.name).samefile(other.name)
+    return Path(one.input).samefile(other.input)
 
 
 def _item(named: Named, target: str) -> Item:
@@ -124,6 +125,37 @@ def _item(named: Named, target: str) -> Item:
     path = Path(named.name)
     size = image_size(path) if path.is_file() else None  # a pipe can be read only once
     return Item(named.name, target, size[0] * size[1] if size else 0)
+
+
+def with_pixels(items: list[Item]) -> list[Item]:
+    """Return items with the pixels that those behind URLs lack, by the beginnings of their files.
+
+    A picture whose size cannot be read has none, as one on a disk that cannot be.
+    """
+    unknown = [item for item in items if is_url(item.input) and not item.pixels]
+    pixels = dict[Item, int]()
+    with ThreadPoolExecutor(READERS) as readers:
+        for begin in range(0, len(unknown), READERS):  # so many at a time in memory, and looked into in this thread
+            some = unknown[begin : begin + READERS]
+            heads = readers.map(lambda item: _read(item, HEAD_BYTES), some)
+            pixels |= {
+                item: _pixels_of(head) or _pixels_of(_read(item)) for item, head in zip(some, heads, strict=True)
+            }
+    return [replace(item, pixels=pixels.get(item, item.pixels)) for item in items]
+
+
+def _read(item: Item, length: int | None = None) -> bytes:
+    """Return the beginning of an image behind a URL, or all of it; nothing where it cannot be read."""
+    try:
+        return storage.read(item.source, length)
+    except StorageError:  # told when the picture is encoded
+        return b""
+
+
+def _pixels_of(data: bytes) -> int:
+    """Return the number of pixels of an image by its header, 0 where that cannot be read."""
+    size = image_size(io.BytesIO(data)) if data else None
+    return size[0] * size[1] if size else 0
 
 
 def names_one_file(output: str | None) -> bool:

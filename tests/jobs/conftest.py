@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +175,25 @@ def pixels_of() -> Callable[[Path], Any]:
             return np.asarray(image).astype(np.int64)
 
     return read
+
+
+@pytest.fixture
+def workers_of() -> Callable[[str], AbstractContextManager[list[str]]]:
+    """Gives `workers_of(kind)`: a context with the flags of two workers, `processes` or those of a `cluster`."""
+    return _workers_of
+
+
+@contextmanager
+def _workers_of(kind: str) -> Iterator[list[str]]:
+    if kind == "processes":
+        yield ["-j", "2"]
+        return
+    pytest.importorskip("ray")
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # a machine may be busy
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    try:
+        yield ["--ray", "--address", cluster.address, "--workers", "2"]
+    finally:
+        cluster.shutdown()

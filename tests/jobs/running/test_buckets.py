@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -249,11 +250,25 @@ def test_a_name_given_twice_is_one_picture(store: Any, photos: str) -> None:
     assert len(items) == 3 and [item.bytes for item in items] == sorted((i.bytes for i in items), reverse=True)
 
 
+@pytest.mark.parametrize("output", ["/photos", "", "/photos/deep"])
+def test_files_beside_above_or_below_their_pictures(
+    store: Any, photos: str, rdo_encode: Any, output: str, capsys: Any
+) -> None:
+    out = f"{store.bucket}{output}"
+    before = {each.name: each.stamp for each in storage.walk(photos)}
+    assert rdo_encode("--iters", 0, photos, "-o", out) == 0
+    made = sorted(name for name in files_below(out))
+    wanted = ["a.png.rdo", "b c.png.rdo", *([] if output == "/photos/deep" else ["deep/d.png.rdo"])]
+    assert made == wanted, "what is below the output is no input"
+    assert rdo_encode("--iters", 0, photos, "-o", out) == 0
+    assert f"{len(wanted)} of {len(wanted)} were done before" in capsys.readouterr().out
+    after = {each.name: each.stamp for each in storage.walk(photos)}
+    assert before.items() <= after.items(), "the pictures stay as they were"
+
+
 def test_what_files_behind_urls_lack_is_said(store: Any, photos: str, rdo_encode: Any, capsys: Any) -> None:
     assert rdo_encode("--preserve-times", photos, "-o", "local") == 2
     assert "--preserve-times: files behind URLs have no times to" in capsys.readouterr().err
-    assert rdo_encode("--target-total", "5kB", "in", "-o", f"{store.bucket}/out") == 2
-    assert "a budget is measured and decided in a folder of this machine" in capsys.readouterr().err
     assert rdo_encode("--iters", 0, "in", "-o", "https://host/out") == 2
     assert "https:// can only be read" in capsys.readouterr().err
 
@@ -294,30 +309,41 @@ COMMAND = "import sys; from jobs.encode import main; sys.exit(main())"
 def test_workers_write_the_same_bytes(store: Any, photos: str, model: str, rdo_encode: Any, flags: list[str]) -> None:
     assert rdo_encode("--iters", 3, "in", "-o", "local") == 0
     out = f"{store.bucket}/out"
-    command = [sys.executable, "-c", COMMAND, "--model", model, "--threads", "1", "--iters", "3", photos, "-o", out]
+    command = [sys.executable, "-c", COMMAND, "--model", model, "--threads", "1", "--exact", "never", "--iters", "3"]
+    command += [photos, "-o", out]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "AWS_MAX_ATTEMPTS": "5"}
     subprocess.run([*command, *flags], env=environment, check=True, timeout=600)
     assert files_below(out) == files_in("local")
 
 
 @pytest.mark.slow
-def test_a_killed_driver_loses_at_most_its_last_second(store: Any, photos: str, model: str, save_photo: Any) -> None:
-    for index in range(12):
+@pytest.mark.parametrize("kind", ["alone", "processes", "cluster"])
+def test_a_killed_driver_loses_at_most_its_last_second(
+    store: Any, photos: str, model: str, save_photo: Any, kind: str, workers_of: Any, rdo_decode: Any
+) -> None:
+    for index in range(16):
         path = save_photo(f"more/{index}.png", 40, 40, seed=index)
         storage.write(f"{store.bucket}/more/{index}.png", path.read_bytes())
     out = f"{store.bucket}/out"
     storage.write(f"{out}/readme.txt", b"so that the folder exists")
-    command = [sys.executable, "-c", COMMAND, "--model", model, "--iters", "20", f"{store.bucket}/more", "-o", out]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "AWS_MAX_ATTEMPTS": "5"}
-    for kills in (1, 2):
-        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as run:
-            end = time.monotonic() + 300
-            while run.poll() is None and time.monotonic() < end and len(files_below(out)) < 4 * kills:
-                time.sleep(0.05)
-            run.kill()
-    assert 4 <= len(files_below(out)) < 12
-    subprocess.run(command, env=environment, check=True, timeout=600)
+    with workers_of(kind) if kind != "alone" else nullcontext([]) as workers:
+        command = [sys.executable, "-W", "ignore", "-c", COMMAND, "--model", model, "--threads", "1", "--iters", "40"]
+        command += ["--exact", "never", *workers, f"{store.bucket}/more", "-o", out]
+        for kills in (1, 2):
+            with subprocess.Popen(
+                command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            ) as run:
+                end = time.monotonic() + 300
+                while run.poll() is None and time.monotonic() < end and len(files_below(out)) < 4 * kills:
+                    time.sleep(0.05)
+                run.kill()
+        assert 4 <= len(files_below(out)) < 16
+        subprocess.run(command, env=environment, check=True, timeout=600)
     records = [r for piece in pieces(out) for r in piece]
-    assert len(records) == len({r["output"] for r in records}) == 12, "none is done again after its record"
+    assert len(records) == len({r["output"] for r in records}) == 16, "none is done again after its record"
     stamps = {r["output"]: r["output_stamp"] for r in records}
     assert all(each.stamp == stamps[each.name] for each in storage.walk(out) if each.name in stamps)
+    assert not [each.name for each in storage.walk(out, hidden=True) if each.name.endswith((".resume", ".part"))]
+    assert all(r["status"] == "done" and r["verified"] for r in records)
+    assert rdo_decode(out, "-o", "decoded") == 0 and len(list(Path("decoded").rglob("*.png"))) == 16

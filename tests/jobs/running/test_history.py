@@ -82,3 +82,18 @@ def test_the_lock_goes_with_its_holder(folder: Path) -> None:
         pass
     with sole_writer(folder / "results.jsonl"):
         pass
+
+
+def test_times_in_the_future_are_no_stamps_and_the_run_goes_by_content(
+    save_photo: Any, rdo_encode: Any, capsys: Any
+) -> None:
+    """A camera's or a server's clock may be ahead of this one, or this one may have been put back."""
+    source = save_photo("in/a.png", 10, 10)
+    os.utime(source, (4e9, 4e9))
+    assert file_stamp(source) is None
+    assert rdo_encode("--iters", 0, "in") == rdo_encode("--iters", 0, "in") == 0
+    assert "1 of 1 were done before" in capsys.readouterr().out
+    save_photo("in/a.png", 10, 10, seed=1)
+    os.utime(source, (4e9, 4e9))
+    assert rdo_encode("--iters", 0, "in") == 0
+    assert "were done before" not in capsys.readouterr().out

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ PICTURES = 16
 FOLDER_KILLS_MAX = 40  # after so many kills over one folder, it is finished in peace
 DRIVER_SHARE = 0.4  # of the kills; the others are of workers
 MACHINE_SHARE = 0.2  # of the kills on a cluster
+START_MAX_S = 60.0  # that a kill of a worker waits for one
 LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 PAUSE_MAX_S = {"alone": 0.5, "processes": 4.0, "ray": 6.0}  # before a kill
 
@@ -118,7 +119,7 @@ class Storm:
 
     def _kill_one(self, driver: int) -> bool:
         """Kill a driver, one of its workers if it has any by now, or a machine; tell whether it was the driver."""
-        draw, workers = self.rng.random(), self.workers_of(driver)
+        draw = self.rng.random()
         if self.lose_machine and draw < MACHINE_SHARE:
             self.lose_machine()
             self.kills["machine"] += 1
@@ -126,11 +127,20 @@ class Storm:
             os.kill(driver, signal.SIGKILL)
             self.kills["driver"] += 1
             return True
-        elif workers:
+        elif workers := self._started_workers(driver):
             with suppress(ProcessLookupError):
                 os.kill(self.rng.choice(workers), signal.SIGKILL)
                 self.kills["worker"] += 1
         return False
+
+    def _started_workers(self, driver: int) -> list[int]:
+        """Return the workers of a driver, once there are any; none where it ends or takes longer than START_MAX_S."""
+        end, ended = time.monotonic() + START_MAX_S, os.WEXITED | os.WNOHANG | os.WNOWAIT
+        while not (workers := self.workers_of(driver)) and time.monotonic() < end:
+            if os.waitid(os.P_PID, driver, ended):
+                break
+            time.sleep(0.1)
+        return workers
 
     def _finish(self, driver: int, out: str) -> None:
         """Let a run come to its end; one that failed for an earlier kill may be repeated."""
@@ -157,23 +167,33 @@ class Storm:
 
 def children_of(driver: int) -> list[int]:
     """Return the worker processes of a driver, without its resource tracker."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError, IndexError, ValueError):
-            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == driver and b"spawn_main" in (process / "cmdline").read_bytes():
-                found.append(int(process.name))
-    return found
+    return [pid for pid, line in processes() if parent_of(pid) == driver and b"spawn_main" in line]
 
 
 def actors_of(driver: int) -> list[int]:
-    """Return the actors that encode on this machine; storms are not run side by side."""
-    found = []
+    """Return the actors that encode on the machines that this process started, whatever other clusters there are."""
+    return [pid for pid, line in processes() if line.startswith(b"ray::") and b"Encoder" in line and is_ours(pid)]
+
+
+def processes() -> Iterator[tuple[int, bytes]]:
+    """Yield the id and the command line of each process."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            line = (process / "cmdline").read_bytes()
-            found += [int(process.name)] if line.startswith(b"ray::") and b"Encoder" in line else []
-    return found
+            yield int(process.name), (process / "cmdline").read_bytes()
+
+
+def parent_of(pid: int) -> int:
+    """Return the id of a process's parent, 0 where there is none."""
+    with suppress(OSError, IndexError, ValueError):
+        return int(Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[1])
+    return 0
+
+
+def is_ours(pid: int) -> bool:
+    """Tell whether a process descends from this one."""
+    while pid > 1 and pid != os.getpid():
+        pid = parent_of(pid)
+    return pid == os.getpid()
 
 
 def draw_pictures() -> None:
@@ -196,6 +216,7 @@ def over_processes(model: str, kills: int) -> dict[str, Any]:
 
 def over_a_cluster(model: str, kills: int) -> dict[str, Any]:
     """Kill runs on a cluster of two machines and a head, and lose these machines."""
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # a machine may be busy
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from jobs.record import SCHEMA, Outcome, Record, Score
-from jobs.running.table import summary
+from jobs.running.table import Table
 
 PLAIN, REFINED = Score(1000, 8.0, 30.0, None, 61.25, 10.0), Score(900, 7.2, 31.5, None, 64.5, 9.0)
 OUTCOME = Outcome("ff00", 40, 25, PLAIN, REFINED, gain_percent=10.0, verified=True, iters=40)
@@ -19,6 +19,14 @@ EXACT = replace(
         gain_percent=20.0,
     ),
 )
+
+
+def summary(records: list[Record], folder: str | None = None) -> str:
+    """Return the table of records."""
+    table = Table()
+    for record in records:
+        table.add(record)
+    return table.text(folder)
 
 
 def test_a_picture_is_a_line_of_plain_against_refined() -> None:
