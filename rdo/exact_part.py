@@ -89,7 +89,8 @@ class ExactPart:
         """
         pixels = distortion.original
         data = pack(unpack(file.data)._replace(exact=self.section))
-        decoded = decode(distortion.codec, data, pixels_max=pixels.width * pixels.height).pixels
+        pixels_max = pixels.width * pixels.height
+        decoded = decode(distortion.codec, data, pixels_max=pixels_max, keep_latents=False).pixels
         assert self.distortion.exact is not None
         exact = self.distortion.exact[0, 0, :, :, None].cpu().numpy()
         expected = np.where(exact, pixels.data, file.pixels.data)
