@@ -12,9 +12,9 @@ from torch import Tensor
 
 from codec.architecture import MS_SSIM_SIDE_MIN
 from codec.bitstream.boxes import Box
-from codec.bitstream.container import check_size
+from codec.bitstream.container import HEADER_BYTES_TILES, INDEX_BYTES, check_size
 from codec.bitstream.exact import encode_exact, pack_exact
-from codec.bitstream.tiles import TILE
+from codec.bitstream.tiles import TILE, tiles_of
 from codec.coding import coding_arithmetic, plain_latents, shown, write
 from codec.exact_choice import (
     Costs,
@@ -33,7 +33,7 @@ from codec.images.mosaic import BLOCK, Mask, block_at, mask_shape, pixel_mask
 from codec.images.pixels import Pixels, to_tensor
 from codec.interface import AnyCodec, Latents, rate
 from codec.metrics.distortion import image_distortion
-from codec.tiling import plain_latents_of, tile_side
+from codec.tiling import pixels_of, plain_latents_of, tile_latents, tile_side, to_streams
 
 
 class ExactPlain(NamedTuple):
@@ -41,6 +41,20 @@ class ExactPlain(NamedTuple):
 
     section: bytes
     latents: Latents | None
+
+
+class Estimate(NamedTuple):
+    """Estimate of a file with some exact blocks, beside plain latents.
+
+    Attributes:
+        section_bits: of its exact section.
+        learned_bits_est: of the rest of the file.
+        decoded: pixels that it decodes to.
+    """
+
+    section_bits: float
+    learned_bits_est: float
+    decoded: Pixels
 
 
 def encode(
@@ -101,18 +115,20 @@ def encode(
         data = file(plain)
         return 8 * len(data) + lmbda_pixels * _distortion(codec, pixels, shown(codec, plain.latents, data))
 
-    def made(mask: Mask, effort: Effort) -> ExactPlain:
-        return exact_plain(codec, pixels, mask, level, tile=tile, effort=effort)
+    def cost_est(mask: Mask) -> float:
+        found = estimate(codec, pixels, mask, level, tile=tile)
+        error = _distortion(codec, pixels, found.decoded)
+        return found.section_bits + found.learned_bits_est + lmbda_pixels * error
 
     decoded = shown(codec, latents, data)
     errors, distortion_bits = block_errors(pixels, decoded), lmbda_pixels * _distortion(codec, pixels, decoded)
     costs = plain_costs(latents.y, len(data), errors, distortion_bits)
     if not may_pay(hoped, costs):
         return data
-    choice = choose_blocks(pixels, costs, hoped, lambda mask: cost(made(mask, "quick")))
+    choice = choose_blocks(pixels, costs, hoped, cost_est)
     tried = [plain]
     if choice.mask is not None and not choice.mask.all():
-        tried.append(made(choice.mask, "good"))
+        tried.append(exact_plain(codec, pixels, choice.mask, level, tile=tile, effort="good"))
     if choice.whole_close:
         tried.append(ExactPlain(whole_section(pixels), None))
     return file(min(tried, key=cost))
@@ -132,6 +148,32 @@ def exact_plain(codec: AnyCodec, pixels: Pixels, mask: Mask, level: Tensor, *, t
     rest = filled(pixels, pixel_mask(mask, pixels.width, pixels.height))
     with coding_arithmetic():
         return ExactPlain(section, plain_latents_of(codec, rest, level, tile))
+
+
+def estimate(codec: AnyCodec, pixels: Pixels, mask: Mask, level: Tensor, *, tile: int) -> Estimate:
+    """Estimate the file of a picture some of whose blocks are exact; bits of the others are the model's own estimate.
+
+    A codec whose entropy coder is quick codes them instead.
+
+    Args:
+        mask: (rows, columns) of 64 px blocks, true for exact ones.
+        tile: side of the tiles, as `tile_side` returns it.
+    """
+    section, latents = exact_plain(codec, pixels, mask, level, tile=tile, effort="quick")
+    size = pixels.width, pixels.height
+    tiles = tiles_of(*size, tile)
+    overhead = 8.0 * (HEADER_BYTES_TILES + INDEX_BYTES * len(tiles))
+    if latents is None:
+        return Estimate(8.0 * len(section), overhead, pixels)
+    with coding_arithmetic():
+        if codec.slow_coder:
+            coded = (part for part in tile_latents(latents, *size, tile) if any(bool(v.any()) for v in part))
+            bits = sum(float(sum(rate(codec, part, level))) for part in coded)
+        else:
+            bits = 32.0 * sum(len(each.words) for each in to_streams(codec, latents, level, tiles, may_be_empty=True))
+        decoded = pixels_of(codec, latents, level, pixels, tile)
+    np.copyto(decoded.data, pixels.data, where=pixel_mask(mask, *size)[..., None])
+    return Estimate(8.0 * len(section), overhead + bits, decoded)
 
 
 def whole_section(pixels: Pixels, effort: Effort = "best") -> bytes:

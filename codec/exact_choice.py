@@ -11,6 +11,7 @@ invariant: what is returned has cost less, as `evaluate` priced it, than the pla
 
 import zlib
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -32,7 +33,7 @@ REPEAT_BITS = 0.02  # of a pixel that equals a neighbour
 NOVEL_BITS_OF = (4 + 3 * np.log2(1 + np.arange(256))).astype(np.float32)
 PAYING = 0.9  # least ratio of lossless to learned cost that counts as a gain: refinement lowers what is learned
 LATENT_BITS = 150.0  # of the latents under an exact block: 50 to 280 measured
-CLOSE = 1.25  # cost of a quickly made lossless file over the best, up to which the best effort may make it cheaper
+CLOSE = 1.7  # cost of a quickly made lossless file over the best, up to which the best effort may make it cheaper: 1.6
 RATIO_STEP, RATIO_STEPS = 1.4, 8  # factor between the ratios of sets of blocks, and steps up and down from `PAYING`
 EVALUATIONS_MAX = 6  # of sets of some blocks, each a file
 SCALINGS = 2  # of the bits of blocks alone to those in a mosaic
@@ -156,16 +157,15 @@ def hoped_bits(pixels: Pixels) -> Costs:
     Pixels that equal one to the left or above are nearly free, at distances of one and two, for patterns. Others count
     by their difference; the fewer of these a block has, the better they are predicted from one another.
     """
-    red, green, blue = (pixels.data[..., channel] for channel in range(3))
-    values = red if pixels.grey else red.astype(np.uint32) << 16 | green.astype(np.uint16) << 8 | blue
     rows = []
     for top in range(0, pixels.height, BLOCK):
         begin = max(0, top - 2)
-        band = values[begin : top + BLOCK]
+        red, green, blue = (pixels.data[begin : top + BLOCK, :, channel] for channel in range(3))
+        band = red if pixels.grey else red.astype(np.uint32) << 16 | green.astype(np.uint16) << 8 | blue
         seen = np.zeros(band.shape, dtype=bool)
         for down, right in ((0, 1), (1, 0), (0, 2), (2, 0), (1, 1)):
             seen[down:, right:] |= band[down:, right:] == band[: len(band) - down, : band.shape[1] - right]
-        novel, own = ~seen[top - begin :], green[top : top + BLOCK]
+        novel, own = ~seen[top - begin :], green[top - begin :]
         before = np.concatenate([own[:, :1], own[:, :-1]], 1)
         distance = np.maximum(own, before) - np.minimum(own, before)
         bits = np.where(novel, NOVEL_BITS_OF[distance], np.float32(REPEAT_BITS))
@@ -175,7 +175,7 @@ def hoped_bits(pixels: Pixels) -> Costs:
 
 def repetition_bits(pixels: Pixels) -> float:
     """Return optimistic bits of a whole picture, which sees texture that repeats itself as no block can."""
-    different = len({row.tobytes() for row in pixels.data}) / pixels.height
+    different = len({blake2b(row.tobytes(), digest_size=16).digest() for row in pixels.data}) / pixels.height
     bands = [pixels.data[top : top + BLOCK, :, 1] for top in range(0, pixels.height, BLOCK)]
     read = bands if len(bands) <= BANDS_FEW else bands[::2]
     deflated = sum(len(zlib.compress(band.tobytes(), 1)) for band in read)

@@ -29,7 +29,7 @@ from rdo.starts import ChosenStart, choose_start
 from rdo.target import Goal
 from rdo.target_search import refine_to
 from rdo.tiled_target import refine_tiles_to
-from rdo.tiles import TiledPicture, refine_tiles
+from rdo.tiles import TiledPicture, TileStart, refine_tiles
 from rdo.tune import Tune
 
 
@@ -252,12 +252,20 @@ def _encode_tiles(
         return EncodedPicture(file, plain, found.quality, found.lmbda, found.refined)
     plain_latents = picture.plain()
     picture = picture.fitted(plain_latents)
-    plain = file = _write_tiles(picture, plain_latents, quality, extras)
-    refined, iters = plain_latents, 0
+    plain = _write_tiles(picture, plain_latents, quality, extras)
+    start = TileStart(picture, plain_latents)
+    if is_hard := picture.is_hard(plain_latents, plain.distortion):
+        best = min([start, *picture.along_linear_path()], key=lambda each: each.cost)
+        written = plain if best is start else _write_tiles(*best, quality, extras)
+        if written.cost(lmbda) < plain.cost(lmbda):
+            plain, start, plain_latents = written, best, best.latents
+    file, refined, iters = plain, start.latents, 0
     if config.iters:
-        picture = picture.with_best_profile(tune.gain_profiles)
-        start = plain_latents if picture.codec is codec else picture.plain()
-        refined, iters = refine_tiles(picture, start, config=config, progress=progress)
+        tuned = picture.with_best_profile(tune.gain_profiles, is_hard)
+        if tuned.codec is not start.picture.codec:
+            start = min([TileStart(tuned, tuned.plain()), *([start] if is_hard else [])], key=lambda each: each.cost)
+        picture = start.picture
+        refined, iters = refine_tiles(picture, start.latents, config=config, progress=progress)
         file = min(_write_tiles(picture, refined, quality, extras), plain, key=lambda each: each.cost(lmbda))
     cost, plain_cost = (_cost(each, picture) for each in (file, plain))
     seconds = time.monotonic() - begin

@@ -16,8 +16,8 @@ import torch
 from codec.architecture import QUALITY_LAST
 from codec.bitstream.boxes import Box
 from codec.bitstream.tiles import TILE
-from codec.coding import coding_arithmetic, no_latents, shown, write
-from codec.encoding import exact_plain, worth_a_look
+from codec.coding import coding_arithmetic, no_latents
+from codec.encoding import estimate, worth_a_look
 from codec.errors import ConfigError
 from codec.exact_choice import ExactMode, block_errors, check_mode, choose_blocks, hoped_costs, may_pay, plain_costs
 from codec.images.mosaic import Mask
@@ -164,16 +164,11 @@ class _Task:
         costs = plain_costs(y, len(plain.file.data), errors, lmbda_pixels * plain.file.distortion).scaled(kept)
         if not may_pay(hoped, costs):
             return None
-        size, tile = (pixels.width, pixels.height), distortion.tile
 
         def cost(mask: Mask) -> float:
-            section, latents = exact_plain(self.codec, pixels, mask, level, tile=tile, effort="quick")
-            data = write(
-                self.codec, latents, width=size[0], height=size[1], quality=self.quality, grey=pixels.grey, tile=tile,
-                exact=section,
-            )  # fmt: skip
-            error = distortion.of(shown(self.codec, latents, data))
-            return 8 * len(section) + kept * (8 * (len(data) - len(section)) + lmbda_pixels * error)
+            found = estimate(self.codec, pixels, mask, level, tile=distortion.tile)
+            learned = found.learned_bits_est + lmbda_pixels * distortion.of(found.decoded)
+            return found.section_bits + kept * learned
 
         choice = choose_blocks(pixels, costs, hoped, cost)
         done = choice.mask is not None and bool(choice.mask.all())

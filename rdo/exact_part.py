@@ -6,9 +6,18 @@ import numpy as np
 import torch
 
 from codec.bitstream.boxes import Box
-from codec.bitstream.container import CRC_BYTES, HEADER_BYTES, HEADER_BYTES_TILES, INDEX_BYTES, pack, unpack
-from codec.bitstream.exact import encode_exact, pack_exact
-from codec.coding import decode, write_verified
+from codec.bitstream.container import (
+    CRC_BYTES,
+    HEADER_BYTES,
+    HEADER_BYTES_TILES,
+    INDEX_BYTES,
+    Contents,
+    pack,
+    unpack,
+)
+from codec.bitstream.exact import encode_exact, pack_exact, paste_exact
+from codec.bitstream.tiles import Rect
+from codec.coding import exact_blocks, write_verified
 from codec.encoding import whole_section
 from codec.errors import BitstreamError, ConfigError
 from codec.images.fill import filled
@@ -78,24 +87,35 @@ class ExactPart:
         return replace(goal, value=left)
 
     def completed(self, file: PricedFile, distortion: PictureDistortion) -> PricedFile:
-        """Add the exact blocks to a file of the rest, decode it and price it.
+        """Add the exact blocks to a file of the rest, decode them and price the file.
 
         Args:
-            file: of the rest.
+            file: of the rest, verified, so that its streams need not be decoded again.
             distortion: of the whole picture.
 
         Raises:
             BitstreamError: the file does not decode to what it was made from.
         """
-        pixels = distortion.original
-        data = pack(unpack(file.data)._replace(exact=self.section))
-        decoded = decode(distortion.codec, data, pixels_max=pixels.width * pixels.height).pixels
-        assert self.distortion.exact is not None
-        exact = self.distortion.exact[0, 0, :, :, None].cpu().numpy()
-        expected = np.where(exact, pixels.data, file.pixels.data)
-        if not np.array_equal(decoded.data, expected):
+        original, learned = distortion.original, unpack(file.data)
+        data = pack(learned._replace(exact=self.section))
+        contents = unpack(data)
+        exact, samples = exact_blocks(contents), file.pixels.data.copy()
+        assert exact is not None and self.distortion.exact is not None
+        paste_exact(exact, samples, Rect(0, 0, original.width, original.height), original.grey)
+        expected = np.where(self.distortion.exact[0, 0, :, :, None].cpu().numpy(), original.data, file.pixels.data)
+        if not (np.array_equal(samples, expected) and _same_streams(learned, contents)):
             raise BitstreamError("the written file decodes to other pixels: please report this picture and settings")
+        decoded = Pixels(samples, original.grey)
         return PricedFile(data, decoded, distortion.of(decoded))
+
+
+def _same_streams(a: Contents, b: Contents) -> bool:
+    """Tell whether two files have the same header and streams."""
+    pairs = list(zip(a.streams, b.streams, strict=True))
+    return a.header == b.header and all(
+        u is not None and v is not None and u.symbols_crc == v.symbols_crc and np.array_equal(u.words, v.words)
+        for u, v in pairs
+    )
 
 
 def exact_part(codec: AnyCodec, pixels: Pixels, mask: Mask, distortion: Distortion) -> ExactPart:

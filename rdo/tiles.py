@@ -19,7 +19,7 @@ from torch import Tensor
 from codec.bitstream.tiles import Rect, tiles_of
 from codec.coding import coding_arithmetic
 from codec.images.pixels import Pixels, pad, to_tensor
-from codec.interface import AnyCodec, Latents, Priced, rate
+from codec.interface import AnyCodec, Latents, Priced, rate, rounded
 from codec.metrics.visual import VisualReference
 from codec.tiling import cut, pixels_of, plain_latents_of, tile_latents
 from rdo.config import RefineConfig
@@ -90,24 +90,44 @@ class TiledPicture:
         with coding_arithmetic():
             return plain_latents_of(self.codec, self.pixels, self.level, self.tile)
 
-    def with_best_profile(self, profiles: tuple[int, ...]) -> "TiledPicture":
+    def with_best_profile(self, profiles: tuple[int, ...], is_hard: bool) -> "TiledPicture":
         """Return the picture with the codec of that gain profile whose plain encoding has the lowest cost.
 
-        The linear profile is tried too where the picture is hard for the networks, as `rdo.starts` defines it.
+        Args:
+            is_hard: whether to try the linear profile, too.
         """
         linear = self.codec.linear_profile
-        if linear is not None and linear not in profiles and self._is_hard(linear):
+        if linear is not None and linear not in profiles and is_hard:
             profiles += (linear,)
         pictures = [replace(self, codec=self.codec.with_gain_profile(profile)) for profile in profiles]
         if len(pictures) == 1:
             return pictures[0]
         return min(pictures, key=lambda picture: float(picture.cost(picture.plain()).total))
 
-    def _is_hard(self, linear: int) -> bool:
-        """Tell whether the linear path, a gain profile, decodes plain latents about as well as the networks do."""
-        plain = self.plain()
+    def is_hard(self, plain: Latents, distortion: float) -> bool:
+        """Tell whether the linear path decodes plain latents about as well as the networks do, as in `rdo.starts`.
+
+        Args:
+            distortion: of what the networks decode from them.
+        """
+        linear = self.codec.linear_profile
+        if linear is None or linear == self.codec.gain_profile:
+            return False
         by_linear = replace(self, codec=self.codec.with_gain_profile(linear)).decoded(plain)
-        return self.distortion(by_linear) <= HARD_RATIO * self.distortion(self.decoded(plain))
+        return self.distortion(by_linear) <= HARD_RATIO * distortion
+
+    def along_linear_path(self) -> list["TileStart"]:
+        """Return the starts of a picture that is hard for the networks, those of `rdo.starts` but plain encoding."""
+        assert self.codec.linear_profile is not None
+        linear = replace(self, codec=self.codec.with_gain_profile(self.codec.linear_profile))
+        analysed = linear.plain()
+        without_z = analysed._replace(z=torch.zeros_like(analysed.z))
+        decoders = (self, linear) if self.codec.gain_profile == 0 else (linear,)
+        return [
+            TileStart(decoder, rounded(latents, decoder.codec.grid(latents, self.level)))
+            for decoder in decoders
+            for latents in (analysed, without_z)
+        ]
 
     def cost(self, latents: Latents) -> Cost:
         """Return the cost (1,) of rounded latents of the whole picture, by the model's estimate of the rate."""
@@ -163,6 +183,18 @@ class TiledPicture:
         """Return a part of the picture, or of another one, as a tensor (1, 3, H, W)."""
         data = (pixels or self.pixels).data[part.top : part.bottom, part.left : part.right]
         return to_tensor(Pixels(data, self.pixels.grey)).to(self.level.device)
+
+
+class TileStart(NamedTuple):
+    """Picture, with the codec that codes it, and the rounded latents that a refinement of it begins with."""
+
+    picture: TiledPicture
+    latents: Latents
+
+    @property
+    def cost(self) -> float:
+        """Cost, by the model's estimate of the rate."""
+        return float(self.picture.cost(self.latents).total)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Choice of exact blocks: what photographs, drawings and both together are hoped to cost, and which blocks win."""
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -41,6 +42,15 @@ def test_sums_and_errors_are_those_of_blocks_that_edges_cut() -> None:
     assert np.allclose(block_errors(a, b), block_sums(squared))
     weight = RNG.random((130, 70)).astype(np.float32)
     assert np.allclose(block_errors(a, b, weight), block_sums(squared * weight))
+
+
+def test_costs_hoped_for_take_less_memory_than_the_picture() -> None:
+    pixels = Pixels(RNG.integers(0, 256, (2048, 2048, 3), dtype=np.uint8), grey=False)
+    tracemalloc.start()
+    hoped_costs(pixels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < pixels.data.nbytes / 2
 
 
 def test_costs_of_blocks_add_up_to_the_file(photo: Callable) -> None:

@@ -1,8 +1,11 @@
 """Filling: known pixels stay, missing ones continue their surroundings smoothly."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from codec.images import rows
 from codec.images.fill import filled
 from codec.images.pixels import Pixels
 
@@ -37,3 +40,21 @@ def test_one_known_pixel_fills_all() -> None:
 def test_nothing_known_is_white_and_nothing_missing_is_the_picture() -> None:
     assert (filled(Pixels(NOISE, False), np.ones((70, 101), dtype=bool)).data == 255).all()
     assert np.array_equal(filled(Pixels(NOISE, False), np.zeros((70, 101), dtype=bool)).data, NOISE)
+
+
+@pytest.mark.parametrize("shape", [(70, 101), (101, 70), (1, 37), (64, 1)])
+def test_bands_change_nothing(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, missing = Pixels(RNG.integers(0, 256, (*shape, 3), dtype=np.uint8), False), RNG.random(shape) < 0.9
+    whole = filled(pixels, missing).data
+    monkeypatch.setattr(rows, "BAND_PX", 64)
+    assert np.array_equal(filled(pixels, missing).data, whole)
+
+
+def test_memory_is_a_small_multiple_of_the_picture() -> None:
+    pixels, missing = Pixels(RNG.integers(0, 256, (2048, 2048, 3), dtype=np.uint8), False), np.ones((2048, 2048), bool)
+    missing[::64] = False
+    tracemalloc.start()
+    filled(pixels, missing)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * pixels.data.nbytes  # in one go 29

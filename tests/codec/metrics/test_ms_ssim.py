@@ -68,5 +68,6 @@ def test_bands_give_the_score_of_the_whole(photo, monkeypatch, height: int, widt
     a, b = (Pixels(photo(height, width, seed), grey=False) for seed in (0, 1))
     whole = ms_ssim(a, b)
     monkeypatch.setattr(codec.metrics.ms_ssim, "WHOLE_PIXELS_MAX", 0)
-    monkeypatch.setattr(codec.metrics.ms_ssim, "BAND_ROWS", rows)
+    monkeypatch.setattr(codec.metrics.ms_ssim, "BAND_PX", 0)
+    monkeypatch.setattr(codec.metrics.ms_ssim, "BAND_ROWS_MIN", rows)
     assert whole is not None and 0 < whole < 0.9 and ms_ssim(a, b) == pytest.approx(whole, rel=1e-5)
