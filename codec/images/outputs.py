@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -147,7 +148,9 @@ def _told_of_exif() -> Iterator[None]:
         ImageError: in place of what Pillow raises, which for damaged values is one of many errors.
     """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of damaged fields
+            yield
     except Exception as error:
         advice = "its EXIF may be damaged: pass --metadata drop, or choose another format"
         raise ImageError(f"TIFF: the picture cannot be written: {advice} ({first_line(error)})") from error
