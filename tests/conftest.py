@@ -174,9 +174,8 @@ def _last_conv(network: torch.nn.Module, kind: type) -> Any:
 @pytest.fixture
 def one_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave plain encoding the only start: an untrained codec's networks do harm to every picture."""
-    import rdo.starts
-
-    monkeypatch.setattr(rdo.starts, "HARD_RATIO", 0.0)
+    for module in ("rdo.starts", "rdo.tiles"):
+        monkeypatch.setattr(f"{module}.HARD_RATIO", 0.0)
 
 
 @pytest.fixture(scope="session")

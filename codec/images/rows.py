@@ -1,11 +1,14 @@
 """Bands of rows of a decoded picture: what is computed for one at a time takes no memory for the whole."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from codec.images.pixels import Samples
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 BAND_PX = 1 << 17  # pixels of a band: of all that a conversion makes of one, it takes tens of megabytes
 
@@ -16,7 +19,7 @@ def bands(height: int, width: int) -> Iterator[slice]:
     return (slice(top, min(top + rows, height)) for top in range(0, height, rows))
 
 
-def band_of(image: Image.Image, rows: slice, mode: str) -> Samples:
+def band_of(image: "Image.Image", rows: slice, mode: str) -> Samples:
     """Return the samples of some rows of a loaded picture, as Pillow converts them to a mode."""
     band = image.crop((0, rows.start, image.width, rows.stop))
     return np.asarray(band if band.mode == mode else band.convert(mode))

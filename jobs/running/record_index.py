@@ -31,7 +31,9 @@ class RecordIndex:
     """
 
     def __init__(self, records: Iterable[Record], reads_alike: Callable[[Record], bool]) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)  # a file without a name, gone when it is closed
+        self._database = sqlite3.connect(
+            "", isolation_level=None, check_same_thread=False
+        )  # a file without a name, gone when it is closed
         weakref.finalize(self, self._database.close)
         try:
             for pragma in (f"cache_size = -{CACHE_KIB}", "journal_mode = off", "synchronous = off"):

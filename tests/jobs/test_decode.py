@@ -83,7 +83,7 @@ def test_bad_files_are_told_and_the_rest_decoded(files, rdo_decode, rdo_bytes, f
     bad = {
         "cut.rdo": (rdo_bytes[:-3], "truncated"),
         "head.rdo": (rdo_bytes[:10], "truncated"),
-        "empty.rdo": (b"", "not an .rdo file"),
+        "empty.rdo": (b"", "empty file of 0 bytes"),
         "foreign.rdo": (b"\x89PNG\r\n\x1a\n" + bytes(60), "not an .rdo file"),
         "altered.rdo": (rdo_bytes[:-1] + bytes([rdo_bytes[-1] ^ 1]), "checksum mismatch"),
     }

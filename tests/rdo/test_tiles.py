@@ -261,6 +261,7 @@ def test_a_time_budget_is_that_of_all_tiles(tiny_codec: Codec, pixels: Pixels) -
     assert float(picture.cost(found.latents).total) <= float(picture.cost(picture.plain()).total)
 
 
+@pytest.mark.usefixtures("one_start")
 def test_boxes_and_plain_encoding_pass_through(tiny_codec: Codec, pixels: Pixels) -> None:
     boxes = (Box(b"EXIF", b"abc"),)
     for iters in (0, 2):
