@@ -31,9 +31,8 @@ class RecordIndex:
     """
 
     def __init__(self, records: Iterable[Record], reads_alike: Callable[[Record], bool]) -> None:
-        self._database = sqlite3.connect(
-            "", isolation_level=None, check_same_thread=False
-        )  # a file without a name, gone when it is closed
+        # a file without a name, gone when it is closed, by whatever thread collects garbage
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         weakref.finalize(self, self._database.close)
         try:
             for pragma in (f"cache_size = -{CACHE_KIB}", "journal_mode = off", "synchronous = off"):
