@@ -94,7 +94,7 @@ cli.keep_memory()
 import codec, rdo
 x = torch.nn.functional.interpolate(torch.rand(1, 3, 128, 128), size=(1024, 1024), mode="bicubic").clamp(0, 1)
 limit = float(sys.argv[1]) or None
-rdo.refine(codec.load("small"), x, 4, rdo.RefineConfig(iters=1, memory_gib=limit))
+rdo.refine(codec.load("small"), x, 4, config=rdo.RefineConfig(iters=1, memory_gib=limit))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
 

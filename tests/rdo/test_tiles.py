@@ -179,10 +179,10 @@ def test_a_picture_that_is_hard_for_the_networks_is_coded_along_the_linear_path(
 
 @pytest.mark.parametrize("tune", ["mse", "ms-ssim", "visual", "visual:0.5"])
 def test_no_tuning_is_worse_than_plain(small: Codec, photo: Callable[..., NDArray[np.uint8]], tune: str) -> None:
-    pixels = Pixels(photo(450, 500), grey=False)
+    pixels = Pixels(photo(360, 370), grey=False)
     kind = tune_of(tune, small)
     [encoded] = encode_pictures(
-        small, [pixels], tune=kind, quality=4, config=recipe(6, "rdoq"), tile=256
+        small, [pixels], tune=kind, quality=4, config=recipe(6, "rdoq"), tile=192
     )  # fmt: skip
     assert len(unpack(encoded.file.data).streams) == 4
     assert encoded.file.cost(encoded.lmbda) <= encoded.plain.cost(encoded.lmbda)  # so few steps may find nothing
@@ -232,8 +232,8 @@ def test_masks_weigh_the_pixels_under_them(tiny_codec: Codec, pixels: Pixels) ->
 
 @pytest.mark.parametrize("goal", ["target_bytes", "target_psnr_db", "target_ssimulacra2"])
 def test_targets_are_met(small: Codec, photo: Callable[..., NDArray[np.uint8]], goal: str) -> None:
-    pixels = Pixels(photo(256, 400), grey=False)
-    plain = encode(small, pixels, 4, tile=256)
+    pixels = Pixels(photo(128, 200), grey=False)
+    plain = encode(small, pixels, 4, tile=128)
     decoded = decode(small, plain).pixels
     values = {
         "target_bytes": len(plain),
@@ -241,7 +241,7 @@ def test_targets_are_met(small: Codec, photo: Callable[..., NDArray[np.uint8]], 
         "target_ssimulacra2": ssimulacra2(pixels, decoded),
     }
     wanted = values[goal]
-    data = encode_refined(small, pixels, iters=8, tile=256, **{goal: wanted})
+    data = encode_refined(small, pixels, iters=8, tile=128, **{goal: wanted})
     found = decode(small, data).pixels
     assert len(unpack(data).streams) == 2
     if goal == "target_bytes":

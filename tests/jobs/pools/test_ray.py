@@ -195,7 +195,7 @@ def test_machines_that_come_are_used_and_those_that_go_are_done_without(
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    pool = RayPool(model, address=cluster.address, shared=folder, threads=1)
+    pool = RayPool(model, address=cluster.address, shared=str(folder), threads=1)
     tasks = [Task(Item(str(save_photo(f"{i}.png", 20, 20, seed=i)), f"{i}.rdo", 400), BRIEF) for i in range(16)]
     found, busiest, slots, second = list[Record](), 0, [pool.slots], None
     try:
@@ -219,7 +219,7 @@ def test_machines_that_come_are_used_and_those_that_go_are_done_without(
 def test_workers_share_a_gpu_and_machines_with_gpus_may_come_later(model: str, save_photo: Any, folder: Path) -> None:
     ray = pytest.importorskip("ray")
     ray.init("local", num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False)
-    pool = RayPool(model, gpus_per_worker=0.25, shared=folder, threads=1)  # of a GPU in Ray's books alone
+    pool = RayPool(model, gpus_per_worker=0.25, shared=str(folder), threads=1)  # of a GPU in Ray's books alone
     try:
         assert pool.slots == 4
         pool.submit(Task(Item(str(save_photo("a.png", 20, 20)), "a.rdo", 400), PLAIN))
@@ -243,7 +243,7 @@ def test_prometheus_reads_what_was_done_on_every_machine(model: str, save_photo:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, _metrics_export_port=port)
-    pool = RayPool(model, workers=1, shared=folder, threads=1)
+    pool = RayPool(model, workers=1, shared=str(folder), threads=1)
     try:
         (folder / "torn.png").write_bytes(b"no picture")
         names = ["torn.png", *(str(save_photo(f"{i}.png", 20, 20, seed=i)) for i in range(3))]
