@@ -15,6 +15,8 @@ photographs all are almost linear in quality; `rdo.plain_quality` finds it there
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -34,7 +36,7 @@ from rdo.resuming import Store
 from rdo.schedules import Clock, StepCounter
 from rdo.starts import are_hard, choose_start
 from rdo.target import Goal
-from rdo.trim import Continuation, Continued, OperatingPoint, Trimmed, trim
+from rdo.trim import Continuation, Continued, OperatingPoint, Repeated, Trimmed, trim
 
 PROBE_FRACTION = 0.25  # steps of the first, short refinement, as a fraction of those of one run
 TOTAL_FRACTION = 1.5  # steps of the short refinement, one run and its trims together, as a fraction of those of one run
@@ -44,6 +46,13 @@ PLAIN_DISTANCE_MAX = {"bytes": 0.7, "psnr": 2.0, "ssimulacra2": 15.0}
 PROBED_QUALITIES = (8.0, 4.5)  # at which plain encoding shows whether a picture is hard for the networks
 LAST_RUN_MARGIN = 0.15  # of log(bytes), below a ceiling that no run before has found a file for
 RUNS_MAX = 3  # each at another quality; most pictures need one
+
+
+class RefineAt(Protocol):
+    """Refinement of a picture at a quality, under a lmbda; None is that of the quality."""
+
+    def __call__(self, quality: float, run: RefineConfig, count: Progress, lmbda: float | None = None) -> Refined:
+        """Refine with the settings `run`, calling `count` with the number of each step."""
 
 
 def refine_to(
@@ -82,8 +91,8 @@ def refine_to(
     codec = _codec_for(codec, x, config, metric)
     measurement = Measurement(codec, from_tensor(x, grey), goal, clock, metric=metric)
 
-    def refined_at(quality: float, run: RefineConfig, count: Progress) -> Refined:
-        return refine(codec, x, quality, config=run, progress=count, distortion=metric, store=store)
+    def refined_at(quality: float, run: RefineConfig, count: Progress, lmbda: float | None = None) -> Refined:
+        return refine(codec, x, quality, config=run, lmbda=lmbda, progress=count, distortion=metric, store=store)
 
     def continuation_of(start: OperatingPoint) -> Continuation:
         lmbda = torch.tensor([start.lmbda], device=x.device)
@@ -96,7 +105,7 @@ def refine_to(
 
 def meet(
     measurement: Measurement,
-    refined_at: Callable[[float, RefineConfig, Progress], Refined],
+    refined_at: RefineAt,
     continuation_of: Callable[[OperatingPoint], Continuation],
     *,
     config: RefineConfig,
@@ -106,7 +115,8 @@ def meet(
 
     Args:
         measurement: goal, picture and codec.
-        refined_at: refines the picture at a quality, with settings, calling a function with the number of each step.
+        refined_at: refines the picture at a quality, with settings, calling a function with the number of each step,
+            and under a lmbda; None is that of the quality.
         continuation_of: gives what trims continue a refinement by.
         config: settings of each run, except that the time budget is shared by all.
         progress: called with the number of each step, counted over all runs.
@@ -133,6 +143,9 @@ def meet(
         codec = measurement.codec
         start = OperatingPoint(refined, quality, codec.lmbda_of(quality), codec.gain_profile)
         continuation = continuation_of(start)
+        if refined.distortion.visual_share or refined.distortion.own:
+            own = _with_budget(config, clock, steps_fraction=1, left_fraction=0.5)
+            continuation = Repeated(continuation, partial(refined_at, quality, own))
         trimmed = trim(measurement, continuation, start, config=config, counter=counter)
         if trimmed.reached:
             return _operating_point(continuation, start, trimmed, iters=counter.total, seconds=clock.seconds)

@@ -52,8 +52,9 @@ def refine_tiles_to(
     def at(quality: float) -> TiledPicture:
         return replace(picture, level=codec.level(quality), lmbda=codec.lmbda_of(quality))
 
-    def refined_at(quality: float, run: RefineConfig, count: Progress) -> Refined:
-        return refined_picture(at(quality), run, count)
+    def refined_at(quality: float, run: RefineConfig, count: Progress, lmbda: float | None = None) -> Refined:
+        wanted = at(quality)
+        return refined_picture(wanted if lmbda is None else replace(wanted, lmbda=lmbda), run, count)
 
     def continuation_of(start: OperatingPoint) -> Continuation:
         return ContinuedTiles(replace(at(start.quality), metric=start.refined.distortion))

@@ -6,11 +6,14 @@ A trim is a few steps of the discrete search (`rdo.rdoq`) at temperature 0 that 
     where the goal lies between the last two files, take some latents from one and some from the other
     after the last trim, do the same with the plain file where the goal lies between the two
 
+Under metrics of the eye, which the search does not lower, a trim is a whole refinement under the other lmbda.
+
 Near the goal the measured value, log(bytes) or PSNR, is almost linear in log(lmbda), hence the division by a slope. The
 gain doubles with each trim, as few steps make only a part of the change that a change of lmbda calls for.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -107,6 +110,34 @@ class Continued(Continuation):
         return self.problem._replace(lmbda=torch.full_like(self.problem.lmbda, lmbda))
 
 
+class Repeated(Continuation):
+    """Continuation by a whole refinement, where trims by the discrete search find nothing, as under metrics of the eye.
+
+    Args:
+        continuation: that it stands in for.
+        refined: refines from plain encoding, calling a function with the number of each step, under a lmbda.
+    """
+
+    def __init__(self, continuation: Continuation, refined: Callable[[Progress, float], Refined]) -> None:
+        self.continuation, self.refined = continuation, refined
+
+    def search(
+        self,
+        latents: Latents,  # noqa: ARG002
+        lmbda: float,
+        *,
+        config: RefineConfig,  # noqa: ARG002
+        clock: Clock,  # noqa: ARG002
+        progress: Progress,
+    ) -> Latents:
+        """Refine anew, whatever the latents at hand."""
+        return self.refined(progress, lmbda).latents
+
+    def cost(self, latents: Latents, lmbda: float) -> Cost:
+        """Return the cost (1,) of rounded latents."""
+        return self.continuation.cost(latents, lmbda)
+
+
 def trim(
     measurement: Measurement,
     continuation: Continuation,
@@ -146,6 +177,8 @@ def trim(
         if goal.between(previous.measured, candidate.measured):
             candidate = measurement.interpolate(previous, candidate, quality)
         below = _larger_below(goal, below, candidate)
+    if not done() and isinstance(continuation, Repeated) and below is not None and goal.acceptable(below.measured):
+        return Trimmed(below, trimmer.lmbda, True)  # a part of plain encoding would cost more than these bytes
     if not done():
         plain_candidate = measurement.candidate(plain, quality)
         if goal.between(plain_candidate.measured, candidate.measured):

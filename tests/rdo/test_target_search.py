@@ -11,9 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+import rdo
 from codec.coding import decode, write
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels, to_tensor
+from codec.images.street import street
+from codec.metrics.ssimulacra2 import ssimulacra2
 from codec.model import Codec
 from rdo import RefineConfig, effort, refine, target_search
 from rdo.target import Goal
@@ -182,3 +185,14 @@ def test_a_ceiling_that_only_plain_encoding_passes_is_filled(small, x) -> None:
     ceiling = sum(sizes) // 2
     met = refine_to(small, x, Goal("bytes", ceiling), config=effort(2))
     assert 0.99 * ceiling <= len(file_of(small, met)) <= ceiling
+
+
+def test_a_ceiling_costs_no_quality_to_the_eye(small: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On some photographs the discrete search finds nothing under metrics of the eye: trims must not depend on it."""
+    monkeypatch.setattr("rdo.trim.search", lambda problem, best, *settings, **more: best)
+    pixels = Pixels(street(192, 128), grey=False)
+    settings = {"iters": 12, "tune": "visual", "exact": "never"}
+    free = rdo.encode(small, pixels, quality=5, **settings)
+    bound = rdo.encode(small, pixels, target_bytes=len(free) + 20, **settings)
+    scores = [ssimulacra2(pixels, decode(small, data).pixels) for data in (free, bound)]
+    assert 0.98 * len(free) < len(bound) <= len(free) + 20 and scores[1] > scores[0] - 1
