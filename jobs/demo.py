@@ -23,7 +23,7 @@ CODECS = "jpeg,webp,avif,jpegxl"
 # by tuning, of AVIF's ladders: those tuned for what the files are tuned for
 PEERS = {"visual": ("AVIF tune=iq", "AVIF tune=ssimulacra2"), "mse": ("AVIF tune=psnr",)}
 EXAMPLES = """\
-  rdo-demo                       rdo-demo/report.html in about two minutes
+  rdo-demo                       rdo-demo/report.html in two to four minutes
   rdo-demo --open                and show it
   rdo-demo --tune mse            refined for PSNR instead of for the eye
   rdo-demo --iters 200           more gain, more time"""
