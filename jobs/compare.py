@@ -41,10 +41,10 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--pictures", type=int, default=4, help="pictures shown on the page")
     search = flags.add_argument_group("refinement")
     search.add_argument("--tune", metavar="NAME", help="mse, ms-ssim, visual[:SHARE] or your own, as of rdo-encode")
-    search.add_argument("--iters", help="steps; several, as 10,40,160, show gain against time (default: effort 5, 40)")
-    search.add_argument(
-        "--method", help="rdoq, a relaxation: ste, sga, ..., or your own, as of rdo-encode (default rdoq)"
-    )
+    much = search.add_mutually_exclusive_group()
+    much.add_argument("--effort", type=int, metavar="1..9", help="preset of configs/refine (default 5)")
+    much.add_argument("--iters", help="steps; several, as 10,40,160, show gain against time")
+    search.add_argument("--method", help="rdoq, a relaxation: ste, sga, ..., or your own (default: the preset's)")
     search.add_argument("--time-budget", type=float, metavar="S", help="about S seconds of refinement per picture")
     search.add_argument("--seed", type=int, help="seed of the noise (default 0)")
     search.add_argument("--config", type=Path, metavar="YAML", help="refinement settings, as in configs/refine/")

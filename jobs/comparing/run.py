@@ -80,12 +80,14 @@ class MeasuredReport(NamedTuple):
 def parse_recipes(
     iters: str | None, flags: RefineFlags, model: str, tune: str | None = None
 ) -> tuple[RefineConfig, ...]:
-    """Return a recipe for each number of steps between commas; None takes the number of --config or the default effort.
+    """Return a recipe for each number of steps between commas; None takes that of --config or of the effort.
 
     Raises:
         ConfigError: no whole number of steps, or a bad file or value in the flags.
     """
-    steps = [cli.whole(value) for value in cli.numbers(iters, "--iters")] if iters else [None]
+    if not iters:
+        return (refine_config(replace(flags, iters=None), model, tune),)
+    steps = [cli.whole(value) for value in cli.numbers(iters, "--iters")]
     return tuple(refine_config(replace(flags, effort=None, iters=count), model, tune) for count in steps)
 
 

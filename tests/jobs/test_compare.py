@@ -18,6 +18,7 @@ from jobs.compare import main
 from jobs.comparing.anchors import AnchorCurve, AnchorSet, pixels_hash
 from jobs.comparing.ladders import LADDERS
 from jobs.comparing.views import choose_records
+from jobs.running.refine_settings import RefineFlags
 
 LADDER = ("--qualities", "2,5,8", "--iters", 2, "--codecs", "jpeg,webp", "--pictures", 1)
 
@@ -254,3 +255,16 @@ def test_classical_points_of_a_finished_run_are_of_its_pictures(
     assert rdo_compare("--records", "again") == 0
     curve = next(c for c in report("again")["curves"] if c["codec"] == "JPEG")
     assert [point[4] for point in curve["points"]["in/b.png"]] == first["in/a.png"]
+
+
+def test_an_effort_is_a_preset() -> None:
+    from jobs.compare import build_parser
+    from jobs.comparing.run import parse_recipes
+    from rdo import effort
+
+    flags = RefineFlags(effort=3)
+    assert parse_recipes(None, flags, "small") == (effort(3),)
+    assert [recipe.iters for recipe in parse_recipes("10,20", RefineFlags(), "small")] == [10, 20]
+    assert build_parser().parse_args(["--effort", "3", "in"]).effort == 3
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["--effort", "3", "--iters", "10", "in"])
