@@ -111,8 +111,8 @@ def add_budget_flags(flags: argparse.ArgumentParser) -> None:
     budget = flags.add_argument_group("a budget for all pictures together, in place of a quality or a target of each")
     budget.add_argument(
         "--target-total", metavar="SIZE",
-        help="size of all files together, such as 50MB (10^6 bytes each), never above it and at most 0.5 %% below: bytes "
-        "go to the pictures where they help most, to one slope of rate against distortion",
+        help="size of all files together, such as 50MB (10^6 bytes each), never above it and at most 0.5 %% below: "
+        "bytes go to the pictures where they help most, to one slope of rate against distortion",
     )  # fmt: skip
     budget.add_argument("--target-total-bpp", type=float, metavar="BPP", help="likewise, in bits per pixel of all")
     budget.add_argument(
