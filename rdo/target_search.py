@@ -44,6 +44,7 @@ TOTAL_FRACTION = 1.5  # steps of the short refinement, one run and its trims tog
 # where plain files are too large, of dB, or of points
 PLAIN_DISTANCE_MAX = {"bytes": 0.7, "psnr": 2.0, "ssimulacra2": 15.0}
 PROBED_QUALITIES = (8.0, 4.5)  # at which plain encoding shows whether a picture is hard for the networks
+REPEATED_FRACTION = 1 / 3  # of the seconds left, of a run whose trims are refinements: two of these are usual
 LAST_RUN_MARGIN = 0.15  # of log(bytes), below a ceiling that no run before has found a file for
 RUNS_MAX = 3  # each at another quality; most pictures need one
 
@@ -68,8 +69,8 @@ def refine_to(
 ) -> OperatingPoint:
     """Refine one image so that its file meets a goal, in about TOTAL_FRACTION times the steps of a refinement.
 
-    A picture whose first run ends too far from the goal, such as some drawings, takes up to RUNS_MAX runs. Under metrics
-    of the eye each trim is a refinement of its own: two to four times the steps in all.
+    A picture whose first run ends too far from the goal, such as some drawings, takes up to RUNS_MAX runs. Under
+    metrics of the eye each trim is a refinement of its own: two to four times the steps in all.
 
     Args:
         codec: frozen variable-rate codec.
@@ -133,20 +134,23 @@ def meet(
 
     quality, measured = find_plain_quality(measurement, goal.aim)
     _check_attainable(goal, measured, quality)
+    repeats, left_fraction = False, 1 / (TOTAL_FRACTION - PROBE_FRACTION)  # leaves seconds for the trims
     if config.iters:
         short = run(quality, PROBE_FRACTION, PROBE_FRACTION / TOTAL_FRACTION)
         change = measurement.measure(short.latents, quality) - measurement.measure(short.plain, quality)
         quality, _ = find_plain_quality(measurement, goal.aim - change)
+        if short.distortion.visual_share or short.distortion.own:
+            repeats, left_fraction = True, REPEATED_FRACTION
     missed = list[tuple[float, float]]()  # (measured value, quality) of runs
     fallback: tuple[float, OperatingPoint] | None = None  # the largest file below a ceiling, and its log(bytes)
     for left in reversed(range(RUNS_MAX)):
-        refined = run(quality, 1, 1 / (TOTAL_FRACTION - PROBE_FRACTION))  # leaves seconds for the trims
+        refined = run(quality, 1, left_fraction)
         codec = measurement.codec
         start = OperatingPoint(refined, quality, codec.lmbda_of(quality), codec.gain_profile)
         continuation = continuation_of(start)
-        if refined.distortion.visual_share or refined.distortion.own:
-            own = _with_budget(config, clock, steps_fraction=1, left_fraction=0.5)
-            continuation = Repeated(continuation, partial(refined_at, quality, own))
+        if repeats and refined.iters:
+            same = replace(config, iters=refined.iters, time_budget=None)
+            continuation = Repeated(continuation, partial(refined_at, quality, same))
         trimmed = trim(measurement, continuation, start, config=config, counter=counter)
         if trimmed.reached:
             return _operating_point(continuation, start, trimmed, iters=counter.total, seconds=clock.seconds)
