@@ -4,7 +4,7 @@ import importlib
 import math
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -134,10 +134,8 @@ def write_picture(pixels: Pixels, metadata: Metadata = NOTHING, settings: Output
         pixels = convert_by_profile(pixels, metadata.profile)
         metadata = replace(metadata, profile=b"")
     options = {**chosen.options, **_quality(chosen, settings)}
-    if chosen.kind == "TIFF" and metadata.exif:
-        with _told_of_exif():
-            return write_as(pixels, chosen.kind, {**options, **_places(chosen, metadata), **settings.options})
-    return write_as(pixels, chosen.kind, {**options, **_places(chosen, metadata), **settings.options})
+    with _told_of_exif() if chosen.kind == "TIFF" and metadata.exif else nullcontext():
+        return write_as(pixels, chosen.kind, {**options, **_places(chosen, metadata), **settings.options})
 
 
 @contextmanager

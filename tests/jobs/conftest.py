@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from codec import storage
 from codec.architecture import lmbda_of
 from codec.checkpoint import publish
 from codec.coding import encode
@@ -197,3 +198,14 @@ def _workers_of(kind: str) -> Iterator[list[str]]:
         yield ["--ray", "--address", cluster.address, "--workers", "2"]
     finally:
         cluster.shutdown()
+
+
+def files_below(url: str) -> dict[str, bytes]:
+    """Return the .rdo files below a URL, by their names there."""
+    found = (each.name for each in storage.walk(url))
+    return {name.removeprefix(f"{url}/"): storage.read(name) for name in found if name.endswith(".rdo")}
+
+
+def files_in(folder: str) -> dict[str, bytes]:
+    """Return the .rdo files below a folder, by their names there."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*.rdo")}

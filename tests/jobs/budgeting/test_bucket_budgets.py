@@ -10,6 +10,7 @@ from codec import places, storage
 from jobs.budgeting import rounds
 from jobs.running import worklist
 from jobs.running.worklist import build_worklist, with_pixels
+from tests.jobs.conftest import files_below, files_in
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # connections that file systems keep
 NAMES = ("a.png", "b c.png", "deep/d.png")
@@ -22,15 +23,6 @@ def photos(store: Any, save_photo: Any) -> str:
         path = save_photo(f"in/{name}", 40, 60 + 20 * index, seed=index)
         storage.write(f"{store.bucket}/photos/{name}", path.read_bytes())
     return f"{store.bucket}/photos"
-
-
-def files_below(url: str) -> dict[str, bytes]:
-    found = (each.name for each in storage.walk(url))
-    return {name.removeprefix(f"{url}/"): storage.read(name) for name in found if name.endswith(".rdo")}
-
-
-def files_in(folder: str) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*.rdo")}
 
 
 def plans(url: str) -> dict[str, Any]:

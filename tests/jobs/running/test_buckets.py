@@ -16,6 +16,7 @@ from codec.errors import ConfigError
 from jobs.running import bucket_log, encoding
 from jobs.running.bucket_log import BucketLog
 from jobs.running.worklist import build_worklist
+from tests.jobs.conftest import files_below, files_in
 
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # connections that file systems keep
@@ -30,16 +31,6 @@ def photos(store: Any, save_photo: Any) -> str:
     storage.write(f"{store.bucket}/photos/notes.txt", b"no picture")
     store.requests.clear()
     return f"{store.bucket}/photos"
-
-
-def files_below(url: str) -> dict[str, bytes]:
-    """Return the .rdo files below a URL, by their names there."""
-    found = (each.name for each in storage.walk(url))
-    return {name.removeprefix(f"{url}/"): storage.read(name) for name in found if name.endswith(".rdo")}
-
-
-def files_in(folder: str) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*.rdo")}
 
 
 def pieces(url: str) -> list[list[dict[str, Any]]]:
