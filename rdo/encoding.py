@@ -4,8 +4,7 @@ The invariant: each file decodes to the latents it was written from, and without
 of plain encoding: bytes as written, distortion of the decoded 8-bit pixels.
 """
 
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -20,61 +19,16 @@ from codec.interface import AnyCodec, Latents
 from codec.tiling import tile_side
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion
+from rdo.encoded import EncodedPicture, Extras, PricedFile
 from rdo.gain_choice import choose_gain_profiles
 from rdo.memory import within_memory
-from rdo.objective import Cost
 from rdo.refinement import Progress, Refined, begin, refine
 from rdo.resuming import Store
 from rdo.starts import ChosenStart, choose_start
 from rdo.target import Goal
 from rdo.target_search import refine_to
-from rdo.tiled_target import refine_tiles_to
-from rdo.tiles import TiledPicture, TileStart, refine_tiles
+from rdo.tiled_encoding import encode_tiles
 from rdo.tune import Tune
-
-
-@dataclass(frozen=True)
-class PricedFile:
-    """Bytes of a verified file, the pixels decoded from them, and the distortion of these."""
-
-    data: bytes
-    pixels: Pixels
-    distortion: float
-
-    @property
-    def bpp(self) -> float:
-        """Bits of the file for each pixel."""
-        return 8 * len(self.data) / (self.pixels.width * self.pixels.height)
-
-    def cost(self, lmbda: float) -> float:
-        """Return bpp + lmbda * distortion."""
-        return self.bpp + lmbda * self.distortion
-
-
-@dataclass(frozen=True)
-class EncodedPicture:
-    """One picture's file and its plain encoding.
-
-    Attributes:
-        file: the refined file; without a goal, the plain one where that costs less.
-        plain: the file of plain encoding at the same quality, by the codec's own quantisation steps, along the linear
-            path where that costs a hard picture less (`rdo.starts`); under a goal, with the gain profile of `file`.
-        quality, lmbda: those of the file.
-        refined: the refinement that it came from, of this picture and of those refined with it.
-    """
-
-    file: PricedFile
-    plain: PricedFile
-    quality: float
-    lmbda: float
-    refined: Refined
-
-
-class _Extras(NamedTuple):
-    """Side of the tiles of a file, 0 where the picture is one, and its boxes."""
-
-    tile: int
-    boxes: tuple[Box, ...]
 
 
 class _Run(NamedTuple):
@@ -118,10 +72,10 @@ def encode_pictures(
     Raises:
         ConfigError: a quality that the codec does not have, or a goal that none meets.
     """
-    extras = _Extras(tile_side(codec, pictures[0].width, pictures[0].height, tile), boxes)
+    extras = Extras(tile_side(codec, pictures[0].width, pictures[0].height, tile), boxes)
     if extras.tile:
         return [
-            _encode_tiles(
+            encode_tiles(
                 codec, pixels, tune=tune, quality=quality, lmbda=lmbda, goal=goal, config=config, progress=progress,
                 extras=extras,
             )
@@ -165,7 +119,7 @@ def _encode_to_goal(
     tune: Tune,
     config: RefineConfig,
     progress: Progress,
-    extras: _Extras,
+    extras: Extras,
     store: Store | None,
 ) -> EncodedPicture:
     """Encode a picture of one tile, x (1, 3, H, W), to meet a goal."""
@@ -227,72 +181,13 @@ def _refine(
     return plain, problem.metric, runs
 
 
-def _encode_tiles(
-    codec: AnyCodec,
-    pixels: Pixels,
-    *,
-    tune: Tune,
-    quality: float | None,
-    lmbda: float | None,
-    goal: Goal | None,
-    config: RefineConfig,
-    progress: Progress,
-    extras: _Extras,
-) -> EncodedPicture:
-    """Encode a picture of several tiles, which are refined one after the other."""
-    begin = time.monotonic()
-    quality = codec.default_quality if quality is None else quality
-    lmbda = codec.lmbda_of(quality) if lmbda is None else lmbda
-    picture = TiledPicture(codec, pixels, extras.tile, codec.level(quality), lmbda, tune.distortion)
-    if goal is not None:
-        profiled = codec.with_gain_profile(tune.middle_profile)
-        picture, found = refine_tiles_to(replace(picture, codec=profiled), goal, config=config, progress=progress)
-        latents = found.refined.latents, found.refined.plain
-        file, plain = (_write_tiles(picture, each, found.quality, extras) for each in latents)
-        return EncodedPicture(file, plain, found.quality, found.lmbda, found.refined)
-    plain_latents = picture.plain()
-    picture = picture.fitted(plain_latents)
-    plain = _write_tiles(picture, plain_latents, quality, extras)
-    start = TileStart(picture, plain_latents)
-    if is_hard := picture.is_hard(plain_latents, plain.distortion):
-        best = min([start, *picture.along_linear_path()], key=lambda each: each.cost)
-        written = plain if best is start else _write_tiles(*best, quality, extras)
-        if written.cost(lmbda) < plain.cost(lmbda):
-            plain, start, plain_latents = written, best, best.latents
-    file, refined, iters = plain, start.latents, 0
-    if config.iters:
-        tuned = picture.with_best_profile(tune.gain_profiles, is_hard)
-        if tuned.codec is not start.picture.codec:
-            start = min([TileStart(tuned, tuned.plain()), *([start] if is_hard else [])], key=lambda each: each.cost)
-        picture = start.picture
-        refined, iters = refine_tiles(picture, start.latents, config=config, progress=progress)
-        file = min(_write_tiles(picture, refined, quality, extras), plain, key=lambda each: each.cost(lmbda))
-    cost, plain_cost = (_cost(each, picture) for each in (file, plain))
-    seconds = time.monotonic() - begin
-    outcome = Refined(refined, plain_latents, cost, plain_cost, picture.metric, config.method, iters, seconds)
-    return EncodedPicture(file, plain, quality, lmbda, outcome)
-
-
-def _cost(file: PricedFile, picture: TiledPicture) -> Cost:
-    """Return the cost (1,) of a file, as measured."""
-    return Cost(*(torch.full_like(picture.level, v) for v in (file.cost(picture.lmbda), file.bpp, file.distortion)))
-
-
-def _write_tiles(picture: TiledPicture, latents: Latents, quality: float, extras: _Extras) -> PricedFile:
-    """Write and verify the file of a picture of several tiles."""
-    data, decoded = write_verified(
-        picture.codec, latents, picture.pixels, quality, tile=picture.tile, boxes=extras.boxes
-    )
-    return PricedFile(data, decoded, picture.distortion(decoded))
-
-
 def _image(latents: Latents, index: int) -> Latents:
     """Return the latents of one image, as a batch of 1."""
     return Latents(*(v[index : index + 1] for v in latents))
 
 
 def _write(
-    codec: AnyCodec, latents: Latents, pixels: Pixels, quality: float, distortion: Distortion, extras: _Extras
+    codec: AnyCodec, latents: Latents, pixels: Pixels, quality: float, distortion: Distortion, extras: Extras
 ) -> PricedFile:
     """Write and verify the file of a picture that is one tile; `distortion` is fitted to it."""
     data, decoded = write_verified(codec, latents, pixels, quality, tile=0, boxes=extras.boxes)

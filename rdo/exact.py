@@ -26,7 +26,8 @@ from codec.interface import AnyCodec
 from codec.tiling import tile_side
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion
-from rdo.encoding import EncodedPicture, PricedFile, encode_pictures
+from rdo.encoded import EncodedPicture, PricedFile
+from rdo.encoding import encode_pictures
 from rdo.exact_part import PictureDistortion, exact_part, whole_file
 from rdo.measurement import Measurement
 from rdo.objective import Cost

@@ -25,9 +25,9 @@ from codec.images.mosaic import Mask, pixel_mask
 from codec.images.pixels import Pixels, to_tensor
 from codec.interface import AnyCodec
 from rdo.distortion import Distortion
-from rdo.encoding import PricedFile
+from rdo.encoded import PricedFile
 from rdo.target import Goal
-from rdo.tiles import TiledPicture
+from rdo.tiled_picture import TiledPicture
 
 SECTION_OVERHEAD = HEADER_BYTES_TILES + INDEX_BYTES + CRC_BYTES - HEADER_BYTES  # that a section adds to one tile's file
 

@@ -16,7 +16,7 @@ the networks do, which a photograph's never does, so that they cost photographs 
 
 from collections.abc import Callable
 from itertools import product
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ from codec.coding import coding_arithmetic
 from codec.images.pixels import pad
 from codec.interface import Latents, Priced, Refinable
 from rdo.objective import Best, Cost, Problem, keep_better, priced, select
+
+OwnCodec = TypeVar("OwnCodec", bound=Refinable)
 
 # greatest distortion by the linear path, over that by the networks, of a picture that is hard for these. The least of
 # photographs at qualities 1, 4.5 and 8 was 1.10 with `small` (of 72), 1.08 with `small-ms-ssim` (36), 1.19 with
@@ -70,12 +72,10 @@ def choose_start(
     hard = are_hard(codec, problem, start.plain.latents, start.plain.cost.distortion)
     if not bool(hard.any()):
         return ChosenStart(start, profiles)
-    linear = codec.with_gain_profile(codec.linear_profile)
     with coding_arithmetic():
-        analysed = linear.analyse(pad(problem.x, linear.stride), problem.quality)
-        without_z = analysed._replace(z=torch.zeros_like(analysed.z))
-        decoders = (codec, linear) if codec.gain_profile == 0 else (linear,)
-        for tried, candidate in product(decoders, (analysed, without_z)):
+        for tried, candidate in linear_starts(
+            codec, lambda linear: linear.analyse(pad(problem.x, linear.stride), problem.quality)
+        ):
             other = problem._replace(codec=decoder_of(tried))
             latents, cost = priced(other, other.rounded(candidate))
             cost = cost._replace(total=torch.where(hard, cost.total, torch.inf))
@@ -83,6 +83,21 @@ def choose_start(
             profiles = [tried.gain_profile if new else old for new, old in zip(cheaper, profiles, strict=True)]
             start = Start(select(cheaper, candidate, start.analysed), keep_better(start.plain, latents, cost))
     return ChosenStart(start, profiles)
+
+
+def linear_starts(codec: OwnCodec, analyse: Callable[[OwnCodec], Latents]) -> list[tuple[OwnCodec, Latents]]:
+    """Return the starts along the linear path, all but the first of those above: a codec, and latents for it.
+
+    Args:
+        codec: frozen codec that has a linear gain profile.
+        analyse: gives the latents of a codec's analysis.
+    """
+    assert codec.linear_profile is not None
+    linear = codec.with_gain_profile(codec.linear_profile)
+    analysed = analyse(linear)
+    without_z = analysed._replace(z=torch.zeros_like(analysed.z))
+    decoders = (codec, linear) if codec.gain_profile == 0 else (linear,)
+    return list(product(decoders, (analysed, without_z)))
 
 
 @torch.no_grad()

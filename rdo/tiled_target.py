@@ -10,7 +10,8 @@ from rdo.refinement import Progress, Refined
 from rdo.schedules import Clock
 from rdo.target import Goal
 from rdo.target_search import meet
-from rdo.tiles import TiledPicture, refine_tiles
+from rdo.tiled_picture import TiledPicture
+from rdo.tiles import refine_tiles
 from rdo.trim import Continuation, OperatingPoint
 
 

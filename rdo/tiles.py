@@ -2,247 +2,27 @@
 
     for each tile:  y, z of the tile <- refined, with the latents of its neighbours as they are
 
-The cost of a tile counts its own bits, as each tile is coded alone, and the distortion of its pixels and of those
-`MARGIN_PX` around it, which its latents change too. So a tile that is refined after its neighbour makes up for what the
-neighbour's latents left at their common edge; a second sweep does so for the first. The invariants: no tile ends at a
-higher cost than it began with, and the distortion of the picture is the mean of that of its tiles, by pixels, each
-measured as a picture of its own.
+A tile that is refined after its neighbour makes up for what the neighbour's latents left at their common edge; a second
+sweep does so for the first. The invariant: no tile ends at a higher cost than it began with.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
-from codec.bitstream.tiles import Rect, tiles_of
+from codec.bitstream.tiles import Rect
 from codec.coding import coding_arithmetic
-from codec.images.pixels import Pixels, pad, to_tensor
-from codec.interface import AnyCodec, Latents, Priced, rate, rounded
-from codec.metrics.visual import VisualReference
-from codec.tiling import cut, pixels_of, plain_latents_of, tile_latents
+from codec.interface import Latents
+from codec.tiling import cut
 from rdo.config import RefineConfig
-from rdo.distortion import Distortion
-from rdo.memory import within_memory
-from rdo.objective import Best, Cost, Problem, priced
+from rdo.objective import Best, priced
 from rdo.refinement import Progress, improved
 from rdo.schedules import Clock
-from rdo.starts import HARD_RATIO
+from rdo.tiled_picture import TiledPicture
 
-MARGIN_PX = 32  # a latent changes pixels further away by less than a level
 SECOND_FRACTION = (
     0.4  # of the budget; on a photograph 0, 0.1, 0.2, 0.25, 0.4 saved 18.7, 20.0, 20.6, 20.9, 21.9 % of cost
 )
 COST_MIN = 0.05  # of a tile, as a multiple of the mean, below which it is not worth its steps
-
-
-@dataclass(frozen=True)
-class TiledPicture:
-    """Picture of several tiles, to be refined by a codec at a quality.
-
-    Attributes:
-        codec: frozen codec, with a `tile_halo`.
-        pixels: original.
-        tile: side of the tiles in pixels.
-        level: quality (1,), as the codec's `level` returns it.
-        lmbda: weight of the distortion against bits per pixel.
-        metric: distortion, fitted to the picture; its weights are of the whole picture.
-    """
-
-    codec: AnyCodec
-    pixels: Pixels
-    tile: int
-    level: Tensor
-    lmbda: float
-    metric: Distortion
-
-    @property
-    def whole(self) -> Rect:
-        """Rectangle of the picture."""
-        return Rect(0, 0, self.pixels.width, self.pixels.height)
-
-    @property
-    def tiles(self) -> list[Rect]:
-        """Tiles of the picture."""
-        return tiles_of(*self.whole.size, self.tile)
-
-    def problem(self, latents: Latents, tile: Rect, config: RefineConfig) -> Problem:
-        """Return the problem of refining one tile, while the latents of the others stay as they are."""
-        counted = tile.grown(MARGIN_PX, *self.whole.size)
-        around = tile.grown(self.codec.tile_halo, *self.whole.size)
-        x = self._x(counted)
-        whole = Latents(*(v.clone() for v in cut(latents, self.whole, around)))
-        codec = within_memory(self.codec, torch.Size((1, 3, around.height, around.width)), config)
-        decoder = TileDecoder(codec, whole, _moved(tile, around), _moved(counted, around), _moved(around, around))
-        lmbda = torch.full_like(self.level, self.lmbda)
-        offset = tile.left - counted.left, tile.top - counted.top
-        return Problem(decoder, x, self.level, lmbda, self._metric(x, counted), offset)
-
-    def analysed(self, tile: Rect) -> Latents:
-        """Return the latents of a tile as they are before they are rounded."""
-        around = tile.grown(self.codec.tile_halo, *self.whole.size)
-        latents = self.codec.analyse(pad(self._x(around), self.codec.stride), self.level)
-        return Latents(*(v.clone() for v in cut(latents, around, tile)))
-
-    def plain(self) -> Latents:
-        """Return the rounded latents of plain encoding."""
-        with coding_arithmetic():
-            return plain_latents_of(self.codec, self.pixels, self.level, self.tile)
-
-    def with_best_profile(self, profiles: tuple[int, ...], is_hard: bool) -> "TiledPicture":
-        """Return the picture with the codec of that gain profile whose plain encoding has the lowest cost.
-
-        Args:
-            is_hard: whether to try the linear profile, too.
-        """
-        linear = self.codec.linear_profile
-        if linear is not None and linear not in profiles and is_hard:
-            profiles += (linear,)
-        pictures = [replace(self, codec=self.codec.with_gain_profile(profile)) for profile in profiles]
-        if len(pictures) == 1:
-            return pictures[0]
-        return min(pictures, key=lambda picture: float(picture.cost(picture.plain()).total))
-
-    def is_hard(self, plain: Latents, distortion: float) -> bool:
-        """Tell whether the linear path decodes plain latents about as well as the networks do, as in `rdo.starts`.
-
-        Args:
-            distortion: of what the networks decode from them.
-        """
-        linear = self.codec.linear_profile
-        if linear is None or linear == self.codec.gain_profile:
-            return False
-        by_linear = replace(self, codec=self.codec.with_gain_profile(linear)).decoded(plain)
-        return self.distortion(by_linear) <= HARD_RATIO * distortion
-
-    def along_linear_path(self) -> list["TileStart"]:
-        """Return the starts of a picture that is hard for the networks, those of `rdo.starts` but plain encoding."""
-        assert self.codec.linear_profile is not None
-        linear = replace(self, codec=self.codec.with_gain_profile(self.codec.linear_profile))
-        analysed = linear.plain()
-        without_z = analysed._replace(z=torch.zeros_like(analysed.z))
-        decoders = (self, linear) if self.codec.gain_profile == 0 else (linear,)
-        return [
-            TileStart(decoder, rounded(latents, decoder.codec.grid(latents, self.level)))
-            for decoder in decoders
-            for latents in (analysed, without_z)
-        ]
-
-    def cost(self, latents: Latents) -> Cost:
-        """Return the cost (1,) of rounded latents of the whole picture, by the model's estimate of the rate."""
-        with coding_arithmetic():
-            parts = tile_latents(latents, *self.whole.size, self.tile)
-            bits = sum(float(sum(rate(self.codec, part, self.level))) for part in parts)
-        bpp, distortion = bits / (self.pixels.width * self.pixels.height), self.distortion(self.decoded(latents))
-        values = bpp + self.lmbda * distortion, bpp, distortion
-        return Cost(*(torch.full_like(self.level, value) for value in values))
-
-    def decoded(self, latents: Latents) -> Pixels:
-        """Decode latents to 8-bit pixels, as a reader of the file does."""
-        with coding_arithmetic():
-            return pixels_of(self.codec, latents, self.level, self.pixels, self.tile)
-
-    def distortion(self, decoded: Pixels) -> float:
-        """Return the distortion of decoded 8-bit pixels: the mean of that of the tiles, by pixels."""
-        return float(self._mean(decoded, lambda x_hat, x, tile: self._metric(x, tile)(x_hat, x)))
-
-    def fitted(self, plain: Latents) -> "TiledPicture":
-        """Return the picture with its metric fitted by its plain latents, unless it was before.
-
-        The factors of `Distortion.scaled` are the same for all tiles.
-        """
-        if self.metric.is_fitted:
-            return self
-        decoded = self.metric.with_exact_pixels(self.decoded(plain), self.pixels)
-        errors = self._mean(decoded, lambda x_hat, x, tile: self.metric.errors(x_hat, x))
-        return replace(self, metric=self.metric.scaled(errors))
-
-    def _mean(self, decoded: Pixels, measure: Callable[[Tensor, Tensor, Rect], Tensor]) -> Tensor:
-        """Return the mean over all tiles, by pixels, of what `measure` gives for decoded and original pixels."""
-        total = torch.zeros_like(self.level, dtype=torch.float64)
-        with torch.no_grad():
-            for tile in self.tiles:
-                x_hat, x = self._x(tile, decoded), self._x(tile)
-                total = total + measure(x_hat, x, tile) * tile.width * tile.height
-        return (total / (self.pixels.width * self.pixels.height)).float()
-
-    def _metric(self, x: Tensor, part: Rect) -> Distortion:
-        """Return the metric of a part of the picture, whose pixels are x."""
-        weight, reference = self.metric.weight, None
-        if weight is not None:
-            weight = weight[..., part.top : part.bottom, part.left : part.right]
-        if self.metric.visual_share:
-            reference = VisualReference.of(x)
-        exact = self.metric.exact
-        if exact is not None:
-            exact = exact[..., part.top : part.bottom, part.left : part.right]
-        return replace(self.metric, weight=weight, exact=exact, reference=reference)
-
-    def _x(self, part: Rect, pixels: Pixels | None = None) -> Tensor:
-        """Return a part of the picture, or of another one, as a tensor (1, 3, H, W)."""
-        data = (pixels or self.pixels).data[part.top : part.bottom, part.left : part.right]
-        return to_tensor(Pixels(data, self.pixels.grey)).to(self.level.device)
-
-
-class TileStart(NamedTuple):
-    """Picture, with the codec that codes it, and the rounded latents that a refinement of it begins with."""
-
-    picture: TiledPicture
-    latents: Latents
-
-    @property
-    def cost(self) -> float:
-        """Cost, by the model's estimate of the rate."""
-        return float(self.picture.cost(self.latents).total)
-
-
-@dataclass(frozen=True)
-class TileDecoder:
-    """Codec that decodes one tile among the given latents of its neighbours, and prices the tile alone.
-
-    Attributes:
-        codec: codec of the tile.
-        latents: of the tile and its halo; those of the tile are replaced.
-        own: the tile, within its halo, in pixels.
-        shown: pixels to return, within the halo.
-        around: the tile and its halo, at the origin.
-    """
-
-    codec: Priced
-    latents: Latents
-    own: Rect
-    shown: Rect
-    around: Rect
-    depends_on_z = False
-
-    def grid(self, latents: Latents, quality: Tensor) -> Latents:
-        """Return the codec's grid."""
-        return self.codec.grid(latents, quality)
-
-    def shift(self, mixture: Any) -> Tensor:
-        """Return the offset of y's grid under these entropy parameters."""
-        return self.codec.shift(mixture)
-
-    def synthesise(self, latents: Latents, quality: Tensor) -> Tensor:
-        """Decode the tile's latents among its neighbours' to the pixels shown (1, 3, H, W), not clamped."""
-        joined = Latents(*(v.clone() for v in self.latents))
-        for target, own in zip(cut(joined, self.around, self.own), latents, strict=True):
-            target.copy_(own)
-        x_hat = self.codec.synthesise(joined, quality)
-        return x_hat[..., self.shown.top : self.shown.bottom, self.shown.left : self.shown.right]
-
-    def mixture(self, y_hat: Tensor, z_hat: Tensor, quality: Tensor) -> Any:
-        """Predict the entropy parameters of the tile's y, as those of a picture of its own."""
-        return self.codec.mixture(y_hat, z_hat, quality)
-
-    def y_bits(self, y: Tensor, mixture: Any) -> Tensor:
-        """Compute the bits of each y."""
-        return self.codec.y_bits(y, mixture)
-
-    def z_bits(self, z: Tensor, quality: Tensor) -> Tensor:
-        """Compute the bits of each z."""
-        return self.codec.z_bits(z, quality)
 
 
 class Swept(NamedTuple):
@@ -323,9 +103,3 @@ def _worthwhile(picture: TiledPicture, latents: Latents, config: RefineConfig) -
     return [
         tile for tile, total in zip(picture.tiles, totals, strict=True) if total >= COST_MIN * sum(totals) / len(totals)
     ]
-
-
-def _moved(part: Rect, origin: Rect) -> Rect:
-    """Return a rectangle relative to the top left corner of another."""
-    left, top = origin.left, origin.top
-    return Rect(part.left - left, part.top - top, part.right - left, part.bottom - top)

@@ -174,7 +174,7 @@ def _last_conv(network: torch.nn.Module, kind: type) -> Any:
 @pytest.fixture
 def one_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave plain encoding the only start: an untrained codec's networks do harm to every picture."""
-    for module in ("rdo.starts", "rdo.tiles"):
+    for module in ("rdo.starts", "rdo.tiled_picture"):
         monkeypatch.setattr(f"{module}.HARD_RATIO", 0.0)
 
 

@@ -17,7 +17,7 @@ from codec.interface import AnyCodec
 from jobs.record import Outcome, Score, score
 from jobs.running.encode_settings import EncodeConfig, tune_for
 from jobs.running.failures import is_out_of_memory
-from rdo.encoding import EncodedPicture, PricedFile
+from rdo.encoded import EncodedPicture, PricedFile
 from rdo.exact import encode_files
 from rdo.memory import strip_pixels
 from rdo.resuming import Store

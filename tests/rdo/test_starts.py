@@ -11,7 +11,8 @@ from codec.bitstream.container import unpack
 from codec.coding import decode
 from codec.images.pixels import Pixels, to_tensor
 from rdo.config import RefineConfig
-from rdo.encoding import EncodedPicture, encode_pictures
+from rdo.encoded import EncodedPicture
+from rdo.encoding import encode_pictures
 from rdo.refinement import begin
 from rdo.starts import are_hard, choose_start
 from rdo.tune import tune_of

@@ -25,7 +25,8 @@ from rdo.encoding import encode_pictures
 from rdo.objective import Best, priced
 from rdo.one_picture import encode as encode_refined
 from rdo.presets import recipe
-from rdo.tiles import TiledPicture, refine_tiles
+from rdo.tiled_picture import TiledPicture
+from rdo.tiles import refine_tiles
 from rdo.tune import tune_of
 
 WIDTH, HEIGHT, TILE = 300, 200, 128  # 2 x 2 tiles
