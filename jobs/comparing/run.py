@@ -28,6 +28,8 @@ from rdo.config import RefineConfig
 from rdo.presets import recipe
 from rdo.tune import presets_of
 
+NO_EXACT = "none, as exact files have no PSNR: of screenshots, drawings and logos rdo-encode makes smaller files"
+
 
 @dataclass(frozen=True)
 class CompareSettings:
@@ -115,6 +117,7 @@ def measure(settings: CompareSettings) -> MeasuredReport:
     else:
         records = _encode_ladder(settings, codec)
         described["refinement"] = "; ".join(describe_recipe(recipe) for recipe in settings.recipes)
+        described["exact blocks"] = NO_EXACT
     folder.mkdir(parents=True, exist_ok=True)
     points, unread = measurements.encode_classical(
         records, settings.codecs.ladders, policy, folder / measurements.CLASSICAL
