@@ -209,6 +209,7 @@ def test_files_that_moved_away_are_noted(photos: str, rdo_encode: Any, rdo_compa
         (["in", "--qualities", "a"], "numbers between commas"),
         (["in", "--qualities", "9"], "between 1"),
         (["in", "--iters", "1.5"], "whole"),
+        (["in", "--effort", "3", "--config", "my.yaml"], "--config and --effort"),
         (["in", "--codecs", "jpg"], "jpeg2000"),
         (["in", "--anchors", "kodac"], "kodak"),
         (["--records", "missing.jsonl"], "no records"),
