@@ -74,9 +74,9 @@ def test_a_run_cut_in_any_group_keeps_its_plans(
 ) -> None:
     honest, cuts = rounds.run_tasks, list[int]()
 
-    def cut(tasks: Any, *rest: Any) -> Any:
+    def cut(tasks: Any, *rest: Any, **named: Any) -> Any:
         """Interrupt the first two calls after their first record."""
-        for record in honest(tasks, *rest):
+        for record in honest(tasks, *rest, **named):
             yield record
             if len(cuts) < 2 and record.status == "done":
                 cuts.append(1)

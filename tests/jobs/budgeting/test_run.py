@@ -105,9 +105,9 @@ def test_a_run_cut_at_any_round_goes_on_to_the_same_files(
 ) -> None:
     honest, calls = rounds.run_tasks, list[int]()
 
-    def cut(tasks: Any, *rest: Any) -> Any:
+    def cut(tasks: Any, *rest: Any, **named: Any) -> Any:
         """Interrupt the first five calls after their first record, and go on then."""
-        for index, record in enumerate(honest(tasks, *rest)):
+        for index, record in enumerate(honest(tasks, *rest, **named)):
             if index == 1 and len(calls) < 5 and record.status == "done":
                 calls.append(1)
                 raise KeyboardInterrupt
