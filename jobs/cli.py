@@ -148,7 +148,8 @@ def add_model_flags(flags: argparse._ActionsContainer, reads: bool = False) -> N
     flags.add_argument(
         "--model",
         default=None if reads else MODEL,
-        help=f"name of rdo-models, checkpoint, compressai:NAME[:QUALITY][:FILE] or package.module:function{default}",
+        help="installed model (rdo-models), checkpoint, compressai:NAME[:QUALITY][:FILE] or package.module:function"
+        + default,
     )
     flags.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
 

@@ -69,8 +69,8 @@ def encode_to_budget(
     """
     existed = log.exists()
     with log.writing():
-        passes = _Passes(items, config)
-        pictures, failed = measure(items, codec, config, folder=log.folder, pool=pool, part=passes.measuring)
+        part = _Passes(items, config).measuring
+        pictures, failed = measure(items, codec, config, folder=log.folder, pool=pool, part=part)
         for record in failed:
             say(f"{record.input}: {record.error}")
             log.append(record)
@@ -85,6 +85,7 @@ def encode_to_budget(
             plans = next_plans(share, before.plans, _points(files, share))
             return None if plans is None else replace(before, plans=plans, round=before.round + 1)
 
+        passes = _Passes([picture.item for picture in pictures], config)
         rounds = Rounds(
             decision, items, config_of=lambda plan: plan.config(config), next_decision=next_decision,
             part_of=passes.of_round, history=history, log=log, overwrite=overwrite, pool=pool,

@@ -95,7 +95,7 @@ def encode_ladder(
         target.mkdir(parents=True, exist_ok=True)
         if not shows_bars():
             say(str(rung))
-        part = Part(f"encoding, {index + 1} of {len(runs)}: {rung}", sum(work[:index]), sum(work[index + 1 :]))
+        part = Part(f"encoding {index + 1} of {len(runs)}, {rung}", sum(work[:index]), sum(work[index + 1 :]))
         log = FileLog(target / RESULTS)
         for record in run(items, codec, settings, log, overwrite=False, pool=pool, part=part):
             records.append(record)

@@ -145,10 +145,10 @@ def exact_note(records: list[Record]) -> list[str]:
     exact = sorted({record.input for record in records if record.measured.exact_blocks})
     if not exact:
         return []
-    what = "their gains are not those of photographs: judge them by their own rows"
-    return [
-        f"Of these pictures blocks are stored exactly, as of screenshots, drawings and logos; {what}: {_named(exact)}."
-    ]
+    text = (
+        "are stored exactly, as those of screenshots, drawings and logos: such pictures gain otherwise than photographs"
+    )
+    return [f"Blocks of {_named(exact)} {text}, so judge them by their own rows."]
 
 
 def _named(names: list[str]) -> str:

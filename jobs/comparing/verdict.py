@@ -101,7 +101,7 @@ def _pictures(count: int) -> str:
 def _described(against: _Against) -> str:
     files, interval = _files_of(against.codec), against.interval
     details = [f"over only {100 * against.overlap:.0f} % of the narrower curve"] * (against.overlap < OVERLAP_MIN)
-    if interval and interval.low < 0 < interval.high:
+    if interval and min(interval.low, against.percent) < 0 < max(interval.high, against.percent):
         details.insert(0, f"undecided: {_change(interval.low)} to {_change(interval.high)}")
     elif interval:
         near, far = sorted((abs(interval.low), abs(interval.high)))

@@ -118,8 +118,8 @@ def test_pictures_with_exact_blocks_are_told_from_photographs(make_record: Any) 
     records = [make_record(image, q) for image in "abc" for q in QUALITIES]
     assert not any("stored exactly" in note for note in report(records).notes)
     drawn = [replace(r, outcome=replace(r.outcome, exact_blocks=2 * (r.input != "a"))) for r in records]
-    [note] = [note for note in report(drawn).notes if "stored exactly, as of screenshots" in note]
-    assert note.endswith("not those of photographs: judge them by their own rows: b, c.")
+    [note] = [note for note in report(drawn).notes if "stored exactly" in note]
+    assert note.startswith("Blocks of b, c are stored exactly, as those of screenshots, drawings and logos: ")
 
 
 def test_each_row_counts_its_own_pictures(records: list[Any]) -> None:
