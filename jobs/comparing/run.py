@@ -28,7 +28,7 @@ from rdo.config import RefineConfig
 from rdo.presets import recipe
 from rdo.tune import presets_of
 
-NO_EXACT = "none, as exact files have no PSNR: of screenshots, drawings and logos rdo-encode makes smaller files"
+NO_EXACT = "none, as exact files have no PSNR; rdo-encode takes them for screenshots, drawings and logos"
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ def test_a_second_run_encodes_nothing(
     assert rdo_compare(*LADDER, photos) == 0
     first, told = report(), capsys.readouterr()
     assert "9 files to encode, of 3 pictures, each with 3 qualities and steps; then classical codecs" in told.err
+    assert first["settings"]["exact blocks"].startswith("none, ")
     assert told.out.startswith(first["verdict"]) and "This is with 2 steps: the default" in first["verdict"]
     for module, name in (
         (jobs.comparing.classical, "encode_setting"),
