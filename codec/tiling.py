@@ -90,9 +90,9 @@ def decoded_picture(
         BitstreamError: a stream that decodes differently on this machine.
     """
     header = contents.header
-    samples = np.full((wanted.height, wanted.width, 3), GREY_LEVEL, np.uint8)
     tiles = tiles_of(header.width, header.height, header.tile)
     streams = dict(zip(tiles, contents.streams, strict=True))
+    samples = _canvas(wanted, [tile for tile in tiles if streams[tile] is None])
 
     def decode(tile: Rect) -> Latents:
         latents = _decoded_tile(codec, contents, level, tile, streams[tile])
@@ -124,11 +124,21 @@ def picture_of(
         wanted: rectangle to decode.
     """
     header = contents.header
-    samples = np.full((wanted.height, wanted.width, 3), GREY_LEVEL, np.uint8)
     tiles = tiles_of(header.width, header.height, header.tile)
+    streams = dict(zip(tiles, contents.streams, strict=True))
+    samples = _canvas(wanted, [tile for tile in tiles if streams[tile] is None])
     known = {tile: cut(latents, area, tile) for tile in tiles if tile.meets(area)}
-    intact = [tile for tile, stream in zip(tiles, contents.streams, strict=True) if stream is not None]
+    intact = [tile for tile in tiles if streams[tile] is not None]
     _show(codec, known, level, header, tiles=intact, wanted=wanted, samples=samples)
+    return samples
+
+
+def _canvas(wanted: Rect, lost: list[Rect]) -> Samples:
+    """Return samples (H, W, 3) of a rectangle, grey where tiles are lost; others take memory once shown."""
+    samples = np.empty((wanted.height, wanted.width, 3), np.uint8)
+    for tile in lost:
+        if tile.meets(wanted):
+            samples[_window(tile.common(wanted), wanted)] = GREY_LEVEL
     return samples
 
 

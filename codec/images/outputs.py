@@ -57,7 +57,7 @@ class OutputFormat:
 
 
 FORMATS = {
-    "png": OutputFormat("PNG", (".png",)),
+    "png": OutputFormat("PNG", (".png",), options={"compress_level": 4}),  # 6, the usual: 0 to 5 % less, half as fast
     "jpeg": OutputFormat("JPEG", (".jpg", ".jpeg", ".jpe"), True, options={"subsampling": 0, "optimize": True}),
     "webp": OutputFormat("WEBP", (".webp",), True, True, {"method": 4}),
     "avif": OutputFormat("AVIF", (".avif",), True, options={"subsampling": "4:4:4"}),
