@@ -26,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     refinement.add_flags(add("refine", help="gain against seconds of ways to refine"))
     complexity.add_flags(add("complexity", help="parameters and operations of each part"))
     speed.add_flags(add("speed", help="seconds and memory of each stage, by picture size"))
-    roofline.add_flags(add("roofline", help="each stage against this machine's roofline"))
+    roofline.add_flags(add("roofline", help="seconds of each stage, against what this machine could do"))
     reproduce.add_flags(add("reproduce", help="the figures of the README from scratch, and which moved"))
     before_after.add_flags(add("before-after", help="a picture, its plain file and its refined one, in a row"))
     return flags

@@ -24,6 +24,7 @@ DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 STDERR = 2  # its file descriptor
 MODEL = "small"
 THREADS = 2  # of torch in every process that encodes; fixed, as the order of sums decides the bytes of a file
+EFFORT_HELP = "1 (2 steps) to 9 (640): more steps, smaller files (default 5, 40 steps)"
 MEGAPIXELS_MAX = 200.0  # of a picture that memory is taken for, unless a flag says otherwise
 DataclassT = TypeVar("DataclassT", bound="DataclassInstance")
 
@@ -33,8 +34,8 @@ def parser(name: str, purpose: str, examples: str) -> argparse.ArgumentParser:
 
     class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
         def _get_help_string(self, action: argparse.Action) -> str | None:
-            has_none = action.default is None or action.default is False
-            return action.help if has_none else super()._get_help_string(action)
+            says_nothing = action.default is None or action.default is False or action.default == []
+            return action.help if says_nothing else super()._get_help_string(action)
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
@@ -52,20 +53,28 @@ def parser(name: str, purpose: str, examples: str) -> argparse.ArgumentParser:
 def add_picture_flags(flags: argparse.ArgumentParser) -> None:
     """Add the flags for images that are not opaque 8-bit stills, the fields of `ImagePolicy`."""
     pictures = flags.add_argument_group("pictures")
-    pictures.add_argument("--alpha", choices=("refuse", "drop", "blend"), default="refuse", help="transparent pictures")
+    pictures.add_argument(
+        "--alpha",
+        choices=("refuse", "drop", "blend"),
+        default="refuse",
+        help="transparent pictures: blend puts white behind",
+    )
     pictures.add_argument("--depth", type=int, choices=(8,), help="round deeper pictures to 8 bits, else refuse them")
-    pictures.add_argument("--first-frame", action="store_true", help="of an animation, else refuse it")
+    pictures.add_argument("--first-frame", action="store_true", help="take an animation's, else refuse it")
     pictures.add_argument(
         "--ignore-icc", action="store_true", help="take samples as sRGB where the ICC profile cannot be applied"
     )
     pictures.add_argument(
-        "--hdr", choices=("refuse", "clip"), default="refuse", help="PQ and HLG: clip what is brighter than paper white"
+        "--hdr",
+        choices=("refuse", "clip"),
+        default="refuse",
+        help="HDR (PQ, HLG): clip what is brighter than white paper",
     )
     pictures.add_argument(
         "--gamut",
         choices=("srgb", "keep"),
         default="srgb",
-        help="keep stores pixels with another ICC profile as they are, and the profile, which decoders must honour",
+        help="keep stores wider colours as they are, with their ICC profile, instead of converting them",
     )
     add_size_flag(pictures)
 
@@ -82,7 +91,9 @@ def add_url_note(flags: argparse.ArgumentParser, more: str = "") -> None:
 
 def add_size_flag(flags: argparse._ActionsContainer) -> None:
     """Add --max-megapixels."""
-    flags.add_argument("--max-megapixels", type=float, default=MEGAPIXELS_MAX, metavar="MP", help="refuse larger ones")
+    flags.add_argument(
+        "--max-megapixels", type=float, default=MEGAPIXELS_MAX, metavar="MP", help="refuse larger pictures"
+    )
 
 
 def pixels_of(megapixels: float) -> int:
@@ -133,11 +144,12 @@ def whole(value: float) -> int:
 
 def add_model_flags(flags: argparse._ActionsContainer, reads: bool = False) -> None:
     """Add --model and --device; where a command `reads` .rdo files, the default model is the one in the file."""
-    default = " (default: the installed one that a file names)" if reads else ""
+    default = " (default: the one that a file names)" if reads else ""
     flags.add_argument(
         "--model",
         default=None if reads else MODEL,
-        help=f"installed model, checkpoint, compressai:NAME[:QUALITY][:FILE], or package.module:function{default}",
+        help="installed model (rdo-models), checkpoint, compressai:NAME[:QUALITY][:FILE] or package.module:function"
+        + default,
     )
     flags.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
 

@@ -33,21 +33,25 @@ def build_parser() -> argparse.ArgumentParser:
         "--qualities",
         help=f"quality levels of .rdo files, 1 to 8 (default {ladder}; or a model's only one)",
     )
-    what.add_argument(
-        "--plain-qualities", metavar="LEVELS", help="more levels at which plain encoding alone is measured"
-    )
+    what.add_argument("--plain-qualities", metavar="LEVELS", help="more levels, for plain encoding alone")
     what.add_argument("--codecs", help="jpeg, jpeg2000, webp, avif, jpegxl, heic, or none (default: all installed)")
-    what.add_argument("--anchors", help="published curves: kodak, tecnick, clic or none (default: by the pictures)")
+    what.add_argument(
+        "--anchors", help="published curves to show: kodak, tecnick, clic or none (default: those of these pictures)"
+    )
     what.add_argument("--pictures", type=int, default=4, help="pictures shown on the page")
     search = flags.add_argument_group("refinement")
-    search.add_argument("--tune", metavar="NAME", help="mse, ms-ssim, visual[:SHARE] or your own, as of rdo-encode")
+    search.add_argument(
+        "--tune", metavar="NAME", help="what files shall be good at: mse, ms-ssim, visual, ..., as of rdo-encode"
+    )
     much = search.add_mutually_exclusive_group()
-    much.add_argument("--effort", type=int, metavar="1..9", help="preset of configs/refine (default 5)")
+    much.add_argument("--effort", type=int, metavar="1..9", help=cli.EFFORT_HELP)
     much.add_argument("--iters", help="steps; several, as 10,40,160, show gain against time")
-    search.add_argument("--method", help="rdoq, a relaxation: ste, sga, ..., or your own (default: the preset's)")
+    search.add_argument("--method", help="rdoq, sga, ..., as of rdo-encode (default: the effort's)")
     search.add_argument("--time-budget", type=float, metavar="S", help="about S seconds of refinement per picture")
     search.add_argument("--seed", type=int, help="seed of the noise (default 0)")
-    search.add_argument("--config", type=Path, metavar="YAML", help="refinement settings, as in configs/refine/")
+    search.add_argument(
+        "--config", type=Path, metavar="YAML", help="a file of settings instead of an effort, as in configs/refine"
+    )
     cli.add_picture_flags(flags)
     run = flags.add_argument_group("run")
     run.add_argument("--json", action="store_true", help="print the report as JSON instead of its table")

@@ -29,27 +29,27 @@ def build_parser() -> argparse.ArgumentParser:
     flags = cli.parser("rdo-decode", "Decode .rdo files to PNG or another format.", EXAMPLES)
     flags.add_argument("inputs", nargs="+", metavar="FILE", help=".rdo files, folders or URLs; - is standard input")
     flags.add_argument("-o", "--output", help="folder, URL or picture; - is standard output (default: beside the file)")
-    flags.add_argument("--format", choices=FORMATS, help="of the pictures (default: by suffix of -o, else png)")
-    flags.add_argument("--quality", type=int, metavar="1..100", help="of jpeg, webp, avif and jxl (default 95)")
+    flags.add_argument("--format", choices=FORMATS, help="what to write (default: by suffix of -o, else png)")
+    flags.add_argument("--quality", type=int, metavar="1..100", help="quality of jpeg, webp, avif and jxl (default 95)")
+    flags.add_argument("--lossless", action="store_true", help="write webp or jxl losslessly, as png, tiff and ppm are")
     flags.add_argument(
-        "--lossless", action="store_true", help="of webp and jxl; the other formats are, or have no such"
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of Pillow's writer, as subsampling=2; may be repeated",
     )
     flags.add_argument(
-        "--option", action="append", default=[], metavar="KEY=VALUE", help="of Pillow's writer, as subsampling=2"
-    )
-    flags.add_argument(
-        "--metadata", choices=("keep", "copyright", "drop"), default="keep", help="of what a file holds, to be written"
+        "--metadata", choices=("keep", "copyright", "drop"), default="keep", help="EXIF and XMP that pictures get"
     )
     flags.add_argument("--preserve-times", action="store_true", help="give pictures the times of their files")
     flags.add_argument("--open", action="store_true", help="show the pictures in the program that the system has")
     flags.add_argument("--overwrite", action="store_true", help="replace existing pictures")
-    flags.add_argument(
-        "--crop", metavar="WxH+X+Y", help="decode W x H pixels, from column X and row Y on, and no tiles but theirs"
-    )
+    flags.add_argument("--crop", metavar="WxH+X+Y", help="decode W x H pixels alone, from column X and row Y on")
     flags.add_argument(
         "--salvage",
         action="store_true",
-        help="of damaged files of several tiles, write the others; status 1 all the same",
+        help="write what is left of damaged files, grey where tiles are lost; the exit status stays 1",
     )
     cli.add_size_flag(flags)
     cli.add_model_flags(flags, reads=True)

@@ -12,15 +12,14 @@ EXAMPLES = """\
   rdo-encode --iters 500 photos/            rdo-out/*.rdo, rdo-out/results.jsonl
   rdo-encode --quality 6 -o a.rdo a.png     one file
   rdo-encode --iters 0 -o plain/ photos/    plain encoding, one pass
-  rdo-encode --target-total 50MB photos/    all files together at most 50 MB, all pictures at one slope
+  rdo-encode --target-total 50MB photos/    all files together at most 50 MB, bytes where they help most
   rdo-encode --time-budget-total 2h photos/ two hours for all, where they gain most
   rdo-encode -j 4 photos/                   four pictures at a time
   rdo-encode --ray --address head:6379 /share/photos/ -o /share/out
   rdo-encode -j 4 s3://bucket/photos -o s3://bucket/out
   rdo-encode - < a.png > a.rdo              standard input and output"""
 URL_NOTE = """Pictures
-below a URL are known by their suffix; each worker reads its own and writes its file. The log of records, to which
-nothing can be appended there, is in pieces below the output, results/*.jsonl, the last written once a second."""
+below a URL are known by their suffix. The log of records is in pieces below the output, results/*.jsonl."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -57,20 +56,27 @@ def _add_rate_flags(flags: argparse.ArgumentParser) -> None:
     """Add the flags of `RateFlags`."""
     rate = flags.add_argument_group("rate")
     rate.add_argument("--quality", type=float, help="1 (smallest) to 8 (best), continuous (default 4)")
-    rate.add_argument("--lmbda", type=float, help="weight of mse (0..255) against bpp, default: what fits the quality")
+    rate.add_argument(
+        "--lmbda", type=float, help="weight of errors: bpp + LMBDA * mse is minimised (default: what fits the quality)"
+    )
     rate.add_argument(
         "--target-bytes",
         type=int,
         metavar="N",
-        help="file size, never above it; at most 1 %% below, if quality 8 fills it",
+        help="most bytes of each file, of which 99 %% are used, unless quality 8 takes fewer",
     )
-    rate.add_argument("--target-bpp", type=float, help="file size in bits per pixel")
-    rate.add_argument("--target-psnr", type=float, metavar="DB", help="PSNR, to 0.05 dB")
-    rate.add_argument("--target-ssimulacra2", type=float, metavar="POINTS", help="SSIMULACRA 2 score, to 0.5 points")
+    rate.add_argument("--target-bpp", type=float, metavar="BPP", help="the same, in bits per pixel")
+    rate.add_argument("--target-psnr", type=float, metavar="DB", help="PSNR of each file, to 0.05 dB")
+    rate.add_argument(
+        "--target-ssimulacra2",
+        type=float,
+        metavar="POINTS",
+        help="SSIMULACRA 2 score of each file, to 0.5 points: 50 medium, 70 high, 90 visually lossless",
+    )
     rate.add_argument(
         "--tune", metavar="NAME",
-        help="what the picture shall be good at: mse, ms-ssim, visual (what people see: SSIMULACRA 2), visual:SHARE, "
-        "or package.module:function, a distortion of your own (default: what the model was trained for)",
+        help="what files shall be good at: mse, ms-ssim, visual (what people see), visual:SHARE (with the rest for "
+        "mse) or package.module:function, a distortion of your own (default: what the model was trained for)",
     )  # fmt: skip
     rate.add_argument(
         "--ms-ssim",
@@ -80,8 +86,8 @@ def _add_rate_flags(flags: argparse.ArgumentParser) -> None:
     )
     rate.add_argument(
         "--exact", choices=("auto", "never", "all"),
-        help="blocks of 64 pixels to store losslessly: where that costs less, as in drawings and text; never; or all, "
-        "for a lossless file (default auto)",
+        help="blocks of 64 px to store losslessly: auto where that costs less, as in drawings and text; all makes "
+        "lossless files (default auto)",
     )  # fmt: skip
     rate.add_argument("--roi", type=Path, metavar="MASK", help="picture, white where errors matter most")
     rate.add_argument(
@@ -97,15 +103,15 @@ def _add_refinement_flags(flags: argparse.ArgumentParser) -> None:
     """Add the flags of `RefineFlags`."""
     search = flags.add_argument_group("refinement: how much, then details that override it")
     much = search.add_mutually_exclusive_group()
-    much.add_argument("--effort", type=int, metavar="1..9", help="preset of configs/refine (default 5)")
-    much.add_argument("--config", type=Path, metavar="YAML", help="settings of your own, as in configs/refine")
+    much.add_argument("--effort", type=int, metavar="1..9", help=cli.EFFORT_HELP)
+    much.add_argument("--config", type=Path, metavar="YAML", help="a file of settings instead, as in configs/refine")
     search.add_argument(
-        "--iters", type=int, help="steps, with the schedules of the nearest preset; 0 is plain encoding"
+        "--iters", type=int, help="steps, with the schedules of the nearest effort; 0 is plain encoding"
     )
     search.add_argument(
         "--method",
-        help="rdoq, a relaxation: sga, linear, ..., or package.module:function, of your own (default: the preset's; "
-        "sga for compressai: models)",
+        help="rdoq (search among integers), a relaxation (sga, linear, ...) or package.module:function (default: the "
+        "effort's; sga for compressai: models)",
     )
     search.add_argument("--time-budget", type=float, metavar="S", help="about S seconds of refinement per picture")
     add_time_budget_flag(search)
@@ -113,5 +119,5 @@ def _add_refinement_flags(flags: argparse.ArgumentParser) -> None:
     search.add_argument("--seed", type=int, help="seed of the noise (default 0)")
     search.add_argument(
         "--memory-limit", type=float, metavar="GIB", dest="memory_gib",
-        help="of the process while it refines; less takes longer (default: a tile at a time; of a GPU most)",
+        help="most memory of the process; less takes longer (default: what a tile needs, or most of a GPU's)",
     )  # fmt: skip

@@ -81,7 +81,7 @@ class Info:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `rdo-info`."""
-    flags = cli.parser("rdo-info", "Show the header of .rdo files and the split of their bytes.", EXAMPLES)
+    flags = cli.parser("rdo-info", "Show the header of .rdo files, and what their bytes are spent on.", EXAMPLES)
     flags.add_argument("inputs", nargs="+", metavar="FILE", help=".rdo files, folders or URLs; - is standard input")
     flags.add_argument("--json", action="store_true", help="print a JSON object a line")
     cli.add_model_flags(flags, reads=True)

@@ -75,25 +75,31 @@ def build_parser() -> argparse.ArgumentParser:
     )
     flags.add_argument("photos", type=Path, help="folder of photographs")
     flags.add_argument("-o", "--output", type=Path, required=True, help="folder of the run")
-    flags.add_argument("--export", type=Path, help="write weights and log here too, at each validation; no state")
+    flags.add_argument(
+        "--export", type=Path, metavar="FOLDER", help="write weights and log here too, at each validation"
+    )
     flags.add_argument("--config", help="architecture: a name in configs/models, or a YAML file (built in: small)")
-    flags.add_argument("--init", help="start from the weights of this model or checkpoint; a --config may be deeper")
-    flags.add_argument("--validation", type=Path, help="folder validated on (default: eight training photographs)")
-    flags.add_argument("--stream", type=int, metavar="N", help="keep N decoded photos in memory, not all on the device")
-    flags.add_argument("--stop-after", type=float, metavar="S", help="pause S seconds after the start, after a step")
+    flags.add_argument("--init", help="model or checkpoint to start from, also for a deeper --config")
+    flags.add_argument(
+        "--validation", type=Path, metavar="FOLDER", help="photographs to validate on (default: eight of photos)"
+    )
+    flags.add_argument(
+        "--stream", type=int, metavar="N", help="keep N decoded photos at a time, for more than memory holds"
+    )
+    flags.add_argument("--stop-after", type=float, metavar="S", help="stop after S seconds; the same line goes on")
     flags.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     flags.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
-    schedule = flags.add_argument_group("schedule (flags win over --schedule; built-in values: those of TrainConfig)")
+    schedule = flags.add_argument_group("schedule (these flags win over the file of --schedule)")
     schedule.add_argument("--schedule", help="a name in configs/train, or a YAML file")
-    schedule.add_argument("--steps", type=int, help="length of the schedule")
+    schedule.add_argument("--steps", type=int, help="length of the schedule, in steps")
     schedule.add_argument(
         "--time-budget", type=float, metavar="S", help="length of the schedule in seconds of training, over all calls"
     )
     schedule.add_argument("--crop", type=int, help="side of the crops in pixels, a multiple of 64, in all phases")
     schedule.add_argument("--batch", type=int, help="crops a step, over all processes, in all phases")
-    schedule.add_argument("--lr", type=float, help="peak rate of the entropy networks")
-    schedule.add_argument("--lr-transform", type=float, help="peak rate of the nonlinear transforms")
-    schedule.add_argument("--lr-linear", type=float, help="peak rate of linear paths and gains")
+    schedule.add_argument("--lr", type=float, help="peak learning rate of the entropy networks")
+    schedule.add_argument("--lr-transform", type=float, help="that of the nonlinear transforms")
+    schedule.add_argument("--lr-linear", type=float, help="that of linear paths and gains")
     schedule.add_argument("--warmup", type=int, help="steps of linear warm-up")
     schedule.add_argument("--ema", type=float, help="decay of the averaged weights")
     schedule.add_argument("--seed", type=int, help="seed of crops, qualities and noise (built in: 0)")

@@ -30,9 +30,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     search = flags.add_argument_group("search")
     search.add_argument("--trials", type=int, metavar="N", help="trials in all, those of earlier runs included")
-    search.add_argument("--time-budget", type=float, metavar="S", help="begin no trial S seconds after the start")
     search.add_argument(
-        "--holdout", metavar="X", help="held-out photos for the comparison: a folder, or a share of PHOTO"
+        "--time-budget", type=float, metavar="S", help="begin no trial later than S seconds after the start"
+    )
+    search.add_argument(
+        "--holdout",
+        metavar="X",
+        help="photos kept from the search, to judge it by: a folder, or a share of PHOTO, as 0.2",
     )
     search.add_argument("--seed", type=int, default=0, help="seed of the sampler")
     search.add_argument(

@@ -23,7 +23,12 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `rdo-view`."""
     flags = cli.parser("rdo-view", "Compare a .rdo file and its original on a page.", EXAMPLES)
     flags.add_argument("file", metavar="FILE", help=".rdo file")
-    flags.add_argument("--original", type=Path, metavar="PICTURE", help="default: the one in the run's results.jsonl")
+    flags.add_argument(
+        "--original",
+        type=Path,
+        metavar="PICTURE",
+        help="the picture that FILE was made of, where no results.jsonl of its run is beside it",
+    )
     flags.add_argument("-o", "--output", type=Path, help="the page, one .html file (default: a temporary one)")
     flags.add_argument("--no-open", action="store_true", help="write the page without showing it")
     cli.add_picture_flags(flags)

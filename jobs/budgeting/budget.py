@@ -111,11 +111,11 @@ def add_budget_flags(flags: argparse.ArgumentParser) -> None:
     budget = flags.add_argument_group("a budget for all pictures together, in place of a quality or a target of each")
     budget.add_argument(
         "--target-total", metavar="SIZE",
-        help="size of all files together, such as 50MB (10^6 bytes each), never above it and at most 0.5 %% below: "
-        "bytes go to the pictures where they help most, to one slope of rate against distortion",
+        help="most bytes of all files together, such as 50MB (10^6 bytes each), of which 99.5 %% are used, on the "
+        "pictures where they help most",
     )  # fmt: skip
-    budget.add_argument("--target-total-bpp", type=float, metavar="BPP", help="likewise, in bits per pixel of all")
+    budget.add_argument("--target-total-bpp", type=float, metavar="BPP", help="the same, in bits per pixel of all")
     budget.add_argument(
         "--floor-ssimulacra2", type=float, metavar="POINTS",
-        help="score that no picture of a budget falls below; its bytes come from the others",
+        help="SSIMULACRA 2 score that no picture falls below; the bytes for it come from the others",
     )  # fmt: skip

@@ -1,20 +1,21 @@
 """Encoding of a folder within a budget of time: looks, then rounds of plans and files until all have theirs."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from codec.interface import AnyCodec
 from jobs.budgeting.decision import Decision, Plan
-from jobs.budgeting.effort import next_decision, spent_by_now
+from jobs.budgeting.effort import LAST_ROUND, Looks, next_decision, spent_by_now
 from jobs.budgeting.looks import look_at
 from jobs.budgeting.rounds import Rounds
 from jobs.budgeting.time_budget import TimeBudget
-from jobs.pools.base import Pool
+from jobs.pools.base import Pool, Task
 from jobs.record import Record
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.history import History
+from jobs.running.progress import Part
 from jobs.running.record_log import RecordLog
 from jobs.running.worklist import Item, with_pixels
 
@@ -81,12 +82,20 @@ def encode_within_time(
         decision = Decision(settings, 0, None, pictures, seconds=budget.seconds, workers=workers)
         rounds = Rounds(
             decision, items, config_of=partial(_config, config, budget), next_decision=partial(next_decision, looks),
-            history=history, log=log, overwrite=overwrite, pool=pool,
+            part_of=partial(_part, looks), history=history, log=log, overwrite=overwrite, pool=pool,
         )  # fmt: skip
         rounds.run()
     named: Mapping[str, Record] = rounds.failures | rounds.files
     spent_s = looks.seconds + spent_by_now(rounds.decision, rounds.files)
     return Outcome([named[item.input] for item in items], rounds.decision, spent_s)
+
+
+def _part(looks: Looks, decision: Decision, tasks: Sequence[Task]) -> Part:
+    """Return the place of a group of files, with the seconds that its round and all after it are to take."""
+    left_s = (decision.seconds or 0.0) - (looks.seconds + decision.spent_s) / decision.workers
+    others = len(decision.plans) - len(tasks)
+    after = f" after {others} of {len(looks.pixels)} pictures" if others else ""
+    return Part(f"group {decision.round} of at most {LAST_ROUND}{after}", left_s=left_s)
 
 
 def _config(base: EncodeConfig, budget: TimeBudget, plan: Plan) -> EncodeConfig:

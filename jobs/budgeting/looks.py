@@ -15,6 +15,7 @@ from jobs.budgeting.planning import PILOT_FRACTION, PILOT_MAX, spread
 from jobs.budgeting.time_budget import TimeBudget
 from jobs.pools.base import Pool
 from jobs.running.encode_settings import EncodeConfig
+from jobs.running.progress import Part
 from jobs.running.worklist import Item
 from rdo.step_allocation import Prospect, seconds_of
 
@@ -51,7 +52,9 @@ def look_at(
 
     def look(some: Iterable[Item], *steps: int) -> None:
         wanted = {item: [_look(base, budget, item, count) for count in steps] for item in some}
-        records, _ = encode_unkept(wanted, codec, config.policy, folder=folder, pool=pool)
+        left_s = budget.seconds - Looks(pixels, found, half).seconds / workers
+        part = Part(f"looks at {len(wanted)} of {len(items)} pictures", left_s=left_s)
+        records, _ = encode_unkept(wanted, codec, config.policy, folder=folder, pool=pool, part=part)
         for item, own in records.items():
             found[item.input] = sorted(timed(record) for record in own if record.iters_asked)
 

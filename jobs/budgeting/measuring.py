@@ -16,6 +16,7 @@ from jobs.record import Record, Score
 from jobs.running.destination import log_in
 from jobs.running.encode_settings import EncodeConfig, distortion_for
 from jobs.running.history import History
+from jobs.running.progress import Part
 from jobs.running.run import run_tasks
 from jobs.running.worklist import NOT_WRITTEN, Item
 from rdo.allocation import Measured
@@ -43,19 +44,25 @@ class Picture:
 
 
 def measure(
-    items: list[Item], codec: AnyCodec, config: EncodeConfig, *, folder: str, pool: Pool
+    items: list[Item], codec: AnyCodec, config: EncodeConfig, *, folder: str, pool: Pool, part: Part
 ) -> tuple[list[Picture], list[Record]]:
     """Measure all pictures at `QUALITIES`; return those that could be, in order, and a failed record of each other.
 
     Args:
         config: settings of the run; its tuning decides what is measured as distortion.
         folder: output folder, which the log is kept in.
+        part: place of the measurements in the progress of the run.
     """
-    plain = [replace(config, quality=quality, lmbda=None, refine=recipe(0)) for quality in QUALITIES]
-    found, failed = encode_unkept(dict.fromkeys(items, plain), codec, config.policy, folder=folder, pool=pool)
+    wanted = dict.fromkeys(items, plain_settings(config))
+    found, failed = encode_unkept(wanted, codec, config.policy, folder=folder, pool=pool, part=part)
     by_score = minimises_score(config, codec)
     pictures = [_picture(item, found[item], by_score) for item in items if item not in failed]
     return pictures, list(failed.values())
+
+
+def plain_settings(config: EncodeConfig) -> list[EncodeConfig]:
+    """Return the settings that each picture is measured with."""
+    return [replace(config, quality=quality, lmbda=None, refine=recipe(0)) for quality in QUALITIES]
 
 
 def encode_unkept(
@@ -65,12 +72,14 @@ def encode_unkept(
     *,
     folder: str,
     pool: Pool,
+    part: Part,
 ) -> tuple[dict[Item, list[Record]], dict[Item, Record]]:
     """Encode pictures with some settings each, without keeping the files; what the log has is not encoded again.
 
     Args:
         wanted: settings of each picture, all of this policy.
         folder: output folder, which the log is kept in.
+        part: place of these encodings in the progress of the run.
 
     Returns:
         Records of the encodings that there are, and a failed record of each picture that has any.
@@ -90,7 +99,7 @@ def encode_unkept(
     ]
     by_input, failed = {item.input: item for item in wanted}, dict[Item, Record]()
     with log.writing() if missing else nullcontext():
-        for record in run_tasks(missing, None, log, pool) if missing else ():
+        for record in run_tasks(missing, None, log, pool, part=part) if missing else ():
             item = by_input[record.input]
             if record.outcome:
                 found[item][record.config_hash or ""] = record

@@ -4,7 +4,7 @@ The invariant: plans are written before a picture is encoded by them, and depend
 killed goes on where it was, with any number of workers.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from codec.places import joined
@@ -15,6 +15,7 @@ from jobs.pools.base import Pool, Task
 from jobs.record import Record
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.history import History
+from jobs.running.progress import Part
 from jobs.running.record_log import RecordLog
 from jobs.running.run import run_tasks
 from jobs.running.worklist import Item
@@ -31,6 +32,7 @@ class Rounds:
         config_of: returns the settings of a plan.
         next_decision: returns the plans of the next round, given those so far and the records of the files that are
             there, by input; None where nothing is left to be done. A picture with a plan and no file has failed.
+        part_of: returns the place of tasks of a decision's round in the progress of the run.
         overwrite: whether to encode what is done again, and to replace files that no record names.
 
     Attributes:
@@ -48,12 +50,13 @@ class Rounds:
         *,
         config_of: Callable[[Plan], EncodeConfig],
         next_decision: Callable[[Decision, Mapping[str, Record]], Decision | None],
+        part_of: Callable[[Decision, Sequence[Task]], Part],
         history: History,
         log: RecordLog,
         overwrite: bool,
         pool: Pool,
     ) -> None:
-        self.config_of, self.next_decision = config_of, next_decision
+        self.config_of, self.next_decision, self.part_of = config_of, next_decision, part_of
         self.history, self.log, self.overwrite, self.pool = history, log, overwrite, pool
         self.item_of = {item.input: item for item in items}
         self.files: dict[str, Record] = {}
@@ -100,7 +103,8 @@ class Rounds:
 
     def _encode(self, names: list[str], history: History | None) -> Iterator[Record]:
         tasks = [Task(self.item_of[name], self.config_of(self.decision.plans[name])) for name in names]
-        yield from run_tasks(tasks, history, self.log, self.pool) if tasks else ()
+        if tasks:
+            yield from run_tasks(tasks, history, self.log, self.pool, part=self.part_of(self.decision, tasks))
 
     def _find_file(self, name: str) -> bool:
         """Tell whether a picture has a file, of this run or an earlier one, and take in its record."""

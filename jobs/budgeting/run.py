@@ -1,20 +1,21 @@
 """Encoding of a folder to a budget of bytes: plain passes, then rounds of plans and files until the total fits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from codec.architecture import QUALITY_FIRST, QUALITY_LAST
 from codec.interface import AnyCodec
 from jobs.budgeting.budget import Budget
 from jobs.budgeting.decision import Decision, Plan
-from jobs.budgeting.measuring import Picture, measure, measured, minimises_score
-from jobs.budgeting.planning import Share, next_plans, total_bytes
+from jobs.budgeting.measuring import Picture, measure, measured, minimises_score, plain_settings
+from jobs.budgeting.planning import ALL_PILOT, Share, next_plans, total_bytes
 from jobs.budgeting.rounds import Rounds
 from jobs.cli import say
-from jobs.pools.base import Pool
+from jobs.pools.base import Pool, Task
 from jobs.record import Record
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.history import History
+from jobs.running.progress import Part, work_of
 from jobs.running.record_log import RecordLog
 from jobs.running.worklist import Item
 from rdo.allocation import Measured
@@ -68,7 +69,8 @@ def encode_to_budget(
     """
     existed = log.exists()
     with log.writing():
-        pictures, failed = measure(items, codec, config, folder=log.folder, pool=pool)
+        part = _Passes(items, config).measuring
+        pictures, failed = measure(items, codec, config, folder=log.folder, pool=pool, part=part)
         for record in failed:
             say(f"{record.input}: {record.error}")
             log.append(record)
@@ -83,14 +85,43 @@ def encode_to_budget(
             plans = next_plans(share, before.plans, _points(files, share))
             return None if plans is None else replace(before, plans=plans, round=before.round + 1)
 
+        passes = _Passes([picture.item for picture in pictures], config)
         rounds = Rounds(
             decision, items, config_of=lambda plan: plan.config(config), next_decision=next_decision,
-            history=history, log=log, overwrite=overwrite, pool=pool,
+            part_of=passes.of_round, history=history, log=log, overwrite=overwrite, pool=pool,
         )  # fmt: skip
         rounds.run()
     named = {record.input: record for record in failed} | rounds.failures | rounds.files
     written = _points(rounds.files, share)
     return Outcome([named[item.input] for item in items], share, written, rounds.decision.plans)
+
+
+@dataclass(frozen=True)
+class _Passes:
+    """Passes over the pictures of a budget, as the progress shows them."""
+
+    items: list[Item]
+    config: EncodeConfig
+
+    @property
+    def count(self) -> int:
+        """Passes that there are in any case: plain measurements, a pilot where there are many pictures, the files."""
+        return 2 + (len(self.items) > ALL_PILOT)
+
+    @property
+    def measuring(self) -> Part:
+        """First pass, of plain encodings that are not kept."""
+        return Part(f"pass 1 of {self.count}, measuring", after=work_of(Task(item, self.config) for item in self.items))
+
+    def of_round(self, decision: Decision, tasks: Sequence[Task]) -> Part:
+        """Return the place of a round's tasks; how many corrections come after all files, nobody knows."""
+        measured = work_of(Task(item, each) for item in self.items for each in plain_settings(self.config))
+        planned = work_of(Task(item, self.config) for item in self.items if item.input in decision.plans)
+        after = work_of(Task(item, self.config) for item in self.items if item.input not in decision.plans)
+        if decision.round >= self.count:
+            return Part(f"correction {decision.round + 1 - self.count}", before=measured + planned)
+        name = f"pass {decision.round + 1} of {self.count}, {'some files first' if after else 'files'}"
+        return Part(name, measured + planned - work_of(tasks), after)
 
 
 def _points(files: Mapping[str, Record], share: Share) -> dict[str, Measured]:

@@ -87,6 +87,6 @@ def add_time_budget_flag(flags: "argparse._ArgumentGroup") -> None:
     """Add the flag of a budget of time."""
     flags.add_argument(
         "--time-budget-total", metavar="TIME",
-        help="about so long for all pictures together, such as 2h, 1h30m or 90s, in place of an effort: all get a look "
-        "first, then steps go where they gain most a second",
+        help="about so long for all pictures together, such as 2h, 1h30m or 90s, in place of an effort: after a short "
+        "look at each, steps go where they gain most",
     )  # fmt: skip

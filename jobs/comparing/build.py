@@ -11,12 +11,15 @@ from jobs.comparing.classical import ClassicalRecord
 from jobs.comparing.comparison import Comparison, Published, bjontegaard_delta, compare_codecs
 from jobs.comparing.ladders import LADDERS, codec_of, settings_text
 from jobs.comparing.metrics import METRICS, PSNR, Metric
-from jobs.comparing.notes import curve_notes, effort_note, lesser_note, size_note
+from jobs.comparing.notes import curve_notes, effort_note, exact_note, lesser_note, merged, size_note
 from jobs.comparing.peers import best_ladders
 from jobs.comparing.points import PLAIN, REFINED, Curve, Series, complete_images, group_by_effort, series_of
 from jobs.comparing.report import SCHEMA, CodecCurve, Effort, Failure, Picture, Report
 from jobs.comparing.savings import AtQuality, at_quality
+from jobs.comparing.verdict import lead_metric, verdict
 from jobs.record import Record
+from rdo.presets import DEFAULT_EFFORT, effort
+from rdo.tune import presets_of
 
 
 def build_report(
@@ -47,10 +50,11 @@ def build_report(
     best = {name: found.best for name, found in peers.items()}
     comparisons = _comparisons(series, best)
     curves = [_curve(s, images) for s in series.values()]
+    qualities = _qualities(main, series, best)
     published = _published(curves, anchors) if images else []
-    run_notes = [*lesser_note(records, main), *size_note(main), *effort_note(main)]
+    run_notes = [*lesser_note(records, main), *size_note(main), *exact_note(main), *effort_note(main)]
     figure_notes = curve_notes(series=series, images=images, comparisons=comparisons, published=published)
-    rank_notes = [note for found in peers.values() for note in found.notes]
+    rank_notes = merged([remark for found in peers.values() for remark in found.remarks])
     return Report(
         schema=SCHEMA,
         model=(first and first.model) or "",
@@ -60,7 +64,7 @@ def build_report(
         pictures=_pictures(main),
         curves=curves,
         comparisons=comparisons,
-        qualities=_qualities(main, series, best),
+        qualities=qualities,
         efforts=[e for group in by_effort for e in _efforts(group)],
         splits=splits,
         anchors=anchors,
@@ -70,6 +74,8 @@ def build_report(
         settings={**settings, **{name: settings_text(name) for name in LADDERS if name in series}},
         versions=_versions(),
         best={name: {codec: s.codec for codec, s in found.items()} for name, found in best.items()},
+        lead=lead_metric(comparisons).name,
+        verdict=_verdict(comparisons, qualities, main),
     )
 
 
@@ -96,6 +102,12 @@ def _comparisons(series: dict[str, Series], best: dict[str, dict[str, Series]]) 
         pairs += [(series[ours], peer) for ours in (REFINED, PLAIN) for peer in peers]
         found += [compare_codecs(ours, peer, metric, with_interval=ours.codec == REFINED) for ours, peer in pairs]
     return found
+
+
+def _verdict(comparisons: list[Comparison], qualities: list[AtQuality], records: list[Record]) -> str:
+    steps = max((r.measured.iters if r.iters_asked is None else r.iters_asked for r in records), default=0)
+    tune = records[0].tune if records else None
+    return verdict(comparisons, qualities, steps=steps, default_steps=effort(DEFAULT_EFFORT, presets_of(tune)).iters)
 
 
 def _qualities(records: list[Record], series: dict[str, Series], best: dict[str, dict[str, Series]]) -> list[AtQuality]:

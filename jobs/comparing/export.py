@@ -30,8 +30,8 @@ def as_csv(report: Report) -> str:
 
 
 def as_markdown(report: Report) -> str:
-    """Write tables of BD-rates on each metric and of the gain at each quality, then the notes."""
-    parts = [_bd_rates(report, metric) for metric in METRICS]
+    """Write the verdict, tables of BD-rates on each metric and of the gain at each quality, then the notes."""
+    parts = [report.verdict, *(_bd_rates(report, metric) for metric in METRICS)]
     parts += [_qualities(report), *(_qualities_on(report, metric) for metric in METRICS if metric != PSNR)]
     parts.append("\n".join(f"- {_escape(note)}" for note in report.notes))
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -6,6 +6,7 @@ and `look/`. The invariant: a second run, or one after an interruption, measures
 
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -25,10 +26,11 @@ from jobs.comparing.classical import ClassicalRecord
 from jobs.comparing.ladders import LADDERS, codec_of
 from jobs.comparing.points import group_by_effort
 from jobs.comparing.views import View, choose_records, make_view, read_view, write_view
-from jobs.pools.base import Pool
+from jobs.pools.base import Pool, Task
 from jobs.record import Record
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.failures import explain
+from jobs.running.progress import Part, work_of
 from jobs.running.record_log import RESULTS, FileLog
 from jobs.running.run import run
 from jobs.running.worklist import build_worklist
@@ -59,33 +61,46 @@ class Anchors(NamedTuple):
     notes: list[str]
 
 
+class Rung(NamedTuple):
+    """Quality and refinement that every picture is encoded at."""
+
+    quality: float
+    recipe: RefineConfig
+
+    def __str__(self) -> str:
+        return f"quality {self.quality:g}, {self.recipe.iters} steps"
+
+
 def encode_ladder(
-    *,
-    inputs: list[str],
-    folder: Path,
-    codec: AnyCodec,
-    config: EncodeConfig,
-    qualities: list[float],
-    recipes: list[RefineConfig],
-    pool: Pool,
+    *, inputs: list[str], folder: Path, codec: AnyCodec, config: EncodeConfig, rungs: Sequence[Rung], pool: Pool
 ) -> list[Record]:
-    """Encode every picture at every quality with every recipe, through a pool as `rdo-encode` does.
+    """Encode every picture at every rung, through a pool as `rdo-encode` does; progress tells the time left of all.
 
     Raises:
         ConfigError: there are no pictures.
     """
+    runs = []
+    for rung in rungs:
+        target = folder / f"q{rung.quality:g}-i{rung.recipe.iters}"
+        settings = replace(config, quality=rung.quality, refine=rung.recipe)
+        runs.append((rung, target, settings, build_worklist(inputs, str(target))))
+    missing = [[Task(i, each) for i in items if not Path(i.output).is_file()] for _, _, each, items in runs]
+    work = [work_of(tasks) for tasks in missing]
+    if any(missing):
+        pictures, files = len(runs[0][-1]), sum(map(len, missing))
+        what = f"{files} files to encode, of {pictures} pictures, each with {len(runs)} qualities and steps"
+        say(f"{what}; then classical codecs, and what the page shows")
     records = []
-    for recipe in recipes:
-        for quality in qualities:
-            target = folder / f"q{quality:g}-i{recipe.iters}"
-            items = build_worklist(inputs, str(target))
-            target.mkdir(parents=True, exist_ok=True)
-            say(f"quality {quality:g}, {recipe.iters} steps")
-            settings = replace(config, quality=quality, refine=recipe)
-            for record in run(items, codec, settings, FileLog(target / RESULTS), overwrite=False, pool=pool):
-                records.append(record)
-                if record.error:
-                    say(f"{record.input}: {record.error}")
+    for index, (rung, target, settings, items) in enumerate(runs):
+        target.mkdir(parents=True, exist_ok=True)
+        if not shows_bars():
+            say(str(rung))
+        part = Part(f"encoding {index + 1} of {len(runs)}, {rung}", sum(work[:index]), sum(work[index + 1 :]))
+        log = FileLog(target / RESULTS)
+        for record in run(items, codec, settings, log, overwrite=False, pool=pool, part=part):
+            records.append(record)
+            if record.error:
+                say(f"{record.input}: {record.error}")
     return records
 
 

@@ -1,11 +1,15 @@
 """Notes of a report: sentences on missing figures, small overlaps, few pictures, and what was left out."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from jobs.comparing.comparison import OVERLAP_MIN, Comparison, Published
 from jobs.comparing.metrics import METRICS, PSNR
 from jobs.comparing.points import PLAIN, Series
 from jobs.record import Record
 
 STEPS_RATIO_MAX = 1.1  # of two qualities; a time budget alone makes runs of one effort differ by less
+NAMES_MAX = 8  # in a note
 PICTURES_FEW = 10  # below it a bootstrap has little to resample
 
 
@@ -41,32 +45,65 @@ def curve_notes(
         return [*notes, text]
     on = {c.metric for c in comparisons}
     notes += [f"No figures on {m.title}: {m.lacking}." for m in METRICS if m.name not in on]
-    notes += [note for comparison in comparisons for note in _overlap_notes(comparison)]
+    notes += merged([remark for comparison in comparisons for remark in _remarks(comparison)])
     notes += [f"{p.codec} against {p.anchor}: {p.delta.reason}." for p in published if p.delta.reason]
     return notes
 
 
-def _overlap_notes(c: Comparison) -> list[str]:
-    who = f"{c.codec} against {c.ladder}" + ("" if c.metric == PSNR.name else f" on {_title(c.metric)}")
+class Remark(NamedTuple):
+    """Remark on a codec against another, by one metric's title: `merged` makes one sentence of several alike.
+
+    `against` is what follows the subject: against which codec, or what else.
+    """
+
+    subject: str
+    against: str
+    metric: str
+    text: str
+
+
+def merged(remarks: Sequence[Remark]) -> list[str]:
+    """Return a sentence for all remarks of one text against one codec, with the metrics of each subject."""
+    groups: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for subject, against, metric, text in remarks:
+        groups.setdefault((against, text), {}).setdefault(subject, []).append(metric)
     notes = []
+    for (against, text), metrics in groups.items():
+        first, *others = metrics.values()
+        if all(other == first for other in others):
+            who = f"{joined(list(metrics))} {against}{'' if first == [PSNR.title] else f' on {joined(first)}'}"
+        else:
+            who = f"{joined([f'{subject} ({joined(on)})' for subject, on in metrics.items()])} {against}"
+        notes.append(f"{who}: {text}.")
+    return notes
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Join parts with commas, the last with "and"."""
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+
+
+def _remarks(c: Comparison) -> list[Remark]:
+    """Return what there is to remark on a comparison of two codecs."""
+    texts, count = list[str](), len(c.per_image)
     if c.averaged.reason:
-        notes.append(f"{who}: {c.averaged.reason}.")
+        texts.append(c.averaged.reason)
     elif c.averaged.overlap is not None and c.averaged.overlap < OVERLAP_MIN:
-        notes.append(f"{who}: they share only {100 * c.averaged.overlap:.0f} % of the narrower range.")
+        texts.append(f"they share only {100 * c.averaged.overlap:.0f} % of the narrower range")
     falling = {image: delta.reason for image, delta in c.per_image.items() if not delta.monotone}
     if falling:
         image, reason = next(iter(falling.items()))
-        notes.append(
-            f"{who}: {len(falling)} of {len(c.per_image)} pictures are left out of what is counted by picture, as a "
-            f"curve of theirs falls ({image}: {reason})."
+        texts.append(
+            f"{len(falling)} of {count} pictures are left out of what is counted by picture, as a curve of theirs "
+            f"falls ({image}: {reason})"
         )
-    apart = len(c.per_image) - c.compared - len(falling)
+    apart = count - c.compared - len(falling)
     if apart and not c.averaged.reason:
-        notes.append(
-            f"{who}: {apart} of {len(c.per_image)} pictures have no BD-rate of their own, as their curves share no "
-            "quality or have too few points."
+        texts.append(
+            f"{apart} of {count} pictures have no BD-rate of their own, as their curves share no quality or have too "
+            "few points"
         )
-    return notes
+    return [Remark(c.codec, f"against {c.ladder}", _title(c.metric), text) for text in texts]
 
 
 def _title(metric: str) -> str:
@@ -101,3 +138,20 @@ def size_note(records: list[Record]) -> list[str]:
         return []
     (w0, h0), (w1, h1) = sizes[0], sizes[-1]
     return [f"Pictures differ in size ({w0}x{h0} to {w1}x{h1}): averages give each the same weight."]
+
+
+def exact_note(records: list[Record]) -> list[str]:
+    """Note the pictures of which blocks are stored exactly, as averages mix them with photographs."""
+    exact = sorted({record.input for record in records if record.measured.exact_blocks})
+    if not exact:
+        return []
+    text = (
+        "are stored exactly, as those of screenshots, drawings and logos: such pictures gain otherwise than photographs"
+    )
+    return [f"Blocks of {_named(exact)} {text}, so judge them by their own rows."]
+
+
+def _named(names: list[str]) -> str:
+    """List some names, and the number of the others."""
+    rest = len(names) - NAMES_MAX
+    return ", ".join(names[:NAMES_MAX]) + (f" and {rest} more" if rest > 0 else "")

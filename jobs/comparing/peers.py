@@ -10,14 +10,15 @@ from typing import NamedTuple
 from jobs.comparing.comparison import Delta, bjontegaard_delta
 from jobs.comparing.ladders import codec_of
 from jobs.comparing.metrics import Metric
+from jobs.comparing.notes import Remark
 from jobs.comparing.points import PLAIN, REFINED, Series, complete_images
 
 
 class Peers(NamedTuple):
-    """Codec -> its best ladder on one metric, and sentences on ladders that could not be ranked."""
+    """Codec -> its best ladder on one metric, and remarks on ladders that could not be ranked."""
 
     best: dict[str, Series]
-    notes: list[str]
+    remarks: list[Remark]
 
 
 def best_ladders(series: Mapping[str, Series], metric: Metric) -> Peers:
@@ -26,7 +27,7 @@ def best_ladders(series: Mapping[str, Series], metric: Metric) -> Peers:
     Of ladders that cannot be ranked, as they share no quality with the plain curve or are not monotone, the first in
     the order of `LADDERS` stands where the codec has no other.
     """
-    best, notes = {}, []
+    best, remarks = dict[str, Series](), list[Remark]()
     groups: dict[str, list[Series]] = {}
     for name, found in series.items():
         if name not in (PLAIN, REFINED):
@@ -38,15 +39,17 @@ def best_ladders(series: Mapping[str, Series], metric: Metric) -> Peers:
         deltas = _rank(series[PLAIN], ladders, metric)
         known = {name: delta.pchip_percent for name, delta in deltas.items() if delta.pchip_percent is not None}
         best[codec] = series[min(known, key=lambda name: known[name])] if known else ladders[0]
-        notes += [
-            f"{name} has no rank among the ladders of {codec} on {metric.title}: {delta.reason}."
+        unranked = f"without a rank among the ladders of {codec}"
+        remarks += [
+            Remark(name, unranked, metric.title, delta.reason)
             for name, delta in deltas.items()
             if delta.reason and known
         ]
         if not known:
-            why = next(iter(deltas.values())).reason
-            notes.append(f"No ladder of {codec} could be ranked on {metric.title}, {ladders[0].codec} stands: {why}.")
-    return Peers(best, notes)
+            standing = f"stands for {codec}, of which no ladder could be ranked"
+            why = next(iter(deltas.values())).reason or ""
+            remarks.append(Remark(ladders[0].codec, standing, metric.title, why))
+    return Peers(best, remarks)
 
 
 def _rank(plain: Series, ladders: list[Series], metric: Metric) -> dict[str, Delta]:

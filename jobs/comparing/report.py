@@ -93,6 +93,8 @@ class Report:
         notes: sentences on what the figures do not tell.
         settings: the command, and the settings of each codec.
         versions: versions of libraries and the machine.
+        lead: name of the metric that the page opens with.
+        verdict: sentences on refined files against what one would use instead, on that metric; empty without files.
         best: metric -> classical codec -> its best ladder on that metric, which `comparisons` and `qualities` take.
     """
 
@@ -114,6 +116,8 @@ class Report:
     settings: dict[str, str]
     versions: dict[str, str]
     best: dict[str, dict[str, str]]
+    lead: str
+    verdict: str
 
     def to_json(self) -> str:
         """Return the report as JSON; raise ValueError where a number is not finite."""

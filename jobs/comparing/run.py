@@ -28,6 +28,8 @@ from rdo.config import RefineConfig
 from rdo.presets import recipe
 from rdo.tune import presets_of
 
+NO_EXACT = "none, as exact files have no PSNR; rdo-encode takes them for screenshots, drawings and logos"
+
 
 @dataclass(frozen=True)
 class CompareSettings:
@@ -115,6 +117,7 @@ def measure(settings: CompareSettings) -> MeasuredReport:
     else:
         records = _encode_ladder(settings, codec)
         described["refinement"] = "; ".join(describe_recipe(recipe) for recipe in settings.recipes)
+        described["exact blocks"] = NO_EXACT
     folder.mkdir(parents=True, exist_ok=True)
     points, unread = measurements.encode_classical(
         records, settings.codecs.ladders, policy, folder / measurements.CLASSICAL
@@ -175,17 +178,13 @@ def _encode_ladder(settings: CompareSettings, codec: AnyCodec) -> list[Record]:
     settings.output.mkdir(parents=True, exist_ok=True)
     sources = (items[0].input,)
     with closing(make_pool(settings.pool, codec, len(items), shared=str(settings.output), sources=sources)) as pool:
-        ladders = [(list(qualities), list(settings.recipes)), (plain, [recipe(0, presets=presets_of(settings.tune))])]
-        return [
-            record
-            for levels, recipes in ladders
-            for record in measurements.encode_ladder(
-                inputs=list(settings.inputs),
-                folder=settings.output,
-                codec=codec,
-                config=EncodeConfig(settings.pool.model, policy=settings.policy, tune=settings.tune, exact="never"),
-                qualities=levels,
-                recipes=recipes,
-                pool=pool,
-            )
-        ]
+        rungs = [measurements.Rung(quality, each) for each in settings.recipes for quality in qualities]
+        rungs += [measurements.Rung(quality, recipe(0, presets=presets_of(settings.tune))) for quality in plain]
+        return measurements.encode_ladder(
+            inputs=list(settings.inputs),
+            folder=settings.output,
+            codec=codec,
+            config=EncodeConfig(settings.pool.model, policy=settings.policy, tune=settings.tune, exact="never"),
+            rungs=rungs,
+            pool=pool,
+        )

@@ -47,13 +47,15 @@ class BeforeAfter:
 
 def add_flags(flags: argparse.ArgumentParser) -> None:
     """Add the flags of `rdo-bench before-after`."""
-    flags.add_argument("picture", nargs="?", type=Path, metavar="PICTURE", help="default: a street, drawn")
-    flags.add_argument("-o", "--output", type=Path, default=Path("before-after.png"), help="png, webp, jpg, ...")
+    flags.add_argument("picture", nargs="?", type=Path, metavar="PICTURE", help="picture (default: a drawn street)")
+    flags.add_argument(
+        "-o", "--output", type=Path, default=Path("before-after.png"), help="file to write: png, webp, jpg, ..."
+    )
     flags.add_argument("--crop", metavar="WxH+X+Y", help=f"part to show (default: all; of the street {STREET_CROP})")
-    flags.add_argument("--scale", type=int, default=2, help="enlarge the panels by this factor (default 2)")
-    flags.add_argument("--quality", type=float, default=2.0, help="quality level of the refined file (default 2)")
-    flags.add_argument("--iters", type=int, default=40, help="refinement steps (default 40)")
-    flags.add_argument("--tune", default="visual", help="what it is refined for: visual, mse, ms-ssim (default visual)")
+    flags.add_argument("--scale", type=int, default=2, help="enlarge the panels by this factor")
+    flags.add_argument("--quality", type=float, default=2.0, help="quality level of the refined file, 1 to 8")
+    flags.add_argument("--iters", type=int, default=40, help="refinement steps")
+    flags.add_argument("--tune", default="visual", help="what it is refined for: visual, mse, ms-ssim")
     cli.add_model_flags(flags)
 
 

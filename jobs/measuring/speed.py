@@ -57,7 +57,7 @@ def add_flags(flags: argparse.ArgumentParser) -> None:
     """Add the flags of `rdo-bench speed`."""
     flags.add_argument("--sizes", default="kodak", help="picture sizes: kodak, 2k, 4k, WIDTHxHEIGHT, between commas")
     flags.add_argument(
-        "--ways", default="cached,naive,plain,serial", help="variants of the context model that are run in steps"
+        "--ways", default="cached,naive,plain,serial", help="implementations of the context model to time"
     )
     flags.add_argument("--repeats", type=int, default=5, help="timed calls of each stage")
     flags.add_argument("--quality", type=float, default=4.0, help="quality level, 1 to 8")

@@ -77,14 +77,18 @@ def add_pool_flags(flags: argparse.ArgumentParser) -> None:
     local.add_argument(
         "--threads", type=int, default=cli.THREADS, help="torch threads of each worker; files depend on it a little"
     )
-    local.add_argument("--max-seconds-per-image", type=float, metavar="S", help="stop what takes longer, and record it")
+    local.add_argument(
+        "--max-seconds-per-image", type=float, metavar="S", help="give up on a picture that takes longer"
+    )
     cluster = flags.add_argument_group('workers on a Ray cluster (needs pip install ".[cluster]")')
     cluster.add_argument("--ray", action="store_true", help="encode on a cluster")
     cluster.add_argument("--address", help="HOST:PORT of its head node, auto for this machine's (default: start one)")
     cluster.add_argument(
         "--workers", type=int, metavar="N", help="pictures at a time (default: what the cluster holds)"
     )
-    cluster.add_argument("--gpus-per-worker", type=float, metavar="F", help="share of a GPU for each (default: none)")
+    cluster.add_argument(
+        "--gpus-per-worker", type=float, metavar="F", help="GPUs of each worker, as 0.25 (default: none)"
+    )
 
 
 def load_driver_codec(settings: PoolSettings) -> "AnyCodec":

@@ -32,6 +32,9 @@ def print_summary(table: Table, config: EncodeConfig, folder: str | None) -> Non
     print(table.text(folder))
     if table.metadata_bytes:
         print(f"metadata takes {table.metadata_bytes} bytes more; --metadata copyright or drop keeps less")
+    if table.exact and config.exact == "auto":
+        what = "1 picture is" if table.exact == 1 else f"{table.exact} pictures are"
+        print(f"{what} stored exactly: the model was not used, as it costs more; --exact never refines with it")
     if config.roi and table.scored:
         print(f"cost counts errors as {cli.printable(str(config.roi))} weighs them")
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from codec.errors import ConfigError
 from codec.settings import build, load_yaml, override
 from rdo.config import RefineConfig
 from rdo.presets import DEFAULT_EFFORT, effort, recipe, usual_method
@@ -35,8 +36,10 @@ def refine_config(flags: RefineFlags, model: str, tune: str | None = None) -> Re
     """Return the refinement settings that flags ask for; tuning and model decide the method where they name none.
 
     Raises:
-        ConfigError: a bad file or value.
+        ConfigError: a bad file or value, or both a file and an effort.
     """
+    if flags.config and flags.effort is not None:
+        raise ConfigError("--config and --effort: both set all there is to set: leave one out")
     presets = presets_of(tune)
     if flags.config:
         config = build(RefineConfig, load_yaml(flags.config), str(flags.config))

@@ -16,7 +16,7 @@ from jobs.record import Record
 from jobs.running.encode_settings import EncodeConfig
 from jobs.running.failures import OUT_OF_MEMORY
 from jobs.running.history import History
-from jobs.running.progress import Progress
+from jobs.running.progress import WHOLE, Part, Progress
 from jobs.running.record_log import RecordLog
 from jobs.running.worklist import Item
 
@@ -38,6 +38,8 @@ def run(
     log: RecordLog | None,
     overwrite: bool,
     pool: Pool | None = None,
+    *,
+    part: Part = WHOLE,
 ) -> Iterator[Record]:
     """Encode all items that are not done yet; yield a record for each. A failed image does not stop the others.
 
@@ -45,6 +47,7 @@ def run(
         log: log that records are appended to, None for none.
         overwrite: whether to encode what is done again, and to replace files that no record names.
         pool: encoder with the same model as `codec`; None is this process.
+        part: place of these items in the progress of a longer run.
 
     Raises:
         ConfigError: another run writes to the log, or no worker can start.
@@ -53,10 +56,13 @@ def run(
     existed = log is not None and log.exists()
     with log.writing() if log else nullcontext():
         history = None if overwrite else History(log, existed, codec, config.policy)
-        yield from run_tasks([Task(item, config) for item in items], history, log, pool or InProcess(codec))
+        tasks = [Task(item, config) for item in items]
+        yield from run_tasks(tasks, history, log, pool or InProcess(codec), part=part)
 
 
-def run_tasks(tasks: list[Task], history: History | None, log: RecordLog | None, pool: Pool) -> Iterator[Record]:
+def run_tasks(
+    tasks: list[Task], history: History | None, log: RecordLog | None, pool: Pool, *, part: Part = WHOLE
+) -> Iterator[Record]:
     """Encode the images of all tasks that are not done yet; yield a record for each, in the order in which they finish.
 
     Args:
@@ -64,6 +70,7 @@ def run_tasks(tasks: list[Task], history: History | None, log: RecordLog | None,
         history: records that say what is done; None encodes all, whatever is there.
         log: log that records are appended to, None for none.
         pool: encoder.
+        part: place of these tasks in the progress of a longer run.
 
     Raises:
         ConfigError: no worker can start.
@@ -87,13 +94,13 @@ def run_tasks(tasks: list[Task], history: History | None, log: RecordLog | None,
             notices.add(text)
             say(f"{log.folder if log else folder_of(item.output)}: {text}")
 
-    with Progress([task.item for task in tasks], [task.config.refine.iters for task in tasks]) as progress:
+    with Progress(tasks, part) as progress:
         pool.on_step = progress.step
         for task, record in _encode_all(tasks, pool, find_done):
             record = replace(record, cwd=cwd)
             if log is not None and record.status != "skipped":
                 log.append(record)
-            progress.finish(task.item, record)
+            progress.finish(task, record)
             yield record
 
 

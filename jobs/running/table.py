@@ -1,6 +1,9 @@
 """Table at the end of a run: plain against refined, or plain alone where nothing was refined."""
 
+import math
+
 from codec.architecture import LINEAR_PROFILE
+from codec.images.mosaic import mask_shape
 from jobs.cli import printable
 from jobs.record import Outcome, Record, Score
 
@@ -18,10 +21,11 @@ class Table:
         failed: names of the pictures that failed.
         metadata_bytes: what all files hold besides their pictures.
         scored: number of pictures with a file.
+        exact: number of those whose file holds them losslessly, all by exact blocks.
     """
 
     def __init__(self) -> None:
-        self.failed, self.metadata_bytes, self.scored = list[str](), 0, 0
+        self.failed, self.metadata_bytes, self.scored, self.exact = list[str](), 0, 0, 0
         self._count = self._skipped = self._plain_bytes = self._refined_bytes = 0
         self._gain_percent = 0.0
         self._lines = list[str]()
@@ -35,15 +39,16 @@ class Table:
             self.failed.append(record.input)
         if found := record.outcome:
             self.scored += 1
+            self.exact += _is_exact(found)
             self.metadata_bytes += found.metadata_bytes
             self._plain_bytes += found.plain.bytes
             self._refined_bytes += found.refined.bytes
             self._gain_percent += found.gain_percent
-            self._lines.append(_line(record, found) + _hard(found))
+            self._lines.append(_line(record, found) + _mark(found))
             if found.iters or found.plain != found.refined:
                 self._plain_lines = None
             elif self._plain_lines is not None:
-                self._plain_lines.append(_plain_line(record, found.plain) + _hard(found))
+                self._plain_lines.append(_plain_line(record, found.plain) + _mark(found))
 
     def text(self, folder: str | None = None) -> str:
         """Return one line for each image, their total, the names of those that failed, and where the files are."""
@@ -65,9 +70,16 @@ class Table:
         return f"{'all, mean cost':{NAME_WIDTH + 8}} {sizes} {'':{len(_SCORES)}} {change:>+6.2f}%"
 
 
-def _hard(outcome: Outcome) -> str:
-    """Return the mark of a picture that was too hard for the model's networks."""
+def _mark(outcome: Outcome) -> str:
+    """Return the mark of a picture that the model's networks were not used for, or that was too hard for them."""
+    if _is_exact(outcome):
+        return "  stored exactly"
     return "  linear path" if outcome.gain_profile == LINEAR_PROFILE else ""
+
+
+def _is_exact(outcome: Outcome) -> bool:
+    """Tell whether a file holds its whole picture losslessly."""
+    return outcome.exact_blocks == math.prod(mask_shape(outcome.width, outcome.height))
 
 
 def _plain_line(record: Record, plain: Score) -> str:

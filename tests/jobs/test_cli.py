@@ -1,10 +1,13 @@
 """The commands as processes: quick help, a pipe, signals; and what needs no process of its own."""
 
+import argparse
 import os
+import re
 import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -42,6 +45,22 @@ def test_help_is_quick_and_shows_examples() -> None:
     assert done.stdout.endswith("[]\n"), "help imported what is slow to import"
     for name in COMMANDS:
         assert f"usage: rdo-{name}" in done.stdout and f"\n  rdo-{name} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    "name", ("encode", "decode", "compare", "view", "info", "tune", "models", "demo", "train", "bench")
+)
+def test_help_tells_each_default_once_and_no_empty_ones(name: str) -> None:
+    def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+        yield parser
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                yield from (found for each in action.choices.values() for found in parsers(each))
+
+    for parser in parsers(import_module(f"jobs.{name}").build_parser()):
+        text = " ".join(parser.format_help().split())
+        assert "(default: [])" not in text and "(default: None)" not in text
+        assert not re.search(r"\(default[^()]*\) \(default", text)
 
 
 @pytest.mark.parametrize(

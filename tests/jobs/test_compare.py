@@ -66,9 +66,14 @@ def test_bits_add_up_to_the_file(photos: str, rdo_compare: Any) -> None:
             assert 0 < s[f"{side}_bytes"] - estimate < 0.1 * estimate + 40
 
 
-def test_a_second_run_encodes_nothing(photos: str, rdo_compare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_encodes_nothing(
+    photos: str, rdo_compare: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     assert rdo_compare(*LADDER, photos) == 0
-    first = report()
+    first, told = report(), capsys.readouterr()
+    assert "9 files to encode, of 3 pictures, each with 3 qualities and steps; then classical codecs" in told.err
+    assert first["settings"]["exact blocks"].startswith("none, ")
+    assert told.out.startswith(first["verdict"]) and "This is with 2 steps: the default" in first["verdict"]
     for module, name in (
         (jobs.comparing.classical, "encode_setting"),
         (jobs.comparing.measurements, "measure_split"),
@@ -78,7 +83,7 @@ def test_a_second_run_encodes_nothing(photos: str, rdo_compare: Any, monkeypatch
     before = {p: p.stat().st_mtime_ns for p in Path("rdo-compare").rglob("*.rdo")}
     assert rdo_compare(*LADDER, photos) == 0
     assert {p: p.stat().st_mtime_ns for p in Path("rdo-compare").rglob("*.rdo")} == before
-    assert report() == first
+    assert report() == first and "files to encode" not in capsys.readouterr().err
 
 
 def test_records_of_a_finished_run_are_reported_where_they_lie(photos: str, rdo_encode: Any, rdo_compare: Any) -> None:
@@ -209,6 +214,7 @@ def test_files_that_moved_away_are_noted(photos: str, rdo_encode: Any, rdo_compa
         (["in", "--qualities", "a"], "numbers between commas"),
         (["in", "--qualities", "9"], "between 1"),
         (["in", "--iters", "1.5"], "whole"),
+        (["in", "--effort", "3", "--config", "my.yaml"], "--config and --effort"),
         (["in", "--codecs", "jpg"], "jpeg2000"),
         (["in", "--anchors", "kodac"], "kodak"),
         (["--records", "missing.jsonl"], "no records"),

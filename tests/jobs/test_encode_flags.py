@@ -122,6 +122,9 @@ def test_exact_blocks_stand_in_record_and_info(save_photo, rdo_encode, rdo_decod
     picture = save_photo("in/a.png", 70, 130)
     for exact, blocks in (("never", None), ("all", 6), ("auto", 6)):  # an untrained codec costs more everywhere
         assert rdo_encode("--iters", 1, "--exact", exact, "--overwrite", "in") == 0
+        told = capsys.readouterr().out
+        assert ("1 picture is stored exactly: the model was not used" in told) == (exact == "auto")
+        assert told.count("  stored exactly\n") == (exact != "never")
         assert records()["rdo-out/a.png.rdo"].get("exact_blocks") == blocks
     capsys.readouterr()
     assert rdo_info(["--model", model, "rdo-out"]) == 0

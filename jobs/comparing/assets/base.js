@@ -65,8 +65,8 @@ const metric = (key) => METRICS.find((m) => m.key === key);
 /** Metrics that figures exist of. */
 const measured = METRICS.filter((m) => report.comparisons.some((c) => c.metric === m.key));
 
-/** The metric that the page opens with: that of the eye where Butteraugli is measured, as it is of files tuned for eyes. */
-const LEAD = ["ssimulacra2", "butteraugli"].every((key) => measured.includes(metric(key))) ? "ssimulacra2" : "psnr";
+/** The metric that the page opens with. */
+const LEAD = report.lead;
 
 /** Buttons that choose the metric of a table; nothing where there is one metric alone. */
 function metricChoice(element, change) {

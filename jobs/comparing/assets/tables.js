@@ -30,6 +30,7 @@ function startHead() {
   find("lead").textContent = count
     ? `${count} ${count === 1 ? "picture" : "pictures"}, ${steps} with the model ${report.model}, against plain encoding and what one would use instead. All from real files.`
     : "No picture was encoded.";
+  find("verdict").textContent = report.verdict;
   const tile = (figure, text, kind = "") => make("div", { class: `tile ${kind}` }, make("div", { class: "figure" }, figure), make("p", {}, text));
   const tiles = find("tiles");
   if (main?.averaged.pchip_percent !== null && main) {

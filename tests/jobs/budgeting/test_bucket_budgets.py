@@ -57,9 +57,9 @@ def test_a_run_to_a_size_goes_on_from_the_bucket(
 ) -> None:
     honest, cuts = rounds.run_tasks, list[int]()
 
-    def cut(tasks: Any, *rest: Any) -> Any:
+    def cut(tasks: Any, *rest: Any, **named: Any) -> Any:
         """Interrupt the first three calls after their first record."""
-        for record in honest(tasks, *rest):
+        for record in honest(tasks, *rest, **named):
             yield record
             if len(cuts) < 3:
                 cuts.append(1)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from jobs.budgeting import rounds
+from jobs.running import progress
 
 ROOT = Path(__file__).parents[3]
 NAMES = [f"{index}.png" for index in range(5)]
@@ -44,10 +46,14 @@ def plans(folder: str = "rdo-out") -> dict[str, Any]:
 
 
 def test_all_pictures_get_files_of_the_steps_that_were_planned(
-    photos: list[str], rdo_encode: Any, capsys: Any, records: Any
+    photos: list[str], rdo_encode: Any, capsys: Any, records: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(progress, "LINE_S", 0)
     assert rdo_encode("--time-budget-total", "6s", "in") == 0
-    told = capsys.readouterr().out
+    told, shown = capsys.readouterr()
+    assert f"looks at 1 of {len(photos)} pictures: 3/3 encodings, " in shown and "group 1 of at most 6: 1/1" in shown
+    left = [int(minutes) * 60 + int(seconds) for minutes, seconds in re.findall(r"(\d\d):(\d\d) left", shown)]
+    assert len(left) >= len(photos) + 3 and max(left) <= 6, "what the budget leaves"
     assert "time budget 6 s: " in told and "steps a picture, median" in told
     assert {p.name for p in Path("rdo-out").iterdir()} == {
         *(f"{name}.rdo" for name in photos), "results.jsonl", "budget.json", "budget-points.jsonl",
@@ -74,9 +80,9 @@ def test_a_run_cut_in_any_group_keeps_its_plans(
 ) -> None:
     honest, cuts = rounds.run_tasks, list[int]()
 
-    def cut(tasks: Any, *rest: Any) -> Any:
+    def cut(tasks: Any, *rest: Any, **named: Any) -> Any:
         """Interrupt the first two calls after their first record."""
-        for record in honest(tasks, *rest):
+        for record in honest(tasks, *rest, **named):
             yield record
             if len(cuts) < 2 and record.status == "done":
                 cuts.append(1)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from jobs.budgeting import rounds
 from jobs.encode import main
+from jobs.running import progress
 
 ROOT = Path(__file__).parents[3]
 SIZES = {"a": (64, 128), "b/c": (64, 64), "d": (60, 100), "e": (120, 64), "f": (90, 90)}
@@ -105,9 +106,9 @@ def test_a_run_cut_at_any_round_goes_on_to_the_same_files(
 ) -> None:
     honest, calls = rounds.run_tasks, list[int]()
 
-    def cut(tasks: Any, *rest: Any) -> Any:
+    def cut(tasks: Any, *rest: Any, **named: Any) -> Any:
         """Interrupt the first five calls after their first record, and go on then."""
-        for index, record in enumerate(honest(tasks, *rest)):
+        for index, record in enumerate(honest(tasks, *rest, **named)):
             if index == 1 and len(calls) < 5 and record.status == "done":
                 calls.append(1)
                 raise KeyboardInterrupt
@@ -158,10 +159,16 @@ def test_a_floor_is_kept_by_every_picture(photos: Path, finished: Path, capsys: 
     assert min(held) >= floor > min(scores) and fits(LIMIT + 500)
 
 
-def test_pictures_that_cannot_be_read_are_told_and_leave_their_bytes(photos: Path, capsys: Any) -> None:
+def test_pictures_that_cannot_be_read_are_told_and_leave_their_bytes(
+    photos: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("in/torn.png").write_bytes(Path("in/a.png").read_bytes()[:300])
+    monkeypatch.setattr(progress, "LINE_S", 0)
     assert encode("--target-total", LIMIT, "--json") == 1
     told = capsys.readouterr()
+    passes = ("1 of 3, measuring: 4/4 encodings", "2 of 3, some files first: 1/1 images", "3 of 3, files: 4/4 images")
+    places = [told.err.index(f"pass {text}") for text in passes]
+    assert places == sorted(places), "of the torn picture alone measurements are made again"
     assert told.err.count("in/torn.png: ") == 1 and fits(LIMIT)
     statuses = {r["input"]: r["status"] for r in map(json.loads, told.out.splitlines())}
     assert statuses.pop("in/torn.png") == "failed" and set(statuses.values()) == {"done"}

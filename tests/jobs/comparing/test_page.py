@@ -176,9 +176,10 @@ def test_it_opens_with_what_the_files_are_for(
     records = [make_record(name, quality) for name in "abc" for quality in (2, 5, 8)]
     if not eyes:  # then Butteraugli is not measured
         records = [replace(r, outcome=without_butteraugli(r.outcome)) for r in records]
-    page = tmp_path / "report.html"
-    page.write_text(render(report_of(records), []), encoding="utf-8")
+    page, found = tmp_path / "report.html", report_of(records)
+    page.write_text(render(found, []), encoding="utf-8")
     browser.get(page.as_uri())
+    assert browser.find_element("id", "verdict").text == found.verdict != ""
     first = browser.find_element("css selector", "#tiles .figure + p").text
     assert first.startswith(f"bits against plain at equal {lead} (BD-rate")
     for section in ("curve", "rate", "quality", "picture"):

@@ -11,6 +11,7 @@ from jobs.comparing.anchors import load_anchors
 from jobs.comparing.build import build_report
 from jobs.comparing.classical import ClassicalRecord
 from jobs.comparing.export import as_csv, as_markdown
+from jobs.comparing.notes import Remark, merged
 from jobs.comparing.report import Report
 
 QUALITIES = (1, 3, 5, 7)
@@ -37,12 +38,12 @@ def records(make_record: Any) -> list[Any]:
 def test_curves_of_small_overlap_are_noted(records: list[Any]) -> None:
     curve = [jpeg(image, step, 33 + 2 * step) for image in "abc" for step in (1, 2, 3, 4)]  # ours: 27.5 to 36.5 dB
     notes = report(records, curve).notes
-    assert any(n.startswith("refined against JPEG: they share only 25 %") for n in notes)
+    assert any(n.startswith("refined and plain against JPEG: they share only 25 %") for n in notes)
 
 
 def test_curves_apart_have_a_note_and_no_figure(records: list[Any]) -> None:
     found = report(records, [jpeg(image, step, 50 + step) for image in "abc" for step in (1, 2)])
-    assert any(n.startswith("refined against JPEG: the curves share no quality") for n in found.notes)
+    assert any(n.startswith("refined and plain against JPEG: the curves share no quality") for n in found.notes)
     assert "| JPEG (3) | - | - | - | 0, 0, 0 | none | - |" in as_markdown(found)
 
 
@@ -99,6 +100,26 @@ def test_the_fewer_pictures_the_louder_the_note(make_record: Any, count: int, no
     found = report([make_record(image, q) for image in "abc"[:count] for q in QUALITIES])
     assert [text for text in found.notes if note in text]
     assert f"| plain ({count}) |" in as_markdown(found)
+
+
+def test_remarks_alike_on_one_codec_are_one_note() -> None:
+    def remark(subject: str, metric: str, text: str = "too few", against: str = "against JPEG") -> Remark:
+        return Remark(subject, against, metric, text)
+
+    ours = [remark(codec, metric) for codec in ("refined", "plain") for metric in ("PSNR", "MS-SSIM", "Butteraugli")]
+    assert merged(ours) == ["refined and plain against JPEG on PSNR, MS-SSIM and Butteraugli: too few."]
+    assert merged(ours[:-2]) == ["refined (PSNR, MS-SSIM and Butteraugli) and plain (PSNR) against JPEG: too few."]
+    assert merged(ours[:1]) == ["refined against JPEG: too few."]
+    others = [remark("refined", "PSNR", against="against WebP"), remark("refined", "PSNR", "they part")]
+    assert len(merged([*ours, *others])) == 3 and merged([]) == []
+
+
+def test_pictures_with_exact_blocks_are_told_from_photographs(make_record: Any) -> None:
+    records = [make_record(image, q) for image in "abc" for q in QUALITIES]
+    assert not any("stored exactly" in note for note in report(records).notes)
+    drawn = [replace(r, outcome=replace(r.outcome, exact_blocks=2 * (r.input != "a"))) for r in records]
+    [note] = [note for note in report(drawn).notes if "stored exactly" in note]
+    assert note.startswith("Blocks of b, c are stored exactly, as those of screenshots, drawings and logos: ")
 
 
 def test_each_row_counts_its_own_pictures(records: list[Any]) -> None:

@@ -104,6 +104,16 @@ def test_names_hold_no_orders_for_the_terminal() -> None:
     assert "a\\nb\\x1b[2J\\udcff.png" in summary([replace(DONE, input="a\nb\x1b[2J\udcff.png")])
 
 
+def test_a_picture_stored_exactly_as_a_whole_is_marked_and_counted() -> None:
+    whole = replace(EXACT, outcome=replace(EXACT.outcome, width=65, height=64, exact_blocks=2))
+    part = replace(whole, outcome=replace(whole.outcome, exact_blocks=1))
+    table = Table()
+    for record in (whole, part, DONE):
+        table.add(record)
+    assert [line.endswith("  stored exactly") for line in table.text().splitlines()[1:4]] == [True, False, False]
+    assert table.exact == 1
+
+
 def test_a_picture_coded_along_the_linear_path_is_marked() -> None:
     hard = replace(DONE, outcome=replace(OUTCOME, gain_profile=7))
     plain = replace(hard, outcome=replace(OUTCOME, refined=PLAIN, iters=0, gain_percent=0.0, gain_profile=7))
