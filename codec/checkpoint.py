@@ -6,21 +6,24 @@ machine does alike. A large checkpoint is a manifest (.json) and its shards (`co
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from codec.architecture import ModelConfig
+from codec.architecture import Metric, ModelConfig
 from codec.errors import CheckpointError, ConfigError, first_line
 from codec.files import write_atomically
 from codec.identity import identity_fields
 from codec.model import Codec
 from codec.settings import build
-from codec.shards import SHARD_BYTES, read_shards, write_shards
+from codec.shards import SHARD_BYTES, read_metadata, read_shards, write_shards
 
 FORMAT = "rdo-codec-1"
 
@@ -92,20 +95,54 @@ def read_checkpoint(path: Path) -> tuple[ModelConfig, dict[str, Tensor], dict[st
         CheckpointError: unreadable, not safetensors, not one of ours, or a shard is missing or altered.
     """
     tensors, metadata = read_shards(path) if path.suffix == ".json" else _read_file(path)
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: format {metadata.get('format')!r}, expected {FORMAT!r}: not a codec checkpoint")
-    try:
-        config = build(ModelConfig, json.loads(metadata["config"]), str(path))
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, ConfigError) as error:
-        raise CheckpointError(f"{path}: its configuration is unreadable: {error}") from error
+    config = _config(metadata, path)
     return config, {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}, metadata
 
 
+def trained_for(model: str | Path) -> Metric:
+    """Return the distortion that a checkpoint of ours was trained for, without reading its weights.
+
+    Args:
+        model: as of `load_own`.
+
+    Raises:
+        CheckpointError: no such model, or the file is not one of ours.
+    """
+    path = find_model(model)
+    metadata = read_metadata(path) if path.suffix == ".json" else _read_header(path)
+    return _config(metadata, path).distortion
+
+
+def _config(metadata: dict[str, str], path: Path) -> ModelConfig:
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: format {metadata.get('format')!r}, expected {FORMAT!r}: not a codec checkpoint")
+    try:
+        return build(ModelConfig, json.loads(metadata["config"]), str(path))
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, ConfigError) as error:
+        raise CheckpointError(f"{path}: its configuration is unreadable: {error}") from error
+
+
 def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with _opened(path) as file:
+        names = file.keys()  # not a dict
+        return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+
+
+def _read_header(path: Path) -> dict[str, str]:
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a safetensors file.
+
+    Raises:
+        CheckpointError: it is not one.
+    """
     try:
         with safe_open(str(path), framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118  (not a dict)
+            yield file
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be read as safetensors: {error}") from error
 

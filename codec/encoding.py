@@ -4,6 +4,7 @@ The invariant: under `auto` no file costs more than the plain one of the network
 none is larger than the picture's lossless WebP and a header.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -80,58 +81,93 @@ def encode(
         BitstreamError: the picture or the boxes are larger than the format holds.
     """
     check_mode(exact)
-    width, height = pixels.width, pixels.height
-    tile = tile_side(codec, width, height, tile)
+    tile = tile_side(codec, pixels.width, pixels.height, tile)
     quality = codec.default_quality if quality is None else quality
-    level = codec.level(quality)
-    check_size(width, height, tile)
+    task = _Task(codec, pixels, quality, codec.level(quality), tile, boxes)
+    check_size(pixels.width, pixels.height, tile)
+    if exact == "all":
+        return task.file(ExactPlain(whole_section(pixels), None))
+    with coding_arithmetic():
+        latents = plain_latents_of(codec, pixels, task.level, tile)
+    data = task.file(ExactPlain(b"", latents))
+    return data if exact == "never" else _cheapest(task, latents, data)
 
-    def file(plain: ExactPlain) -> bytes:
-        section, latents = plain
+
+class _Priced(NamedTuple):
+    """Bytes of a file, and its cost in bits."""
+
+    data: bytes
+    cost: float
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Picture to be encoded at a quality, and how: the arguments of `encode`, those left out settled."""
+
+    codec: AnyCodec
+    pixels: Pixels
+    quality: float
+    level: Tensor
+    tile: int
+    boxes: tuple[Box, ...]
+
+    @property
+    def lmbda_pixels(self) -> float:
+        """Bits of the picture that a unit of distortion costs."""
+        return self.codec.lmbda_of(self.quality) * self.pixels.width * self.pixels.height
+
+    def file(self, plain: ExactPlain) -> bytes:
+        """Return the bytes of a file."""
         return write(
-            codec,
-            latents,
-            width=width,
-            height=height,
-            quality=quality,
-            grey=pixels.grey,
-            tile=tile,
-            exact=section,
-            boxes=boxes,
+            self.codec,
+            plain.latents,
+            width=self.pixels.width,
+            height=self.pixels.height,
+            quality=self.quality,
+            grey=self.pixels.grey,
+            tile=self.tile,
+            exact=plain.section,
+            boxes=self.boxes,
         )
 
-    if exact == "all":
-        return file(ExactPlain(whole_section(pixels), None))
-    with coding_arithmetic():
-        latents = plain_latents_of(codec, pixels, level, tile)
-    plain = ExactPlain(b"", latents)
-    data = file(plain)
-    hoped, lmbda = hoped_costs(pixels) if exact == "auto" else None, codec.lmbda_of(quality)
-    if hoped is None or not worth_a_look(codec, pixels, hoped, level, lmbda):
+    def priced(self, plain: ExactPlain) -> _Priced:
+        """Return a file and its cost."""
+        data = self.file(plain)
+        return _Priced(data, 8 * len(data) + self.distortion_bits(shown(self.codec, plain.latents, data)))
+
+    def cost_est(self, mask: Mask) -> float:
+        """Estimate the cost in bits of the file whose blocks are exact where a mask says so."""
+        found = estimate(self.codec, self.pixels, mask, self.level, tile=self.tile)
+        return found.section_bits + found.learned_bits_est + self.distortion_bits(found.decoded)
+
+    def distortion_bits(self, decoded: Pixels) -> float:
+        """Return in bits the cost of the distortion that the codec was trained for; of small pictures it is the mse."""
+        original = self.pixels
+        if self.codec.distortion == "mse" or min(original.width, original.height) < MS_SSIM_SIDE_MIN:
+            distortion = float(block_errors(original, decoded).sum()) / (original.width * original.height)
+        else:
+            with torch.no_grad():
+                distortion = float(image_distortion(to_tensor(decoded), to_tensor(original), self.codec.distortion))
+        return self.lmbda_pixels * distortion
+
+
+def _cheapest(task: _Task, latents: Latents, data: bytes) -> bytes:
+    """Return the file that costs least: the plain one of these latents, one with some blocks exact, or with all."""
+    codec, pixels, level = task.codec, task.pixels, task.level
+    hoped = hoped_costs(pixels)
+    if not worth_a_look(codec, pixels, hoped, level, codec.lmbda_of(task.quality)):
         return data
-    lmbda_pixels = lmbda * width * height
-
-    def cost(plain: ExactPlain) -> float:
-        data = file(plain)
-        return 8 * len(data) + lmbda_pixels * _distortion(codec, pixels, shown(codec, plain.latents, data))
-
-    def cost_est(mask: Mask) -> float:
-        found = estimate(codec, pixels, mask, level, tile=tile)
-        error = _distortion(codec, pixels, found.decoded)
-        return found.section_bits + found.learned_bits_est + lmbda_pixels * error
-
     decoded = shown(codec, latents, data)
-    errors, distortion_bits = block_errors(pixels, decoded), lmbda_pixels * _distortion(codec, pixels, decoded)
-    costs = plain_costs(latents.y, len(data), errors, distortion_bits)
+    costs = plain_costs(latents.y, len(data), block_errors(pixels, decoded), task.distortion_bits(decoded))
     if not may_pay(hoped, costs):
         return data
-    choice = choose_blocks(pixels, costs, hoped, cost_est)
-    tried = [plain]
+    choice = choose_blocks(pixels, costs, hoped, task.cost_est)
+    tried = [_Priced(data, costs.total)]
     if choice.mask is not None and not choice.mask.all():
-        tried.append(exact_plain(codec, pixels, choice.mask, level, tile=tile, effort="good"))
+        tried.append(task.priced(exact_plain(codec, pixels, choice.mask, level, tile=task.tile, effort="good")))
     if choice.whole_close:
-        tried.append(ExactPlain(whole_section(pixels), None))
-    return file(min(tried, key=cost))
+        tried.append(task.priced(ExactPlain(whole_section(pixels), None)))
+    return min(tried, key=lambda each: each.cost).data
 
 
 def exact_plain(codec: AnyCodec, pixels: Pixels, mask: Mask, level: Tensor, *, tile: int, effort: Effort) -> ExactPlain:
@@ -204,11 +240,3 @@ def worth_a_look(codec: AnyCodec, pixels: Pixels, hoped: Costs, level: Tensor, l
         errors = image_distortion(x_hat, x, "mse")
     learned = y_bits + z_bits + lmbda * errors * BLOCK**2
     return any(float(cost) > hoped.flat[place] for cost, place in zip(learned, places, strict=True))
-
-
-def _distortion(codec: AnyCodec, original: Pixels, decoded: Pixels) -> float:
-    """Return the distortion that the codec was trained for; the mse where a picture is too small for MS-SSIM."""
-    if codec.distortion == "mse" or min(original.width, original.height) < MS_SSIM_SIDE_MIN:
-        return float(block_errors(original, decoded).sum()) / (original.width * original.height)
-    with torch.no_grad():
-        return float(image_distortion(to_tensor(decoded), to_tensor(original), codec.distortion))

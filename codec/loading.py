@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from codec.checkpoint import installed_models, load_own
+from codec.architecture import Metric
+from codec.checkpoint import installed_models, load_own, trained_for
 from codec.errors import CheckpointError, ConfigError
 from codec.interface import AnyCodec
 from codec.own_functions import import_function, is_function_name
@@ -43,6 +44,19 @@ def load(model: str | Path = "small", device: str | torch.device = "cpu") -> Any
         return _zoo().load(name.removeprefix(COMPRESSAI), device)
     function = own_function(name)
     return load_own(model, device) if function is None else _own(name, _imported(name, function), device)
+
+
+def distortion_of(model: str | Path) -> Metric:
+    """Return the distortion that a model of a name was trained for, as far as it is known without loading it.
+
+    The mse of those that are not ours.
+
+    Raises:
+        CheckpointError: no such model, or a file that is not one of ours.
+    """
+    name = str(model)
+    foreign = name.startswith(COMPRESSAI) or own_function(name) is not None
+    return "mse" if foreign else trained_for(model)
 
 
 def _zoo() -> ModuleType:

@@ -50,6 +50,24 @@ def read_shards(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         CheckpointError: `path` is no manifest, or a shard is missing or altered.
     """
+    named, metadata = _read_manifest(path)
+    tensors: dict[str, Tensor] = {}
+    for name, digest in named:
+        tensors |= _read_shard(path, name, digest)
+    return tensors, metadata
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Read the metadata of a manifest, without its shards.
+
+    Raises:
+        CheckpointError: `path` is no manifest.
+    """
+    return _read_manifest(path)[1]
+
+
+def _read_manifest(path: Path) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """Read a manifest: names and hashes of its shards, and its metadata."""
     try:
         manifest = json.loads(path.read_bytes())
         shards, metadata = manifest["shards"], manifest["metadata"]
@@ -59,10 +77,7 @@ def read_shards(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(f"{path}: cannot be read as a manifest of shards: {error!r}") from error
     if not good:
         raise CheckpointError(f"{path}: format {manifest['format']!r}, expected {FORMAT!r}: not a manifest of shards")
-    tensors: dict[str, Tensor] = {}
-    for name, digest in named:
-        tensors |= _read_shard(path, name, digest)
-    return tensors, metadata
+    return named, metadata
 
 
 def _read_shard(manifest: Path, name: str, digest: str) -> dict[str, Tensor]:

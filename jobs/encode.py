@@ -152,26 +152,22 @@ class _Job(NamedTuple):
 
 def _encode_each(job: _Job) -> int:
     """Encode every picture by itself; print failures as they come, then the table, or records as they come."""
-    from jobs.running.encode_report import print_summary, say_notes, unused_bytes
+    from jobs.running.encode_report import RunReport, unused_bytes
     from jobs.running.run import run
-    from jobs.running.table import Table
     from jobs.running.worklist import STDIO
 
     settings, config, to_stdout = job.settings, job.config, job.items[0].output == STDIO
-    table, told = Table(), set[str]()
+    report = RunReport(config, settings.preserve_times)
     with closing(job.pool()) as pool:
         for record in run(job.items, job.codec, config, job.log, settings.overwrite, pool):
-            table.add(record)
-            say_notes(record, told)
-            if settings.preserve_times:
-                _copy_times(record)
+            report.add(record)
             if left := unused_bytes(record, config):
                 cli.say(f"{record.input}: {left:.0f} bytes fewer than allowed, already at the highest quality")
             if settings.json and not to_stdout:
                 print(record.to_json(), flush=True)
     if not settings.json and not to_stdout:
-        print_summary(table, config, job.log.folder if job.log else None)
-    return _status(table)
+        report.print_summary(job.log.folder if job.log else None)
+    return _status(report.table)
 
 
 def _encode_to_budget(job: _Job, budget: Budget, log: "RecordLog") -> int:
@@ -212,31 +208,17 @@ def _encode_within_time(job: _Job, budget: TimeBudget, log: "RecordLog") -> int:
 
 
 def _tell(job: _Job, records: "list[Record]") -> "Table":
-    """Print what was found in the pictures that are done, then records or table; keep the files' times if asked to."""
-    from jobs.running.encode_report import print_summary, say_notes
-    from jobs.running.table import Table
+    """Print what was found in the pictures that are done, then records or table; failures were printed before."""
+    from jobs.running.encode_report import RunReport
 
-    table, told = Table(), set[str]()
+    report = RunReport(job.config, job.settings.preserve_times)
     for record in records:
-        table.add(record)
-        if record.status == "done":
-            say_notes(record, told)
-        if job.settings.preserve_times:
-            _copy_times(record)
+        report.add(record, failures=False)
     if job.settings.json:
         print(*(record.to_json() for record in records), sep="\n", flush=True)
     else:
-        print_summary(table, job.config, job.folder)
-    return table
-
-
-def _copy_times(record: "Record") -> None:
-    """Give the file of a picture that was encoded the times of the picture's own file."""
-    from codec.files import copy_times
-    from jobs.running.worklist import STDIO
-
-    if record.outcome and STDIO not in (record.input, record.output):
-        copy_times(record.input_path, record.output_path)
+        report.print_summary(job.folder)
+    return report.table
 
 
 def _status(table: "Table") -> int:

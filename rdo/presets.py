@@ -3,8 +3,8 @@
     effort(level)    steps and schedules of configs/refine/effort-LEVEL.yaml
     recipe(iters)    schedules of the effort with the nearest number of steps
 
-These use the discrete search (`rdo.rdoq`). Those of the tuning `visual`, configs/refine/visual-effort-LEVEL.yaml,
-descend (`rdo.descent`). The schedules of other descents are the defaults of `RefineConfig`.
+These use the discrete search (`rdo.rdoq`). Those for the eye and for MS-SSIM, visual-effort-LEVEL.yaml and
+ms-ssim-effort-LEVEL.yaml, descend (`rdo.descent`). The schedules of other descents are the defaults of `RefineConfig`.
 """
 
 import math

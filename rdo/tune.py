@@ -9,6 +9,7 @@ package.module:function  a distortion of your own, by the name of its function (
 
 from dataclasses import dataclass
 
+from codec.architecture import Metric
 from codec.errors import ConfigError
 from codec.interface import Refinable
 from codec.own_functions import import_function, is_function_name
@@ -46,7 +47,7 @@ def tune_of(name: str | None, codec: Refinable) -> Tune:
         ConfigError: no such tuning, module or function, or a share outside 0..1.
     """
     if name is None:
-        return Tune(distortion_of(codec))
+        return Tune(distortion_of(codec), presets=presets_of(None, codec.distortion))
     kind, _, share = name.partition(":")
     if kind == "visual":
         profiles = tuple(profile for profile in VISUAL_PROFILES if profile < codec.gain_profiles) or (0,)
@@ -55,12 +56,19 @@ def tune_of(name: str | None, codec: Refinable) -> Tune:
         return Tune(Distortion(own=import_function(name, "returns the error of x_hat and x"), own_share=1.0))
     if share or kind not in ("mse", "ms-ssim"):
         raise ConfigError(f"tune {name}: must be one of {NAMES}")
-    return Tune(Distortion(ms_ssim_share=float(kind == "ms-ssim")))
+    return Tune(Distortion(ms_ssim_share=float(kind == "ms-ssim")), presets=presets_of(name))
 
 
-def presets_of(name: str | None) -> str:
-    """Return the prefix of the names of a tuning's presets in configs/refine."""
-    return "visual-" if is_visual(name) else ""
+def presets_of(name: str | None, trained_for: Metric = "mse") -> str:
+    """Return the prefix of the names of a tuning's presets in configs/refine.
+
+    Args:
+        name: of the tuning; None is what the codec was trained for.
+        trained_for: that distortion.
+    """
+    if is_visual(name):
+        return "visual-"
+    return "ms-ssim-" if name == "ms-ssim" or (name is None and trained_for == "ms_ssim") else ""
 
 
 def is_visual(name: str | None) -> bool:

@@ -90,7 +90,9 @@ def ms_ssim_distortion(x_hat: Tensor, x: Tensor) -> Tensor:
         ConfigError: a side is below 161 pixels.
     """
     if min(x.shape[-2:]) < MS_SSIM_SIDE_MIN:
-        raise ConfigError(f"MS-SSIM needs sides of {MS_SSIM_SIDE_MIN} pixels or more: optimise the mse (--ms-ssim 0)")
+        raise ConfigError(
+            f"MS-SSIM needs sides of {MS_SSIM_SIDE_MIN} pixels or more: take the mse (--ms-ssim 0), or a larger --tile"
+        )
     from pytorch_msssim import ms_ssim as ms_ssim_within
 
     with torch.autocast(x.device.type, enabled=False):  # variances are differences of near equals

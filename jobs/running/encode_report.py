@@ -1,4 +1,4 @@
-"""What `rdo-encode` tells of a run besides its progress: notes on pictures, the table, the plan of a dry run."""
+"""Reports of `rdo-encode` besides its progress: notes on pictures, the table, the plan of a dry run."""
 
 import math
 from collections.abc import Iterable
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from codec.architecture import QUALITY_LAST
 from codec.errors import StorageError
+from codec.files import copy_times
 from codec.images.read import ImagePolicy, refusal
 from codec.places import read
 from codec.urls import is_url
@@ -18,25 +19,44 @@ from jobs.running.table import Table
 from jobs.running.worklist import STDIO, Item
 
 
-def say_notes(record: Record, told: set[str]) -> None:
-    """Print a failure, or what was found in a picture's file; once in a run that positions are left out."""
-    for text in [record.error] if record.error else (record.notes or []) if record.status == "done" else []:
-        if text not in told:
-            cli.say(f"{record.input}: {text}")
-        if text == NO_POSITION:
-            told.add(text)
+class RunReport:
+    """What a run tells as the records of its pictures come: failures, notes, and at its end a table.
 
+    Attributes:
+        table: of all pictures.
+    """
 
-def print_summary(table: Table, config: EncodeConfig, folder: str | None) -> None:
-    """Print the table of a run."""
-    print(table.text(folder))
-    if table.metadata_bytes:
-        print(f"metadata takes {table.metadata_bytes} bytes more; --metadata copyright or drop keeps less")
-    if table.exact and config.exact == "auto":
-        what = "1 picture is" if table.exact == 1 else f"{table.exact} pictures are"
-        print(f"{what} stored exactly: the model was not used, as it costs more; --exact never refines with it")
-    if config.roi and table.scored:
-        print(f"cost counts errors as {cli.printable(str(config.roi))} weighs them")
+    def __init__(self, config: EncodeConfig, preserve_times: bool) -> None:
+        self.config, self.preserve_times = config, preserve_times
+        self.table = Table()
+        self._positions_told = False
+
+    def add(self, record: Record, failures: bool = True) -> None:
+        """Add a picture to the table, print its failure or what was found in it, and give its file its times if asked.
+
+        Args:
+            failures: whether to print failures, too.
+        """
+        self.table.add(record)
+        notes = (record.notes or []) if record.status == "done" else []
+        for text in [record.error] if record.error and failures else notes:
+            if text != NO_POSITION or not self._positions_told:
+                cli.say(f"{record.input}: {text}")
+            self._positions_told |= text == NO_POSITION
+        if self.preserve_times and record.outcome and STDIO not in (record.input, record.output):
+            copy_times(record.input_path, record.output_path)
+
+    def print_summary(self, folder: str | None) -> None:
+        """Print the table, and what it leaves out."""
+        table = self.table
+        print(table.text(folder))
+        if table.metadata_bytes:
+            print(f"metadata takes {table.metadata_bytes} bytes more; --metadata copyright or drop keeps less")
+        if table.exact and self.config.exact == "auto":
+            what = "1 picture is" if table.exact == 1 else f"{table.exact} pictures are"
+            print(f"{what} stored exactly: the model was not used, as it costs more; --exact never refines with it")
+        if self.config.roi and table.scored:
+            print(f"cost counts errors as {cli.printable(str(self.config.roi))} weighs them")
 
 
 def show_plan(planned: Iterable[Planned], policy: ImagePolicy) -> int:

@@ -87,7 +87,8 @@ def evaluate_best(study: Study, evaluator: Evaluator, held_out: list[Case], fold
 def compare_with_preset(evaluator: Evaluator, recipe: RefineConfig, cases: list[Case]) -> HeldOutRun:
     """Compare a recipe with the preset of as many steps over the cases that fail with neither; print failures."""
     settings = evaluator.config
-    usual_preset = preset(recipe.iters, usual_method(settings.model), presets=presets_of(settings.tune))
+    presets = presets_of(settings.tune, evaluator.codec.distortion)
+    usual_preset = preset(recipe.iters, usual_method(settings.model), presets)
     shipped = replace(usual_preset, seed=recipe.seed, time_budget=recipe.time_budget)
     runs = list(zip(cases, evaluator.evaluate(recipe, cases), evaluator.evaluate(shipped, cases), strict=True))
     failed = [record for _, *pair in runs for record in pair if record.outcome is None]

@@ -48,18 +48,29 @@ def tune(model: str, save_photo: Any, folder: Path) -> Tune:
 
 def test_what_fails_on_held_out_photos_is_told_and_counted(make_record: Any, capsys: Any) -> None:
     good, bad = make_record("a.png", 6), replace(make_record("b.png", 6), outcome=None, error="stopped")
-    evaluator = SimpleNamespace(config=EncodeConfig(), evaluate=lambda recipe, cases: [good, bad][: len(cases)])
+    evaluator = SimpleNamespace(
+        config=EncodeConfig(),
+        codec=SimpleNamespace(distortion="mse"),
+        evaluate=lambda recipe, cases: [good, bad][: len(cases)],
+    )
     cases = [Case(Photo(Path(name), name, 100), 6.0) for name in ("a.png", "b.png")]
     outcome, failures = compare_with_preset(evaluator, recipe(10), cases)
     assert failures == 2 and outcome is not None and outcome.photos == 1  # the recipe's and the preset's
     assert capsys.readouterr().err.count("b.png: stopped") == 2
 
 
-@pytest.mark.parametrize(("name", "presets"), [(None, ""), ("visual", "visual-"), ("visual:0.5", "visual-")])
-def test_a_recipe_is_compared_with_the_preset_of_its_tuning(name: str | None, presets: str, make_record: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "trained_for", "presets"),
+    [(None, "mse", ""), ("visual", "mse", "visual-"), ("visual:0.5", "mse", "visual-"), (None, "ms_ssim", "ms-ssim-")],
+)
+def test_a_recipe_is_compared_with_the_preset_of_its_tuning(
+    name: str | None, trained_for: str, presets: str, make_record: Any
+) -> None:
     tried = []
     evaluator = SimpleNamespace(
-        config=EncodeConfig(tune=name), evaluate=lambda refine, cases: tried.append(refine) or [make_record("a.png", 6)]
+        config=EncodeConfig(tune=name),
+        codec=SimpleNamespace(distortion=trained_for),
+        evaluate=lambda refine, cases: tried.append(refine) or [make_record("a.png", 6)],
     )
     mine = recipe(10, "sga")
     compare_with_preset(evaluator, mine, [Case(Photo(Path("a.png"), "a.png", 100), 6.0)])

@@ -228,10 +228,20 @@ def test_a_time_budget_is_that_of_the_picture(small: Codec, page: Pixels, monkey
         budgets.append(config.time_budget)
         return own(*args, config=replace(config, iters=0), **settings)
 
-    monkeypatch.setattr("rdo.exact.encode_pictures", encode)
+    monkeypatch.setattr("rdo.exact_plan.encode_pictures", encode)
     config = RefineConfig(iters=4, time_budget=8.0)
     encode_files(small, [page], tune=tune_of(None, small), quality=6, config=config)
     assert budgets[1:] == ([4.0, 4.0] if gain else [8.0])  # after plain encoding
+
+
+def test_the_lossless_file_is_taken_where_refinement_gains_less_than_expected(small: Codec, monkeypatch: Any) -> None:
+    drawing = Pixels(text(128, 128), grey=False)
+    settings = {"tune": tune_of(None, small), "quality": 6, "config": STEPS}
+    [learned], [lossless] = (encode_files(small, [drawing], **settings, exact=mode) for mode in ("never", "all"))
+    assert lossless.file.cost(lossless.lmbda) < learned.file.cost(learned.lmbda)
+    monkeypatch.setattr("rdo.exact_plan.REFINEMENT_GAIN", 0.999)
+    [found] = encode_files(small, [drawing], **settings)
+    assert found.file.data == lossless.file.data and found.plain.data == lossless.file.data
 
 
 def test_modes_that_make_no_sense_are_refused(tiny_codec: Codec, page: Pixels) -> None:

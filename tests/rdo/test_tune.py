@@ -24,7 +24,8 @@ def test_names_are_distortions_profiles_and_presets(tiny_codec) -> None:
     assert visual.distortion.visual_share == VISUAL_SHARE and visual.gain_profiles == VISUAL_PROFILES
     assert tune_of("visual:0.25", tiny_codec).distortion.visual_share == 0.25
     assert presets_of("visual:0.25") == presets_of("visual") == visual.presets == "visual-"
-    assert presets_of(None) == presets_of("mse") == ""
+    assert presets_of(None) == presets_of("mse") == presets_of("mse", "ms_ssim") == ""
+    assert presets_of(None, "ms_ssim") == tune_of("ms-ssim", tiny_codec).presets == "ms-ssim-"
 
 
 @pytest.mark.parametrize("name", ["eyes", "visual:2", "visual:-0.1", "visual:x", "mse:0.5", "visual:nan", ""])
@@ -33,11 +34,12 @@ def test_other_names_are_refused(tiny_codec, name: str) -> None:
         tune_of(name, tiny_codec)
 
 
-def test_every_effort_has_a_visual_preset_of_as_many_steps() -> None:
+@pytest.mark.parametrize("presets", ["visual-", "ms-ssim-"])
+def test_every_effort_has_a_preset_of_as_many_steps(presets: str) -> None:
     for level in EFFORTS:
-        assert effort(level, "visual-").iters == effort(level).iters
-        assert effort(level, "visual-").method != "rdoq"
-    assert recipe(50, presets="visual-").method == effort(5, "visual-").method
+        assert effort(level, presets).iters == effort(level).iters
+        assert effort(level, presets).method != "rdoq"
+    assert recipe(50, presets=presets).method == effort(5, presets).method
 
 
 def test_shares_must_fit_together() -> None:

@@ -109,7 +109,7 @@ def test_mistakes_are_named(folder: Path, text: str, message: str) -> None:
 
 
 def test_studies_that_do_not_exist() -> None:
-    with pytest.raises(ConfigError, match=r"papr: no such study; there are front, paper, rdoq"):
+    with pytest.raises(ConfigError, match=r"papr: no such study; there are front, ms-ssim, paper, rdoq"):
         load_study("papr")
     with pytest.raises(ConfigError, match=r"papr\.yaml: cannot be read"):
         load_study("papr.yaml")
