@@ -63,7 +63,7 @@ class Progress:
         self.pixels, self.pixels_total = 0, sum(task.item.work for task in tasks)
         self.unit = "MB" if any(task.item.bytes and not task.item.pixels for task in tasks) else "MP"
         self.done, self.work = 0.0, work_of(tasks)
-        self.gains, self.gain_percent = 0, 0.0  # number of images with a gain, and their mean
+        self.gains, self.gain_percent = 0, 0.0  # number of refined images, and the mean of their gains
         self.steps_done: Counter[Task] = Counter()
         self.start = self.last_line = time.monotonic()
         self.bar = tqdm(
@@ -92,7 +92,7 @@ class Progress:
             self.work -= rest
             self.bar.total = self.total
         else:
-            if record.outcome:
+            if record.outcome and task.config.refine.iters:  # plain encoding gains nothing on itself
                 self.gains += 1
                 self.gain_percent += (record.outcome.gain_percent - self.gain_percent) / self.gains
             self._advance(task, rest)
