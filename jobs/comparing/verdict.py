@@ -106,6 +106,8 @@ def _described(against: _Against) -> str:
     elif interval:
         near, far = sorted((abs(interval.low), abs(interval.high)))
         details.insert(0, f"{near:.0f} to {far:.0f}")
+    elif not interval:
+        details.insert(0, "too few to be sure")
     as_large = abs(against.percent) < SAME_PERCENT
     change = f"as large as {files}" if as_large else f"{_change(against.percent)} than {files}"
     return change + (f" ({', '.join(details)})" if details else "")
