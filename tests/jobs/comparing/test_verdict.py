@@ -104,7 +104,10 @@ def test_one_quality_is_judged_by_what_it_saves(make_record: Any) -> None:
 
 def test_pictures_are_counted_where_codecs_have_different_ones(make_record: Any) -> None:
     text = report(records_of(make_record), [*ladder("JPEG", 1.9), *ladder("WebP", 0.95, images="ab")]).verdict
-    assert "as large as WebP's (too few to be sure) on 2 pictures and 50 % smaller than JPEG's (50 to 50) on 3 pictures." in text
+    assert (
+        "as large as WebP's (too few to be sure) on 2 pictures and 50 % smaller than JPEG's (50 to 50) on 3 pictures."
+        in text
+    )
 
 
 def test_plain_files_are_what_is_left_to_compare_with(make_record: Any) -> None:
