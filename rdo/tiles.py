@@ -47,19 +47,18 @@ def refine_tiles(
     seconds = None if config.time_budget is None else (1 - SECOND_FRACTION) * config.time_budget
     time = Clock(1, config.time_budget, picture.level.device)
     first = replace(config, iters=config.iters - second, time_budget=seconds)
-    latents, steps = _sweep(picture, start, config=first, progress=progress, before=0)
+    latents = Latents(*(v.clone() for v in start))
+    steps = _sweep(picture, latents, config=first, progress=progress, before=0)
     if second:
         last = replace(config, iters=second, method="rdoq", temperature_bits=0.0, time_budget=time.left)
-        latents, steps = _sweep(picture, latents, config=last, progress=progress, before=steps)
+        steps = _sweep(picture, latents, config=last, progress=progress, before=steps)
     return Swept(latents, -(-steps // len(picture.tiles)))
 
 
-def _sweep(
-    picture: TiledPicture, start: Latents, *, config: RefineConfig, progress: Progress, before: int
-) -> tuple[Latents, int]:
-    """Refine every tile that is worth it; return the latents, and the steps of all tiles and sweeps so far."""
-    latents, tiles = Latents(*(v.clone() for v in start)), picture.tiles
-    time, budget, steps = Clock(1, config.time_budget, picture.level.device), config.iters * len(tiles), 0
+def _sweep(picture: TiledPicture, latents: Latents, *, config: RefineConfig, progress: Progress, before: int) -> int:
+    """Refine every tile that is worth it, in place; return the steps of all tiles and sweeps so far."""
+    tiles, time = picture.tiles, Clock(1, config.time_budget, picture.level.device)
+    budget, steps = config.iters * len(tiles), 0
     todo = _worthwhile(picture, latents, config)
     for index, tile in enumerate(todo):
         left = len(todo) - index
@@ -69,7 +68,7 @@ def _sweep(
         for target, better in zip(cut(latents, picture.whole, tile), best.latents, strict=True):
             target.copy_(better)
         steps += done
-    return latents, before + steps
+    return before + steps
 
 
 def _counter(progress: Progress, before: int, tiles: int) -> Progress:
@@ -81,10 +80,8 @@ def _refined_tile(
     picture: TiledPicture, latents: Latents, tile: Rect, *, config: RefineConfig, progress: Progress
 ) -> tuple[Best, int]:
     """Refine one tile; return the cheapest latents found and the number of steps."""
-    clock, problem = (
-        Clock(config.iters, config.time_budget, picture.level.device),
-        picture.problem(latents, tile, config),
-    )
+    clock = Clock(config.iters, config.time_budget, picture.level.device)
+    problem = picture.problem(latents, tile, config)
     with coding_arithmetic():
         plain = priced(problem, Latents(*(v.clone() for v in cut(latents, picture.whole, tile))))
         start = plain.latents if config.method == "rdoq" else picture.analysed(tile)
