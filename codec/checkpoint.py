@@ -99,7 +99,7 @@ def read_checkpoint(path: Path) -> tuple[ModelConfig, dict[str, Tensor], dict[st
     return config, {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}, metadata
 
 
-def trained_for(model: str | Path) -> Metric:
+def own_distortion(model: str | Path) -> Metric:
     """Return the distortion that a checkpoint of ours was trained for, without reading its weights.
 
     Args:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from codec.architecture import Metric
-from codec.checkpoint import installed_models, load_own, trained_for
+from codec.checkpoint import installed_models, load_own, own_distortion
 from codec.errors import CheckpointError, ConfigError
 from codec.interface import AnyCodec
 from codec.own_functions import import_function, is_function_name
@@ -46,7 +46,7 @@ def load(model: str | Path = "small", device: str | torch.device = "cpu") -> Any
     return load_own(model, device) if function is None else _own(name, _imported(name, function), device)
 
 
-def distortion_of(model: str | Path) -> Metric:
+def model_distortion(model: str | Path) -> Metric:
     """Return the distortion that a model of a name was trained for, as far as it is known without loading it.
 
     The mse of those that are not ours.
@@ -56,7 +56,7 @@ def distortion_of(model: str | Path) -> Metric:
     """
     name = str(model)
     foreign = name.startswith(COMPRESSAI) or own_function(name) is not None
-    return "mse" if foreign else trained_for(model)
+    return "mse" if foreign else own_distortion(model)
 
 
 def _zoo() -> ModuleType:

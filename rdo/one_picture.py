@@ -65,7 +65,7 @@ def encode(
     if goal is not None and not codec.variable_rate:
         alone = f"{codec.config.name} has quality {codec.default_quality:g} alone"
         raise ConfigError(f"target {goal.value:g}: {alone}: leave targets out, or load another model")
-    aim = tune_of(tune, codec)
+    aim = tune_of(tune, codec, min(pixels.width, pixels.height))
     if distortion is not None:
         aim = replace(aim, distortion=distortion)
     settings = config or recipe(iters, usual_method(codec.config.name), presets=aim.presets)

@@ -9,11 +9,11 @@ package.module:function  a distortion of your own, by the name of its function (
 
 from dataclasses import dataclass
 
-from codec.architecture import Metric
+from codec.architecture import MS_SSIM_SIDE_MIN, Metric
 from codec.errors import ConfigError
 from codec.interface import Refinable
 from codec.own_functions import import_function, is_function_name
-from rdo.distortion import Distortion, distortion_of
+from rdo.distortion import MSE, Distortion, distortion_of
 
 VISUAL_SHARE = 0.9
 VISUAL_PROFILES = (3, 4)  # tried by plain encoding, and the cheaper taken
@@ -40,14 +40,18 @@ class Tune:
         return self.gain_profiles[len(self.gain_profiles) // 2]
 
 
-def tune_of(name: str | None, codec: Refinable) -> Tune:
-    """Return the tuning of a name; None is what the codec was trained for.
+def tune_of(name: str | None, codec: Refinable, side: int | None = None) -> Tune:
+    """Return the tuning of a name; None is what the codec was trained for, or the mse where a picture is too small.
+
+    Args:
+        side: shorter side of the picture in pixels; None is large enough for anything.
 
     Raises:
         ConfigError: no such tuning, module or function, or a share outside 0..1.
     """
     if name is None:
-        return Tune(distortion_of(codec), presets=presets_of(None, codec.distortion))
+        small = side is not None and is_too_small(side, codec)
+        return Tune(MSE if small else distortion_of(codec), presets=presets_of(None, codec.distortion))
     kind, _, share = name.partition(":")
     if kind == "visual":
         profiles = tuple(profile for profile in VISUAL_PROFILES if profile < codec.gain_profiles) or (0,)
@@ -57,6 +61,11 @@ def tune_of(name: str | None, codec: Refinable) -> Tune:
     if share or kind not in ("mse", "ms-ssim"):
         raise ConfigError(f"tune {name}: must be one of {NAMES}")
     return Tune(Distortion(ms_ssim_share=float(kind == "ms-ssim")), presets=presets_of(name, codec.distortion))
+
+
+def is_too_small(side: int, codec: Refinable) -> bool:
+    """Tell whether a picture of a shorter side of some pixels is too small for what the codec was trained for."""
+    return codec.distortion == "ms_ssim" and side < MS_SSIM_SIDE_MIN
 
 
 def presets_of(name: str | None, trained_for: Metric = "mse") -> str:

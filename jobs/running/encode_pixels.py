@@ -83,7 +83,7 @@ def _encode(
     found = encode_files(
         codec,
         pictures,
-        tune=tune_for(config, codec),
+        tune=tune_for(config, codec, min(pictures[0].width, pictures[0].height)),
         quality=config.quality,
         lmbda=config.lmbda,
         goal=config.goal(pictures[0].width * pictures[0].height, reserved_bytes),

@@ -202,8 +202,11 @@ def without_effort(config: EncodeConfig) -> EncodeConfig:
     return replace(config, refine=RefineConfig())
 
 
-def distortion_for(config: EncodeConfig, codec: AnyCodec) -> Distortion:
+def distortion_for(config: EncodeConfig, codec: AnyCodec, side: int | None = None) -> Distortion:
     """Return the distortion that the settings ask for, not yet fitted to an image.
+
+    Args:
+        side: shorter side of the image in pixels, as of `tune_of`.
 
     Raises:
         ConfigError: no such tuning.
@@ -213,7 +216,7 @@ def distortion_for(config: EncodeConfig, codec: AnyCodec) -> Distortion:
     if config.roi:
         mask = read_image(config.roi, ImagePolicy("drop", 8, config.policy.first_frame), str(config.roi))
         weight = weight_of_mask(to_tensor(mask).mean(1, keepdim=True).to(codec.device), config.roi_weight)
-    tuned = tune_of(config.tune, codec).distortion
+    tuned = tune_of(config.tune, codec, side).distortion
     if config.ms_ssim is None:
         return replace(tuned, weight=weight)
     rest = 1 - config.ms_ssim
@@ -227,10 +230,13 @@ def distortion_for(config: EncodeConfig, codec: AnyCodec) -> Distortion:
     )
 
 
-def tune_for(config: EncodeConfig, codec: AnyCodec) -> Tune:
+def tune_for(config: EncodeConfig, codec: AnyCodec, side: int) -> Tune:
     """Return the tuning that the settings ask for, with their distortion.
+
+    Args:
+        side: shorter side of the image in pixels, as of `tune_of`.
 
     Raises:
         ConfigError, ImageError: as in `distortion_for`.
     """
-    return replace(tune_of(config.tune, codec), distortion=distortion_for(config, codec))
+    return replace(tune_of(config.tune, codec, side), distortion=distortion_for(config, codec, side))

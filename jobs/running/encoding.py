@@ -16,6 +16,7 @@ import torch
 
 from codec import places, storage
 from codec.allocator import release_memory
+from codec.architecture import MS_SSIM_SIDE_MIN
 from codec.errors import ImageError
 from codec.identity import model_id
 from codec.images import exif
@@ -34,8 +35,10 @@ from jobs.running.failures import explain
 from jobs.running.history import file_stamp
 from jobs.running.resume_file import resume_file
 from jobs.running.worklist import NOT_WRITTEN, STDIO, Item
+from rdo.tune import is_too_small
 
 NO_POSITION = "the position is left out: --metadata keep keeps it"
+TOO_SMALL = f"too small for MS-SSIM, which needs sides of {MS_SSIM_SIDE_MIN} pixels: encoded for the mse"
 
 
 def set_up(model: str, device: str, threads: int = THREADS) -> AnyCodec:
@@ -106,8 +109,11 @@ def _read(item: Item, codec: AnyCodec, config: EncodeConfig) -> _Draft:
         draft.record = replace(draft.record, input_sha256=hashlib.sha256(source).hexdigest(), input_stamp=stamp)
         picture, needed = _picture(source, config.policy)
         draft.metadata, notes = picture.kept(config.metadata), _notes(picture, config.metadata)
-        draft.record = replace(draft.record, policy=needed, notes=notes or None)
         draft.pixels = picture.pixels if config.middle is None else _middle(picture.pixels, config.middle)
+        is_usual = config.tune is None and config.ms_ssim is None
+        if is_usual and is_too_small(min(draft.pixels.width, draft.pixels.height), codec):
+            notes.append(TOO_SMALL)
+        draft.record = replace(draft.record, policy=needed, notes=notes or None)
         if picture.pixels.width * picture.pixels.height > LARGE_PX:
             release_memory()  # that reading took, before the networks take their own
     except Exception as error:  # of any kind: the run continues with the other images

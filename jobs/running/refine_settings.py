@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from codec.errors import ConfigError
-from codec.loading import distortion_of
+from codec.loading import model_distortion
 from codec.settings import build, load_yaml, override
 from rdo.config import RefineConfig
 from rdo.presets import DEFAULT_EFFORT, effort, recipe, usual_method
@@ -41,7 +41,7 @@ def refine_config(flags: RefineFlags, model: str, tune: str | None = None) -> Re
     """
     if flags.config and flags.effort is not None:
         raise ConfigError("--config and --effort: both set all there is to set: leave one out")
-    presets = presets_of(tune, distortion_of(model))
+    presets = presets_of(tune, model_distortion(model))
     if flags.config:
         config = build(RefineConfig, load_yaml(flags.config), str(flags.config))
     elif flags.iters is not None and flags.effort is None:

@@ -12,7 +12,7 @@ import pytest
 from codec import loading
 from codec.errors import CheckpointError
 from codec.interface import AnyCodec
-from codec.loading import distortion_of, load, own_function
+from codec.loading import load, model_distortion, own_function
 from codec.model import Codec
 
 
@@ -84,12 +84,12 @@ def test_a_subclass_that_lacks_a_method_cannot_be_made() -> None:
         Half()  # type: ignore[abstract]
 
 
-def test_the_distortion_of_a_model_is_known_by_its_name(module: ModuleType, tmp_path: Path) -> None:
-    assert distortion_of("small-ms-ssim") == load("small-ms-ssim").distortion == "ms_ssim"
-    assert [distortion_of(name) for name in ("small", "base-skip", "compressai:mbt2018:3")] == ["mse"] * 3
-    assert distortion_of(f"{module.__name__}:make") == "mse"
+def test_the_model_distortion_a_model_is_known_by_its_name(module: ModuleType, tmp_path: Path) -> None:
+    assert model_distortion("small-ms-ssim") == load("small-ms-ssim").distortion == "ms_ssim"
+    assert [model_distortion(name) for name in ("small", "base-skip", "compressai:mbt2018:3")] == ["mse"] * 3
+    assert model_distortion(f"{module.__name__}:make") == "mse"
     with pytest.raises(CheckpointError, match="no such model or file"):
-        distortion_of("smaller")
+        model_distortion("smaller")
     (tmp_path / "m.safetensors").write_bytes(b"x")
     with pytest.raises(CheckpointError, match="safetensors"):
-        distortion_of(tmp_path / "m.safetensors")
+        model_distortion(tmp_path / "m.safetensors")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import rdo
 from codec import decode, load, read_image, to_tensor
 from codec.architecture import trained_for
 from codec.checkpoint import export
@@ -94,6 +95,23 @@ def test_a_model_for_ms_ssim_is_refined_for_it_unless_told_otherwise(last, make_
         found = record["plain"]
         error = distortion(record, load(str(path)), kind)
         assert found["cost"] == pytest.approx(found["bpp"] + record["lmbda"] * error, rel=1e-4)
+
+
+def test_a_picture_too_small_for_ms_ssim_is_refined_for_the_mse(make_codec, folder: Path, save_photo, capsys) -> None:
+    codec = make_codec()
+    codec.config = trained_for(codec.config, "ms_ssim")
+    path = export(codec, folder)
+    save_photo("a.png", 160, 200)
+    assert encode("--model", path, "--iters", 2, "--exact", "never") == 0
+    told = capsys.readouterr()
+    record = json.loads(told.out)
+    assert "a.png: too small for MS-SSIM" in told.err
+    for found in (record["plain"], record["refined"]):
+        error = 255**2 / 10 ** (found["psnr_db"] / 10)
+        assert found["cost"] == pytest.approx(found["bpp"] + record["lmbda"] * error, rel=1e-4)
+    assert rdo.encode(load(str(path)), read_image(Path("a.png")), iters=0)
+    assert encode("--model", path, "--ms-ssim", 1, "--iters", 2, "--overwrite") == 1
+    assert "sides of 161 pixels or more" in capsys.readouterr().err
 
 
 def test_a_mask_moves_bits_to_where_it_is_white(last) -> None:
