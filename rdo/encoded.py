@@ -1,4 +1,4 @@
-"""What a picture is encoded to: its file, with its cost, beside that of plain encoding."""
+"""Results of encoding a picture: its file, with its cost, beside that of plain encoding."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -20,7 +20,7 @@ from jobs.running.worklist import STDIO, Item
 
 
 class RunReport:
-    """What a run tells as the records of its pictures come: failures, notes, and at its end a table.
+    """Report of a run, told as the records of its pictures come: failures, notes, and at its end a table.
 
     Attributes:
         table: of all pictures.
