@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codec.architecture import MS_SSIM_SIDE_MIN
 from codec.bitstream.boxes import Box
 from codec.bitstream.container import HEADER_BYTES_TILES, INDEX_BYTES, check_size
 from codec.bitstream.exact import encode_exact, pack_exact
@@ -33,7 +32,7 @@ from codec.images.lossless import Effort
 from codec.images.mosaic import BLOCK, Mask, block_at, mask_shape, pixel_mask
 from codec.images.pixels import Pixels, to_tensor
 from codec.interface import AnyCodec, Latents, rate
-from codec.metrics.distortion import image_distortion
+from codec.metrics.distortion import image_distortion, is_too_small
 from codec.tiling import pixels_of, plain_latents_of, tile_latents, tile_side, to_streams
 
 
@@ -143,11 +142,12 @@ class _Task:
     def distortion_bits(self, decoded: Pixels) -> float:
         """Return in bits the cost of the distortion that the codec was trained for; of small pictures it is the mse."""
         original = self.pixels
-        if self.codec.distortion == "mse" or min(original.width, original.height) < MS_SSIM_SIDE_MIN:
+        metric = self.codec.distortion
+        if metric == "mse" or is_too_small(min(original.width, original.height), metric):
             distortion = float(block_errors(original, decoded).sum()) / (original.width * original.height)
         else:
             with torch.no_grad():
-                distortion = float(image_distortion(to_tensor(decoded), to_tensor(original), self.codec.distortion))
+                distortion = float(image_distortion(to_tensor(decoded), to_tensor(original), metric))
         return self.lmbda_pixels * distortion
 
 

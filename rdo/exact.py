@@ -18,10 +18,9 @@ from codec.images.pixels import Pixels
 from codec.interface import AnyCodec
 from rdo.config import RefineConfig
 from rdo.encoded import EncodedPicture, PricedFile
-from rdo.encoding import encode_pictures
 from rdo.exact_part import exact_part, whole_file
 from rdo.exact_plan import ExactPlan, ExactTask
-from rdo.exact_target import meet
+from rdo.exact_target import meet, to_goal
 from rdo.refinement import Progress
 from rdo.resuming import Store
 from rdo.target import Goal
@@ -64,11 +63,6 @@ def encode_files(
         ConfigError: a quality that the codec does not have, a goal that none meets, or one for a lossless file.
     """
     check_mode(exact, goal is not None)
-    if exact == "never":
-        return encode_pictures(
-            codec, pictures, tune=tune, quality=quality, lmbda=lmbda, goal=goal, config=config, progress=progress,
-            tile=tile, boxes=boxes, store=store,
-        )  # fmt: skip
     quality = codec.default_quality if quality is None else quality
     lmbda = codec.lmbda_of(quality) if lmbda is None else lmbda
     task = ExactTask(codec, tune, quality, lmbda, config, progress, tile, boxes, store)
@@ -76,17 +70,21 @@ def encode_files(
         return [task.lossless(pixels) for pixels in pictures]
     if goal is not None:
         [pixels] = pictures
-        return [meet(task, pixels, goal)]
+        return [to_goal(task, pixels, goal) if exact == "never" else meet(task, pixels, goal)]
+    return task.learned(pictures) if exact == "never" else _cheapest(task, pictures)
+
+
+def _cheapest(task: ExactTask, pictures: list[Pixels]) -> list[EncodedPicture]:
+    """Encode pictures to the cheapest files; those that no exact block pays for are refined together."""
     hoped = [hoped_costs(pixels) for pixels in pictures]
-    planned = [task.plan(*each) for each in zip(pictures, hoped, strict=True)]
-    plans = {index: plan for index, plan in enumerate(planned) if plan is not None}
-    usual = [index for index in range(len(pictures)) if index not in plans]
-    encoded = dict(zip(usual, task.learned([pictures[index] for index in usual]), strict=True))
-    encoded |= {index: _follow(task, plan, pictures[index]) for index, plan in plans.items()}
-    for index in encoded:
-        if index in usual or plans[index].whole is None:
-            encoded[index] = _or_lossless(task, encoded[index], pictures[index], hoped[index])
-    return [encoded[index] for index in range(len(pictures))]
+    plans = [task.plan(*each) for each in zip(pictures, hoped, strict=True)]
+    usual = iter(task.learned([pixels for pixels, plan in zip(pictures, plans, strict=True) if plan is None]))
+    encoded = []
+    for pixels, costs, plan in zip(pictures, hoped, plans, strict=True):
+        found = next(usual) if plan is None else _follow(task, plan, pixels)
+        has_lossless = plan is not None and plan.whole is not None
+        encoded.append(found if has_lossless else _or_lossless(task, found, pixels, costs))
+    return encoded
 
 
 def _follow(task: ExactTask, plan: ExactPlan, pixels: Pixels) -> EncodedPicture:

@@ -29,7 +29,7 @@ def meet(task: ExactTask, pixels: Pixels, goal: Goal) -> EncodedPicture:
     hoped = hoped_costs(pixels)
     plan = task.plan(pixels, hoped)
     if plan is None:
-        return _to_goal(task, pixels, goal)
+        return to_goal(task, pixels, goal)
     lossless = replace(task, quality=QUALITY_LAST).with_usual_lmbda.lossless(pixels)
     if goal.kind == "bytes" and len(lossless.file.data) <= goal.value:
         return lossless
@@ -42,7 +42,7 @@ def meet(task: ExactTask, pixels: Pixels, goal: Goal) -> EncodedPicture:
     return lossless if len(lossless.file.data) <= len(found.file.data) else found
 
 
-def _to_goal(task: ExactTask, pixels: Pixels, goal: Goal, distortion: Distortion | None = None) -> EncodedPicture:
+def to_goal(task: ExactTask, pixels: Pixels, goal: Goal, distortion: Distortion | None = None) -> EncodedPicture:
     """Encode a picture by the networks alone, to meet a goal."""
     tune = task.tune if distortion is None else replace(task.tune, distortion=distortion)
     [encoded] = encode_pictures(
@@ -57,9 +57,9 @@ def _with_exact(task: ExactTask, pixels: Pixels, goal: Goal, plan: ExactPlan, ho
     near = replace(task, quality=_plain_quality(task, pixels, goal, plan.mask))
     plan = near.with_usual_lmbda.plan(pixels, hoped) or plan
     if plan.mask is None:
-        return _to_goal(task, pixels, goal)
+        return to_goal(task, pixels, goal)
     part = exact_part(task.codec, pixels, plan.mask, task.tune.distortion)
-    found = _to_goal(task, part.rest, part.goal_of_rest(goal), part.distortion)
+    found = to_goal(task, part.rest, part.goal_of_rest(goal), part.distortion)
     file, plain = (part.completed(each, plan.distortion) for each in (found.file, found.plain))
     return replace(found, file=file, plain=plain)
 

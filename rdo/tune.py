@@ -9,9 +9,10 @@ package.module:function  a distortion of your own, by the name of its function (
 
 from dataclasses import dataclass
 
-from codec.architecture import MS_SSIM_SIDE_MIN, Metric
+from codec.architecture import Metric
 from codec.errors import ConfigError
 from codec.interface import Refinable
+from codec.metrics.distortion import is_too_small
 from codec.own_functions import import_function, is_function_name
 from rdo.distortion import MSE, Distortion, distortion_of
 
@@ -50,7 +51,7 @@ def tune_of(name: str | None, codec: Refinable, side: int | None = None) -> Tune
         ConfigError: no such tuning, module or function, or a share outside 0..1.
     """
     if name is None:
-        small = side is not None and is_too_small(side, codec)
+        small = side is not None and is_too_small(side, codec.distortion)
         return Tune(MSE if small else distortion_of(codec), presets=presets_of(None, codec.distortion))
     kind, _, share = name.partition(":")
     if kind == "visual":
@@ -61,11 +62,6 @@ def tune_of(name: str | None, codec: Refinable, side: int | None = None) -> Tune
     if share or kind not in ("mse", "ms-ssim"):
         raise ConfigError(f"tune {name}: must be one of {NAMES}")
     return Tune(Distortion(ms_ssim_share=float(kind == "ms-ssim")), presets=presets_of(name, codec.distortion))
-
-
-def is_too_small(side: int, codec: Refinable) -> bool:
-    """Tell whether a picture of a shorter side of some pixels is too small for what the codec was trained for."""
-    return codec.distortion == "ms_ssim" and side < MS_SSIM_SIDE_MIN
 
 
 def presets_of(name: str | None, trained_for: Metric = "mse") -> str:

@@ -26,6 +26,7 @@ from codec.images.read import STRICT, ImagePolicy, Picture, read_picture
 from codec.interface import AnyCodec
 from codec.loading import load
 from codec.metadata_boxes import add_metadata, metadata_bytes_max
+from codec.metrics.distortion import is_too_small
 from codec.urls import is_url
 from jobs.cli import THREADS, check_device, keep_memory, print_bytes
 from jobs.record import SCHEMA, Record
@@ -35,7 +36,6 @@ from jobs.running.failures import explain
 from jobs.running.history import file_stamp
 from jobs.running.resume_file import resume_file
 from jobs.running.worklist import NOT_WRITTEN, STDIO, Item
-from rdo.tune import is_too_small
 
 NO_POSITION = "the position is left out: --metadata keep keeps it"
 TOO_SMALL = f"too small for MS-SSIM, which needs sides of {MS_SSIM_SIDE_MIN} pixels: encoded for the mse"
@@ -111,7 +111,7 @@ def _read(item: Item, codec: AnyCodec, config: EncodeConfig) -> _Draft:
         draft.metadata, notes = picture.kept(config.metadata), _notes(picture, config.metadata)
         draft.pixels = picture.pixels if config.middle is None else _middle(picture.pixels, config.middle)
         is_usual = config.tune is None and config.ms_ssim is None
-        if is_usual and is_too_small(min(draft.pixels.width, draft.pixels.height), codec):
+        if is_usual and is_too_small(min(draft.pixels.width, draft.pixels.height), codec.distortion):
             notes.append(TOO_SMALL)
         draft.record = replace(draft.record, policy=needed, notes=notes or None)
         if picture.pixels.width * picture.pixels.height > LARGE_PX:
