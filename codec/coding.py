@@ -8,8 +8,7 @@ The invariant: `read` returns the latents that `write` was given, on the writer'
 runs in fp32; the codec itself decides in what precision its entropy parameters are computed.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from codec.architecture import PIXELS_MAX, TILE_PIXELS_MAX, on_header_grid
+from codec.arithmetic import coding_arithmetic
 from codec.bitstream.boxes import Box
 from codec.bitstream.container import Contents, Header, Stream, check_size, pack, unpack
 from codec.bitstream.exact import ExactBlocks, paste_exact, unpack_exact
@@ -311,29 +311,6 @@ def plain_latents(codec: Refinable, x: Tensor, level: Tensor) -> Latents:
 def same_symbols(a: Latents, b: Latents) -> bool:
     """Tell whether two rounded latents have the same symbols: they may differ by rounding errors of their grids."""
     return all(u.shape == v.shape and bool(((u - v).abs() < SYMBOL_TOLERANCE).all()) for u, v in zip(a, b, strict=True))
-
-
-@contextmanager
-def coding_arithmetic() -> Iterator[None]:
-    """Switch off autocast, TF32 and gradients, so that writer and reader compute alike."""
-    off = torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False)
-    with products("ieee"), torch.no_grad(), off[0], off[1]:
-        yield
-
-
-@contextmanager
-def products(precision: str) -> Iterator[None]:
-    """Set the precision of fp32 matrix products and convolutions, "ieee" or "tf32", and restore it at the end."""
-    backends = torch.backends
-    kinds = [backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv]  # type: ignore[attr-defined]
-    before = [kind.fp32_precision for kind in kinds]
-    for kind in kinds:
-        kind.fp32_precision = precision
-    try:
-        yield
-    finally:
-        for kind, precision in zip(kinds, before, strict=True):
-            kind.fp32_precision = precision
 
 
 def _writer(codec: AnyCodec, header: Header) -> tuple[AnyCodec, Tensor]:

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from codec.arithmetic import coding_arithmetic
 from codec.bitstream.boxes import Box
 from codec.bitstream.container import HEADER_BYTES_TILES, INDEX_BYTES, check_size
 from codec.bitstream.exact import encode_exact, pack_exact
 from codec.bitstream.tiles import TILE, tiles_of
-from codec.coding import coding_arithmetic, plain_latents, shown, write
+from codec.coding import plain_latents, shown, write
 from codec.exact_choice import (
     Costs,
     ExactMode,

@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from codec.coding import products
+from codec.arithmetic import products
 from codec.interface import Latents
 from rdo.objective import Problem
 from rdo.relaxations import uniform

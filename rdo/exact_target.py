@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from codec.architecture import QUALITY_LAST
-from codec.coding import coding_arithmetic
+from codec.arithmetic import coding_arithmetic
 from codec.errors import ConfigError
 from codec.exact_choice import Costs, hoped_costs
 from codec.images.mosaic import Mask

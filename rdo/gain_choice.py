@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from codec.coding import coding_arithmetic, plain_latents
+from codec.arithmetic import coding_arithmetic
+from codec.coding import plain_latents
 from codec.interface import Refinable
 from rdo.distortion import Distortion
 from rdo.objective import Problem

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from codec.coding import coding_arithmetic, products
+from codec.arithmetic import coding_arithmetic, products
 from codec.images.pixels import pad
 from codec.interface import Latents, Refinable
 from rdo.config import RefineConfig

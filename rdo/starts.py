@@ -21,7 +21,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from codec.coding import coding_arithmetic
+from codec.arithmetic import coding_arithmetic
 from codec.images.pixels import pad
 from codec.interface import Latents, Priced, Refinable
 from rdo.objective import Best, Cost, Problem, keep_better, priced, select

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from codec.architecture import on_header_grid
-from codec.coding import coding_arithmetic, plain_latents
+from codec.arithmetic import coding_arithmetic
+from codec.coding import plain_latents
 from codec.images.pixels import from_tensor
 from codec.interface import AnyCodec
 from rdo.config import RefineConfig

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from codec.arithmetic import coding_arithmetic
 from codec.bitstream.tiles import Rect, tiles_of
-from codec.coding import coding_arithmetic
 from codec.images.pixels import Pixels, pad, to_tensor
 from codec.interface import AnyCodec, Latents, Priced, rate, rounded
 from codec.metrics.visual import VisualReference

@@ -9,8 +9,9 @@ sweep does so for the first. The invariant: no tile ends at a higher cost than i
 from dataclasses import replace
 from typing import NamedTuple
 
+from codec.allocator import release_memory
+from codec.arithmetic import coding_arithmetic
 from codec.bitstream.tiles import Rect
-from codec.coding import coding_arithmetic
 from codec.interface import Latents
 from codec.tiling import cut
 from rdo.config import RefineConfig
@@ -64,6 +65,7 @@ def _sweep(picture: TiledPicture, latents: Latents, *, config: RefineConfig, pro
         left = len(todo) - index
         own = replace(config, iters=(budget - steps) // left, time_budget=time.left and time.left / left)
         count = _counter(progress, before + steps, len(tiles))
+        release_memory()  # as what a tile took is not all of use for the next
         best, done = _refined_tile(picture, latents, tile, config=own, progress=count)
         for target, better in zip(cut(latents, picture.whole, tile), best.latents, strict=True):
             target.copy_(better)

@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 import torch
 
 from codec.architecture import QUALITY_LAST
-from codec.coding import coding_arithmetic
+from codec.arithmetic import coding_arithmetic
 from codec.interface import Latents, Refinable
 from rdo.config import RefineConfig
 from rdo.curvature import curvature_of

@@ -27,7 +27,7 @@ OWNERS = {
 }
 FLOORS = (  # inside codec: each imports from its own floor and those before
     "allocator.py errors.py files.py lazy.py settings.py urls.py storage.py places.py architecture.py interface.py "
-    "own_functions.py weight_cache.py bitstream/container.py bitstream/tiles.py bitstream/boxes.py",
+    "own_functions.py weight_cache.py arithmetic.py bitstream/container.py bitstream/tiles.py bitstream/boxes.py",
     "images/ metrics/",
     "networks/",
     "bitstream/",

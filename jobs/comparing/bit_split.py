@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from codec import coding
-from codec.coding import coding_arithmetic, read
+from codec.arithmetic import coding_arithmetic
+from codec.coding import read
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels, to_tensor
 from codec.images.read import ImagePolicy, read_image

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.architecture import Y_PIXELS
-from codec.coding import coding_arithmetic
+from codec.arithmetic import coding_arithmetic
 from codec.images.formats import write_as, write_png
 from codec.images.pixels import Pixels
 from codec.interface import AnyCodec, Latents, bit_map

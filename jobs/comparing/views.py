@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from codec.architecture import QUALITY_FIRST, QUALITY_LAST, Y_PIXELS
-from codec.coding import coding_arithmetic, write
+from codec.arithmetic import coding_arithmetic
+from codec.coding import write
 from codec.files import write_atomically
 from codec.images.pixels import Pixels, crop, from_tensor
 from codec.images.read import ImagePolicy

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from codec.architecture import STRIDE
+from codec.arithmetic import coding_arithmetic
 from codec.bitstream.container import unpack
 from codec.bitstream.range_coder import SymbolReader, SymbolWriter
 from codec.bitstream.rounding import in_double
 from codec.bitstream.symbols import code_group, code_z
-from codec.coding import coding_arithmetic, decode, encode, plain_latents, read
+from codec.coding import decode, encode, plain_latents, read
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels, pad, to_tensor
 from codec.interface import AnyCodec, Latents

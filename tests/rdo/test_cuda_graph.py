@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from codec.coding import coding_arithmetic, encode, write
+from codec.arithmetic import coding_arithmetic
+from codec.coding import encode, write
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels, to_tensor
 from codec.model import Codec

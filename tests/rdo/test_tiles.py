@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 import rdo.tiles
+from codec.arithmetic import coding_arithmetic
 from codec.bitstream.boxes import Box
 from codec.bitstream.container import unpack
-from codec.coding import coding_arithmetic, decode, encode, write
+from codec.coding import decode, encode, write
 from codec.images.pixels import Pixels, to_tensor
 from codec.interface import Latents, rate
 from codec.metrics.psnr import mse, psnr_db

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 import jobs.comparing.views
-from codec.coding import coding_arithmetic, decode, encode
+from codec.arithmetic import coding_arithmetic
+from codec.coding import decode, encode
 from codec.images.pixels import Pixels
 from codec.images.read import STRICT, read_image
 from codec.interface import rate
