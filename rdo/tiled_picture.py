@@ -57,6 +57,10 @@ class TiledPicture:
         """Tiles of the picture."""
         return tiles_of(*self.whole.size, self.tile)
 
+    def at_quality(self, quality: float) -> "TiledPicture":
+        """Return the picture, to be refined at a quality under the lmbda of that quality."""
+        return replace(self, level=self.codec.level(quality), lmbda=self.codec.lmbda_of(quality))
+
     def problem(self, latents: Latents, tile: Rect, config: RefineConfig) -> Problem:
         """Return the problem of refining one tile, while the latents of the others stay as they are."""
         counted = tile.grown(MARGIN_PX, *self.whole.size)

@@ -9,8 +9,8 @@ from rdo.objective import Cost
 from rdo.refinement import Progress, Refined
 from rdo.schedules import Clock
 from rdo.target import Goal
-from rdo.target_search import meet
-from rdo.tiled_picture import TiledPicture
+from rdo.target_search import PROBED_QUALITIES, meet
+from rdo.tiled_picture import TiledPicture, TileStart
 from rdo.tiles import refine_tiles
 from rdo.trim import Continuation, OperatingPoint
 
@@ -47,11 +47,10 @@ def refine_tiles_to(
     Raises:
         ConfigError: no quality in 1..8 meets the goal.
     """
-    codec, clock = picture.codec, Clock(1, config.time_budget, picture.level.device)
-    measurement = Measurement(codec, picture.pixels, goal, clock, picture.tile)
-
-    def at(quality: float) -> TiledPicture:
-        return replace(picture, level=codec.level(quality), lmbda=codec.lmbda_of(quality))
+    clock = Clock(1, config.time_budget, picture.level.device)
+    picture = _on_one_path(picture)
+    measurement = Measurement(picture.codec, picture.pixels, goal, clock, picture.tile, picture.metric)
+    at = picture.at_quality
 
     def refined_at(quality: float, run: RefineConfig, count: Progress, lmbda: float | None = None) -> Refined:
         wanted = at(quality)
@@ -63,6 +62,24 @@ def refine_tiles_to(
     found = meet(measurement, refined_at, continuation_of, config=config, progress=progress)
     metric = found.refined.distortion
     return replace(at(found.quality), lmbda=found.lmbda, metric=metric), found
+
+
+def _on_one_path(picture: TiledPicture) -> TiledPicture:
+    """Return the picture with the linear gain profile where it is hard for the networks.
+
+    A search needs one profile at all qualities; `rdo.target_search` does so for pictures of one tile.
+    """
+    codec = picture.codec
+    for quality in PROBED_QUALITIES if codec.linear_profile is not None else ():
+        probed = picture.at_quality(quality)
+        plain = probed.plain()
+        probed = probed.fitted(plain)
+        if not probed.is_hard(plain, probed.distortion(probed.decoded(plain))):
+            continue
+        best = min([TileStart(probed, plain), *probed.along_linear_path()], key=lambda each: each.cost)
+        if best.picture.codec.gain_profile == codec.linear_profile:
+            return replace(picture, codec=best.picture.codec)
+    return picture
 
 
 def refined_picture(picture: TiledPicture, config: RefineConfig, progress: Progress) -> Refined:

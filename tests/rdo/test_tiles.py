@@ -156,15 +156,32 @@ def test_a_tile_that_gains_no_more_leaves_its_steps_to_those_after_it(
     assert given[1] > 100 and found.iters == -(-sum(used) // 4)
 
 
-@pytest.mark.parametrize("iters", [0, 2])
-def test_a_picture_that_is_hard_for_the_networks_is_coded_along_the_linear_path(
-    small: Codec, photo: Callable[..., NDArray[np.uint8]], iters: int
+def test_the_second_sweep_leaves_tiles_that_gain_no_more(
+    tiny_codec: Codec, pixels: Pixels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strayed = copy.deepcopy(small)
+    picture = picture_of(tiny_codec, pixels)
+    start = refine_tiles(picture, picture.plain(), config=replace(recipe(12), patience=2)).latents
+    monkeypatch.setattr(rdo.tiles, "SECOND_FRACTION", 1.0)
+    assert refine_tiles(picture, start, config=recipe(100)).iters < 100
+    monkeypatch.setattr(rdo.tiles, "SECOND_PATIENCE", 0)
+    assert refine_tiles(picture, start, config=recipe(100)).iters == 100
+
+
+@pytest.fixture(scope="module")
+def strayed(small: Codec) -> Codec:
+    """A codec whose networks add twice as much to the linear path as they should."""
+    codec = copy.deepcopy(small)
     with torch.no_grad():
-        for name, parameter in strayed.g_s.named_parameters():
+        for name, parameter in codec.g_s.named_parameters():
             if not name.startswith(("unlap", "linear")):
                 parameter.mul_(2)
+    return codec
+
+
+@pytest.mark.parametrize("iters", [0, 2])
+def test_a_picture_that_is_hard_for_the_networks_is_coded_along_the_linear_path(
+    small: Codec, strayed: Codec, photo: Callable[..., NDArray[np.uint8]], iters: int
+) -> None:
     pixels = Pixels(photo(128, 256), grey=False)
     for codec, profile in ((strayed, small.linear_profile), (small, 0)):
         tune, config = tune_of(None, codec), RefineConfig(iters=iters)
@@ -252,6 +269,30 @@ def test_targets_are_met(small: Codec, photo: Callable[..., NDArray[np.uint8]], 
         assert psnr_db(pixels, found) == pytest.approx(wanted, abs=0.05) and len(data) < len(plain)
     else:
         assert ssimulacra2(pixels, found) == pytest.approx(wanted, abs=0.5)
+
+
+def test_targets_of_hard_pictures_are_met_along_the_linear_path(
+    small: Codec, strayed: Codec, photo: Callable[..., NDArray[np.uint8]]
+) -> None:
+    pixels = Pixels(photo(128, 256), grey=False)
+    for codec, profile in ((strayed, small.linear_profile), (small, 0)):
+        data = encode_refined(codec, pixels, iters=0, tile=TILE, target_psnr_db=40, exact="never")
+        assert unpack(data).header.gain_profile == profile
+        assert psnr_db(pixels, decode(codec, data).pixels) == pytest.approx(40, abs=0.05)
+
+
+@pytest.mark.parametrize("goal", ["target_psnr_db", "target_ssimulacra2"])
+def test_targets_count_exact_blocks(small: Codec, photo: Callable[..., NDArray[np.uint8]], goal: str) -> None:
+    samples = np.tile(np.uint8([[[10, 10, 10], [250, 250, 250]], [[200, 20, 20], [10, 10, 10]]]), (64, 128, 1))
+    samples[:, :128] = photo(128, 128)  # a photograph beside a pattern that is cheap to store and dear to code
+    pixels, wanted = Pixels(samples, grey=False), {"target_psnr_db": 44.0, "target_ssimulacra2": 85.0}[goal]
+    data = encode_refined(small, pixels, iters=0, tile=TILE, **{goal: wanted})
+    contents, found = unpack(data), decode(small, data).pixels
+    assert contents.exact and len(contents.streams) == 2
+    if goal == "target_psnr_db":
+        assert psnr_db(pixels, found) == pytest.approx(wanted, abs=0.05)
+    else:
+        assert ssimulacra2(pixels, found) == pytest.approx(wanted, abs=1)
 
 
 def test_a_time_budget_is_that_of_all_tiles(tiny_codec: Codec, pixels: Pixels) -> None:
