@@ -77,7 +77,7 @@ def encode_pictures(
         return [
             encode_tiles(
                 codec, pixels, tune=tune, quality=quality, lmbda=lmbda, goal=goal, config=config, progress=progress,
-                extras=extras,
+                extras=extras, store=store if len(pictures) == 1 else None,
             )
             for pixels in pictures
         ]  # fmt: skip

@@ -104,7 +104,7 @@ def refine(
         return Refined(plain.latents, plain.latents, plain.cost, plain.cost, metric, config.method, 0, clock.seconds)
     snapshots = None
     if store is not None and len(x) == 1:
-        snapshots = _snapshots(
+        snapshots = snapshots_of(
             store, config, level=problem.quality, lmbda=problem.lmbda, profile=codec.gain_profile, metric=metric
         )
     state = snapshots.state if snapshots else None
@@ -150,13 +150,21 @@ def improved(
     return best
 
 
-def _snapshots(
-    store: Store, config: RefineConfig, *, level: Tensor, lmbda: Tensor, profile: int, metric: Distortion
+def snapshots_of(
+    store: Store, config: RefineConfig, *, level: Tensor, lmbda: Tensor, profile: int, metric: Distortion, tile: int = 0
 ) -> Snapshots:
-    """Return the saved states of the refinement that has these settings."""
+    """Return the saved states of the refinement that has these settings.
+
+    Args:
+        store: place of the states of one picture.
+        tile: side of the tiles that are refined one at a time, 0 for one.
+    """
     shares = (metric.ms_ssim_share, metric.visual_share, metric.weight is not None, *metric.own_settings)
     masked = {} if metric.exact is None else {"exact": hashlib.sha256(metric.exact.cpu().numpy().tobytes()).hexdigest()}
-    key = refinement_key(config, level=level.tolist(), lmbda=lmbda.tolist(), profile=profile, shares=shares, **masked)
+    tiled = {"tile": tile} if tile else {}
+    key = refinement_key(
+        config, level=level.tolist(), lmbda=lmbda.tolist(), profile=profile, shares=shares, **masked, **tiled
+    )
     return Snapshots(store, key)
 
 

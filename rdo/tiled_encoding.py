@@ -16,10 +16,11 @@ from rdo.config import RefineConfig
 from rdo.encoded import EncodedPicture, Extras, PricedFile
 from rdo.objective import Cost
 from rdo.refinement import Progress, Refined
+from rdo.resuming import Store
 from rdo.target import Goal
 from rdo.tiled_picture import TiledPicture, TileStart
 from rdo.tiled_target import refine_tiles_to
-from rdo.tiles import refine_tiles
+from rdo.tiles import Swept, refine_tiles
 from rdo.tune import Tune
 
 
@@ -34,6 +35,7 @@ def encode_tiles(
     config: RefineConfig,
     progress: Progress,
     extras: Extras,
+    store: Store | None,
 ) -> EncodedPicture:
     """Encode a picture of several tiles, which are refined one after the other."""
     begin = time.monotonic()
@@ -42,7 +44,8 @@ def encode_tiles(
     picture = TiledPicture(codec, pixels, extras.tile, codec.level(quality), lmbda, tune.distortion)
     if goal is not None:
         profiled = codec.with_gain_profile(tune.middle_profile)
-        picture, found = refine_tiles_to(replace(picture, codec=profiled), goal, config=config, progress=progress)
+        profiled_picture = replace(picture, codec=profiled)
+        picture, found = refine_tiles_to(profiled_picture, goal, config=config, progress=progress, store=store)
         latents = found.refined.latents, found.refined.plain
         file, plain = (_write_tiles(picture, each, found.quality, extras) for each in latents)
         return EncodedPicture(file, plain, found.quality, found.lmbda, found.refined)
@@ -55,17 +58,20 @@ def encode_tiles(
         written = plain if best is start else _write_tiles(*best, quality, extras)
         if written.cost(lmbda) < plain.cost(lmbda):
             plain, start, plain_latents = written, best, best.latents
-    file, refined, iters = plain, start.latents, 0
+    file, swept = plain, Swept(start.latents, 0)
     if config.iters:
         tuned = picture.with_best_profile(tune.gain_profiles, is_hard)
         if tuned.codec is not start.picture.codec:
             start = min([TileStart(tuned, tuned.plain()), *([start] if is_hard else [])], key=lambda each: each.cost)
         picture = start.picture
-        refined, iters = refine_tiles(picture, start.latents, config=config, progress=progress)
-        file = min(_write_tiles(picture, refined, quality, extras), plain, key=lambda each: each.cost(lmbda))
+        swept = refine_tiles(picture, start.latents, config=config, progress=progress, store=store)
+        file = min(_write_tiles(picture, swept.latents, quality, extras), plain, key=lambda each: each.cost(lmbda))
     cost, plain_cost = (_cost(each, picture) for each in (file, plain))
     seconds = time.monotonic() - begin
-    outcome = Refined(refined, plain_latents, cost, plain_cost, picture.metric, config.method, iters, seconds)
+    outcome = Refined(
+        swept.latents, plain_latents, cost, plain_cost, picture.metric, config.method, swept.iters, seconds,
+        swept.resumed_step,
+    )  # fmt: skip
     return EncodedPicture(file, plain, quality, lmbda, outcome)
 
 

@@ -7,6 +7,7 @@ from rdo.config import RefineConfig
 from rdo.measurement import Measurement
 from rdo.objective import Cost
 from rdo.refinement import Progress, Refined
+from rdo.resuming import Store
 from rdo.schedules import Clock
 from rdo.target import Goal
 from rdo.target_search import PROBED_QUALITIES, meet
@@ -34,12 +35,18 @@ class ContinuedTiles(Continuation):
 
 
 def refine_tiles_to(
-    picture: TiledPicture, goal: Goal, *, config: RefineConfig, progress: Progress = lambda step: None
+    picture: TiledPicture,
+    goal: Goal,
+    *,
+    config: RefineConfig,
+    progress: Progress = lambda step: None,
+    store: Store | None = None,
 ) -> tuple[TiledPicture, OperatingPoint]:
     """Refine a picture of several tiles so that its file meets a goal, which settles quality and lmbda.
 
     Args:
         picture: of any quality and lmbda, with a metric that need not be fitted.
+        store: place that the states of its refinements are saved in, and gone on from.
 
     Returns:
         The picture at the quality and lmbda found, and the refinement.
@@ -54,7 +61,7 @@ def refine_tiles_to(
 
     def refined_at(quality: float, run: RefineConfig, count: Progress, lmbda: float | None = None) -> Refined:
         wanted = at(quality)
-        return refined_picture(wanted if lmbda is None else replace(wanted, lmbda=lmbda), run, count)
+        return refined_picture(wanted if lmbda is None else replace(wanted, lmbda=lmbda), run, count, store)
 
     def continuation_of(start: OperatingPoint) -> Continuation:
         return ContinuedTiles(replace(at(start.quality), metric=start.refined.distortion))
@@ -82,7 +89,9 @@ def _on_one_path(picture: TiledPicture) -> TiledPicture:
     return picture
 
 
-def refined_picture(picture: TiledPicture, config: RefineConfig, progress: Progress) -> Refined:
+def refined_picture(
+    picture: TiledPicture, config: RefineConfig, progress: Progress, store: Store | None = None
+) -> Refined:
     """Refine a picture of several tiles from its plain encoding; one that is not fitted is fitted to that."""
     clock = Clock(1, None, picture.level.device)
     plain = picture.plain()
@@ -90,6 +99,8 @@ def refined_picture(picture: TiledPicture, config: RefineConfig, progress: Progr
     plain_cost = picture.cost(plain)
     if not config.iters:
         return Refined(plain, plain, plain_cost, plain_cost, picture.metric, config.method, 0, clock.seconds)
-    latents, iters = refine_tiles(picture, plain, config=config, progress=progress)
-    cost = picture.cost(latents)
-    return Refined(latents, plain, cost, plain_cost, picture.metric, config.method, iters, clock.seconds)
+    swept = refine_tiles(picture, plain, config=config, progress=progress, store=store)
+    cost, seconds = picture.cost(swept.latents), clock.seconds
+    return Refined(
+        swept.latents, plain, cost, plain_cost, picture.metric, config.method, swept.iters, seconds, swept.resumed_step
+    )

@@ -9,6 +9,8 @@ sweep does so for the first. The invariant: no tile ends at a higher cost than i
 from dataclasses import replace
 from typing import NamedTuple
 
+import torch
+
 from codec.allocator import release_memory
 from codec.arithmetic import coding_arithmetic
 from codec.bitstream.tiles import Rect
@@ -16,7 +18,8 @@ from codec.interface import Latents
 from codec.tiling import cut
 from rdo.config import RefineConfig
 from rdo.objective import Best, priced
-from rdo.refinement import Progress, improved
+from rdo.refinement import Progress, improved, snapshots_of
+from rdo.resuming import Snapshots, Store, kept_nowhere, named
 from rdo.schedules import Clock
 from rdo.tiled_picture import TiledPicture
 
@@ -24,18 +27,52 @@ from rdo.tiled_picture import TiledPicture
 SECOND_FRACTION = 0.4
 # steps in a row of the second sweep that may bring a tile nothing: on most photographs it has next to nothing to gain
 SECOND_PATIENCE = 3
+SECONDS_MIN = 1e-9  # of a tile whose time is spent
 COST_MIN = 0.05  # of a tile, as a multiple of the mean, below which it is not worth its steps
 
 
 class Swept(NamedTuple):
-    """Latents of a whole picture after a refinement of its tiles, and the steps of a tile, on average."""
+    """Latents of a whole picture after a refinement of its tiles.
+
+    Attributes:
+        latents: rounded, of the whole picture.
+        iters: steps of a tile, on average.
+        resumed_step: such a step, that an interrupted refinement went on at; None for one that was not interrupted.
+    """
 
     latents: Latents
     iters: int
+    resumed_step: int | None = None
+
+
+class _Sweep(NamedTuple):
+    """One pass over the tiles: its settings, and the seconds that are kept for those after it."""
+
+    config: RefineConfig
+    later_s: float = 0.0
+
+
+class _Place(NamedTuple):
+    """Place between two tiles: the sweep, the tile within it, the steps of the sweeps before, and of this one."""
+
+    sweep: int = 0
+    tile: int = 0
+    before: int = 0
+    steps: int = 0
+
+    @property
+    def total(self) -> int:
+        """Steps so far, of all tiles and sweeps."""
+        return self.before + self.steps
 
 
 def refine_tiles(
-    picture: TiledPicture, start: Latents, *, config: RefineConfig, progress: Progress = lambda step: None
+    picture: TiledPicture,
+    start: Latents,
+    *,
+    config: RefineConfig,
+    progress: Progress = lambda step: None,
+    store: Store | None = None,
 ) -> Swept:
     """Refine a picture's tiles one after the other, from rounded latents `start` of the whole picture, in two sweeps.
 
@@ -46,44 +83,76 @@ def refine_tiles(
 
     Args:
         progress: called with the number of finished steps, of all tiles together divided by their number.
+        store: place that the state is saved in between two tiles, and gone on from; None saves nothing.
     """
+    device, tiles = picture.level.device, len(picture.tiles)
+    clock, snapshots = Clock(1, config.time_budget, device), _snapshots(store, picture, config)
+    latents, place, resumed_step = Latents(*(v.clone() for v in start)), _Place(), None
+    if snapshots is not None and snapshots.state is not None:
+        state = snapshots.state
+        clock.resume(state.step, state.seconds)
+        resumed_step = -(-state.step // tiles)
+        if state.stage == "done":
+            return Swept(state.latents("best", device), resumed_step, resumed_step)
+        latents, place = state.latents("latents", device), _Place(*state.tensors["place"].tolist())
+    todo = _worthwhile(picture, start, config)
+    kept = snapshots.kept if snapshots else kept_nowhere
+    with kept("tiles", clock, lambda: named("latents", latents) | {"place": torch.tensor(place)}) as keep:
+        for number, sweep in enumerate(_sweeps(config)):
+            if number > place.sweep:
+                place = _Place(number, before=place.total)
+            while place.sweep == number and place.tile < len(todo):
+                keep()
+                steps = _refine_next(picture, latents, todo, place, sweep=sweep, clock=clock, progress=progress)
+                place = place._replace(tile=place.tile + 1, steps=place.steps + steps)
+                clock.step = place.total
+    if snapshots is not None:
+        snapshots.finish(clock, latents)
+    return Swept(latents, -(-place.total // tiles), resumed_step)
+
+
+def _snapshots(store: Store | None, picture: TiledPicture, config: RefineConfig) -> Snapshots | None:
+    """Return the saved states of the refinement of a picture, None where there is no place for them."""
+    if store is None:
+        return None
+    lmbda, profile = torch.full_like(picture.level, picture.lmbda), picture.codec.gain_profile
+    return snapshots_of(
+        store, config, level=picture.level, lmbda=lmbda, profile=profile, metric=picture.metric, tile=picture.tile
+    )
+
+
+def _sweeps(config: RefineConfig) -> list[_Sweep]:
+    """Share the steps and seconds of a refinement out among its sweeps."""
     second = round(SECOND_FRACTION * config.iters)
-    seconds = None if config.time_budget is None else (1 - SECOND_FRACTION) * config.time_budget
-    time = Clock(1, config.time_budget, picture.level.device)
-    first = replace(config, iters=config.iters - second, time_budget=seconds)
-    latents = Latents(*(v.clone() for v in start))
-    todo = _worthwhile(picture, latents, config)
-    steps = _sweep(picture, latents, todo, config=first, progress=progress, before=0)
-    if second:
-        last = replace(
-            config, iters=second, method="rdoq", temperature_bits=0.0, time_budget=time.left,
-            patience=config.patience or SECOND_PATIENCE,
-        )  # fmt: skip
-        steps = _sweep(picture, latents, todo, config=last, progress=progress, before=steps)
-    return Swept(latents, -(-steps // len(picture.tiles)))
+    first = _Sweep(replace(config, iters=config.iters - second), SECOND_FRACTION * (config.time_budget or 0.0))
+    patience = config.patience or SECOND_PATIENCE
+    last = replace(config, iters=second, method="rdoq", temperature_bits=0.0, patience=patience)
+    return [first, _Sweep(last)] if second else [first]
 
 
-def _sweep(
-    picture: TiledPicture, latents: Latents, todo: list[Rect], *, config: RefineConfig, progress: Progress, before: int
+def _refine_next(
+    picture: TiledPicture,
+    latents: Latents,
+    todo: list[Rect],
+    place: _Place,
+    *,
+    sweep: _Sweep,
+    clock: Clock,
+    progress: Progress,
 ) -> int:
-    """Refine the tiles `todo` in place; return the steps of all tiles and sweeps so far."""
-    tiles, time = picture.tiles, Clock(1, config.time_budget, picture.level.device)
-    budget, steps = config.iters * len(tiles), 0
-    for index, tile in enumerate(todo):
-        left = len(todo) - index
-        own = replace(config, iters=(budget - steps) // left, time_budget=time.left and time.left / left)
-        count = _counter(progress, before + steps, len(tiles))
-        release_memory()  # as what a tile took is not all of use for the next
-        best, done = _refined_tile(picture, latents, tile, config=own, progress=count)
-        for target, better in zip(cut(latents, picture.whole, tile), best.latents, strict=True):
-            target.copy_(better)
-        steps += done
-    return before + steps
-
-
-def _counter(progress: Progress, before: int, tiles: int) -> Progress:
-    """Return the progress of one tile, which counts the steps of the whole picture."""
-    return lambda step: progress(-(-(before + step) // tiles))
+    """Refine the tile at a place of a sweep over the tiles `todo`, in place; return its steps."""
+    tile, left, tiles = todo[place.tile], len(todo) - place.tile, len(picture.tiles)
+    steps = (sweep.config.iters * tiles - place.steps) // left
+    seconds = None if clock.left is None else max(SECONDS_MIN, clock.left - sweep.later_s) / left
+    release_memory()  # as what a tile took is not all of use for the next
+    best, done = _refined_tile(
+        picture, latents, tile,
+        config=replace(sweep.config, iters=steps, time_budget=seconds),
+        progress=lambda step: progress(-(-(place.total + step) // tiles)),
+    )  # fmt: skip
+    for target, better in zip(cut(latents, picture.whole, tile), best.latents, strict=True):
+        target.copy_(better)
+    return done
 
 
 def _refined_tile(

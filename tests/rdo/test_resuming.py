@@ -13,9 +13,11 @@ from codec.images.pixels import Pixels, to_tensor
 from codec.interface import Latents
 from codec.model import Codec
 from rdo import RefineConfig, Refined, refine, resuming
+from rdo.encoding import encode_pictures
 from rdo.resuming import refinement_key
 from rdo.target import Goal
 from rdo.target_search import refine_to
+from rdo.tune import tune_of
 
 CONFIGS = {
     "rdoq": RefineConfig(iters=14),
@@ -136,6 +138,63 @@ def test_a_search_for_a_target_goes_on_in_the_refinement_it_was_in(
     found = refine_to(small, x, goal, config=config, progress=progress, store=store)
     assert same(found.refined.latents, whole.refined.latents) and found.refined.resumed_step == 3
     assert len(steps) < whole.refined.iters + 6
+
+
+TILES = 4
+
+
+@pytest.mark.parametrize("method", ["rdoq", "sga"])
+@pytest.mark.parametrize("patience", [0, 1])
+def test_a_picture_of_several_tiles_goes_on_at_the_next_tile(
+    tiny_codec: Codec, photo: Callable[..., Any], store: Any, method: str, patience: int
+) -> None:
+    config = RefineConfig(iters=5, method=method, lr_y=0.05, patience=patience)
+    pixels = Pixels(photo(256, 300), grey=False)
+
+    def refined(own: Any = None, cut: int | None = None) -> Refined:
+        steps = 0
+
+        def progress(step: int) -> None:
+            nonlocal steps
+            steps += 1
+            if steps == cut:
+                raise KeyboardInterrupt
+
+        tune = tune_of("mse", tiny_codec)
+        [found] = encode_pictures(
+            tiny_codec, [pixels], tune=tune, lmbda=1e-3, config=config, tile=128, progress=progress, store=own
+        )
+        return found.refined
+
+    whole, early = refined(), store
+    assert whole.resumed_step is None and whole.iters == 5
+    for cut in (2, 4, 7, 12, 14, 18):
+        own = copy.copy(store)
+        with pytest.raises(KeyboardInterrupt):
+            refined(own, cut)
+        early = copy.copy(own) if cut == 4 else early
+        resumed = refined(own)
+        assert (resumed.resumed_step is None) == (cut <= 3), "nothing is saved before the first tile is done"
+        assert same(resumed.latents, whole.latents) and resumed.iters == whole.iters
+        assert torch.equal(resumed.cost_est.total, whole.cost_est.total)
+    config = replace(config, time_budget=1e-3)
+    assert refined(early).iters < whole.iters, "seconds of before count against the budget"
+
+
+def test_the_result_of_several_tiles_is_kept_until_its_file_is_written(
+    tiny_codec: Codec, photo: Callable[..., Any], store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resuming, "INTERVAL_S", 0.0)
+    pixels, steps = Pixels(photo(256, 300), grey=False), list[int]()
+    found = [
+        encode_pictures(
+            tiny_codec, [pixels], tune=tune_of("mse", tiny_codec), lmbda=1e-3, config=RefineConfig(iters=5), tile=128,
+            progress=steps.append, store=store,
+        )[0]
+        for _ in range(2)
+    ]  # fmt: skip
+    assert len(steps) == 5 * TILES, "the second run takes no step"
+    assert found[0].file.data == found[1].file.data and found[1].refined.resumed_step == 5
 
 
 def test_keys_tell_refinements_apart() -> None:
