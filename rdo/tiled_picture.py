@@ -7,14 +7,16 @@ its tiles, by pixels, each measured as a picture of its own.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from codec.arithmetic import coding_arithmetic
+from codec.bitstream.parallel import side_by_side
 from codec.bitstream.tiles import Rect, tiles_of
-from codec.images.pixels import Pixels, pad, to_tensor
+from codec.images.pixels import Pixels, crop, from_tensor, pad, to_tensor
 from codec.interface import AnyCodec, Latents, Priced, rate, rounded
 from codec.metrics.visual import VisualReference
 from codec.tiling import cut, pixels_of, plain_latents_of, tile_latents
@@ -107,8 +109,8 @@ class TiledPicture:
         linear = self.codec.linear_profile
         if linear is None or linear == self.codec.gain_profile:
             return False
-        by_linear = replace(self, codec=self.codec.with_gain_profile(linear)).decoded(plain)
-        return self.distortion(by_linear) <= HARD_RATIO * distortion
+        by_linear = replace(self, codec=self.codec.with_gain_profile(linear))
+        return by_linear.distortion_of(plain) <= HARD_RATIO * distortion
 
     def along_linear_path(self) -> list["TileStart"]:
         """Return the starts of a picture that is hard for the networks, those of `rdo.starts` but plain encoding."""
@@ -126,7 +128,7 @@ class TiledPicture:
         with coding_arithmetic():
             parts = tile_latents(latents, *self.whole.size, self.tile)
             bits = sum(float(sum(rate(self.codec, part, self.level))) for part in parts)
-        bpp, distortion = bits / (self.pixels.width * self.pixels.height), self.distortion(self.decoded(latents))
+        bpp, distortion = bits / (self.pixels.width * self.pixels.height), self.distortion_of(latents)
         values = bpp + self.lmbda * distortion, bpp, distortion
         return Cost(*(torch.full_like(self.level, value) for value in values))
 
@@ -137,7 +139,11 @@ class TiledPicture:
 
     def distortion(self, decoded: Pixels) -> float:
         """Return the distortion of decoded 8-bit pixels: the mean of that of the tiles, by pixels."""
-        return float(self._mean(decoded, lambda x_hat, x, tile: self._metric(x, tile)(x_hat, x)))
+        return float(self._mean(partial(self._x, pixels=decoded), self._distortion_of_tile))
+
+    def distortion_of(self, latents: Latents) -> float:
+        """Return the distortion of what a reader decodes from latents, of which no more than a few tiles are held."""
+        return float(self._mean(partial(self._x_hat, latents), self._distortion_of_tile))
 
     def fitted(self, plain: Latents) -> "TiledPicture":
         """Return the picture with its metric fitted by its plain latents, unless it was before.
@@ -147,17 +153,21 @@ class TiledPicture:
         if self.metric.is_fitted:
             return self
         decoded = self.metric.with_exact_pixels(self.decoded(plain), self.pixels)
-        errors = self._mean(decoded, lambda x_hat, x, tile: self.metric.errors(x_hat, x))
+        errors = self._mean(partial(self._x, pixels=decoded), lambda x_hat, x, tile: self.metric.errors(x_hat, x))
         return replace(self, metric=self.metric.scaled(errors))
 
-    def _mean(self, decoded: Pixels, measure: Callable[[Tensor, Tensor, Rect], Tensor]) -> Tensor:
+    def _mean(self, x_hat_of: Callable[[Rect], Tensor], measure: Callable[[Tensor, Tensor, Rect], Tensor]) -> Tensor:
         """Return the mean over all tiles, by pixels, of what `measure` gives for decoded and original pixels."""
-        total = torch.zeros_like(self.level, dtype=torch.float64)
-        with torch.no_grad():
-            for tile in self.tiles:
-                x_hat, x = self._x(tile, decoded), self._x(tile)
-                total = total + measure(x_hat, x, tile) * tile.width * tile.height
-        return (total / (self.pixels.width * self.pixels.height)).float()
+
+        def weighed(tile: Rect) -> Tensor:
+            return measure(x_hat_of(tile), self._x(tile), tile).double() * tile.width * tile.height
+
+        with coding_arithmetic():
+            sums = side_by_side(weighed, self.tiles, self.level.device)
+        return (torch.stack(sums).sum(0) / (self.pixels.width * self.pixels.height)).float()
+
+    def _distortion_of_tile(self, x_hat: Tensor, x: Tensor, tile: Rect) -> Tensor:
+        return self._metric(x, tile)(x_hat, x)
 
     def _metric(self, x: Tensor, part: Rect) -> Distortion:
         """Return the metric of a part of the picture, whose pixels are x."""
@@ -176,6 +186,14 @@ class TiledPicture:
         data = (pixels or self.pixels).data[part.top : part.bottom, part.left : part.right]
         return to_tensor(Pixels(data, self.pixels.grey)).to(self.level.device)
 
+    def _x_hat(self, latents: Latents, tile: Rect) -> Tensor:
+        """Decode a tile of the latents of the whole picture to pixels (1, 3, H, W) of 8 bits."""
+        around = tile.grown(self.codec.tile_halo, *self.whole.size)
+        own = Latents(*(v.clone() for v in cut(latents, self.whole, around)))
+        x_hat = self.codec.synthesise(own, self.level)[..., tile.top - around.top :, tile.left - around.left :]
+        pixels = from_tensor(crop(x_hat, tile.height, tile.width), self.pixels.grey)
+        return to_tensor(pixels).to(self.level.device)
+
 
 class TileStart(NamedTuple):
     """Picture, with the codec that codes it, and the rounded latents that a refinement of it begins with."""
@@ -190,8 +208,10 @@ class TileStart(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TileDecoder:
+class TileDecoder(Priced):
     """Codec that decodes one tile among the given latents of its neighbours, and prices the tile alone.
+
+    Its grid is zero, as that of every codec with a `tile_halo`.
 
     Attributes:
         codec: codec of the tile.
@@ -206,15 +226,6 @@ class TileDecoder:
     own: Rect
     shown: Rect
     around: Rect
-    depends_on_z = False
-
-    def grid(self, latents: Latents, quality: Tensor) -> Latents:
-        """Return the codec's grid."""
-        return self.codec.grid(latents, quality)
-
-    def shift(self, mixture: Any) -> Tensor:
-        """Return the offset of y's grid under these entropy parameters."""
-        return self.codec.shift(mixture)
 
     def synthesise(self, latents: Latents, quality: Tensor) -> Tensor:
         """Decode the tile's latents among its neighbours' to the pixels shown (1, 3, H, W), not clamped."""

@@ -81,7 +81,7 @@ def _on_one_path(picture: TiledPicture) -> TiledPicture:
         probed = picture.at_quality(quality)
         plain = probed.plain()
         probed = probed.fitted(plain)
-        if not probed.is_hard(plain, probed.distortion(probed.decoded(plain))):
+        if not probed.is_hard(plain, probed.distortion_of(plain)):
             continue
         best = min([TileStart(probed, plain), *probed.along_linear_path()], key=lambda each: each.cost)
         if best.picture.codec.gain_profile == codec.linear_profile:

@@ -51,6 +51,7 @@ def test_costs_of_the_tiles_are_those_of_the_picture(tiny_codec: Codec, pixels: 
     decoded = decode(tiny_codec, data).pixels
     assert np.array_equal(picture.decoded(latents).data, decoded.data)
     assert float(cost.distortion) == pytest.approx(mse(pixels, decoded), rel=1e-5)
+    assert picture.distortion_of(latents) == picture.distortion(decoded) == float(cost.distortion)
     streams = len(data) - unpack(data).header_bytes - 4 * 4  # each stream ends within a word
     assert float(cost.bpp) == pytest.approx(8 * streams / (WIDTH * HEIGHT), rel=0.03)
     assert float(cost.total) == pytest.approx(float(cost.bpp) + LMBDA * float(cost.distortion), rel=1e-5)
