@@ -57,7 +57,8 @@ class RefineConfig:
         tail: of descent: fraction of the budget, at its end, that goes to `rdoq` at temperature 0.
         checks: of descent: number of times that the rounded latents are priced in the second half of the run.
         patience: early stopping after this many checks in a row in which no image of the batch improved; a check is one
-            of `checks`, or a step of `rdoq` at temperature 0. 0 disables it.
+            of `checks`, or a step of `rdoq` at temperature 0. 0 disables it, but for the second sweep over the tiles of
+            a large picture (`rdo.tiles`).
         time_budget: seconds after which the run stops, its schedules compressed to fit; None has no limit.
         seed: of all noise.
         memory_gib: peak memory of the process (on a GPU, of its tensors) in GiB: larger pictures are refined in strips,
