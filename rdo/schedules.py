@@ -26,6 +26,9 @@ def quadratic(start: float, t: float) -> float:
     return start * max(0.0, 1 - t) ** 2
 
 
+SECONDS_MIN = 1e-9  # of a budget that is spent: it has to be positive
+
+
 @dataclass
 class Clock:
     """Counter of steps and seconds against a budget of both.
@@ -63,7 +66,7 @@ class Clock:
     @property
     def left(self) -> float | None:
         """Seconds until the budget is spent, more than 0 even then; None has no limit."""
-        return None if self.time_budget is None else max(1e-9, self.time_budget - self.seconds)
+        return None if self.time_budget is None else max(SECONDS_MIN, self.time_budget - self.seconds)
 
     @property
     def t(self) -> float:

@@ -54,7 +54,7 @@ def encode_tiles(
     plain = _write_tiles(picture, plain_latents, quality, extras)
     start = TileStart(picture, plain_latents)
     if is_hard := picture.is_hard(plain_latents, plain.distortion):
-        best = min([start, *picture.along_linear_path()], key=lambda each: each.cost)
+        best = start.or_along_linear_path()
         written = plain if best is start else _write_tiles(*best, quality, extras)
         if written.cost(lmbda) < plain.cost(lmbda):
             plain, start, plain_latents = written, best, best.latents

@@ -206,6 +206,10 @@ class TileStart(NamedTuple):
         """Cost, by the model's estimate of the rate."""
         return float(self.picture.cost(self.latents).total)
 
+    def or_along_linear_path(self) -> "TileStart":
+        """Return the cheapest of this start and those along the linear path."""
+        return min([self, *self.picture.along_linear_path()], key=lambda each: each.cost)
+
 
 @dataclass(frozen=True)
 class TileDecoder(Priced):

@@ -83,7 +83,7 @@ def _on_one_path(picture: TiledPicture) -> TiledPicture:
         probed = probed.fitted(plain)
         if not probed.is_hard(plain, probed.distortion_of(plain)):
             continue
-        best = min([TileStart(probed, plain), *probed.along_linear_path()], key=lambda each: each.cost)
+        best = TileStart(probed, plain).or_along_linear_path()
         if best.picture.codec.gain_profile == codec.linear_profile:
             return replace(picture, codec=best.picture.codec)
     return picture

@@ -20,14 +20,13 @@ from rdo.config import RefineConfig
 from rdo.objective import Best, priced
 from rdo.refinement import Progress, improved, snapshots_of
 from rdo.resuming import Snapshots, Store, kept_nowhere, named
-from rdo.schedules import Clock
+from rdo.schedules import SECONDS_MIN, Clock
 from rdo.tiled_picture import TiledPicture
 
 # of the budget; on a photograph 0, 0.1, 0.2, 0.25, 0.4 saved 18.7, 20.0, 20.6, 20.9, 21.9 % of cost
 SECOND_FRACTION = 0.4
 # steps in a row of the second sweep that may bring a tile nothing: on most photographs it has next to nothing to gain
 SECOND_PATIENCE = 3
-SECONDS_MIN = 1e-9  # of a tile whose time is spent
 COST_MIN = 0.05  # of a tile, as a multiple of the mean, below which it is not worth its steps
 
 
@@ -53,17 +52,11 @@ class _Sweep(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Place between two tiles: the sweep, the tile within it, the steps of the sweeps before, and of this one."""
+    """Place between two tiles: the sweep, the tile within it, and the steps of the sweep so far."""
 
     sweep: int = 0
     tile: int = 0
-    before: int = 0
     steps: int = 0
-
-    @property
-    def total(self) -> int:
-        """Steps so far, of all tiles and sweeps."""
-        return self.before + self.steps
 
 
 def refine_tiles(
@@ -100,15 +93,15 @@ def refine_tiles(
     with kept("tiles", clock, lambda: named("latents", latents) | {"place": torch.tensor(place)}) as keep:
         for number, sweep in enumerate(_sweeps(config)):
             if number > place.sweep:
-                place = _Place(number, before=place.total)
+                place = _Place(number)
             while place.sweep == number and place.tile < len(todo):
                 keep()
                 steps = _refine_next(picture, latents, todo, place, sweep=sweep, clock=clock, progress=progress)
                 place = place._replace(tile=place.tile + 1, steps=place.steps + steps)
-                clock.step = place.total
+                clock.step += steps
     if snapshots is not None:
         snapshots.finish(clock, latents)
-    return Swept(latents, -(-place.total // tiles), resumed_step)
+    return Swept(latents, -(-clock.step // tiles), resumed_step)
 
 
 def _snapshots(store: Store | None, picture: TiledPicture, config: RefineConfig) -> Snapshots | None:
@@ -148,7 +141,7 @@ def _refine_next(
     best, done = _refined_tile(
         picture, latents, tile,
         config=replace(sweep.config, iters=steps, time_budget=seconds),
-        progress=lambda step: progress(-(-(place.total + step) // tiles)),
+        progress=lambda step: progress(-(-(clock.step + step) // tiles)),
     )  # fmt: skip
     for target, better in zip(cut(latents, picture.whole, tile), best.latents, strict=True):
         target.copy_(better)

@@ -84,7 +84,7 @@ def test_a_subclass_that_lacks_a_method_cannot_be_made() -> None:
         Half()  # type: ignore[abstract]
 
 
-def test_the_model_distortion_a_model_is_known_by_its_name(module: ModuleType, tmp_path: Path) -> None:
+def test_the_distortion_of_a_model_is_known_by_its_name(module: ModuleType, tmp_path: Path) -> None:
     assert model_distortion("small-ms-ssim") == load("small-ms-ssim").distortion == "ms_ssim"
     assert [model_distortion(name) for name in ("small", "base-skip", "compressai:mbt2018:3")] == ["mse"] * 3
     assert model_distortion(f"{module.__name__}:make") == "mse"
