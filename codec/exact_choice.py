@@ -15,6 +15,7 @@ from hashlib import blake2b
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -37,6 +38,7 @@ CLOSE = 1.7  # cost of a quickly made lossless file over the best, up to which t
 RATIO_STEP, RATIO_STEPS = 1.4, 8  # factor between the ratios of sets of blocks, and steps up and down from `PAYING`
 EVALUATIONS_MAX = 6  # of sets of some blocks, each a file
 SCALINGS = 2  # of the bits of blocks alone to those in a mosaic
+Y_ROWS = 64  # of latents that are looked at at a time
 BANDS_FEW = 4  # of 64 rows; of pictures with more, every other one is searched for repetition
 
 
@@ -238,7 +240,7 @@ def _isolated_bits(pixels: Pixels, candidates: Mask) -> Costs:
 
 def _magnitudes(y: Tensor, shape: tuple[int, ...]) -> Costs:
     """Return the sum of log2(1 + |y|) over the latents of each block."""
-    by_position = y[0].abs().log1p().sum(0).double().cpu().numpy()
+    by_position = torch.cat([rows.abs().log1p().sum(0) for rows in y[0].split(Y_ROWS, 1)]).double().cpu().numpy()
     rows, columns = (np.minimum(np.arange(n) * m // n, m - 1) for n, m in zip(by_position.shape, shape, strict=True))
     sums = np.zeros(shape)
     np.add.at(sums, (rows[:, None], columns[None]), by_position)

@@ -4,12 +4,13 @@
     stream --> latents of the tile;  those of the tile and its halo --synthesise--> cut the halo off --> 8-bit pixels
 
 The latents of a whole picture are those of its tiles side by side. Only the analysis and the synthesis look across the
-edges of a tile, `tile_halo` pixels far; z, its prior and the context model of y do not. The invariant: what is computed
-for a tile depends neither on which other tiles are wanted nor on the number of threads, so that a part of a picture is
-the same, pixel for pixel, whether it is decoded alone or with the rest.
+edges of a tile, `tile_halo` pixels far; z, its prior and the context model of y do not. The rounded latents of several
+tiles are held as int16 (`held`), half the memory of floats, and are floats (`part_of`) where networks and coder see
+them. The invariant: what is computed for a tile depends neither on which other tiles are wanted nor on the number of
+threads, so that a part of a picture is the same, pixel for pixel, whether it is decoded alone or with the rest.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain, groupby
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from torch import Tensor
 from codec.allocator import release_memory
 from codec.architecture import STRIDE, Y_PIXELS
 from codec.bitstream.container import Contents, Header, Stream, symbols_crc
-from codec.bitstream.parallel import WORKERS_MAX, side_by_side
+from codec.bitstream.parallel import side_by_side, workers
 from codec.bitstream.range_coder import SYMBOL_MAX
 from codec.bitstream.symbols import DRIFT
 from codec.bitstream.tiles import Rect, tile_count, tiles_of
@@ -32,7 +33,9 @@ from codec.interface import AnyCodec, Latents, Refinable, rounded
 Result = TypeVar("Result")
 
 GREY_LEVEL = 128  # of pixels that are lost
-BAND_TILES = 2 * WORKERS_MAX  # at least, of a band: so few wait for the last of them
+BAND_ROUNDS = 2  # least tiles of a band, over those that are worked on at a time: so few wait for the last of them
+HELD_MAX = torch.iinfo(torch.int16).max  # largest magnitude of a latent that is held, of which pictures have hundreds
+NOT_FINITE = "the latents are not finite numbers: the model's weights do not suit this picture"
 
 
 def tile_side(codec: Refinable, width: int, height: int, tile: int) -> int:
@@ -53,7 +56,11 @@ def bounds(tiles: list[Rect]) -> Rect:
 
 
 def plain_latents_of(codec: Refinable, pixels: Pixels, level: Tensor, tile: int) -> Latents:
-    """Return the rounded latents (batch 1) of plain encoding of a picture in tiles of a side."""
+    """Return the rounded latents (batch 1) of plain encoding of a picture in tiles of a side, held if it has several.
+
+    Raises:
+        BitstreamError: latents of several tiles that are NaN or infinite.
+    """
 
     def analysed(rect: Rect) -> Latents:
         around = rect.grown(codec.tile_halo, pixels.width, pixels.height)
@@ -63,7 +70,7 @@ def plain_latents_of(codec: Refinable, pixels: Pixels, level: Tensor, tile: int)
         return rounded(own, codec.grid(own, level))
 
     whole = Rect(0, 0, pixels.width, pixels.height)
-    return _latents_of(codec, whole, analysed, tiles_of(*whole.size, tile))
+    return _latents_of(codec, whole, analysed, tiles_of(*whole.size, tile), torch.int16)
 
 
 def decoded_picture(
@@ -97,13 +104,14 @@ def decoded_picture(
     def decode(tile: Rect) -> Latents:
         latents = _decoded_tile(codec, contents, level, tile, streams[tile])
         on_tile(tile, latents)
-        return latents
+        return latents if alone else held(latents)
 
+    alone = len(tiles) == 1
     known: dict[Rect, Latents] = {}
     before: list[Rect] = []
-    for band in [*_bands([tile for tile in tiles if tile.meets(area)]), []]:
-        known |= zip(band, _for_each(decode, band, codec, alone=len(tiles) == 1), strict=True)
-        if len(tiles) > 1:
+    for band in [*_bands([tile for tile in tiles if tile.meets(area)], BAND_ROUNDS * workers(codec.device)), []]:
+        known |= zip(band, _for_each(decode, band, codec, alone=alone), strict=True)
+        if not alone:
             release_memory()  # as synthesis takes larger blocks: a tenth less for a picture of 48 megapixels
         intact = [tile for tile in before if streams[tile] is not None]
         _show(codec, known, level, header, tiles=intact, wanted=wanted, samples=samples)
@@ -179,10 +187,10 @@ def _show(
     _for_each(show, [tile for tile in tiles if tile.meets(wanted)], codec, alone=alone)
 
 
-def _bands(tiles: list[Rect]) -> list[list[Rect]]:
-    """Return tiles, in rows, cut into bands of whole rows, each with enough tiles to be worked on side by side."""
+def _bands(tiles: list[Rect], least: int) -> list[list[Rect]]:
+    """Return tiles, in rows, cut into bands of whole rows, with at least so many tiles but for the last."""
     rows = [list(row) for _, row in groupby(tiles, key=lambda tile: tile.top)]
-    height = -(-BAND_TILES // len(rows[0]))
+    height = -(-least // len(rows[0]))
     return [list(chain(*rows[at : at + height])) for at in range(0, len(rows), height)]
 
 
@@ -192,11 +200,15 @@ def to_streams(codec: AnyCodec, latents: Latents, level: Tensor, tiles: list[Rec
     Args:
         tiles: of the picture.
         may_be_empty: whether a tile whose symbols are all 0 has no words.
+
+    Raises:
+        BitstreamError: latents that are NaN or infinite.
     """
     whole = Rect(0, 0, tiles[-1].right, tiles[-1].bottom)
 
     def stream(tile: Rect) -> Stream:
-        own = cut(latents, whole, tile)
+        own = part_of(latents, whole, tile)
+        _check_finite(own)
         if may_be_empty and codec.tile_halo and not any(bool(v.any()) for v in own):
             return Stream(np.zeros(0, np.uint32), _crc(codec, own, level))
         return Stream(codec.to_words(own, level), _crc(codec, own, level))
@@ -217,7 +229,7 @@ def from_streams(codec: AnyCodec, contents: Contents, level: Tensor, area: Rect)
     def decoded(tile: Rect) -> Latents:
         return _decoded_tile(codec, contents, level, tile, streams[tile])
 
-    return _latents_of(codec, area, decoded, [tile for tile in tiles if tile.meets(area)])
+    return _latents_of(codec, area, decoded, [tile for tile in tiles if tile.meets(area)], torch.float32)
 
 
 def _decoded_tile(codec: AnyCodec, contents: Contents, level: Tensor, tile: Rect, stream: Stream | None) -> Latents:
@@ -237,20 +249,27 @@ def _decoded_tile(codec: AnyCodec, contents: Contents, level: Tensor, tile: Rect
     return latents
 
 
-def tile_latents(latents: Latents, width: int, height: int, tile: int) -> list[Latents]:
-    """Return the latents of each tile of a picture, which share memory with those of the whole."""
+def tile_latents(latents: Latents, width: int, height: int, tile: int) -> Iterator[Latents]:
+    """Return the latents of each tile of a picture in single precision."""
     whole = Rect(0, 0, width, height)
-    return [cut(latents, whole, rect) for rect in tiles_of(width, height, tile)]
+    return (part_of(latents, whole, rect) for rect in tiles_of(width, height, tile))
 
 
-def _latents_of(codec: Refinable, area: Rect, work: Callable[[Rect], Latents], tiles: list[Rect]) -> Latents:
-    """Return the latents of an area, put together from those that `work` returns of each of its tiles."""
+def _latents_of(
+    codec: Refinable, area: Rect, work: Callable[[Rect], Latents], tiles: list[Rect], dtype: torch.dtype
+) -> Latents:
+    """Return the latents of an area, put together from those that `work` returns of each of its tiles.
+
+    Args:
+        dtype: of latents of several tiles.
+    """
     if [area] == tiles:
         return _for_each(work, tiles, codec, alone=True)[0]
-    whole = _empty(codec, area)
+    shapes = codec.latent_shapes(*area.size)
+    whole = Latents(*(torch.empty(shape, dtype=dtype, device=codec.device) for shape in shapes))
 
     def put(tile: Rect) -> None:
-        for target, part in zip(cut(whole, area, tile), work(tile), strict=True):
+        for target, part in zip(cut(whole, area, tile), held(work(tile)), strict=True):
             target.copy_(part)
 
     _for_each(put, tiles, codec, alone=False)
@@ -277,8 +296,26 @@ def cut(latents: Latents, area: Rect, part: Rect) -> Latents:
     return Latents(of(latents.y, Y_PIXELS), of(latents.z, STRIDE))
 
 
-def _empty(codec: Refinable, part: Rect) -> Latents:
-    return Latents(*(torch.empty(shape, device=codec.device) for shape in codec.latent_shapes(*part.size)))
+def part_of(latents: Latents, area: Rect, part: Rect) -> Latents:
+    """Return the latents of a part of an area as `cut` does, in single precision; of less than the area as a copy."""
+    if part == area:
+        return Latents(*(v.float() for v in latents))
+    return Latents(*(v.to(torch.float32, copy=True) for v in cut(latents, area, part)))
+
+
+def held(latents: Latents) -> Latents:
+    """Return rounded latents as int16, those beyond its range as its ends.
+
+    Raises:
+        BitstreamError: NaN or infinite latents.
+    """
+    _check_finite(latents)
+    return Latents(*(v.clamp(-HELD_MAX, HELD_MAX).to(torch.int16) for v in latents))
+
+
+def _check_finite(latents: Latents) -> None:
+    if not all(bool(v.isfinite().all()) for v in latents):
+        raise BitstreamError(NOT_FINITE)
 
 
 def joined(codec: Refinable, known: dict[Rect, Latents], part: Rect) -> Latents:

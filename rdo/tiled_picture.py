@@ -17,9 +17,9 @@ from codec.arithmetic import coding_arithmetic
 from codec.bitstream.parallel import side_by_side
 from codec.bitstream.tiles import Rect, tiles_of
 from codec.images.pixels import Pixels, crop, from_tensor, pad, to_tensor
-from codec.interface import AnyCodec, Latents, Priced, rate, rounded
+from codec.interface import AnyCodec, Latents, Priced, rate
 from codec.metrics.visual import VisualReference
-from codec.tiling import cut, pixels_of, plain_latents_of, tile_latents
+from codec.tiling import cut, part_of, pixels_of, plain_latents_of, tile_latents
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion
 from rdo.memory import within_memory
@@ -68,7 +68,7 @@ class TiledPicture:
         counted = tile.grown(MARGIN_PX, *self.whole.size)
         around = tile.grown(self.codec.tile_halo, *self.whole.size)
         x = self._x(counted)
-        whole = Latents(*(v.clone() for v in cut(latents, self.whole, around)))
+        whole = part_of(latents, self.whole, around)
         codec = within_memory(self.codec, torch.Size((1, 3, around.height, around.width)), config)
         decoder = TileDecoder(codec, whole, _moved(tile, around), _moved(counted, around), _moved(around, around))
         lmbda = torch.full_like(self.level, self.lmbda)
@@ -79,10 +79,10 @@ class TiledPicture:
         """Return the latents of a tile as they are before they are rounded."""
         around = tile.grown(self.codec.tile_halo, *self.whole.size)
         latents = self.codec.analyse(pad(self._x(around), self.codec.stride), self.level)
-        return Latents(*(v.clone() for v in cut(latents, around, tile)))
+        return part_of(latents, around, tile)
 
     def plain(self) -> Latents:
-        """Return the rounded latents of plain encoding."""
+        """Return the rounded latents of plain encoding, as int16 (`codec.tiling`)."""
         with coding_arithmetic():
             return plain_latents_of(self.codec, self.pixels, self.level, self.tile)
 
@@ -118,10 +118,7 @@ class TiledPicture:
         def analyse(codec: AnyCodec) -> Latents:
             return replace(self, codec=codec).plain()
 
-        return [
-            TileStart(replace(self, codec=codec), rounded(latents, codec.grid(latents, self.level)))
-            for codec, latents in linear_starts(self.codec, analyse)
-        ]
+        return [TileStart(replace(self, codec=codec), latents) for codec, latents in linear_starts(self.codec, analyse)]
 
     def cost(self, latents: Latents) -> Cost:
         """Return the cost (1,) of rounded latents of the whole picture, by the model's estimate of the rate."""
@@ -159,12 +156,13 @@ class TiledPicture:
     def _mean(self, x_hat_of: Callable[[Rect], Tensor], measure: Callable[[Tensor, Tensor, Rect], Tensor]) -> Tensor:
         """Return the mean over all tiles, by pixels, of what `measure` gives for decoded and original pixels."""
 
-        def weighed(tile: Rect) -> Tensor:
-            return measure(x_hat_of(tile), self._x(tile), tile).double() * tile.width * tile.height
+        def weighed(tile: Rect) -> Any:
+            values = measure(x_hat_of(tile), self._x(tile), tile).double() * tile.width * tile.height
+            return values.tolist()  # as small tensors among the large ones would keep the allocator from joining these
 
         with coding_arithmetic():
-            sums = side_by_side(weighed, self.tiles, self.level.device)
-        return (torch.stack(sums).sum(0) / (self.pixels.width * self.pixels.height)).float()
+            sums = torch.tensor(side_by_side(weighed, self.tiles, self.level.device), dtype=torch.float64)
+        return (sums.sum(0) / (self.pixels.width * self.pixels.height)).float().to(self.level.device)
 
     def _distortion_of_tile(self, x_hat: Tensor, x: Tensor, tile: Rect) -> Tensor:
         return self._metric(x, tile)(x_hat, x)
@@ -189,7 +187,7 @@ class TiledPicture:
     def _x_hat(self, latents: Latents, tile: Rect) -> Tensor:
         """Decode a tile of the latents of the whole picture to pixels (1, 3, H, W) of 8 bits."""
         around = tile.grown(self.codec.tile_halo, *self.whole.size)
-        own = Latents(*(v.clone() for v in cut(latents, self.whole, around)))
+        own = part_of(latents, self.whole, around)
         x_hat = self.codec.synthesise(own, self.level)[..., tile.top - around.top :, tile.left - around.left :]
         pixels = from_tensor(crop(x_hat, tile.height, tile.width), self.pixels.grey)
         return to_tensor(pixels).to(self.level.device)

@@ -15,7 +15,7 @@ from codec.allocator import release_memory
 from codec.arithmetic import coding_arithmetic
 from codec.bitstream.tiles import Rect
 from codec.interface import Latents
-from codec.tiling import cut
+from codec.tiling import cut, part_of
 from rdo.config import RefineConfig
 from rdo.objective import Best, priced
 from rdo.refinement import Progress, improved, snapshots_of
@@ -34,7 +34,7 @@ class Swept(NamedTuple):
     """Latents of a whole picture after a refinement of its tiles.
 
     Attributes:
-        latents: rounded, of the whole picture.
+        latents: rounded, of the whole picture, as int16 if the start is.
         iters: steps of a tile, on average.
         resumed_step: such a step, that an interrupted refinement went on at; None for one that was not interrupted.
     """
@@ -155,7 +155,7 @@ def _refined_tile(
     clock = Clock(config.iters, config.time_budget, picture.level.device)
     problem = picture.problem(latents, tile, config)
     with coding_arithmetic():
-        plain = priced(problem, Latents(*(v.clone() for v in cut(latents, picture.whole, tile))))
+        plain = priced(problem, part_of(latents, picture.whole, tile))
         start = plain.latents if config.method == "rdoq" else picture.analysed(tile)
     best = improved(problem, start, plain, codec=picture.codec, config=config, clock=clock, progress=progress)
     return best, clock.step
@@ -167,7 +167,7 @@ def _worthwhile(picture: TiledPicture, latents: Latents, config: RefineConfig) -
     with coding_arithmetic():
         for tile in picture.tiles:
             problem = picture.problem(latents, tile, config)
-            totals.append(float(priced(problem, cut(latents, picture.whole, tile)).cost.total) * problem.pixels)
+            totals.append(float(priced(problem, part_of(latents, picture.whole, tile)).cost.total) * problem.pixels)
     return [
         tile for tile, total in zip(picture.tiles, totals, strict=True) if total >= COST_MIN * sum(totals) / len(totals)
     ]

@@ -42,14 +42,19 @@ def parallel_for(work: Callable[[slice], None], count: int) -> None:
         other.result()
 
 
+def workers(device: torch.device) -> int:
+    """Return how many items are worked on at a time on a device (`side_by_side`)."""
+    return min(torch.get_num_threads(), WORKERS_MAX) if device.type == "cpu" else 1
+
+
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], device: torch.device) -> list[Result]:
     """Call `work`, without gradients, on every item, and return the results in order.
 
     On a CPU `WORKERS_MAX` items are worked on at a time, as far as there are threads, each by one thread: so sums are
     made in the same order whatever their number. On another device it is one item after the other.
     """
-    threads = torch.get_num_threads()
-    if device.type != "cpu" or threads == 1:
+    threads, at_a_time = torch.get_num_threads(), workers(device)
+    if at_a_time == 1:
         with torch.no_grad():
             return [work(item) for item in items]
 
@@ -59,7 +64,7 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], device: 
             return work(item)
 
     # the same threads each time: the allocator keeps memory for each
-    pool = _thread_pool(os.getpid(), min(threads, WORKERS_MAX))
+    pool = _thread_pool(os.getpid(), at_a_time)
     futures = [pool.submit(alone, item) for item in items]
     try:
         return [future.result() for future in futures]

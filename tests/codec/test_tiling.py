@@ -106,16 +106,16 @@ def test_decoding_holds_the_latents_of_three_bands(
 ) -> None:
     file = encode(tiny_codec, pixels, 5, tile=64)  # 5 x 4 tiles
     expected = decode(tiny_codec, file)
-    monkeypatch.setattr(codec.tiling, "BAND_TILES", 1)
-    alive, most, own = weakref.WeakSet[torch.Tensor](), list[int](), tiny_codec.from_words
+    alive, most, own = weakref.WeakSet[torch.Tensor](), list[int](), codec.tiling.held
 
-    def count(words: NDArray[np.uint32], width: int, height: int, quality: torch.Tensor) -> Latents:
-        latents = own(words, width, height, quality)
+    def count(latents: Latents) -> Latents:
+        latents = own(latents)
+        assert latents.y.dtype == torch.int16
         alive.add(latents.y)
         most.append(len(alive))
         return latents
 
-    monkeypatch.setattr(tiny_codec, "from_words", count)
+    monkeypatch.setattr(codec.tiling, "held", count)
     for threads in (1, 2):
         torch.set_num_threads(threads)
         found = decode(tiny_codec, file, keep_latents=False)
