@@ -2,11 +2,25 @@
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` under a temporary name beside `path`, fsync, and rename it to `path`.
+    """Write `data` to `path` as `written_atomically` does.
+
+    Raises:
+        OSError: the disk is full, the folder is missing or not writable.
+    """
+    with written_atomically(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def written_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Give a file under a temporary name beside `path`, which is fsynced and renamed to `path` in the end.
 
     On failure the temporary file is removed and a file already at `path` stays.
 
@@ -15,8 +29,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     temporary = path.with_name(f".rdo-{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
-        with open(temporary, "xb") as file:
-            file.write(data)
+        with open(temporary, "x+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -1,10 +1,14 @@
 """Files named by a path or by a URL: read, written whole or not at all, removed."""
 
+import io
 import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import codec.storage as storage
-from codec.files import write_atomically
+from codec.files import written_atomically
 from codec.urls import is_url
 
 
@@ -25,10 +29,27 @@ def write(name: str, data: bytes) -> str | None:
     """
     if is_url(name):
         return storage.write(name, data)
+    with written(name) as file:
+        file.write(data)
+    return None
+
+
+@contextmanager
+def written(name: str) -> Iterator[BinaryIO]:
+    """Give a file to write to, which takes the place of `name` in the end; its folder is made where it is missing.
+
+    Raises:
+        OSError, StorageError: it cannot be written; what was there stays.
+    """
+    if is_url(name):
+        buffer = io.BytesIO()
+        yield buffer
+        storage.write(name, buffer.getvalue())
+        return
     path = Path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, data)
-    return None
+    with written_atomically(path) as file:
+        yield file
 
 
 def exists(name: str) -> bool:

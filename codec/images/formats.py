@@ -5,7 +5,7 @@ import importlib.metadata
 import io
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, features
@@ -26,14 +26,26 @@ def write_as(pixels: Pixels, kind: str, options: Mapping[str, Any] = MappingProx
         ImageError: this Pillow has no such format, or the format refuses the picture.
     """
     file = io.BytesIO()
+    save_as(file, pixels, kind, options)
+    return file.getvalue()
+
+
+def save_as(file: BinaryIO, pixels: Pixels, kind: str, options: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Write what `write_as` returns to a file, which Pillow may read and write anywhere.
+
+    Raises:
+        ImageError: this Pillow has no such format, or the format refuses the picture.
+        OSError: the disk is full.
+    """
     own = copy.deepcopy(dict(options))  # pillow-heif writes into them
     try:
         Image.fromarray(pixels.data[..., 0] if pixels.grey else pixels.data).save(file, kind, **own)
     except KeyError as error:
         raise ImageError(f"{kind}: this Pillow cannot write it: install the plugin that can") from error
     except Exception as error:  # plugins raise nearly any type
+        if isinstance(error, OSError) and error.errno:
+            raise
         raise ImageError(f"{kind}: the picture was refused ({type(error).__name__}: {error})") from error
-    return file.getvalue()
 
 
 def read_as(data: bytes, kind: str) -> Pixels:

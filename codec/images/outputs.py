@@ -1,20 +1,21 @@
 """Pictures to files for users: formats by name and suffix, their quality, and metadata in each format's own place."""
 
 import importlib
+import io
 import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from codec.errors import ConfigError, ImageError, first_line
 from codec.images import exif
 from codec.images.colour import convert_by_profile
-from codec.images.formats import write_as
+from codec.images.formats import save_as
 from codec.images.metadata import NOTHING, Metadata
 from codec.images.pixels import Pixels
 
@@ -122,6 +123,18 @@ def write_picture(pixels: Pixels, metadata: Metadata = NOTHING, settings: Output
     Raises:
         ImageError: a plugin is missing, or the format refuses the picture or an option.
     """
+    file = io.BytesIO()
+    save_picture(file, pixels, metadata, settings)
+    return file.getvalue()
+
+
+def save_picture(file: BinaryIO, pixels: Pixels, metadata: Metadata, settings: OutputSettings) -> None:
+    """Write what `write_picture` returns to a file, which Pillow may read and write anywhere.
+
+    Raises:
+        ImageError: a plugin is missing, or the format refuses the picture or an option.
+        OSError: the disk is full.
+    """
     chosen = FORMATS[settings.format]
     if chosen.plugin:
         try:
@@ -135,7 +148,7 @@ def write_picture(pixels: Pixels, metadata: Metadata = NOTHING, settings: Output
         metadata = replace(metadata, profile=b"")
     options = {**chosen.options, **_quality(chosen, settings)}
     with _told_of_exif() if chosen.kind == "TIFF" and metadata.exif else nullcontext():
-        return write_as(pixels, chosen.kind, {**options, **_places(chosen, metadata), **settings.options})
+        save_as(file, pixels, chosen.kind, {**options, **_places(chosen, metadata), **settings.options})
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from codec.coding import decode
 from codec.errors import ConfigError
 from codec.files import copy_times
 from codec.images.metadata import kept
-from codec.images.outputs import write_picture
+from codec.images.outputs import save_picture, write_picture
 from codec.interface import AnyCodec
 from codec.metadata_boxes import metadata_of
 from jobs import cli
@@ -34,13 +34,13 @@ def decode_one(
     release_memory()  # that decoding took, before the picture's is
     pixels = decoded.pixels
     metadata = kept(metadata_of(decoded.boxes), options.metadata, width=pixels.width, height=pixels.height)
-    picture = write_picture(pixels, metadata, options.outputs)
     if target == "-":
-        cli.print_bytes(picture)
+        cli.print_bytes(write_picture(pixels, metadata, options.outputs))
         return decoded.damage
     if options.overwrite or not places.exists(target):
-        places.write(target, picture)
-    elif places.read(target) != picture:  # equal bytes are an earlier run's
+        with places.written(target) as file:
+            save_picture(file, pixels, metadata, options.outputs)
+    elif places.read(target) != write_picture(pixels, metadata, options.outputs):  # equal bytes are an earlier run's
         raise ConfigError(f"{target} exists: name another with -o, or pass --overwrite to replace it")
     if options.preserve_times and source != "-":
         copy_times(Path(source), Path(target))
