@@ -26,12 +26,11 @@ from codec.identity import model_id
 from codec.images.mosaic import pixel_mask
 from codec.images.pixels import Pixels, pad
 from codec.interface import AnyCodec, Latents, Refinable, rounded
+from codec.latents import cut, joined
 from codec.tiling import (
     bounds,
-    cut,
     decoded_picture,
     from_streams,
-    joined,
     picture_of,
     plain_latents_of,
     tile_side,

@@ -33,8 +33,9 @@ from codec.images.lossless import Effort
 from codec.images.mosaic import BLOCK, Mask, block_at, mask_shape, pixel_mask
 from codec.images.pixels import Pixels, to_tensor
 from codec.interface import AnyCodec, Latents, rate
+from codec.latents import tile_latents
 from codec.metrics.distortion import image_distortion, is_too_small
-from codec.tiling import pixels_of, plain_latents_of, tile_latents, tile_side, to_streams
+from codec.tiling import pixels_of, plain_latents_of, tile_side, to_streams
 
 
 class ExactPlain(NamedTuple):

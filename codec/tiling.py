@@ -4,13 +4,12 @@
     stream --> latents of the tile;  those of the tile and its halo --synthesise--> cut the halo off --> 8-bit pixels
 
 The latents of a whole picture are those of its tiles side by side. Only the analysis and the synthesis look across the
-edges of a tile, `tile_halo` pixels far; z, its prior and the context model of y do not. The rounded latents of several
-tiles are held as int16 (`held`), half the memory of floats, and are floats (`part_of`) where networks and coder see
-them. The invariant: what is computed for a tile depends neither on which other tiles are wanted nor on the number of
-threads, so that a part of a picture is the same, pixel for pixel, whether it is decoded alone or with the rest.
+edges of a tile, `tile_halo` pixels far; z, its prior and the context model of y do not. The invariant: what is computed
+for a tile depends neither on which other tiles are wanted nor on the number of threads, so that a part of a picture is
+the same, pixel for pixel, whether it is decoded alone or with the rest.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import chain, groupby
 from typing import TypeVar
 
@@ -20,7 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from codec.allocator import release_memory
-from codec.architecture import STRIDE, Y_PIXELS
 from codec.bitstream.container import Contents, Header, Stream, symbols_crc
 from codec.bitstream.parallel import side_by_side, workers
 from codec.bitstream.range_coder import SYMBOL_MAX
@@ -29,13 +27,12 @@ from codec.bitstream.tiles import Rect, tile_count, tiles_of
 from codec.errors import BitstreamError
 from codec.images.pixels import Pixels, Samples, crop, from_tensor, pad, to_tensor
 from codec.interface import AnyCodec, Latents, Refinable, rounded
+from codec.latents import check_finite, cut, held, joined, part_of
 
 Result = TypeVar("Result")
 
 GREY_LEVEL = 128  # of pixels that are lost
 BAND_ROUNDS = 2  # least tiles of a band, over those that are worked on at a time: so few wait for the last of them
-HELD_MAX = torch.iinfo(torch.int16).max  # largest magnitude of a latent that is held, of which pictures have hundreds
-NOT_FINITE = "the latents are not finite numbers: the model's weights do not suit this picture"
 
 
 def tile_side(codec: Refinable, width: int, height: int, tile: int) -> int:
@@ -208,7 +205,7 @@ def to_streams(codec: AnyCodec, latents: Latents, level: Tensor, tiles: list[Rec
 
     def stream(tile: Rect) -> Stream:
         own = part_of(latents, whole, tile)
-        _check_finite(own)
+        check_finite(own)
         if may_be_empty and codec.tile_halo and not any(bool(v.any()) for v in own):
             return Stream(np.zeros(0, np.uint32), _crc(codec, own, level))
         return Stream(codec.to_words(own, level), _crc(codec, own, level))
@@ -249,12 +246,6 @@ def _decoded_tile(codec: AnyCodec, contents: Contents, level: Tensor, tile: Rect
     return latents
 
 
-def tile_latents(latents: Latents, width: int, height: int, tile: int) -> Iterator[Latents]:
-    """Return the latents of each tile of a picture in single precision."""
-    whole = Rect(0, 0, width, height)
-    return (part_of(latents, whole, rect) for rect in tiles_of(width, height, tile))
-
-
 def _latents_of(
     codec: Refinable, area: Rect, work: Callable[[Rect], Latents], tiles: list[Rect], dtype: torch.dtype
 ) -> Latents:
@@ -279,56 +270,6 @@ def _latents_of(
 def _for_each(work: Callable[[Rect], Result], tiles: list[Rect], codec: Refinable, *, alone: bool) -> list[Result]:
     """Call `work` on tiles: one that is a whole picture has all threads, of others several at a time have one each."""
     return [work(tile) for tile in tiles] if alone else side_by_side(work, tiles, codec.device)
-
-
-def cut(latents: Latents, area: Rect, part: Rect) -> Latents:
-    """Return the latents of a part of an area, whose left and top edges are multiples of 64; they share memory."""
-    if part == area:
-        return latents
-
-    def of(v: Tensor, px: int) -> Tensor:
-        rows, columns = (
-            slice((low - origin) // px, (high - origin + STRIDE - 1) // STRIDE * (STRIDE // px))
-            for low, high, origin in ((part.top, part.bottom, area.top), (part.left, part.right, area.left))
-        )
-        return v[..., rows, columns]
-
-    return Latents(of(latents.y, Y_PIXELS), of(latents.z, STRIDE))
-
-
-def part_of(latents: Latents, area: Rect, part: Rect) -> Latents:
-    """Return the latents of a part of an area as `cut` does, in single precision; of less than the area as a copy."""
-    if part == area:
-        return Latents(*(v.float() for v in latents))
-    return Latents(*(v.to(torch.float32, copy=True) for v in cut(latents, area, part)))
-
-
-def held(latents: Latents) -> Latents:
-    """Return rounded latents as int16, those beyond its range as its ends.
-
-    Raises:
-        BitstreamError: NaN or infinite latents.
-    """
-    _check_finite(latents)
-    return Latents(*(v.clamp(-HELD_MAX, HELD_MAX).to(torch.int16) for v in latents))
-
-
-def _check_finite(latents: Latents) -> None:
-    if not all(bool(v.isfinite().all()) for v in latents):
-        raise BitstreamError(NOT_FINITE)
-
-
-def joined(codec: Refinable, known: dict[Rect, Latents], part: Rect) -> Latents:
-    """Return the latents of a part of a picture, put together from those of tiles; where none is known they are 0."""
-    if part in known:
-        return known[part]
-    whole = Latents(*(torch.zeros(shape, device=codec.device) for shape in codec.latent_shapes(*part.size)))
-    for tile, latents in known.items():
-        if tile.meets(part):
-            common = tile.common(part)
-            for target, own in zip(cut(whole, part, common), cut(latents, tile, common), strict=True):
-                target.copy_(own)
-    return whole
 
 
 def _window(part: Rect, whole: Rect) -> tuple[slice, slice]:

@@ -138,8 +138,8 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
     from codec.bitstream.tiles import tiles_of
     from codec.coding import exact_blocks, read
     from codec.identity import model_id
+    from codec.latents import tile_latents
     from codec.metadata_boxes import metadata_bytes, metadata_of
-    from codec.tiling import tile_latents
     from jobs.comparing.bit_split import estimate_bits
 
     contents = unpack(data)

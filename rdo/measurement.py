@@ -10,9 +10,10 @@ from codec.coding import write
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels
 from codec.interface import AnyCodec, Latents, rate, rounded
+from codec.latents import tile_latents
 from codec.metrics.psnr import mse, psnr_db_of_mse
 from codec.metrics.ssimulacra2 import ssimulacra2
-from codec.tiling import pixels_of, plain_latents_of, tile_latents
+from codec.tiling import pixels_of, plain_latents_of
 from rdo.distortion import MSE, Distortion
 from rdo.schedules import Clock
 from rdo.target import Goal

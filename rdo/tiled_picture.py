@@ -18,8 +18,9 @@ from codec.bitstream.parallel import side_by_side
 from codec.bitstream.tiles import Rect, tiles_of
 from codec.images.pixels import Pixels, crop, from_tensor, pad, to_tensor
 from codec.interface import AnyCodec, Latents, Priced, rate
+from codec.latents import cut, part_of, tile_latents
 from codec.metrics.visual import VisualReference
-from codec.tiling import cut, part_of, pixels_of, plain_latents_of, tile_latents
+from codec.tiling import pixels_of, plain_latents_of
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion
 from rdo.memory import within_memory

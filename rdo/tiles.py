@@ -15,7 +15,7 @@ from codec.allocator import release_memory
 from codec.arithmetic import coding_arithmetic
 from codec.bitstream.tiles import Rect
 from codec.interface import Latents
-from codec.tiling import cut, part_of
+from codec.latents import cut, part_of
 from rdo.config import RefineConfig
 from rdo.objective import Best, priced
 from rdo.refinement import Progress, improved, snapshots_of

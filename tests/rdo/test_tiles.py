@@ -16,10 +16,10 @@ from codec.bitstream.container import unpack
 from codec.coding import decode, encode, write
 from codec.images.pixels import Pixels, to_tensor
 from codec.interface import Latents, rate
+from codec.latents import cut, part_of
 from codec.metrics.psnr import mse, psnr_db
 from codec.metrics.ssimulacra2 import ssimulacra2
 from codec.model import Codec
-from codec.tiling import cut, part_of
 from rdo.config import RefineConfig
 from rdo.distortion import MSE, Distortion, weight_of_mask
 from rdo.encoding import encode_pictures
