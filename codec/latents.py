@@ -1,7 +1,7 @@
 """Latents of pictures of several tiles: cut into those of tiles, held in half the memory, joined.
 
-Rounded latents of several tiles are whole numbers, mostly below a few hundred, as the grid of all codecs that have tiles
-is zero. They are held as int16; networks and entropy coder get those of a part in single precision.
+Rounded latents of several tiles are whole numbers, mostly below a few hundred: the grid of a codec that has tiles is
+zero. They are held as int16; networks and entropy coder get those of a part in single precision.
 """
 
 from collections.abc import Iterator
