@@ -27,9 +27,9 @@ class Goal:
     """Goal of a file: a ceiling of `bytes`, filled to a fraction or within two words; or a quality met to a tolerance.
 
     A ceiling above the file of the highest quality gets that file. One latent of a small picture may be worth several
-    words: where the fraction cannot be met, a file up to 5 % below the ceiling is acceptable. Where sizes leap so far
-    between one quality and the next that none of these is found, the largest file that was found below the ceiling is
-    taken.
+    words: where the fraction cannot be met, a file up to 5 % below the ceiling is acceptable. Where sizes or qualities
+    leap so far between one quality level and the next that none of these is found, as in flat colours, the nearest file
+    that was found below the ceiling, or above the quality, is taken.
 
     Attributes:
         kind: `bytes`; `psnr`, met to 0.05 dB; or `ssimulacra2`, met to 0.5 points.
@@ -60,8 +60,12 @@ class Goal:
         return min(self.fill * self.value, WORD_BYTES * (words - 2)) <= round(math.exp(measured)) <= self.value
 
     def within(self, measured: float) -> bool:
-        """Tell whether a file of this log(bytes) is not above a ceiling; no other goal is one."""
-        return self.kind == "bytes" and round(math.exp(measured)) <= self.value
+        """Tell whether a file of this log(bytes) or quality is not above a ceiling, or not below a quality."""
+        return round(math.exp(measured)) <= self.value if self.kind == "bytes" else measured >= self.value
+
+    def nearer(self, a: float, b: float) -> bool:
+        """Tell whether a measured value is nearer to the aim than another."""
+        return abs(a - self.aim) < abs(b - self.aim)
 
     def acceptable(self, measured: float) -> bool:
         """Tell whether a file that misses the goal may be written where none meets it: up to 5 % below a ceiling."""

@@ -46,7 +46,9 @@ TOTAL_FRACTION = 1.5  # steps of the short refinement, one run and its trims tog
 PLAIN_DISTANCE_MAX = {"bytes": 0.7, "psnr": 2.0, "ssimulacra2": 15.0}
 PROBED_QUALITIES = (8.0, 4.5)  # at which plain encoding shows whether a picture is hard for the networks
 REPEATED_FRACTION = 1 / 3  # of the seconds left, of a run whose trims are refinements: two of these are usual
-LAST_RUN_MARGIN = 0.15  # of log(bytes), below a ceiling that no run before has found a file for
+# from the goal to what the last run aims at, where none before has found a file within its bound: of log(bytes), of dB,
+# or of points
+LAST_RUN_MARGIN = {"bytes": -0.15, "psnr": 1.0, "ssimulacra2": 5.0}
 RUNS_MAX = 3  # each at another quality; most pictures need one
 
 
@@ -143,7 +145,7 @@ def meet(
         if short.distortion.visual_share or short.distortion.own:
             repeats, left_fraction = True, REPEATED_FRACTION
     missed = list[tuple[float, float]]()  # (measured value, quality) of runs
-    fallback: tuple[float, OperatingPoint] | None = None  # the largest file below a ceiling, and its log(bytes)
+    fallback: tuple[float, OperatingPoint] | None = None  # the nearest file within the bound, and its measured value
     for left in reversed(range(RUNS_MAX)):
         refined = run(quality, 1, left_fraction)
         codec = measurement.codec
@@ -155,15 +157,16 @@ def meet(
         trimmed = trim(measurement, continuation, start, config=config, counter=counter)
         if trimmed.reached:
             return _operating_point(continuation, start, trimmed, iters=counter.total, seconds=clock.seconds)
-        if trimmed.below and (fallback is None or trimmed.below.measured > fallback[0]):
-            found = trimmed._replace(candidate=trimmed.below)
+        if trimmed.within and (fallback is None or goal.nearer(trimmed.within.measured, fallback[0])):
+            found = trimmed._replace(candidate=trimmed.within)
             point = _operating_point(continuation, start, found, iters=counter.total, seconds=clock.seconds)
-            fallback = trimmed.below.measured, point
+            fallback = trimmed.within.measured, point
         measured, before = trimmed.candidate.measured, quality
         missed.append((measured, quality))
         quality = on_header_grid(clamp_quality(quality + (goal.aim - measured) / goal.slopes.quality))
-        if goal.kind == "bytes" and fallback is None and left == 1:  # the last run is to find any file
-            quality = min(quality, find_plain_quality(measurement, goal.aim - LAST_RUN_MARGIN)[0])
+        if fallback is None and left == 1:  # the last run is to find any file
+            found_at, _ = find_plain_quality(measurement, goal.aim + LAST_RUN_MARGIN[goal.kind])
+            quality = min(quality, found_at) if goal.kind == "bytes" else found_at
         if quality == before:  # an end of the scale
             break
     if fallback is not None:

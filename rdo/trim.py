@@ -54,13 +54,13 @@ class Trimmed(NamedTuple):
         candidate: latents to write if `reached`, else the last ones tried.
         lmbda: weight of the distortion in the last trim.
         reached: whether the file meets the goal, or is acceptable though no file tried meets it.
-        below: the largest file tried that is below a ceiling of bytes; None where there is none.
+        within: the nearest file tried that is not above a ceiling, or not below a quality; None where there is none.
     """
 
     candidate: Candidate
     lmbda: float
     reached: bool
-    below: Candidate | None = None
+    within: Candidate | None = None
 
 
 class Continuation(Protocol):
@@ -157,7 +157,7 @@ def trim(
 
     Returns:
         The first file that meets the goal; else the largest acceptable one; else the last, with `reached` False, and
-        the largest below a ceiling.
+        the nearest within the goal's bound.
     """
     goal, quality, plain = measurement.goal, start.quality, start.refined.plain
     candidate = measurement.candidate(start.refined.latents, quality)
@@ -169,32 +169,32 @@ def trim(
         return goal.met(candidate.measured) or (ceiling_above_scale and candidate.measured < goal.aim)
 
     trimmer = _Trimmer(measurement, continuation, start, config, counter)
-    below = _larger_below(goal, None, candidate)
+    within = _nearer_within(goal, None, candidate)
     for gain in TRIM_GAINS:
         if done():
             break
         previous, candidate = candidate, trimmer.step(candidate, gain)
         if goal.between(previous.measured, candidate.measured):
             candidate = measurement.interpolate(previous, candidate, quality)
-        below = _larger_below(goal, below, candidate)
-    if not done() and isinstance(continuation, Repeated) and below is not None and goal.acceptable(below.measured):
-        return Trimmed(below, trimmer.lmbda, True)  # a part of plain encoding would cost more than these bytes
+        within = _nearer_within(goal, within, candidate)
+    if not done() and isinstance(continuation, Repeated) and within is not None and goal.acceptable(within.measured):
+        return Trimmed(within, trimmer.lmbda, True)  # a part of plain encoding would cost more than these bytes
     if not done():
         plain_candidate = measurement.candidate(plain, quality)
         if goal.between(plain_candidate.measured, candidate.measured):
             candidate = measurement.interpolate(candidate, plain_candidate, quality)
-        below = _larger_below(goal, below, candidate)
-        below = _larger_below(goal, _larger_below(goal, below, plain_candidate), candidate)
-    if not done() and below is not None and goal.acceptable(below.measured):
-        return Trimmed(below, trimmer.lmbda, True)
-    return Trimmed(candidate, trimmer.lmbda, done(), below)
+        within = _nearer_within(goal, within, candidate)
+        within = _nearer_within(goal, _nearer_within(goal, within, plain_candidate), candidate)
+    if not done() and within is not None and goal.acceptable(within.measured):
+        return Trimmed(within, trimmer.lmbda, True)
+    return Trimmed(candidate, trimmer.lmbda, done(), within)
 
 
-def _larger_below(goal: Goal, below: Candidate | None, candidate: Candidate) -> Candidate | None:
-    """Return the larger of `below` and a candidate that is not above a ceiling of bytes; one that is, is ignored."""
+def _nearer_within(goal: Goal, within: Candidate | None, candidate: Candidate) -> Candidate | None:
+    """Return the nearer of `within` and a candidate within the goal's bound; one that is not is ignored."""
     if not goal.within(candidate.measured):
-        return below
-    return candidate if below is None or candidate.measured > below.measured else below
+        return within
+    return candidate if within is None or goal.nearer(candidate.measured, within.measured) else within
 
 
 class _Trimmer:

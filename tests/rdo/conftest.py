@@ -1,5 +1,6 @@
 """A refinement's problem, with the tiny codec and a synthetic photograph; and the embedded model."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -37,6 +38,17 @@ def store() -> MemoryStore:
 def small() -> Codec:
     """The embedded model: an untrained one has no order of sizes or PSNR."""
     return load("small")
+
+
+@pytest.fixture(scope="session")
+def strayed(small: Codec) -> Codec:
+    """`small` with networks of twice the weights in its decoder, so that they do harm to every picture."""
+    codec = copy.deepcopy(small)
+    with torch.no_grad():
+        for name, parameter in codec.g_s.named_parameters():
+            if not name.startswith(("unlap", "linear")):
+                parameter.mul_(2)
+    return codec
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Pictures of several tiles: refined tile by tile, never worse, with every metric, mask and target."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -166,17 +165,6 @@ def test_the_second_sweep_leaves_tiles_that_gain_no_more(
     assert refine_tiles(picture, start, config=recipe(100)).iters < 100
     monkeypatch.setattr(rdo.tiles, "SECOND_PATIENCE", 0)
     assert refine_tiles(picture, start, config=recipe(100)).iters == 100
-
-
-@pytest.fixture(scope="module")
-def strayed(small: Codec) -> Codec:
-    """A codec whose networks add twice as much to the linear path as they should."""
-    codec = copy.deepcopy(small)
-    with torch.no_grad():
-        for name, parameter in codec.g_s.named_parameters():
-            if not name.startswith(("unlap", "linear")):
-                parameter.mul_(2)
-    return codec
 
 
 @pytest.mark.parametrize("iters", [0, 2])

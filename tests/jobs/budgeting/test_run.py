@@ -215,7 +215,7 @@ def test_a_budget_for_the_eye(photos: Path, capsys: Any) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--target-total", "100"), "a budget of 100 bytes is too small: the least is "),
+        (("--target-total", "60"), "a budget of 60 bytes is too small: the least is "),
         (("--target-total", "150", "--floor-ssimulacra2", "50"), "is too small: the least is "),
         (("--target-total", "5MB", "--quality", "3"), "--quality and --target-total: a budget settles the quality"),
         (("--target-total", "5MB", "--exact", "all"), "--exact all and --target-total: lossless files have one size"),
