@@ -1,6 +1,8 @@
 """Files named by a path or by a URL: read, written whole or not at all, removed."""
 
+import errno
 import io
+import os
 import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import codec.storage as storage
-from codec.files import written_atomically
+from codec.files import is_special, written_atomically
 from codec.urls import is_url
 
 
@@ -47,18 +49,32 @@ def written(name: str) -> Iterator[BinaryIO]:
         storage.write(name, buffer.getvalue())
         return
     path = Path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:  # a file of the folder's name
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)) from error
     with written_atomically(path) as file:
         yield file
 
 
 def exists(name: str) -> bool:
-    """Return whether there is a file, or folder, of a name.
+    """Return whether there is a file, or folder, of a name; a pipe or device, which can be written to, does not count.
 
     Raises:
         OSError, StorageError: it cannot be told.
     """
-    return storage.find(name) is not None if is_url(name) else Path(name).exists()
+    if is_url(name):
+        return storage.find(name) is not None
+    return Path(name).exists() and not is_special(Path(name))
+
+
+def holds(name: str, data: bytes) -> bool:
+    """Return whether a file has this content; one of another size is not read.
+
+    Raises:
+        OSError, StorageError: it cannot be read.
+    """
+    return (is_url(name) or Path(name).stat().st_size == len(data)) and read(name) == data
 
 
 def remove(name: str) -> None:

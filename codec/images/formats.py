@@ -5,7 +5,7 @@ import importlib.metadata
 import io
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from PIL import Image, features
@@ -30,6 +30,18 @@ def write_as(pixels: Pixels, kind: str, options: Mapping[str, Any] = MappingProx
     return file.getvalue()
 
 
+class _WithoutDescriptor:
+    """File whose descriptor does not show: Pillow's encoders would write to it, and hide why they cannot."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "fileno":
+            raise AttributeError(name)
+        return getattr(self._file, name)
+
+
 def save_as(file: BinaryIO, pixels: Pixels, kind: str, options: Mapping[str, Any] = MappingProxyType({})) -> None:
     """Write what `write_as` returns to a file, which Pillow may read and write anywhere.
 
@@ -39,7 +51,8 @@ def save_as(file: BinaryIO, pixels: Pixels, kind: str, options: Mapping[str, Any
     """
     own = copy.deepcopy(dict(options))  # pillow-heif writes into them
     try:
-        Image.fromarray(pixels.data[..., 0] if pixels.grey else pixels.data).save(file, kind, **own)
+        image = Image.fromarray(pixels.data[..., 0] if pixels.grey else pixels.data)
+        image.save(cast(BinaryIO, _WithoutDescriptor(file)), kind, **own)
     except KeyError as error:
         raise ImageError(f"{kind}: this Pillow cannot write it: install the plugin that can") from error
     except Exception as error:  # plugins raise nearly any type

@@ -157,12 +157,15 @@ def _told_of_exif() -> Iterator[None]:
 
     Raises:
         ImageError: in place of what Pillow raises, which for damaged values is one of many errors.
+        OSError: the disk is full.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of damaged fields
             yield
     except Exception as error:
+        if isinstance(error, OSError) and error.errno:  # of the disk
+            raise
         advice = "its EXIF may be damaged: pass --metadata drop, or choose another format"
         raise ImageError(f"TIFF: the picture cannot be written: {advice} ({first_line(error)})") from error
 

@@ -40,7 +40,7 @@ def decode_one(
     if options.overwrite or not places.exists(target):
         with places.written(target) as file:
             save_picture(file, pixels, metadata, options.outputs)
-    elif places.read(target) != write_picture(pixels, metadata, options.outputs):  # equal bytes are an earlier run's
+    elif not places.holds(target, write_picture(pixels, metadata, options.outputs)):  # equal bytes are an earlier run's
         raise ConfigError(f"{target} exists: name another with -o, or pass --overwrite to replace it")
     if options.preserve_times and source != "-":
         copy_times(Path(source), Path(target))

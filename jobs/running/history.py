@@ -107,7 +107,7 @@ class History:
         """Return whether the output of an item that is not done replaces a file, one of other settings."""
         if item.output in (STDIO, NOT_WRITTEN):
             return False
-        return _sha256(item.output) is not None if self.listed is None else item.output in self.listed
+        return self._has_output(item)
 
     def input_hash(self, item: Item) -> str | None:
         """Return the hash of an image: that of its record while its stamp is unchanged, else computed."""
@@ -120,7 +120,7 @@ class History:
         stamp = self.listed.get(item.output) if self.listed else None
         if recorded and stamp and stamp == recorded.output_stamp:
             return recorded.measured.output_sha256
-        return _sha256(item.output)
+        return _sha256(item.output) if self._has_output(item) else None
 
     def _has_output(self, item: Item) -> bool:
         return places.exists(item.output) if self.listed is None else item.output in self.listed

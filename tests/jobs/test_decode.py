@@ -1,5 +1,7 @@
 """`rdo-decode`: where pictures go, and that one bad file stops no other."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +165,42 @@ def test_a_full_disk_leaves_nothing(files, rdo_decode, folder: Path, monkeypatch
     assert rdo_decode("in") == 1
     assert capsys.readouterr().err.count("No space left on device: check the disk") == 2
     assert not pngs(folder) and not list(folder.rglob("*.part"))
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "ppm"])
+def test_a_picture_larger_than_a_file_may_be_says_so(folder: Path, rdo_decode, codec, photo, suffix, capsys) -> None:
+    resource = pytest.importorskip("resource", reason="needs limits of the size of files")
+    (folder / "a.rdo").write_bytes(encode(codec, Pixels(photo(200, 300), grey=False)))
+    (folder / f"x.{suffix}").write_bytes(b"mine")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        status = rdo_decode("--overwrite", "-o", f"x.{suffix}", "a.rdo")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert status == 1 and "File too large: check the disk" in capsys.readouterr().err
+    assert (folder / f"x.{suffix}").read_bytes() == b"mine" and not list(folder.glob(".rdo-*"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_or_device_is_written_into(files, rdo_decode, folder: Path) -> None:
+    assert rdo_decode("-o", "x.png", "in/a.jpg.rdo") == 0
+    os.mkfifo("pipe.png")
+    Path("null.png").symlink_to("/dev/null")
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(Path("pipe.png").read_bytes)
+        assert rdo_decode("-o", "pipe.png", "in/a.jpg.rdo") == 0
+        assert read.result(timeout=60) == Path("x.png").read_bytes()
+    assert Path("pipe.png").is_fifo()
+    for flags in ((), ("--overwrite",)):
+        assert rdo_decode("-o", "null.png", *flags, "in/a.jpg.rdo") == 0 and Path("null.png").is_symlink()
+
+
+def test_a_large_file_of_the_name_is_not_read(files, rdo_decode, folder: Path, monkeypatch, capsys) -> None:
+    with open("x.png", "wb") as file:
+        file.truncate(1 << 40)
+    assert rdo_decode("-o", "x.png", "in/a.jpg.rdo") == 1 and "x.png exists: name another" in capsys.readouterr().err
+    assert rdo_decode("-o", "x.png/sub/", "in/a.jpg.rdo") == 1 and "Not a directory" in capsys.readouterr().err
 
 
 def test_a_second_run_leaves_what_is_decoded_and_tells_where_it_is(files, rdo_decode, folder: Path, capsys) -> None:

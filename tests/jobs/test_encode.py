@@ -3,6 +3,8 @@
 import io
 import json
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -254,6 +256,17 @@ def test_dry_run_lists_what_is_left_and_tells_what_would_be_refused(save_photo, 
     told = capsys.readouterr()
     assert told.out == "" and "other/a.png: rdo-out/a.png.rdo is another picture's" in told.err
     assert rdo_encode("--dry-run", "--quality", 9, "in") == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_written_into(save_photo, rdo_encode, folder: Path) -> None:
+    save_photo("a.png", 64, 64)
+    os.mkfifo("pipe.rdo")
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(Path("pipe.rdo").read_bytes)
+        assert rdo_encode("--iters", "0", "-o", "pipe.rdo", "a.png") == 0
+        assert rdo_encode("--iters", "0", "-o", "b.rdo", "a.png") == 0
+        assert read.result(timeout=60) == Path("b.rdo").read_bytes()
 
 
 def test_standard_input_has_no_name_for_a_folder(rdo_encode, stdin, folder: Path, capsys) -> None:
