@@ -83,7 +83,7 @@ class TiledPicture:
         return part_of(latents, around, tile)
 
     def plain(self) -> Latents:
-        """Return the rounded latents of plain encoding, as int16 (`codec.tiling`)."""
+        """Return the rounded latents of plain encoding, as int16 (`codec.latents`)."""
         with coding_arithmetic():
             return plain_latents_of(self.codec, self.pixels, self.level, self.tile)
 
