@@ -12,21 +12,20 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from codec.architecture import PIXELS_MAX, TILE_PIXELS_MAX, on_header_grid
 from codec.arithmetic import coding_arithmetic
 from codec.bitstream.boxes import Box
 from codec.bitstream.container import Contents, Header, Stream, check_size, pack, unpack
-from codec.bitstream.exact import ExactBlocks, paste_exact, unpack_exact
+from codec.bitstream.exact import exact_blocks, paste_exact, unpack_exact
 from codec.bitstream.tiles import TILE, Rect, tiles_of
 from codec.errors import BitstreamError, ConfigError
 from codec.identity import model_id
 from codec.images.mosaic import pixel_mask
 from codec.images.pixels import Pixels, pad
 from codec.interface import AnyCodec, Latents, Refinable, rounded
-from codec.latents import cut, joined
+from codec.latents import cut, joined, no_latents, same_symbols
 from codec.tiling import (
     bounds,
     decoded_picture,
@@ -39,7 +38,6 @@ from codec.tiling import (
 )
 
 NO_STREAM = Stream(np.zeros(0, np.uint32), 0)  # of each tile where all blocks are exact
-SYMBOL_TOLERANCE = 0.25  # quantisation steps: nearer latents are one symbol, as their grids differ by rounding errors
 
 
 class Decoded(NamedTuple):
@@ -277,37 +275,10 @@ def shown(codec: AnyCodec, latents: Latents | None, data: bytes) -> Pixels:
     return Pixels(samples, header.grey)
 
 
-def exact_blocks(contents: Contents) -> ExactBlocks | None:
-    """Return the exact blocks of a file, None where it has none, or of a salvaged file where they are damaged.
-
-    Raises:
-        BitstreamError: a forged section, or a damaged one in a file that has nothing else.
-    """
-    coded = any(stream is None or len(stream.words) for stream in contents.streams)
-    if contents.exact is None and not coded:
-        raise BitstreamError("the picture was stored as exact blocks alone, and these are damaged: nothing is left")
-    if not contents.exact:
-        return None
-    exact = unpack_exact(contents.exact, contents.header.width, contents.header.height)
-    if exact.whole and coded:
-        raise BitstreamError("streams beside a picture of exact blocks alone: the file is forged")
-    return exact
-
-
-def no_latents(codec: Refinable, width: int, height: int) -> Latents:
-    """Return zeros in the place of latents that no file holds; they take no memory."""
-    return Latents(*(torch.zeros((), device=codec.device).expand(s) for s in codec.latent_shapes(width, height)))
-
-
 def plain_latents(codec: Refinable, x: Tensor, level: Tensor) -> Latents:
     """Return the rounded latents of plain encoding of unpadded images x (B, 3, H, W) in [0, 1] at `level` (B,)."""
     latents = codec.analyse(pad(x, codec.stride), level)
     return rounded(latents, codec.grid(latents, level))
-
-
-def same_symbols(a: Latents, b: Latents) -> bool:
-    """Tell whether two rounded latents have the same symbols: they may differ by rounding errors of their grids."""
-    return all(u.shape == v.shape and bool(((u - v).abs() < SYMBOL_TOLERANCE).all()) for u, v in zip(a, b, strict=True))
 
 
 def _writer(codec: AnyCodec, header: Header) -> tuple[AnyCodec, Tensor]:

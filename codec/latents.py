@@ -15,6 +15,7 @@ from codec.errors import BitstreamError
 from codec.interface import Latents, Refinable
 
 HELD_MAX = torch.iinfo(torch.int16).max
+SYMBOL_TOLERANCE = 0.25  # quantisation steps: nearer latents are one symbol, as their grids differ by rounding errors
 
 
 def cut(latents: Latents, area: Rect, part: Rect) -> Latents:
@@ -79,3 +80,13 @@ def joined(codec: Refinable, known: dict[Rect, Latents], part: Rect) -> Latents:
             for target, own in zip(cut(whole, part, common), cut(latents, tile, common), strict=True):
                 target.copy_(own)
     return whole
+
+
+def no_latents(codec: Refinable, width: int, height: int) -> Latents:
+    """Return zeros in the place of latents that no file holds; they take no memory."""
+    return Latents(*(torch.zeros((), device=codec.device).expand(s) for s in codec.latent_shapes(width, height)))
+
+
+def same_symbols(a: Latents, b: Latents) -> bool:
+    """Tell whether two rounded latents have the same symbols: they may differ by rounding errors of their grids."""
+    return all(u.shape == v.shape and bool(((u - v).abs() < SYMBOL_TOLERANCE).all()) for u, v in zip(a, b, strict=True))

@@ -135,8 +135,9 @@ def inspect(name: str, data: bytes, codec: "AnyCodec") -> Info:
     """
     from codec.architecture import PIXELS_MAX
     from codec.bitstream.container import unpack
+    from codec.bitstream.exact import exact_blocks
     from codec.bitstream.tiles import tiles_of
-    from codec.coding import exact_blocks, read
+    from codec.coding import read
     from codec.identity import model_id
     from codec.latents import tile_latents
     from codec.metadata_boxes import metadata_bytes, metadata_of

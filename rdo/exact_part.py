@@ -15,9 +15,9 @@ from codec.bitstream.container import (
     pack,
     unpack,
 )
-from codec.bitstream.exact import encode_exact, pack_exact, paste_exact
+from codec.bitstream.exact import encode_exact, exact_blocks, pack_exact, paste_exact
 from codec.bitstream.tiles import Rect
-from codec.coding import exact_blocks, write_verified
+from codec.coding import write_verified
 from codec.encoding import whole_section
 from codec.errors import BitstreamError, ConfigError
 from codec.images.fill import filled

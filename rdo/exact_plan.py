@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from codec.bitstream.boxes import Box
-from codec.coding import no_latents
 from codec.encoding import estimate, worth_a_look
 from codec.exact_choice import Costs, block_errors, choose_blocks, may_pay, plain_costs
 from codec.images.mosaic import Mask
 from codec.images.pixels import Pixels
 from codec.interface import AnyCodec
+from codec.latents import no_latents
 from codec.tiling import tile_side
 from rdo.config import RefineConfig
 from rdo.distortion import Distortion

@@ -34,43 +34,7 @@ The invariants: `unpack` returns only what `pack` made. It raises `BitstreamErro
 decoding and before memory is taken for the picture: the index is as long as the header says, and lists at most
 65,536 tiles. A file is of version 5 only where versions 3 and 4 cannot hold its contents.
 
-The rest of this text specifies the stream of our own models for one tile, width x height pixels. Each decision of the
-coder picks a column of a row: the row lists the frequencies (unnormalised probabilities) of the columns. With
-h = ceil(height / 64), w = ceil(width / 64) the stream codes, in this order:
-
-1. z, (hyper_width, h, w) integers in (channel, row, column) order, each with its channel's row from the checkpoint
-   (`prior.rows`), which covers -24..24: first a column for every z, then a number for every z that was escaped.
-2. y, (latent, 4h, 4w) integers, group by group in the order of `codec.networks.groups`; in a group by (row, column,
-   channel). The networks turn z and the groups before into a mixture of Gaussians for each symbol
-   (`codec.networks.context`, in double precision, batch 1, quality as in the header). A group is cut into blocks of
-   65,536 symbols. Coded for a block are
-   - the index s of its shift, with the one row of 32 columns max(1, 4^(11 - s));
-   - its symbols. Their parameters, in grid steps, are rounded to floor(parameter + s / 65536 + 1/2) and give each
-     symbol a distribution function F by the integer arithmetic of `codec.bitstream.probability_tables`. First comes,
-     for every symbol in order, a row of three columns: below its centre (the rounded mean), at it, above it.
-   - the distances d >= 1 from the centre of the symbols that are not at it. An interval low < d <= high is narrowed by
-     decisions: with T(x) the mass further out than x on the symbol's side, one decision has two columns, d <= m and
-     d > m, of masses T(low) - T(m) and T(m) - T(high), and makes m the new high or the new low. At first low = 0,
-     high = 2^31 and T(high) = 0. m is 1 for all of them, in order, then 2 for those with d > 1, then 4 and so on up to
-     2^30, while any are left; then every symbol with high - low > 1, in order, has one decision with
-     m = floor((low + high) / 2), and so on until none is left.
-
-F(n) is the mass of all integers up to n, a mass being a probability in units of 2^-22. Frequencies are masses plus 1:
-the three columns have F(centre - 1), F(centre) - F(centre - 1) and 2^22 - F(centre), each plus 1.
-
-The last column of a row of z is the escape. An escaped symbol d is coded as a number, an Elias-gamma code: with
-f = 2d + 1 for d >= 0, else -2d, which is 1 bit and then L bits long, L is coded as a column of 32 equal ones, then the
-low L bits of f in parts of up to 16, the low part first, each of b bits as a column of 2^b equal ones.
-
-The range coder works with 24 bits of precision. In a row of n, column i starts at start(i) = floor(c_i * q) + i, with
-c_i the sum of the frequencies before it and q = (2^24 - n) / (sum of all), product and quotient rounded to float32; it
-ends where the next one starts, the last at 2^24. Of m equal columns each is floor(2^24 / m) long, the last one longer.
-
-    low, range, point = 0, 2^64 - 1, the first two words, high one first; words after the last are 0
-    at each symbol     step = floor(range / 2^24); the column is the one that holds floor((point - low) / step)
-                       low += step * start; range = step * (end - start)
-                       if range < 2^32: low, range, point *= 2^32; point += the next word
-    all modulo 2^64
+`codec.bitstream.symbols` specifies the stream of a tile of our own models, and the order of its symbols.
 """
 
 import struct

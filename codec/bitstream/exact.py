@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from codec.bitstream.container import Contents
 from codec.bitstream.tiles import Rect
 from codec.errors import BitstreamError
 from codec.images.lossless import WEBP_SIDE_MAX, Effort, lossless_size, read_lossless, write_lossless
@@ -181,3 +182,20 @@ def _unpacked(packed: bytes, shape: tuple[int, int]) -> Mask:
     if len(packed) != _packed_bytes(shape) or bits[count:].any():
         raise BitstreamError(f"exact blocks: a bitmap of another size: {DAMAGED}")
     return bits[:count].astype(bool).reshape(shape)
+
+
+def exact_blocks(contents: Contents) -> ExactBlocks | None:
+    """Return the exact blocks of a file, None where it has none, or of a salvaged file where they are damaged.
+
+    Raises:
+        BitstreamError: a forged section, or a damaged one in a file that has nothing else.
+    """
+    coded = any(stream is None or len(stream.words) for stream in contents.streams)
+    if contents.exact is None and not coded:
+        raise BitstreamError("the picture was stored as exact blocks alone, and these are damaged: nothing is left")
+    if not contents.exact:
+        return None
+    exact = unpack_exact(contents.exact, contents.header.width, contents.header.height)
+    if exact.whole and coded:
+        raise BitstreamError("streams beside a picture of exact blocks alone: the file is forged")
+    return exact

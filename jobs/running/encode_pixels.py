@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from codec.allocator import release_memory
 from codec.bitstream.container import unpack
-from codec.coding import exact_blocks
+from codec.bitstream.exact import exact_blocks
 from codec.images.pixels import Pixels
 from codec.interface import AnyCodec
 from jobs.record import Outcome, Score, score

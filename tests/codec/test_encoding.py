@@ -10,9 +10,9 @@ from PIL import Image, ImageDraw
 
 from codec import coding
 from codec.bitstream.container import Contents, pack, unpack
-from codec.bitstream.exact import encode_exact, pack_exact
+from codec.bitstream.exact import encode_exact, exact_blocks, pack_exact
 from codec.bitstream.tiles import Rect
-from codec.coding import decode, exact_blocks, read, shown, write, write_verified
+from codec.coding import decode, read, shown, write, write_verified
 from codec.encoding import encode, exact_plain, whole_section, worth_a_look
 from codec.errors import BitstreamError
 from codec.exact_choice import hoped_costs

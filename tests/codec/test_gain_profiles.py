@@ -7,11 +7,12 @@ import torch
 
 from codec.architecture import LINEAR_PROFILE
 from codec.bitstream.container import VERSION, VERSION_PROFILES
-from codec.coding import decode, encode, read, same_symbols
+from codec.coding import decode, encode, read
 from codec.errors import BitstreamError, ConfigError
 from codec.gain_profiles import GRID, PEAK, PEAK_RANKS, PROFILES, TAIL, TAIL_RANKS, log_gain_offsets
 from codec.identity import model_id
 from codec.images.pixels import Pixels, to_tensor
+from codec.latents import same_symbols
 
 
 @pytest.fixture

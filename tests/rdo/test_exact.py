@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw
 
 import rdo
 from codec.bitstream.container import unpack
-from codec.coding import decode, exact_blocks
+from codec.bitstream.exact import exact_blocks
+from codec.coding import decode
 from codec.errors import ConfigError
 from codec.images.mosaic import pixel_mask
 from codec.images.pixels import Pixels, to_tensor

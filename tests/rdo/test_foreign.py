@@ -10,9 +10,10 @@ from torch import Tensor
 
 pytest.importorskip("compressai", reason="needs CompressAI")
 
-from codec.coding import decode, encode, same_symbols, write
+from codec.coding import decode, encode, write
 from codec.images.pixels import Pixels, pad, to_tensor
 from codec.interface import Latents
+from codec.latents import same_symbols
 from codec.zoo.fixed_rate import LMBDAS, MODELS, ZooCodec, ZooConfig
 from codec.zoo.variable_rate import VARIABLE, VbrCodec
 from jobs.record import score

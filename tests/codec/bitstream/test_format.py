@@ -1,4 +1,4 @@
-"""The format, held from outside: a reader written from `codec.bitstream.container`, and files kept from before.
+"""The format, held from outside: a reader written from its specification, and files kept from before.
 
 `golden/` holds a small checkpoint and files that it wrote. Every later release that reads this version must decode
 them. To renew them on purpose, raise `codec.bitstream.container.VERSION` and run this file as a program from the root

@@ -11,11 +11,12 @@ from torch import Tensor
 pytest.importorskip("compressai", reason="needs CompressAI")
 
 import codec as toolkit
-from codec.coding import decode, encode, plain_latents, read, same_symbols, write
+from codec.coding import decode, encode, plain_latents, read, write
 from codec.errors import BitstreamError, CheckpointError, ConfigError
 from codec.identity import model_id
 from codec.images.pixels import Pixels, crop, from_tensor, pad, to_tensor
 from codec.interface import Latents, rate
+from codec.latents import same_symbols
 from codec.loading import load
 from codec.zoo import loading as zoo_load
 from codec.zoo import streams
