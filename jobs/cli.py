@@ -1,29 +1,23 @@
-"""Parts of all commands: flags, exit statuses, errors as one line, signals, memory settings."""
+"""Parts of all commands: flags, exit statuses, errors as one line, text for a terminal."""
 
 import argparse
-import atexit
-import ctypes
-import gc
-import io
 import math
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from jobs.runtime import before_torch, keep_memory, leave_quickly, settle_streams
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-STDERR = 2  # its file descriptor
 MODEL = "small"
-THREADS = 2  # of torch in every process that encodes; fixed, as the order of sums decides the bytes of a file
 EFFORT_HELP = "1 (2 steps) to 9 (640): more steps, smaller files (default 5, 40 steps)"
 MEGAPIXELS_MAX = 200.0  # of a picture that memory is taken for, unless a flag says otherwise
 DataclassT = TypeVar("DataclassT", bound="DataclassInstance")
@@ -181,27 +175,6 @@ def guarded(command: Callable[[], int]) -> int:
         return INTERRUPTED
 
 
-def settle_streams() -> None:
-    """Make standard output and errors take any text: those that are closed lead nowhere, and the others escape.
-
-    Without a file behind descriptor 2, the next file that is opened would get it, and with it what libraries print.
-    """
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
-        pass
-    os.close(descriptor)
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if (stream := getattr(sys, name)) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  (for the life of the process)
-        elif name != "stdin" and isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def leave_quickly() -> None:
-    """Let the process end without a search for garbage among torch's objects, which takes half a second of a core."""
-    atexit.unregister(gc.freeze)  # of another command in this process
-    atexit.register(gc.freeze)
-
-
 def print_bytes(data: bytes) -> None:
     """Write a file to standard output, at once.
 
@@ -219,30 +192,6 @@ def print_bytes(data: bytes) -> None:
 def shows_bars() -> bool:
     """Return whether standard error is a terminal that can redraw a line."""
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def before_torch() -> None:
-    """Set the environment that takes effect when torch is imported."""
-    # spinning threads would take the cores from those of other processes
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
-def flag_on_signal() -> threading.Event:
-    """Return an event that Ctrl-C and SIGTERM set, from now on, instead of ending the process."""
-    flag = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: flag.set())
-    return flag
-
-
-@contextmanager
-def interrupts_kept_from_children() -> Iterator[None]:
-    """Block Ctrl-C, which reaches all processes of a terminal, in child processes that are started in this context."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def say(text: str) -> None:
@@ -265,44 +214,6 @@ def open_file(path: Path) -> None:
 
     if not webbrowser.open(path.resolve().as_uri()):
         say(f"{path}: no program was found to show it")
-
-
-def keep_memory() -> None:
-    """Configure glibc to keep freed memory: page faults of large tensors can double the time of a step."""
-    if sys.platform != "linux":
-        return
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        trim_threshold, mmap_threshold, arenas = -1, -3, -8  # from malloc.h
-        libc.mallopt(mmap_threshold, 1 << 30)
-        libc.mallopt(trim_threshold, (1 << 31) - 1)
-        libc.mallopt(arenas, 1)  # as what one thread frees serves the others: two decode in 0.1 GB less
-    except (OSError, AttributeError):
-        return  # another libc, merely slower
-
-
-def check_device(device: str) -> str:
-    """Return `device` if torch can use it; to be called before torch starts its threads.
-
-    Also flushes denormal numbers (below 1e-38) to zero on the CPU: Adam's averages of vanished gradients become
-    denormal, and arithmetic with them is slow.
-
-    Raises:
-        ConfigError: unknown or absent device.
-    """
-    import numpy as np
-    import torch
-
-    from codec.errors import ConfigError
-
-    for kind in (np.float32, np.float64):
-        np.finfo(kind)  # keeps the limits; to find them without denormal numbers, NumPy would warn
-    torch.set_flush_denormal(True)  # threads inherit it
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"--device {device}: not usable here: {str(error).splitlines()[0]}") from error
-    return device
 
 
 def _interrupt(*_: object) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jobs import cli
+from jobs.runtime import check_device
 
 if TYPE_CHECKING:
     from jobs.running.decode_settings import DecodeRun
@@ -84,7 +85,7 @@ def decode_all(settings: "DecodeRun") -> int:
     check_urls(settings)
     options = settings.options()
     pairs = output_names(settings.inputs, settings.output, options.outputs.format)
-    codec_of = codec_loader(settings.model, cli.check_device(settings.device))
+    codec_of = codec_loader(settings.model, check_device(settings.device))
     failed = damaged = 0
     for source, target in tqdm(pairs, disable=len(pairs) < 2 or not cli.shows_bars(), file=sys.stderr, unit="file"):
         try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from codec.architecture import LINEAR_PROFILE
 from jobs import cli
+from jobs.runtime import check_device
 
 if TYPE_CHECKING:
     from codec.images.metadata import Metadata
@@ -113,7 +114,7 @@ def show(inputs: list[str], model: str | None, *, device: str, as_json: bool) ->
     from jobs.running.failures import explain
     from jobs.running.rdo_files import codec_loader, find_rdo_files
 
-    codec_of = codec_loader(model, cli.check_device(device))
+    codec_of = codec_loader(model, check_device(device))
     failed = 0
     for name, _ in find_rdo_files([checked_input(name) for name in inputs]):
         try:

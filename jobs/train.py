@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import cli
+from jobs.runtime import check_device, flag_on_signal
 
 if TYPE_CHECKING:
     import torch
@@ -158,7 +159,7 @@ def train(run: TrainRun, start_s: float) -> int:
 
     if run.threads is not None:
         torch.set_num_threads(run.threads)
-    device = cli.check_device(distributed.join_processes(run.device))
+    device = check_device(distributed.join_processes(run.device))
     if run.schedule.precision == "bf16":
         torch.set_float32_matmul_precision("high")  # what stays in single precision may use TF32
     torch.backends.cudnn.benchmark = True
@@ -194,7 +195,7 @@ def _train_on(run: TrainRun, device: "torch.device", start_s: float) -> int:
     if not this_process().rank:
         status = f"goes on at step {first_step}" if first_step else "starts"
         cli.say(f"{run.output}: {codec.config.name} {status}; validated on {len(validated)} photos")
-    interrupted = cli.flag_on_signal()
+    interrupted = flag_on_signal()
 
     def pause() -> bool:
         is_over = run.stop_after_s is not None and time.monotonic() - start_s > run.stop_after_s

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import cli
+from jobs.runtime import check_device
 
 if TYPE_CHECKING:
     from codec.images.read import ImagePolicy
@@ -121,7 +122,7 @@ def _decoded(settings: ViewRun) -> "tuple[Side, float]":
 
     data = Path(settings.file).read_bytes()
     try:
-        codec = codec_loader(settings.model, cli.check_device(settings.device))(data)
+        codec = codec_loader(settings.model, check_device(settings.device))(data)
         pixels_max = cli.pixels_of(settings.policy.max_megapixels)
         decoded = decode(codec, data, pixels_max=pixels_max, keep_latents=False)
     except BitstreamError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import cli
+from jobs.runtime import check_device
 
 if TYPE_CHECKING:
     from codec.bitstream.tiles import Rect
@@ -85,7 +86,7 @@ def parse(arguments: argparse.Namespace) -> BeforeAfter:
         iters=arguments.iters,
         tune=arguments.tune,
         model=arguments.model,
-        device=cli.check_device(arguments.device),
+        device=check_device(arguments.device),
     )
 
 

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from jobs import cli
+from jobs.runtime import check_device
 
 if TYPE_CHECKING:
     import torch
@@ -103,7 +104,7 @@ def run(settings: RooflineSettings) -> int:
     from jobs.measuring.inputs import load_bench_codec, synthetic_picture
     from jobs.measuring.stages import prepare
 
-    codec, _ = load_bench_codec(settings.model, cli.check_device(settings.device))
+    codec, _ = load_bench_codec(settings.model, check_device(settings.device))
     peaks = measure_peaks(next(codec.parameters()).device, settings.repeats)
     cli.say(
         f"matrix product {peaks.single / 1e9:,.0f} Gop/s in fp32, {peaks.double / 1e9:,.0f} in fp64; "

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import cli
+from jobs.runtime import check_device
 
 if TYPE_CHECKING:
     from jobs.measuring.inputs import Size
@@ -99,7 +100,7 @@ def run(settings: SpeedSettings) -> int:
     from jobs.measuring.plot import plot_seconds, write_plot
     from jobs.measuring.stages import prepare
 
-    codec, trained = load_bench_codec(settings.model, cli.check_device(settings.device))
+    codec, trained = load_bench_codec(settings.model, check_device(settings.device))
     if not trained:
         cli.say(f"{settings.model}: random weights, the content of files and what depends on it mean nothing")
     rows = []

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from codec.errors import ConfigError, first_line
-from jobs.cli import interrupts_kept_from_children
+from jobs.runtime import interrupts_kept_from_children
 
 CONNECT_S = 5.0  # time limit for the machine behind an address to answer
 

@@ -9,10 +9,10 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import NamedTuple
 
-from jobs import cli
 from jobs.pools.base import Task
 from jobs.pools.worker import serve
 from jobs.pools.worker_pool import Answer, Died, WorkerPool
+from jobs.runtime import THREADS, interrupts_kept_from_children
 
 GRACE_S = 2.0  # for a terminated worker to remove its temporary files, before it is killed
 
@@ -42,7 +42,7 @@ class ProcessPool(WorkerPool[Process]):
         device: str,
         jobs: int,
         seconds_max: float = math.inf,
-        threads: int = cli.THREADS,
+        threads: int = THREADS,
         batch_max: int = 1,
     ) -> None:
         super().__init__(jobs, seconds_max, batch_max, device)
@@ -53,7 +53,7 @@ class ProcessPool(WorkerPool[Process]):
         context = get_context("spawn")  # a fork would inherit torch's threads in an unusable state
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, *self.worker_arguments), daemon=True)
-        with cli.interrupts_kept_from_children():
+        with interrupts_kept_from_children():
             process.start()
         theirs.close()  # so that the death of the worker closes the pipe
         return Process(process, ours)

@@ -20,7 +20,6 @@ from codec.loading import own_function
 from codec.places import exists
 from codec.urls import is_url, public
 from codec.zoo import COMPRESSAI, split_name
-from jobs.cli import THREADS
 from jobs.pools.base import Task
 from jobs.pools.cluster import connect, fitting_workers, worker_capacity
 from jobs.pools.ray_metrics import Metrics
@@ -29,6 +28,7 @@ from jobs.record import Record
 from jobs.running.encoding import encode, set_up
 from jobs.running.failures import explain
 from jobs.running.worklist import NOT_WRITTEN
+from jobs.runtime import THREADS
 
 NODES_S = 5.0  # between two looks at the machines of the cluster
 IDLE_S = 60.0  # without work, until a worker is ended, so that an autoscaler can take its machine back

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs import cli
+from jobs.runtime import THREADS
 
 if TYPE_CHECKING:
     from codec.interface import AnyCodec
@@ -34,7 +35,7 @@ class PoolSettings:
     device: str = "cpu"
     jobs: int = 1
     batch: int = 1
-    threads: int = cli.THREADS
+    threads: int = THREADS
     max_seconds_per_image: float | None = None
     ray: bool = False
     address: str | None = None
@@ -75,7 +76,7 @@ def add_pool_flags(flags: argparse.ArgumentParser) -> None:
         "it a little",
     )  # fmt: skip
     local.add_argument(
-        "--threads", type=int, default=cli.THREADS, help="torch threads of each worker; files depend on it a little"
+        "--threads", type=int, default=THREADS, help="torch threads of each worker; files depend on it a little"
     )
     local.add_argument(
         "--max-seconds-per-image", type=float, metavar="S", help="give up on a picture that takes longer"

@@ -12,7 +12,7 @@ from contextlib import suppress
 from multiprocessing import parent_process
 from typing import TYPE_CHECKING
 
-from jobs import cli
+from jobs.runtime import before_torch
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -25,7 +25,7 @@ def serve(pipe: "Connection[Answer, list[Task]]", model: str, device: str, threa
     """Load the model, then encode each list of tasks that comes through the pipe, until its other end closes."""
     signal.signal(signal.SIGTERM, _exit)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    cli.before_torch()
+    before_torch()
     from jobs.pools.worker_pool import Died, Ready, Step
     from jobs.running.encoding import encode, set_up
     from jobs.running.failures import explain

@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from codec.errors import ConfigError
 from codec.images.pixels import Pixels
 from codec.images.read import STRICT
-from jobs.cli import MODEL, THREADS
+from jobs.cli import MODEL
 from jobs.running.encode_pixels import encode_pixels
 from jobs.running.encode_settings import RateFlags, encode_config
 from jobs.running.encoding import set_up
 from jobs.running.refine_settings import RefineFlags, refine_config
+from jobs.runtime import THREADS
 
 Batch = dict[str, Any]
 

@@ -28,7 +28,7 @@ from codec.loading import load
 from codec.metadata_boxes import add_metadata, metadata_bytes_max
 from codec.metrics.distortion import is_too_small
 from codec.urls import is_url
-from jobs.cli import THREADS, check_device, keep_memory, print_bytes
+from jobs.cli import print_bytes
 from jobs.record import SCHEMA, Record
 from jobs.running.encode_pixels import LARGE_PX, encode_pixels
 from jobs.running.encode_settings import EncodeConfig, encode_hash, without_effort
@@ -36,6 +36,7 @@ from jobs.running.failures import explain
 from jobs.running.history import file_stamp
 from jobs.running.resume_file import resume_file
 from jobs.running.worklist import NOT_WRITTEN, STDIO, Item
+from jobs.runtime import THREADS, check_device, keep_memory
 
 NO_POSITION = "the position is left out: --metadata keep keeps it"
 TOO_SMALL = f"too small for MS-SSIM, which needs sides of {MS_SSIM_SIDE_MIN} pixels: encoded for the mse"

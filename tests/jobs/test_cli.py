@@ -18,6 +18,7 @@ from codec.coding import decode
 from codec.errors import ConfigError
 from jobs import cli
 from jobs.record import read_records
+from jobs.runtime import check_device, flag_on_signal
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -159,7 +160,7 @@ def test_sigterm_is_an_interruption(capsys) -> None:
 
 @pytest.mark.parametrize("number", [2, 15])
 def test_a_flag_is_set_and_nothing_cut(number: int) -> None:
-    flag = cli.flag_on_signal()
+    flag = flag_on_signal()
     assert not flag.is_set()
     os.kill(os.getpid(), number)
     assert flag.wait(5)
@@ -167,6 +168,6 @@ def test_a_flag_is_set_and_nothing_cut(number: int) -> None:
 
 @pytest.mark.parametrize("device", ["nonesuch", "cuda:99"])
 def test_devices_that_are_not_there(device: str) -> None:
-    assert cli.check_device("cpu") == "cpu"
+    assert check_device("cpu") == "cpu"
     with pytest.raises(ConfigError, match=f"--device {device}: not usable here: "):
-        cli.check_device(device)
+        check_device(device)

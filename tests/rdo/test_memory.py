@@ -90,8 +90,8 @@ def test_strips_are_measured_where_gradients_are_off(tiny_codec: Codec, settings
 PROGRAM = """
 import re, sys, torch
 from pathlib import Path
-from jobs import cli
-cli.keep_memory()
+from jobs.runtime import keep_memory
+keep_memory()
 import codec, rdo
 x = torch.nn.functional.interpolate(torch.rand(1, 3, 128, 128), size=(1024, 1024), mode="bicubic").clamp(0, 1)
 limit = float(sys.argv[1]) or None
