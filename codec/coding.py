@@ -24,7 +24,7 @@ from codec.errors import BitstreamError, ConfigError
 from codec.identity import model_id
 from codec.images.mosaic import pixel_mask
 from codec.images.pixels import Pixels, pad
-from codec.interface import AnyCodec, Latents, Refinable, rounded
+from codec.interface import AnyCodec, Latents, Refinable, rounded, unrounded_latents
 from codec.latents import cut, joined, no_latents, same_symbols
 from codec.tiling import (
     bounds,
@@ -277,7 +277,7 @@ def shown(codec: AnyCodec, latents: Latents | None, data: bytes) -> Pixels:
 
 def plain_latents(codec: Refinable, x: Tensor, level: Tensor) -> Latents:
     """Return the rounded latents of plain encoding of unpadded images x (B, 3, H, W) in [0, 1] at `level` (B,)."""
-    latents = codec.analyse(pad(x, codec.stride), level)
+    latents = unrounded_latents(codec, pad(x, codec.stride), level)
     return rounded(latents, codec.grid(latents, level))
 
 

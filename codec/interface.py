@@ -193,6 +193,13 @@ class Refinable(Priced, Protocol):
     def analyse(self, x: Tensor, quality: Tensor) -> Latents:
         """Return the unrounded latents of x (B, 3, H, W) in [0, 1], sides multiples of `stride`."""
 
+    def settled(self, latents: Latents, quality: Tensor) -> Latents:  # noqa: ARG002  (for overriding methods)
+        """Return latents of `analyse` with others in place of those under which the entropy model goes astray.
+
+        Default: the same.
+        """
+        return latents
+
 
 class AnyCodec(Refinable, Protocol):
     """Codec that writes files: the latents' rate-distortion model and its entropy coder."""
@@ -229,6 +236,11 @@ class AnyCodec(Refinable, Protocol):
         Raises:
             BitstreamError: a stream that this codec did not write.
         """
+
+
+def unrounded_latents(codec: Refinable, x: Tensor, quality: Tensor) -> Latents:
+    """Return the latents of padded images x (B, 3, H, W) that plain encoding rounds and that refinement starts from."""
+    return codec.settled(codec.analyse(x, quality), quality)
 
 
 def rate(codec: Priced, latents: Latents, quality: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,7 @@ from codec.architecture import LINEAR_PROFILE, STRIDE, Metric, ModelConfig, Shap
 from codec.bitstream.symbols import read_symbols, write_symbols
 from codec.errors import BitstreamError, ConfigError
 from codec.gain_profiles import PROFILES, log_gain_offsets
+from codec.hyper_latents import settled
 from codec.interface import AnyCodec, Latents, rate
 from codec.networks.baselines import make_context
 from codec.networks.context import Mixture, pick
@@ -147,6 +148,10 @@ class Codec(nn.Module, AnyCodec):
             assert isinstance(self.g_a, LappedAnalysis)
             y = self.g_a.linear_latents(x)
         return Latents(y * self.gains(quality)[..., None, None], z)
+
+    def settled(self, latents: Latents, quality: Tensor) -> Latents:
+        """Return latents of `analyse`, with zeros for some of z where the entropy model would go astray."""
+        return settled(self, latents, quality)
 
     def synthesise(self, latents: Latents, quality: Tensor) -> Tensor:
         """Return x_hat (B, 3, H, W), not clamped, from y alone, in integer steps."""

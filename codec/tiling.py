@@ -26,7 +26,7 @@ from codec.bitstream.symbols import DRIFT
 from codec.bitstream.tiles import Rect, tile_count, tiles_of
 from codec.errors import BitstreamError
 from codec.images.pixels import Pixels, Samples, crop, from_tensor, pad, to_tensor
-from codec.interface import AnyCodec, Latents, Refinable, rounded
+from codec.interface import AnyCodec, Latents, Refinable, rounded, unrounded_latents
 from codec.latents import check_finite, cut, held, joined, part_of
 
 Result = TypeVar("Result")
@@ -59,15 +59,15 @@ def plain_latents_of(codec: Refinable, pixels: Pixels, level: Tensor, tile: int)
         BitstreamError: latents of several tiles that are NaN or infinite.
     """
 
-    def analysed(rect: Rect) -> Latents:
+    def of_tile(rect: Rect) -> Latents:
         around = rect.grown(codec.tile_halo, pixels.width, pixels.height)
         x = to_tensor(Pixels(pixels.data[around.top : around.bottom, around.left : around.right], pixels.grey))
-        latents = codec.analyse(pad(x.to(level.device), codec.stride), level)
+        latents = unrounded_latents(codec, pad(x.to(level.device), codec.stride), level)
         own = cut(latents, around, rect)
         return rounded(own, codec.grid(own, level))
 
     whole = Rect(0, 0, pixels.width, pixels.height)
-    return _latents_of(codec, whole, analysed, tiles_of(*whole.size, tile), torch.int16)
+    return _latents_of(codec, whole, of_tile, tiles_of(*whole.size, tile), torch.int16)
 
 
 def decoded_picture(

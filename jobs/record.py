@@ -124,7 +124,7 @@ class Record:
     cwd: str | None = None
     aim_hash: str | None = None
     iters_asked: int | None = None
-    policy: dict[str, str | int | bool] | None = None
+    policy: dict[str, str | float | bool] | None = None
     tune: str | None = None
     notes: list[str] | None = None
     output_stamp: str | None = None

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from codec.arithmetic import coding_arithmetic, products
 from codec.images.pixels import pad
-from codec.interface import Latents, Refinable
+from codec.interface import Latents, Refinable, unrounded_latents
 from rdo.config import RefineConfig
 from rdo.descent import descend
 from rdo.distortion import Distortion, distortion_of
@@ -186,13 +186,13 @@ def begin(
     """
     level = codec.level(quality).expand(len(x))
     with coding_arithmetic():
-        analysed = codec.analyse(pad(x, codec.stride), level)
+        latents = unrounded_latents(codec, pad(x, codec.stride), level)
     # strips are chosen after the analysis, as the process keeps the memory that it took
     problem = _problem(codec, x, quality, config=config, lmbda=lmbda, distortion=distortion)
     with coding_arithmetic():
-        rounded = problem.rounded(analysed)
+        rounded = problem.rounded(latents)
         problem = problem.fitted(rounded)
-        return problem, Start(analysed, priced(problem, rounded))
+        return problem, Start(latents, priced(problem, rounded))
 
 
 def _problem(

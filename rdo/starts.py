@@ -23,7 +23,7 @@ from torch import Tensor
 
 from codec.arithmetic import coding_arithmetic
 from codec.images.pixels import pad
-from codec.interface import Latents, Priced, Refinable
+from codec.interface import Latents, Priced, Refinable, unrounded_latents
 from rdo.objective import Best, Cost, Problem, keep_better, priced, select
 
 OwnCodec = TypeVar("OwnCodec", bound=Refinable)
@@ -74,7 +74,7 @@ def choose_start(
         return ChosenStart(start, profiles)
     with coding_arithmetic():
         for tried, candidate in linear_starts(
-            codec, lambda linear: linear.analyse(pad(problem.x, linear.stride), problem.quality)
+            codec, lambda linear: unrounded_latents(linear, pad(problem.x, linear.stride), problem.quality)
         ):
             other = problem._replace(codec=decoder_of(tried))
             latents, cost = priced(other, other.rounded(candidate))

@@ -17,7 +17,7 @@ from codec.arithmetic import coding_arithmetic
 from codec.bitstream.parallel import side_by_side
 from codec.bitstream.tiles import Rect, tiles_of
 from codec.images.pixels import Pixels, crop, from_tensor, pad, to_tensor
-from codec.interface import AnyCodec, Latents, Priced, rate
+from codec.interface import AnyCodec, Latents, Priced, rate, unrounded_latents
 from codec.latents import cut, part_of, tile_latents
 from codec.metrics.visual import VisualReference
 from codec.tiling import pixels_of, plain_latents_of
@@ -79,7 +79,7 @@ class TiledPicture:
     def analysed(self, tile: Rect) -> Latents:
         """Return the latents of a tile as they are before they are rounded."""
         around = tile.grown(self.codec.tile_halo, *self.whole.size)
-        latents = self.codec.analyse(pad(self._x(around), self.codec.stride), self.level)
+        latents = unrounded_latents(self.codec, pad(self._x(around), self.codec.stride), self.level)
         return part_of(latents, around, tile)
 
     def plain(self) -> Latents:

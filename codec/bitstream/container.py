@@ -239,9 +239,9 @@ def _unpack_tiles(data: bytes, salvage: bool) -> Contents:
     boxes, boxes_damage = unpack_boxes(data[exact_end : exact_end + boxes_bytes])
     damage += boxes_damage
     if damage and not salvage:
-        raise BitstreamError(
-            f"checksum mismatch: {damage[0]} was altered or damaged: rdo-decode --salvage reads the rest"
-        )
+        is_left = bool(exact) or any(stream is not None and len(stream.words) for stream in streams)
+        mend = "rdo-decode --salvage reads the rest" if is_left else "nothing is left of the picture: copy it again"
+        raise BitstreamError(f"checksum mismatch: {damage[0]} was altered or damaged: {mend}")
     return Contents(header, tuple(streams), exact, boxes, tuple(damage))
 
 

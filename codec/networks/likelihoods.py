@@ -3,8 +3,8 @@
     P(y) = sum_i w_i [Phi((y + 1/2 - mu_i) / s_i) - Phi((y - 1/2 - mu_i) / s_i)]
 
 They serve training, refinement and estimates, in floating point. Files are written from the integer rows of
-`codec.bitstream.probability_tables`, which follow this formula on a grid; the limits of that grid (`SCALE_MIN`,
-`SCALE_MAX`) stand here, so that estimate and file agree. Source of the mixture: Cheng et al., arXiv:2001.01568.
+`codec.bitstream.probability_tables`, which follow this formula on a grid; the limits of that grid (`LOG2_SCALE_MIN`,
+`LOG2_SCALE_MAX`) stand here, so that estimate and file agree. Source of the mixture: Cheng et al., arXiv:2001.01568.
 """
 
 import math
@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.networks.context import Mixture
-from codec.networks.layers import LowerBound, lower_bound
+from codec.networks.layers import LowerBound, limited, lower_bound
 
-LOG2_SCALE_MIN, LOG2_SCALE_MAX = -4.5, 11.5
-SCALE_MIN, SCALE_MAX = 2.0**LOG2_SCALE_MIN, 2.0**LOG2_SCALE_MAX  # deviations in integer steps: 0.044 .. 2896
+LOG2_SCALE_MIN, LOG2_SCALE_MAX = -4.5, 11.5  # of deviations in integer steps: 0.044 .. 2896
 Z_REACH = 24  # hyper-latents beyond this take the escape
 PROBABILITY_MIN = 2.0**-22  # about what an integer row gives at least
 PRIOR_WIDTHS = (3, 3, 3, 3)  # hidden widths of the prior's cumulative network
@@ -35,15 +34,18 @@ class StepMixture(NamedTuple):
 
 
 def in_steps(mixture: Mixture, gains: Tensor) -> StepMixture:
-    """Convert raw parameters in units of deviation to integer steps.
+    """Convert raw parameters in units of deviation to integer steps, with scales within the limits of the tables.
+
+    Beyond a limit the gradient can bring a scale back: a network that once strays there must not stay.
 
     Args:
         mixture: raw parameters, each (B, G, H, W/2, k, p).
         gains: steps for each unit of deviation, (B, G, 1, 1, 1, p).
     """
-    log_scales = mixture.log_scales.clamp(-20, 20)
-    scales = log_scales.exp() * gains
-    return StepMixture(mixture.logits.softmax(-2), mixture.means * gains, lower_bound(scales, SCALE_MIN))
+    middle, reach = (LOG2_SCALE_MAX + LOG2_SCALE_MIN) / 2, (LOG2_SCALE_MAX - LOG2_SCALE_MIN) / 2
+    octaves = mixture.log_scales / math.log(2) + gains.log2() - middle
+    scales = (limited(octaves, reach) + middle).exp2()
+    return StepMixture(mixture.logits.softmax(-2), mixture.means * gains, scales)
 
 
 def mixture_bits(y: Tensor, mixture: StepMixture) -> Tensor:

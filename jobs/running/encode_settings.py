@@ -192,7 +192,7 @@ def encode_hash(codec: AnyCodec, config: EncodeConfig) -> str:
     return config_hash(replace(config, model=f"{model_id(codec).hex()}-{VERSION}", roi=mask, policy=policy))
 
 
-def policy_matches(needed: dict[str, str | int | bool] | None, policy: ImagePolicy) -> bool:
+def policy_matches(needed: dict[str, str | float | bool] | None, policy: ImagePolicy) -> bool:
     """Return whether a policy repeats the decisions that an image was read by, those of its `Record.policy`."""
     return all(getattr(policy, name, None) == value for name, value in (needed or {}).items())
 

@@ -122,23 +122,27 @@ def _read(item: Item, codec: AnyCodec, config: EncodeConfig) -> _Draft:
     return draft
 
 
-def _picture(source: bytes, policy: ImagePolicy) -> tuple[Picture, dict[str, str | int | bool] | None]:
+def _picture(source: bytes, policy: ImagePolicy) -> tuple[Picture, dict[str, str | float | bool] | None]:
     """Return an image and those decisions of the policy that it could not be read without, None if no decision.
 
-    A gamut that was kept is one of them, since the pixels are others.
+    A gamut that was kept is one of them, since the pixels are others, and a limit on the size that had to be raised.
     """
+    usual = replace(STRICT, gamut=policy.gamut, max_megapixels=policy.max_megapixels)
+    needed: dict[str, str | float | bool] = {}
     try:
-        picture = read_picture(source, replace(STRICT, gamut=policy.gamut))  # most images
-        return picture, {"gamut": policy.gamut} if picture.metadata.profile else None
+        picture = read_picture(source, usual)  # most images
     except ImageError:
         picture = read_picture(source, policy)
-    needed: dict[str, str | int | bool] = {"gamut": policy.gamut} if picture.metadata.profile else {}
-    for name, value in asdict(replace(policy, gamut=STRICT.gamut)).items():
-        try:
-            read_picture(source, replace(policy, **{name: getattr(STRICT, name)}))
-        except ImageError:
-            needed[name] = value
-    return picture, needed
+        for name, value in asdict(policy).items():
+            try:
+                read_picture(source, replace(policy, **{name: getattr(usual, name)}))
+            except ImageError:
+                needed[name] = value
+    if picture.metadata.profile:
+        needed["gamut"] = policy.gamut
+    if picture.pixels.width * picture.pixels.height > 1e6 * STRICT.max_megapixels:
+        needed["max_megapixels"] = policy.max_megapixels
+    return picture, needed or None
 
 
 def _middle(pixels: Pixels, side: int) -> Pixels:

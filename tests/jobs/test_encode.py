@@ -274,3 +274,11 @@ def test_standard_input_has_no_name_for_a_folder(rdo_encode, stdin, folder: Path
     (folder / "out").mkdir()
     assert rdo_encode("--iters", 0, "-o", "out", "-") == 2
     assert "-o out: standard input has no name" in capsys.readouterr().err
+
+
+def test_larger_pictures_are_refused(folder: Path, save_photo, rdo_encode, records, capsys) -> None:
+    save_photo("a.png", 100, 120)
+    assert rdo_encode("--iters", 0, "--max-megapixels", 0.01, "a.png") == 1
+    assert "120 x 100 px is over 0.01 megapixels: crop it, or raise --max-megapixels" in capsys.readouterr().err
+    assert rdo_encode("--iters", 0, "--max-megapixels", 0.012, "a.png") == 0
+    assert records()["rdo-out/a.png.rdo"]["policy"] is None

@@ -24,7 +24,7 @@ from codec.bitstream.probability_tables import (
     positions,
     sign_tables,
 )
-from codec.networks.likelihoods import LOG2_SCALE_MAX, LOG2_SCALE_MIN, SCALE_MAX, SCALE_MIN, StepMixture
+from codec.networks.likelihoods import LOG2_SCALE_MAX, LOG2_SCALE_MIN, StepMixture
 
 LEVELS = round((LOG2_SCALE_MAX - LOG2_SCALE_MIN) * SCALE_STEPS)  # the largest index of a scale
 NORMAL_TABLE_SHA256 = "43789a371801b8607f823098fc34c0a5f88427bfe0b776b2a06607775a81c0ea"
@@ -137,7 +137,7 @@ def test_on_grid_rounds_every_parameter() -> None:
     assert np.abs(grid.weights / WEIGHT_STEPS - flat(weights)).max() <= 1 / WEIGHT_STEPS
     assert np.abs(grid.means / MEAN_STEPS - flat(means)).max() <= 0.5 / MEAN_STEPS + 1e-6
     assert (
-        np.abs(np.log2(float_scales(grid)) - np.log2(flat(scales).clip(SCALE_MIN, SCALE_MAX))).max()
+        np.abs(np.log2(float_scales(grid)) - np.log2(flat(scales)).clip(LOG2_SCALE_MIN, LOG2_SCALE_MAX)).max()
         <= 0.5 / SCALE_STEPS + 1e-6
     )
 

@@ -10,8 +10,9 @@ from torch.distributions import Normal
 from codec.model import Codec
 from codec.networks.context import Mixture
 from codec.networks.likelihoods import (
+    LOG2_SCALE_MAX,
+    LOG2_SCALE_MIN,
     PROBABILITY_MIN,
-    SCALE_MIN,
     Z_REACH,
     FactorisedPrior,
     StepMixture,
@@ -80,7 +81,21 @@ def test_in_steps_multiplies_by_gains() -> None:
     torch.testing.assert_close(weights.sum(-2), torch.ones(2, 4, 3, 5, 2))
     torch.testing.assert_close(weights, torch.softmax(raw.logits, dim=4))
     torch.testing.assert_close(means, raw.means * gains)
-    torch.testing.assert_close(scales, (raw.log_scales.exp() * gains).clamp(min=SCALE_MIN))
+    torch.testing.assert_close(scales, (raw.log_scales.exp() * gains).clamp(2.0**LOG2_SCALE_MIN, 2.0**LOG2_SCALE_MAX))
+
+
+@pytest.mark.parametrize("log_scale", [-60.0, 60.0])
+def test_scales_stay_within_those_of_the_tables_and_can_return(log_scale: float) -> None:
+    raw = Mixture(torch.zeros(1, 1, 4), torch.zeros(1, 1, 4), torch.full((1, 1, 4), log_scale, requires_grad=True))
+    mixture = in_steps(raw, torch.tensor([0.5, 1.0, 8.0, 100.0]))
+    limit = LOG2_SCALE_MIN if log_scale < 0 else LOG2_SCALE_MAX
+    torch.testing.assert_close(mixture.scales, torch.full_like(mixture.scales, 2.0**limit))
+    y = torch.full((1, 4), 300.0 if log_scale < 0 else 0.0)
+    mixture_bits(y, mixture).sum().backward()
+    assert raw.log_scales.grad is not None
+    if log_scale > 0:  # descent narrows it
+        assert bool((raw.log_scales.grad > 0.5).all())
+    assert bool(raw.log_scales.grad.isfinite().all())
 
 
 @pytest.fixture
