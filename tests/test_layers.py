@@ -31,8 +31,8 @@ FLOORS = (  # inside codec: each imports from its own floor and those before
     "images/ metrics/",
     "networks/",
     "bitstream/",
-    "gain_profiles.py hyper_latents.py model.py identity.py config_files.py shards.py checkpoint.py latents.py tiling.py coding.py "
-    "metadata_boxes.py exact_choice.py encoding.py",
+    "gain_profiles.py hyper_latents.py model.py identity.py config_files.py shards.py checkpoint.py latents.py "
+    "tiling.py coding.py metadata_boxes.py exact_choice.py encoding.py",
     "model_card.py zoo/ training/",
     "loading.py",
     "picture_files.py",
