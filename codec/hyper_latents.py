@@ -1,10 +1,10 @@
 """Hyper-latents that the entropy model understands: where it strays from what it was trained on, others are tried.
 
-z tells the entropy model how wide each y spreads. In training it saw the z of photographs alone; a z unlike those, as
-some dark and smooth surfaces have, makes it expect spreads of thousands of deviations, and an area of next to no
-content costs more than noise. Zeros in place of one or two channels of z mostly cost a hundredth. Here they are found
-by the gradient of the price under the hyperprior alone. Where nothing strays, as on nearly all photographs, nothing is
-changed, and all that it takes is a look at the spreads.
+z tells the entropy model how wide each y spreads. A z unlike those it saw in training, as some dark and smooth surfaces
+have, makes it expect spreads of thousands of deviations, and an area of next to no content costs more than noise. Zeros
+in place of one or two channels of z mostly cost a hundredth. Here they are found by the gradient of the price under the
+hyperprior alone. Where nothing strays, as on most photographs, nothing is changed, and all that it takes is a look at
+the spreads.
 """
 
 from typing import TYPE_CHECKING, NamedTuple

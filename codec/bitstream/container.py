@@ -104,6 +104,11 @@ class Contents(NamedTuple):
     damage: tuple[str, ...] = ()
 
     @property
+    def is_coded(self) -> bool:
+        """Tell whether any tile has a stream, intact or damaged: else the picture is its exact section, or flat."""
+        return any(stream is None or len(stream.words) for stream in self.streams)
+
+    @property
     def has_extras(self) -> bool:
         """Tell whether a file needs version 5 for it: several tiles, an exact section or boxes."""
         return len(self.streams) > 1 or self.exact != b"" or bool(self.boxes) or bool(self.damage)
@@ -238,11 +243,12 @@ def _unpack_tiles(data: bytes, salvage: bool) -> Contents:
         damage.append("exact section")
     boxes, boxes_damage = unpack_boxes(data[exact_end : exact_end + boxes_bytes])
     damage += boxes_damage
+    contents = Contents(header, tuple(streams), exact, boxes, tuple(damage))
     if damage and not salvage:
-        is_left = bool(exact) or any(stream is not None and len(stream.words) for stream in streams)
-        mend = "rdo-decode --salvage reads the rest" if is_left else "nothing is left of the picture: copy it again"
+        is_lost = exact is None and not contents.is_coded
+        mend = "nothing is left of the picture: copy it again" if is_lost else "rdo-decode --salvage reads the rest"
         raise BitstreamError(f"checksum mismatch: {damage[0]} was altered or damaged: {mend}")
-    return Contents(header, tuple(streams), exact, boxes, tuple(damage))
+    return contents
 
 
 def _common(header: Header, version: int) -> bytes:

@@ -190,12 +190,11 @@ def exact_blocks(contents: Contents) -> ExactBlocks | None:
     Raises:
         BitstreamError: a forged section, or a damaged one in a file that has nothing else.
     """
-    coded = any(stream is None or len(stream.words) for stream in contents.streams)
-    if contents.exact is None and not coded:
+    if contents.exact is None and not contents.is_coded:
         raise BitstreamError("the picture was stored as exact blocks alone, and these are damaged: nothing is left")
     if not contents.exact:
         return None
     exact = unpack_exact(contents.exact, contents.header.width, contents.header.height)
-    if exact.whole and coded:
+    if exact.whole and contents.is_coded:
         raise BitstreamError("streams beside a picture of exact blocks alone: the file is forged")
     return exact

@@ -134,6 +134,8 @@ def _picture(source: bytes, policy: ImagePolicy) -> tuple[Picture, dict[str, str
     except ImageError:
         picture = read_picture(source, policy)
         for name, value in asdict(policy).items():
+            if value == getattr(usual, name):
+                continue
             try:
                 read_picture(source, replace(policy, **{name: getattr(usual, name)}))
             except ImageError:

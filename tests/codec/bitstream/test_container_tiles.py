@@ -176,3 +176,12 @@ def test_the_largest_picture_has_tiles_of_1024() -> None:
             check_size(70_000 if tile == 1 else 100, 100, tile)
     with pytest.raises(BitstreamError, match="65537x1 pixels: a file holds at most 65536"):
         check_size(65_537, 1, 1024)
+
+
+def test_a_damaged_box_leaves_a_picture_without_streams() -> None:
+    flat = Stream(np.zeros(0, np.uint32), 0)
+    file = bytearray(pack(CONTENTS._replace(streams=(flat, flat), exact=b"", boxes=(Box(b"XMP ", b"abc"),))))
+    file[-1] ^= 1
+    with pytest.raises(BitstreamError, match="--salvage reads the rest"):
+        unpack(bytes(file))
+    assert unpack(bytes(file), salvage=True).exact == b""
